@@ -1,0 +1,259 @@
+"""Settings: dataclasses of flags, and `parse_recipe` that merges them.
+
+Precedence, lowest first: trainer defaults < recipe < `--config my.yaml` < flags. Unknown keys, unknown flags and
+abbreviated flags are errors. Nothing heavy is imported here: `--help` of a recipe is instant.
+"""
+
+import difflib
+import json
+import sys
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from dialsum_trl.errors import InputError
+
+
+def flag(default, help, **metadata):
+    """A dataclass field with its help text; `default` may be a list."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclass
+class DataArguments:
+    train_file: str | None = flag(None, "CSV or JSONL with fname, dialogue, summary[, topic].")
+    eval_file: str | None = flag(None, "Dev rows in the same format.")
+    dataset_name: str | None = flag(None, "Hub dataset with train and validation splits, e.g. knkarthick/dialogsum.")
+    fname_column: str = flag("fname", "Column that holds the row id.")
+    dialogue_column: str = flag("dialogue", "Column that holds the dialogue.")
+    summary_column: str = flag("summary", "Column that holds the summary (or use summary1..summary3).")
+    topic_column: str = flag("topic", "Column that holds the topic; may be absent.")
+
+    def columns(self) -> dict[str, str]:
+        """Canonical name -> the file's name, for `data.read_dialogues`."""
+        return {
+            "fname": self.fname_column,
+            "dialogue": self.dialogue_column,
+            "summary": self.summary_column,
+            "topic": self.topic_column,
+        }
+
+
+@dataclass
+class PromptArguments:
+    instructions: Literal["default", "all", "random"] = flag(
+        "default",
+        "default: one fixed instruction. all: each training row with all five. random: one of the five a row, seeded.",
+    )
+    prompt_style: Literal["native", "instruction"] = flag(
+        "native",
+        "native: the tokenizer's own chat template. instruction: ### Instruction / ### Input / ### Response.",
+    )
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str | None = flag(None, "Base model: a Hub id or a local folder.")
+    model_revision: str = flag("main", "Branch, tag or commit of the base model.")
+    adapter_path: str | None = flag(None, "Adapter to continue from (training) or to use (predict).")
+    dtype: Literal["bfloat16", "float16", "float32"] = flag(
+        "bfloat16", "Model dtype; the 4-bit compute dtype and the trainer's mixed precision follow it."
+    )
+    quantization: Literal["4bit", "8bit", "none"] = flag("4bit", "How the frozen base is stored.")
+    bnb_4bit_quant_storage: Literal["uint8", "bfloat16", "float16", "float32"] = flag(
+        "uint8", "Storage dtype of 4-bit weights; FSDP wants the model's dtype."
+    )
+    attn_implementation: str | None = flag(None, "Attention of transformers; default: chosen by the fast path.")
+    use_peft: bool = flag(True, "Train LoRA adapters. false: full fine-tuning (needs --quantization none).")
+    lora_r: int = flag(16, "LoRA rank.")
+    lora_alpha: int = flag(32, "LoRA alpha.")
+    lora_dropout: float = flag(0.05, "LoRA dropout.")
+    lora_target_modules: list[str] = flag(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], "Linear layers with LoRA."
+    )
+
+
+@dataclass
+class RougeArguments:
+    rouge_tokenizer: Literal["mecab", "whitespace", "char", "english"] = flag("mecab", "Tokens that ROUGE counts.")
+    rouge_masks: Literal["split", "atomic"] = flag("split", "Whether #Person1# is split by the tokenizer.")
+    rouge_references: Literal["mean", "max"] = flag("mean", "How several references are combined.")
+
+
+@dataclass
+class SFTArguments:
+    effective_batch_size: int = flag(
+        64, "Rows an optimizer step over all processes; accumulation is derived unless given."
+    )
+    fast: bool = flag(True, "Packing, variable-length attention and compiled layers; false: plain TRL, padded.")
+    memory_gib: float | None = flag(None, "GPU memory to stay within, GiB; default: what the GPU has free.")
+    rouge_rows: int = flag(32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.")
+    rouge_max_new_tokens: int = flag(100, "Longest summary in those evaluations, tokens.")
+
+
+def _tokens(settings: dict) -> tuple[list[str], dict]:
+    """A settings dict as command-line tokens, so that argparse checks every value; None becomes a default."""
+    tokens, nones = [], {}
+    for key, value in settings.items():
+        if value is None:
+            nones[key] = None
+        elif isinstance(value, bool):
+            tokens += [f"--{key}", str(value).lower()]
+        elif isinstance(value, list | tuple):
+            tokens += [f"--{key}", *map(str, value)]
+        elif isinstance(value, dict):
+            tokens += [f"--{key}", json.dumps(value)]
+        else:
+            tokens.append(f"--{key}={value}")
+    return tokens, nones
+
+
+def read_config(path: str) -> dict:
+    """The mapping in a YAML file, read by the safe loader. Raises InputError when it is not one."""
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = yaml.safe_load(file)
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}; give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise InputError(f"--config {path}: not valid YAML ({where[:200]})") from None
+    if config is None:
+        config = {}
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise InputError(f"--config {path}: must hold `key: value` lines, one setting each")
+    return config
+
+
+def _pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
+    path, rest, tokens = None, [], iter(argv)
+    for token in tokens:
+        if token == "--config":
+            path = next(tokens, None)
+            if path is None:
+                raise InputError("--config: the path of a YAML file is missing")
+        elif token.startswith("--config="):
+            path = token.removeprefix("--config=")
+        else:
+            rest.append(token)
+    return path, rest
+
+
+def _parser(groups):
+    # transformers' argument parser in the copy that TRL ships because importing it costs no torch
+    from trl.scripts._hf_argparser import HfArgumentParser
+
+    class Parser(HfArgumentParser):
+        def error(self, message):
+            raise InputError(f"{message} (--help lists the flags)")
+
+    return Parser(groups, allow_abbrev=False, add_help=False)
+
+
+def _unknown(names: list[str], known: set[str], where: str) -> InputError:
+    name = names[0]
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; --help lists the flags"
+    return InputError(f"{where}: unknown setting {name}{hint}")
+
+
+def _print_help(groups, recipe: dict, trainer_name: str | None) -> None:
+    parser = _parser(groups)
+    parser.set_defaults(**{k: v for k, v in recipe.items() if any(a.dest == k for a in parser._actions)})
+    parser.usage = "accelerate launch %(prog)s [--config my.yaml] [--flag value ...]"
+    own = {action.dest for action in parser._actions}
+    rest = {k: v for k, v in recipe.items() if k not in own}
+    if trainer_name:
+        parser.epilog = (
+            f"Every field of {trainer_name} is a flag too (--help_all lists them). This recipe sets: "
+            + ", ".join(f"{k}={v}" for k, v in rest.items())
+        )
+    parser.print_help()
+
+
+def parse_recipe(groups: list[type], recipe: dict, argv: list[str], trainer_config=None, adjust=None) -> tuple:
+    """Merges recipe, config file and flags into dataclass instances.
+
+    Args:
+        groups: light dataclasses of flags (above).
+        recipe: the recipe's settings.
+        argv: command-line tokens.
+        trainer_config: `(name, loader)`; `loader()` imports and returns the trainer's config dataclass. It is called
+            after `--help` was served.
+        adjust: called with `(namespace dict, names set by the user)` before the dataclasses are built; may change
+            the dict. Here dtype and mixed precision are matched.
+
+    Returns:
+        One instance a group, then one of the trainer's config if given.
+
+    Raises:
+        InputError: unknown or abbreviated flag, unknown key in the config file, or a value of the wrong type.
+    """
+    trainer_name, load_trainer_config = trainer_config or (None, None)
+    if "--help" in argv or "-h" in argv:
+        _print_help(groups, recipe, trainer_name)
+        sys.exit(0)
+    config_path, argv = _pop_config(list(argv))
+    config = read_config(config_path) if config_path else {}
+    if load_trainer_config:
+        groups = [*groups, load_trainer_config()]
+    parser = _parser(groups)
+    if "--help_all" in argv:
+        parser.print_help()
+        sys.exit(0)
+
+    known = {action.dest for action in parser._actions}
+    for settings, where in ((recipe, "recipe"), (config, f"--config {config_path}")):
+        if unknown := [key for key in settings if key not in known]:
+            raise _unknown(unknown, known, where)
+    tokens, nones = _tokens({**recipe, **config})
+    parser.set_defaults(**nones)
+    namespace, rest = parser.parse_known_args(tokens + argv)
+    if rest:
+        raise _unknown([rest[0].split("=")[0]], {f"--{name}" for name in known}, "command line")
+
+    names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
+    given = set(config) | {n if n in known else n.removeprefix("no_") for n in names}
+    values = vars(namespace)
+    if adjust:
+        adjust(values, given)
+    result = []
+    for group in groups:
+        try:
+            result.append(group(**{f.name: values[f.name] for f in fields(group) if f.init}))
+        except (ValueError, ImportError) as error:
+            raise InputError(f"settings: {' '.join(str(error).split())}") from error
+    return tuple(result)
+
+
+def match_precision(values: dict, given: set[str]) -> None:
+    """Makes the trainer's mixed precision follow `dtype`, and refuses to start where nothing could train.
+
+    Raises:
+        InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and the CPU was not asked for.
+    """
+    import os
+
+    import torch
+
+    wanted = {"bfloat16": (True, False), "float16": (False, True), "float32": (False, False)}[values["dtype"]]
+    for name, value in zip(("bf16", "fp16"), wanted, strict=True):
+        if name in given and bool(values[name]) != value:
+            raise InputError(
+                f"--{name} {str(values[name]).lower()} does not match --dtype {values['dtype']}: leave --{name} out, "
+                f"mixed precision follows --dtype"
+            )
+        values[name] = value
+    cpu = values["use_cpu"] or os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true")
+    if not cpu and not torch.accelerator.is_available():
+        raise InputError(
+            "no GPU found: run on a machine with one, or try the offline toy with --config recipes/demo.yaml "
+            "(--use_cpu true trains the real model on the CPU, which takes weeks)"
+        )
+    if cpu:
+        values["use_cpu"] = True
+        if "optim" not in given and str(values["optim"]).startswith("paged"):
+            values["optim"] = "adamw_torch"  # paged optimizers need CUDA's unified memory

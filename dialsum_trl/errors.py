@@ -1,0 +1,29 @@
+"""Errors at the boundary: one line that says what is wrong, where, and how to mend it."""
+
+import functools
+import sys
+
+
+class InputError(ValueError):
+    """Something the user gave (a file, a row, a flag) is wrong. The message is one line and names the remedy."""
+
+
+def command(function):
+    """Makes a stage usable as a command and as a function.
+
+    Called without `argv` (from a recipe) an `InputError` becomes one line on stderr and exit code 2; called with
+    `argv` (from Python or a test) it is raised as it is.
+    """
+
+    @functools.wraps(function)
+    def wrapper(recipe=None, argv=None):
+        if argv is not None:
+            return function(recipe or {}, argv)
+        try:
+            return function(recipe or {}, sys.argv[1:])
+        except InputError as error:
+            sys.stdout.flush()
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            sys.exit(2)
+
+    return wrapper

@@ -1,0 +1,189 @@
+"""The four verified models; tokenizer, quantized base and LoRA settings that match one another."""
+
+from dataclasses import dataclass
+
+from dialsum_trl.errors import InputError
+
+
+@dataclass(frozen=True)
+class VerifiedModel:
+    """A model the recipes were designed on.
+
+    `zero_shot` is the design document's dev sum of ROUGE-1 + 2 + L x 100 without training (quoted, not measured here).
+    """
+
+    name: str
+    parameters: float  # billions
+    zero_shot: float
+    dtype: str
+    family: str  # whose chat template: "llama3" or "chatml"
+
+
+VERIFIED = {
+    model.name: model
+    for model in (
+        VerifiedModel("Bllossom/llama-3.2-Korean-Bllossom-3B", 3.2, 49.52, "bfloat16", "llama3"),
+        VerifiedModel("MLP-KTLim/llama-3-Korean-Bllossom-8B", 8.0, 48.61, "bfloat16", "llama3"),
+        VerifiedModel("Qwen/Qwen2.5-7B-Instruct", 7.6, 46.84, "float16", "chatml"),
+        VerifiedModel("Qwen/Qwen3-4B-Instruct-2507", 4.0, 45.02, "float16", "chatml"),
+    )
+}
+
+CHAT_TOKENS = {
+    "llama3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    "chatml": ("<|im_start|>", "<|im_end|>"),
+}
+# A second id that ends a text in each family; generation stops on both.
+END_OF_TEXT = ("<|end_of_text|>", "<|endoftext|>")
+# Tokens the vocabularies already have and never use in text, best first.
+RESERVED_PADS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<|endoftext|>", "<|pad|>", "<pad>")
+
+
+def family(tokenizer) -> str | None:
+    """`"llama3"`, `"chatml"` or None, told by what the chat template writes."""
+    template = tokenizer.chat_template or ""
+    if "<|start_header_id|>" in template:
+        return "llama3"
+    return "chatml" if "<|im_start|>" in template else None
+
+
+def missing_chat_tokens(tokenizer) -> list[str]:
+    """Control tokens that the template writes and the vocabulary lacks as single tokens."""
+    vocabulary = tokenizer.get_vocab()
+    return [token for token in CHAT_TOKENS.get(family(tokenizer), ()) if token not in vocabulary]
+
+
+def stop_token_ids(tokenizer) -> list[int]:
+    """Every id that ends a summary: end of turn first, then end of text."""
+    vocabulary = tokenizer.get_vocab()
+    names = {"llama3": ["<|eot_id|>"], "chatml": ["<|im_end|>"]}.get(family(tokenizer), [])
+    names += [tokenizer.eos_token, *END_OF_TEXT]
+    return list(dict.fromkeys(vocabulary[name] for name in names if name in vocabulary))
+
+
+def choose_pad_token(tokenizer) -> None:
+    """Sets a pad token that exists and ends nothing: never a new one, and eos only where there is no other.
+
+    A new token would resize the embeddings and put them into every adapter (36 MB become 676, peft#2898).
+    """
+    if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
+        return
+    vocabulary = tokenizer.get_vocab()
+    candidates = [*RESERVED_PADS, tokenizer.unk_token, tokenizer.eos_token]
+    end_of_turn = {"llama3": "<|eot_id|>", "chatml": "<|im_end|>"}.get(family(tokenizer))
+    candidates = [c for c in candidates if c in vocabulary and c not in (tokenizer.eos_token, end_of_turn)]
+    tokenizer.pad_token = candidates[0] if candidates else tokenizer.eos_token
+
+
+def _load(loader, name_or_path: str, what: str, **kwargs):
+    """`from_pretrained` with its many ways to fail turned into one line."""
+    try:
+        return loader(name_or_path, trust_remote_code=False, **kwargs)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise InputError(
+            f"cannot load the {what} of {name_or_path}: {reason} Give a local folder or a Hub id that this machine can "
+            f"reach (gated models need HF_TOKEN in the environment)"
+        ) from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise InputError(f"cannot load the {what} of {name_or_path}: {reason}") from error
+
+
+def load_tokenizer(name_or_path: str, revision: str = "main", prompt_style: str = "native"):
+    """The tokenizer with its native template (or the instruction format), its chat tokens checked and a pad token.
+
+    Missing chat tokens are added here; `load_base` callers resize with `resize_embeddings`.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    from dialsum_trl.prompts import set_prompt_style
+
+    tokenizer = _load(AutoTokenizer.from_pretrained, name_or_path, "tokenizer", revision=revision)
+    set_prompt_style(tokenizer, prompt_style)
+    if missing := missing_chat_tokens(tokenizer):
+        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+        print(f"{name_or_path}: added the chat tokens {' '.join(missing)}, which its vocabulary lacked")
+    choose_pad_token(tokenizer)
+    return tokenizer
+
+
+def resize_embeddings(model, tokenizer, added: list[int]) -> None:
+    """Makes room for added tokens, and only then."""
+    if added and max(added) >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(max(added) + 1, pad_to_multiple_of=64)
+
+
+def quantization_config(quantization: str, dtype: str, storage: str = "uint8"):
+    """bitsandbytes settings: nf4 with double quantization and the model's dtype for compute, or 8-bit, or None."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "4bit":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+            bnb_4bit_quant_storage=getattr(torch, storage),
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if quantization == "8bit" else None
+
+
+def load_base(
+    name_or_path: str,
+    *,
+    dtype: str = "bfloat16",
+    quantization: str = "4bit",
+    revision: str = "main",
+    quant_storage: str = "uint8",
+    attn_implementation: str | None = None,
+    device=None,
+    auto_class=None,
+    **kwargs,
+):
+    """The base model, quantized while it loads.
+
+    Args:
+        dtype: dtype of what stays unquantized, and of 4-bit compute.
+        quantization: "4bit", "8bit" or "none".
+        device: where the whole model goes (one device a process); None leaves it to DeepSpeed or FSDP.
+        auto_class: transformers auto class; causal LM by default.
+
+    Raises:
+        InputError: the folder or Hub id cannot be loaded, or has no safetensors.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return _load(
+        (auto_class or AutoModelForCausalLM).from_pretrained,
+        name_or_path,
+        "weights",
+        revision=revision,
+        dtype=getattr(torch, dtype),
+        quantization_config=quantization_config(quantization, dtype, quant_storage),
+        device_map={"": device} if device is not None else None,
+        attn_implementation=attn_implementation,
+        use_safetensors=True,
+        **kwargs,
+    )
+
+
+def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):
+    """LoRA settings from `ModelArguments`; rows of added chat tokens are trained too (they start random)."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=args.lora_target_modules,
+        bias="none",
+        task_type=task_type,
+        trainable_token_indices={"embed_tokens": added} if added else None,
+        **kwargs,
+    )

@@ -1,0 +1,226 @@
+"""The one place where a prompt is built: training, inference, reward and PPO all come through here.
+
+A row becomes `{"prompt": [system, user], "completion": [assistant]}`, the tokenizer's own chat template renders it, and
+the completion is cut right after the end-of-turn token (Qwen's templates would also supervise a newline behind it).
+"""
+
+from dataclasses import dataclass
+
+from dialsum_trl.errors import InputError
+
+SYSTEM = "당신은 대화를 요약하는 전문가입니다."
+INSTRUCTIONS = (
+    "다음 대화를 요약해주세요.",
+    "아래 대화의 핵심 내용을 정리해주세요.",
+    "주어진 대화를 간단히 요약하세요.",
+    "다음 대화에서 중요한 정보를 추출해 요약하세요.",
+    "대화 내용을 한 문단으로 요약해주세요.",
+)
+MAX_LENGTH = 1024  # tokens of prompt + completion; 512 cuts 6 % of the Korean DialogSum rows
+PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
+
+# For base models without a chat template. The user turn is "instruction\n\ndialogue".
+INSTRUCTION_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}{{ message['content'] + '\n\n' }}"
+    "{%- elif message['role'] == 'user' -%}"
+    "{%- set parts = message['content'].split('\n\n', 1) -%}"
+    "{{ '### Instruction:\n' + parts[0] + '\n\n### Input:\n' + parts[1] + '\n\n' }}"
+    "{%- else -%}{{ '### Response:\n' + message['content'] + eos_token }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '### Response:\n' }}{%- endif -%}"
+)
+
+
+def prompt_messages(dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[dict]:
+    """The system and the user turn for one dialogue."""
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"{instruction}\n\n{dialogue}"},
+    ]
+
+
+def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUCTIONS[0]) -> dict:
+    """A TRL prompt-completion row in message form."""
+    return {
+        "prompt": prompt_messages(dialogue, instruction),
+        "completion": [{"role": "assistant", "content": summary.strip()}],
+    }
+
+
+def set_prompt_style(tokenizer, style: str = "native") -> None:
+    """Puts the instruction format on a tokenizer that has no chat template, or on any with `style="instruction"`."""
+    if style == "native" and tokenizer.chat_template:
+        return
+    if not tokenizer.eos_token:
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an eos token")
+    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
+    tokenizer.chat_template = ("{{- bos_token -}}" if starts_with_bos else "") + INSTRUCTION_TEMPLATE
+
+
+def template_kwargs(tokenizer) -> dict:
+    """What a template must be told so that it renders the same tokens tomorrow."""
+    return {"date_string": PINNED_DATE} if "date_string" in (tokenizer.chat_template or "") else {}
+
+
+def neutralize(tokenizer, text: str) -> str:
+    """Breaks control tokens that a dialogue spells out (`<|im_end|>`), so that a row cannot end its own turn."""
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special and token.content in text and not token.content.startswith("#"):
+            text = text.replace(token.content, f"{token.content[0]} {token.content[1:]}")
+    return text
+
+
+def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
+    """Token ids of `messages` under the tokenizer's chat template; `generation` adds the assistant header."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(
+            messages,
+            tokenize=True,
+            return_dict=False,
+            add_generation_prompt=generation,
+            **template_kwargs(tokenizer),
+        )
+    except TemplateError as error:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template fails on system, user and assistant turns ({error}); "
+            f"use --prompt_style instruction"
+        ) from error
+
+
+def encode_prompt(tokenizer, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[int]:
+    """Token ids of the prompt up to and including the assistant header: what generation starts from."""
+    return render(tokenizer, prompt_messages(neutralize(tokenizer, dialogue), instruction, system), generation=True)
+
+
+def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], stop_ids: list[int]) -> list[int]:
+    """Token ids that the assistant turn adds to `prompt_ids`, ending with the end-of-turn token.
+
+    Args:
+        messages: system, user and assistant turns whose first two rendered to `prompt_ids`.
+        stop_ids: ids that end a turn (`models.stop_token_ids`).
+
+    Raises:
+        InputError: the template does not render the prompt as a prefix, or ends the turn with none of `stop_ids`.
+    """
+    full = render(tokenizer, messages, generation=False)
+    if full[: len(prompt_ids)] != prompt_ids:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template renders prompt + completion so that the prompt is no prefix "
+            f"of it; the model would train on another context than it is asked with. Use --prompt_style instruction"
+        )
+    completion = full[len(prompt_ids) :]
+    ends = [i for i, token in enumerate(completion) if token in stop_ids]
+    if not ends:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template ends the assistant turn with no stop token, so the model "
+            f"would never learn to stop. Use --prompt_style instruction"
+        )
+    return completion[: ends[-1] + 1]
+
+
+@dataclass
+class Fitted:
+    """A dialogue that fits. `dropped` holds the indices of the turns left out; `cut` says one turn was shortened."""
+
+    text: str
+    prompt_ids: list[int]
+    dropped: tuple[int, ...] = ()
+    cut: bool = False
+
+    @property
+    def shortened(self) -> bool:
+        return bool(self.dropped) or self.cut
+
+
+def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
+    """Shortens a dialogue until its prompt has at most `budget` tokens.
+
+    Turns are dropped from the middle outwards: header, instruction, the first and the last turn and the assistant header
+    stay. When two turns alone are too long, the longer one loses its middle.
+
+    Raises:
+        InputError: not even an empty dialogue fits.
+    """
+    dialogue = neutralize(tokenizer, dialogue)
+
+    def encode(text):
+        return render(tokenizer, prompt_messages(text, instruction), generation=True)
+
+    ids = encode(dialogue)
+    if len(ids) <= budget:
+        return Fitted(dialogue, ids)
+    if len(encode("")) >= budget:
+        raise InputError(f"a prompt without any dialogue has {len(encode(''))} tokens, {budget} are left for it")
+
+    turns = dialogue.split("\n")
+    sizes = [len(tokenizer(turn + "\n", add_special_tokens=False).input_ids) for turn in turns]
+    middle = (len(turns) - 1) / 2
+    order = sorted(range(1, len(turns) - 1), key=lambda i: (abs(i - middle), i))
+    excess, dropped = len(ids) - budget, set()
+    while order and excess > 0:
+        turn = order.pop(0)
+        dropped.add(turn)
+        excess -= sizes[turn]
+        if excess <= 0:  # an estimate: neighbours may merge into other tokens
+            excess = len(encode("\n".join(t for i, t in enumerate(turns) if i not in dropped))) - budget
+    kept = [t for i, t in enumerate(turns) if i not in dropped]
+    text = "\n".join(kept)
+    ids = encode(text)
+    if len(ids) <= budget:
+        return Fitted(text, ids, tuple(sorted(dropped)))
+    return _cut_longest(kept, encode, budget, tuple(sorted(dropped)))
+
+
+def _cut_longest(turns: list[str], encode, budget: int, dropped: tuple[int, ...]) -> Fitted:
+    """Takes characters out of the middle of the longest turn (of every turn, if one is not enough)."""
+    for longest in sorted(range(len(turns)), key=lambda i: -len(turns[i])):
+        whole = turns[longest]
+        low, high = 0, len(whole)  # characters kept; encode() with `low` of them is known or assumed to fit
+        while low < high:
+            keep = (low + high + 1) // 2
+            turns[longest] = whole[: (keep + 1) // 2] + whole[len(whole) - keep // 2 :]
+            if len(encode("\n".join(turns))) <= budget:
+                low = keep
+            else:
+                high = keep - 1
+        turns[longest] = whole[: (low + 1) // 2] + whole[len(whole) - low // 2 :]
+        ids = encode("\n".join(turns))
+        if len(ids) <= budget:
+            return Fitted("\n".join(turns), ids, dropped, cut=True)
+    raise InputError(f"the dialogue cannot be shortened to {budget} tokens")
+
+
+def encode_row(
+    tokenizer,
+    dialogue: str,
+    summary: str,
+    stop_ids: list[int],
+    max_length: int = MAX_LENGTH,
+    instruction: str = INSTRUCTIONS[0],
+) -> tuple[dict, Fitted]:
+    """One training row: `{"input_ids", "labels"}` (labels -100 on the prompt), at most `max_length` tokens.
+
+    The whole summary and its end-of-turn token are always supervised; only the dialogue gives way.
+
+    Raises:
+        InputError: the summary alone leaves no room for the prompt.
+    """
+    row = to_prompt_completion(dialogue, neutralize(tokenizer, summary), instruction)
+    bare = prompt_messages("", instruction)
+    bare_ids = render(tokenizer, bare, generation=True)
+    completion = encode_completion(tokenizer, bare_ids, bare + row["completion"], stop_ids)
+    if len(bare_ids) + len(completion) >= max_length:
+        raise InputError(
+            f"the summary has {len(completion)} tokens and the bare prompt {len(bare_ids)}: with --max_length "
+            f"{max_length} supervised tokens would be lost; raise --max_length or shorten the summary"
+        )
+    fitted = fit(tokenizer, dialogue, max_length - len(completion), instruction)
+    # rendered again as a whole: the template must give the same completion behind the real prompt
+    again = encode_completion(
+        tokenizer, fitted.prompt_ids, prompt_messages(fitted.text, instruction) + row["completion"], stop_ids
+    )
+    input_ids = fitted.prompt_ids + again
+    return {"input_ids": input_ids, "labels": [-100] * len(fitted.prompt_ids) + again}, fitted
