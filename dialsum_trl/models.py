@@ -36,7 +36,13 @@ CHAT_TOKENS = {
 # A second id that ends a text in each family; generation stops on both.
 END_OF_TEXT = ("<|end_of_text|>", "<|endoftext|>")
 # Tokens the vocabularies already have and never use in text, best first.
-RESERVED_PADS = ("<|finetune_right_pad_id|>", "<|reserved_special_token_0|>", "<|endoftext|>", "<|pad|>", "<pad>")
+RESERVED_PADS = (
+    "<|finetune_right_pad_id|>",
+    "<|reserved_special_token_0|>",
+    "<|endoftext|>",
+    "<|pad|>",
+    "<pad>",
+)
 
 
 def family(tokenizer) -> str | None:
