@@ -13,20 +13,16 @@ from typing import Literal
 from dialsum_trl.errors import InputError
 
 
-def flag(default, help, **metadata):
-    """A dataclass field with its help text; `default` may be a list."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
-    return field(default=default, metadata={"help": help, **metadata})
+def flag(default, help):
+    """A dataclass field with its help text."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass
 class DataArguments:
     train_file: str | None = flag(None, "CSV or JSONL with fname, dialogue, summary[, topic].")
     eval_file: str | None = flag(None, "Dev rows in the same format.")
-    dataset_name: str | None = flag(
-        None, "Hub dataset with train and validation splits, e.g. knkarthick/dialogsum."
-    )
+    dataset_name: str | None = flag(None, "Hub dataset with train and validation splits, e.g. knkarthick/dialogsum.")
     fname_column: str = flag("fname", "Column that holds the row id.")
     dialogue_column: str = flag("dialogue", "Column that holds the dialogue.")
     summary_column: str = flag("summary", "Column that holds the summary (or use summary1..summary3).")
@@ -66,24 +62,20 @@ class ModelArguments:
     bnb_4bit_quant_storage: Literal["uint8", "bfloat16", "float16", "float32"] = flag(
         "uint8", "Storage dtype of 4-bit weights; FSDP wants the model's dtype."
     )
-    attn_implementation: str | None = flag(
-        None, "Attention of transformers; default: chosen by the fast path."
-    )
+    attn_implementation: str | None = flag(None, "Attention of transformers; default: chosen by the fast path.")
     use_peft: bool = flag(True, "Train LoRA adapters. false: full fine-tuning (needs --quantization none).")
     lora_r: int = flag(16, "LoRA rank.")
     lora_alpha: int = flag(32, "LoRA alpha.")
     lora_dropout: float = flag(0.05, "LoRA dropout.")
-    lora_target_modules: list[str] = flag(
-        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        "Linear layers with LoRA.",
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        metadata={"help": "Linear layers with LoRA."},
     )
 
 
 @dataclass
 class RougeArguments:
-    rouge_tokenizer: Literal["mecab", "whitespace", "char", "english"] = flag(
-        "mecab", "Tokens that ROUGE counts."
-    )
+    rouge_tokenizer: Literal["mecab", "whitespace", "char", "english"] = flag("mecab", "Tokens that ROUGE counts.")
     rouge_masks: Literal["split", "atomic"] = flag("split", "Whether #Person1# is split by the tokenizer.")
     rouge_references: Literal["mean", "max"] = flag("mean", "How several references are combined.")
 
@@ -93,9 +85,7 @@ class SFTArguments:
     effective_batch_size: int = flag(
         64, "Rows an optimizer step over all processes; accumulation is derived unless given."
     )
-    fast: bool = flag(
-        True, "Packing, variable-length attention and compiled layers; false: plain TRL, padded."
-    )
+    fast: bool = flag(True, "Packing, variable-length attention and compiled layers; false: plain TRL, padded.")
     memory_gib: float | None = flag(None, "GPU memory to stay within, GiB; default: what the GPU has free.")
     rouge_rows: int = flag(32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.")
     rouge_max_new_tokens: int = flag(100, "Longest summary in those evaluations, tokens.")
@@ -183,9 +173,7 @@ def _print_help(groups, recipe: dict, trainer_name: str | None) -> None:
     parser.print_help()
 
 
-def parse_recipe(
-    groups: list[type], recipe: dict, argv: list[str], trainer_config=None, adjust=None
-) -> tuple:
+def parse_recipe(groups: list[type], recipe: dict, argv: list[str], trainer_config=None, adjust=None) -> tuple:
     """Merges recipe, config file and flags into dataclass instances.
 
     Args:

@@ -8,11 +8,15 @@ class InputError(ValueError):
     """Something the user gave (a file, a row, a flag) is wrong. The message is one line and names the remedy."""
 
 
+class TrainingError(RuntimeError):
+    """A run went wrong in a way that more steps cannot mend (NaN loss, an adapter that does not train)."""
+
+
 def command(function):
     """Makes a stage usable as a command and as a function.
 
-    Called without `argv` (from a recipe) an `InputError` becomes one line on stderr and exit code 2; called with
-    `argv` (from Python or a test) it is raised as it is.
+    Called without `argv` (from a recipe) an `InputError` becomes one line on stderr and exit code 2 (a
+    `TrainingError`: exit code 1); called with `argv` (from Python or a test) it is raised as it is.
     """
 
     @functools.wraps(function)
@@ -21,9 +25,9 @@ def command(function):
             return function(recipe or {}, argv)
         try:
             return function(recipe or {}, sys.argv[1:])
-        except InputError as error:
+        except (InputError, TrainingError) as error:
             sys.stdout.flush()
             print(f"error: {error}", file=sys.stderr, flush=True)
-            sys.exit(2)
+            sys.exit(2 if isinstance(error, InputError) else 1)
 
     return wrapper

@@ -53,12 +53,8 @@ def set_prompt_style(tokenizer, style: str = "native") -> None:
     if style == "native" and tokenizer.chat_template:
         return
     if not tokenizer.eos_token:
-        raise InputError(
-            f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an eos token"
-        )
-    starts_with_bos = (
-        tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
-    )
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an eos token")
+    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
     tokenizer.chat_template = ("{{- bos_token -}}" if starts_with_bos else "") + INSTRUCTION_TEMPLATE
 
 
@@ -94,18 +90,12 @@ def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
         ) from error
 
 
-def encode_prompt(
-    tokenizer, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM
-) -> list[int]:
+def encode_prompt(tokenizer, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[int]:
     """Token ids of the prompt up to and including the assistant header: what generation starts from."""
-    return render(
-        tokenizer, prompt_messages(neutralize(tokenizer, dialogue), instruction, system), generation=True
-    )
+    return render(tokenizer, prompt_messages(neutralize(tokenizer, dialogue), instruction, system), generation=True)
 
 
-def encode_completion(
-    tokenizer, prompt_ids: list[int], messages: list[dict], stop_ids: list[int]
-) -> list[int]:
+def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], stop_ids: list[int]) -> list[int]:
     """Token ids that the assistant turn adds to `prompt_ids`, ending with the end-of-turn token.
 
     Args:
@@ -148,8 +138,8 @@ class Fitted:
 def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
     """Shortens a dialogue until its prompt has at most `budget` tokens.
 
-    Turns are dropped from the middle outwards: header, instruction, the first and the last turn and the assistant header
-    stay. When two turns alone are too long, the longer one loses its middle.
+    Turns are dropped from the middle outwards: header, instruction, the first and the last turn and the assistant
+    header stay. When two turns alone are too long, the longer one loses its middle.
 
     Raises:
         InputError: not even an empty dialogue fits.
@@ -163,9 +153,7 @@ def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0
     if len(ids) <= budget:
         return Fitted(dialogue, ids)
     if len(encode("")) >= budget:
-        raise InputError(
-            f"a prompt without any dialogue has {len(encode(''))} tokens, {budget} are left for it"
-        )
+        raise InputError(f"a prompt without any dialogue has {len(encode(''))} tokens, {budget} are left for it")
 
     turns = dialogue.split("\n")
     sizes = [len(tokenizer(turn + "\n", add_special_tokens=False).input_ids) for turn in turns]
