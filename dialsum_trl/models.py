@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 
 
@@ -97,9 +98,7 @@ def _load(loader, name_or_path: str, what: str, **kwargs):
 
 
 def load_tokenizer(name_or_path: str, revision: str = "main", prompt_style: str = "native"):
-    """The tokenizer with its native template (or the instruction format), its chat tokens checked and a pad token.
-
-    Missing chat tokens are added here; `load_base` callers resize with `resize_embeddings`.
+    """The tokenizer with its native template (or the instruction format) and a pad token that ends nothing.
 
     Raises:
         InputError: it cannot be loaded.
@@ -110,17 +109,23 @@ def load_tokenizer(name_or_path: str, revision: str = "main", prompt_style: str 
 
     tokenizer = _load(AutoTokenizer.from_pretrained, name_or_path, "tokenizer", revision=revision)
     set_prompt_style(tokenizer, prompt_style)
-    if missing := missing_chat_tokens(tokenizer):
-        tokenizer.add_special_tokens({"additional_special_tokens": missing})
-        print(f"{name_or_path}: added the chat tokens {' '.join(missing)}, which its vocabulary lacked")
     choose_pad_token(tokenizer)
     return tokenizer
 
 
-def resize_embeddings(model, tokenizer, added: list[int]) -> None:
-    """Makes room for added tokens, and only then."""
-    if added and max(added) >= model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(max(added) + 1, pad_to_multiple_of=64)
+def add_missing_chat_tokens(tokenizer) -> list[int]:
+    """Adds the chat tokens that the template writes and the vocabulary lacks; returns their ids (mostly none)."""
+    missing = missing_chat_tokens(tokenizer)
+    if missing:
+        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+        say(f"{tokenizer.name_or_path}: added the chat tokens {' '.join(missing)}, which its vocabulary lacked")
+    return tokenizer.convert_tokens_to_ids(missing)
+
+
+def resize_embeddings(model, tokenizer) -> None:
+    """Makes room for tokens beyond the embedding table, and only then."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
 
 
 def quantization_config(quantization: str, dtype: str, storage: str = "uint8"):

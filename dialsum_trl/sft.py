@@ -1,0 +1,219 @@
+"""QLoRA supervised fine-tuning: the story of the job, read top to bottom in `train_sft`."""
+
+import time
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    SFTArguments,
+    match_precision,
+    parse_recipe,
+)
+from dialsum_trl.console import say, table
+from dialsum_trl.errors import InputError, command
+
+# The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
+SFT_SETTINGS = dict(
+    lora_r=16,
+    lora_alpha=32,
+    lora_dropout=0.05,  # on q/k/v/o/gate/up/down, bias none (defaults of ModelArguments)
+    num_train_epochs=3,
+    per_device_train_batch_size=8,
+    effective_batch_size=64,  # 8 x accumulation 8 on one GPU; derived for any number of processes
+    learning_rate=2e-5,  # another corpus' value; on Korean DialogSum also sweep 5e-5 and 1e-4
+    lr_scheduler_type="cosine",
+    warmup_steps=0.1,  # below 1: a share of all steps
+    optim="paged_adamw_32bit",
+    max_grad_norm=1.2,
+    weight_decay=0.1,
+    activation_checkpointing=True,
+    activation_checkpointing_kwargs={"use_reentrant": False},
+    max_length=1024,  # 512 cuts the assistant header of 6 % of the rows
+    eval_strategy="epoch",
+    save_strategy="epoch",
+    save_total_limit=2,
+    load_best_model_at_end=True,
+    metric_for_best_model="eval_loss",  # rouge_mean chooses by the summaries instead
+    logging_steps=10,
+    logging_nan_inf_filter=False,  # it would average NaN steps away
+)
+
+
+def sft_config():
+    from trl import SFTConfig
+
+    return SFTConfig
+
+
+def read_rows(data: DataArguments):
+    """Train and dev rows from files or from a Hub dataset; dev may be None. Shared rows are an error."""
+    from dialsum_trl.data import check_disjoint, read_dialogues
+
+    if data.dataset_name and data.train_file:
+        raise InputError("--dataset_name and --train_file exclude each other")
+    if data.dataset_name:
+        train_source, eval_source = f"hub:{data.dataset_name}:train", f"hub:{data.dataset_name}:validation"
+    else:
+        train_source, eval_source = data.train_file, data.eval_file
+    if not train_source:
+        raise InputError("no training rows: give --train_file train.csv (fname,dialogue,summary) or --dataset_name")
+    train = read_dialogues(train_source, columns=data.columns())
+    dev = read_dialogues(eval_source, columns=data.columns()) if eval_source else None
+    if dev is not None:
+        check_disjoint(train, dev)
+    return train, dev
+
+
+def batch_arithmetic(args, effective_batch_size: int) -> None:
+    """Derives accumulation so that an optimizer step sees `effective_batch_size` rows over all processes.
+
+    Raises:
+        InputError: the rows do not divide; the message says which batch size would.
+    """
+    if args.gradient_accumulation_steps > 1:  # given by the user: taken as it is
+        return
+    a_step = args.per_device_train_batch_size * args.world_size
+    if effective_batch_size % a_step:
+        fits = [b for b in range(1, 65) if effective_batch_size % (b * args.world_size) == 0]
+        remedy = (
+            f"use --per_device_train_batch_size {fits[-1] if fits[-1] <= a_step else fits[0]}"
+            if fits
+            else f"use --effective_batch_size {args.world_size * args.per_device_train_batch_size}"
+        )
+        raise InputError(
+            f"{effective_batch_size} rows a step do not divide into {args.world_size} processes x "
+            f"{args.per_device_train_batch_size} rows: {remedy}"
+        )
+    args.gradient_accumulation_steps = effective_batch_size // a_step
+
+
+def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
+    """The base, quantized, with LoRA adapters: new ones, or those of `--adapter_path` to continue from."""
+    from peft import PeftModel, get_peft_model
+
+    from dialsum_trl.models import load_base, lora_config, resize_embeddings
+
+    if not model_args.use_peft and model_args.quantization != "none":
+        raise InputError("full fine-tuning (--use_peft false) needs --quantization none: 4-bit weights cannot train")
+    model = load_base(
+        model_args.model_name_or_path,
+        dtype=model_args.dtype,
+        quantization=model_args.quantization,
+        revision=model_args.model_revision,
+        quant_storage=model_args.bnb_4bit_quant_storage,
+        attn_implementation=model_args.attn_implementation,
+        device=args.device,
+    )
+    resize_embeddings(model, tokenizer)
+    model.config.use_cache = False
+    if not model_args.use_peft:
+        return model
+    if model_args.adapter_path:
+        return PeftModel.from_pretrained(model, model_args.adapter_path, is_trainable=True)
+    return get_peft_model(model, lora_config(model_args, added=added))
+
+
+def upcast_trainable(model) -> None:
+    """Keeps what is trained in float32 (TRL casts QLoRA adapters to bf16).
+
+    bf16 adapters crash fp16's GradScaler, and in bf16 an update of 2e-5 on a weight of 0.01 is often rounded away.
+    """
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def trainer_class():
+    from trl import SFTTrainer
+
+    from dialsum_trl.training import CheckedTraining, RougeEvaluation
+
+    class DialogueSFTTrainer(RougeEvaluation, CheckedTraining, SFTTrainer):
+        """TRL's trainer with checked gradients and ROUGE beside the evaluation loss."""
+
+    return DialogueSFTTrainer
+
+
+@command
+def train_sft(recipe: dict, argv: list[str]) -> dict:
+    """Trains an adapter and leaves it in `output_dir`.
+
+    Returns:
+        The figures of the closing table (losses, ROUGE, tokens, seconds, peak GiB).
+    """
+    data, prompt, model_args, rouge, sft, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, SFTArguments],
+        {**SFT_SETTINGS, **recipe},
+        argv,
+        ("trl.SFTConfig", sft_config),
+        match_precision,
+    )
+    from dialsum_trl import hub, models
+    from dialsum_trl.encoding import encode_dataset
+    from dialsum_trl.prompts import encode_prompt
+    from dialsum_trl.rouge import RougeConfig
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir, without_evaluation
+
+    checkpoint = prepare_output_dir(args)
+    batch_arithmetic(args, sft.effective_batch_size)
+    train, dev = read_rows(data)
+    if dev is None:
+        without_evaluation(args)
+
+    tokenizer = models.load_tokenizer(
+        model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
+    )
+    added = models.add_missing_chat_tokens(tokenizer)
+    stop_ids = models.stop_token_ids(tokenizer)
+    train_rows, fit = encode_dataset(train, tokenizer, stop_ids, args.max_length, prompt.instructions, args.seed)
+    say(fit.line("train", args.max_length))
+    dev_rows = None
+    if dev is not None:
+        dev_rows, dev_fit = encode_dataset(dev, tokenizer, stop_ids, args.max_length)
+        say(dev_fit.line("dev", args.max_length))
+
+    model = load_model(model_args, args, tokenizer, added)
+    trainer = trainer_class()(
+        model=model, args=args, train_dataset=train_rows, eval_dataset=dev_rows, processing_class=tokenizer
+    )
+    upcast_trainable(trainer.model)
+    if dev is not None and sft.rouge_rows:
+        sample = dev.select(range(min(sft.rouge_rows, len(dev))))
+        trainer.rouge_evaluation(
+            [encode_prompt(tokenizer, dialogue) for dialogue in sample["dialogue"]],
+            sample["summaries"],
+            RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references),
+            stop_ids,
+            tokenizer.pad_token_id,
+            sft.rouge_max_new_tokens,
+        )
+
+    started = time.time()
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.time() - started
+    metrics = trainer.evaluate() if dev is not None else {}
+    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics)
+
+    tokens = sum(map(len, train_rows["input_ids"]))
+    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    figures = {
+        "rows": len(train_rows),
+        "tokens an epoch": tokens,
+        "trainable parameters": trainable,
+        "optimizer steps": trainer.state.global_step,
+        "rows a step": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "seconds": round(seconds, 1),
+        "tokens/s": round(tokens * trainer.state.epoch / seconds) if seconds else 0,
+        "peak GPU memory, GiB": peak_memory_gib(),
+        "train loss": round(result.training_loss, 4),
+        **{key: round(value, 4) for key, value in metrics.items() if key in hub.REPORTED_METRICS},
+        "adapter": args.output_dir,
+    }
+    table("SFT finished", list(figures.items()))
+    if args.push_to_hub:
+        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    return figures

@@ -1,0 +1,104 @@
+"""What every trainer shares: loss and gradients are checked, evaluation writes summaries and scores them."""
+
+import math
+
+from dialsum_trl.console import say
+from dialsum_trl.errors import TrainingError
+
+
+class CheckedTraining:
+    """Trainer mixin: stops on a loss or gradient that is not finite, and on an adapter that does not train.
+
+    The check reads the gradient norm once an optimizer step, so it costs one synchronization there. With fp16 a
+    non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.
+    """
+
+    max_overflows = 20  # the scale halves at each: 65536 is below 1 after 16
+    max_idle_steps = 3
+
+    overflows = 0
+    idle_steps = 0
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        value = float(norm)
+        step = self.state.global_step + 1
+        if math.isfinite(value):
+            self.overflows = 0
+            self.idle_steps = self.idle_steps + 1 if value == 0 else 0
+            if self.idle_steps == self.max_idle_steps:
+                raise TrainingError(
+                    f"step {step}: the gradient norm was 0 for {self.idle_steps} steps: the adapter is not training. "
+                    f"Check --adapter_path, --lora_target_modules and that the rows have summaries"
+                )
+            return norm
+        if self.args.fp16 and self.overflows < self.max_overflows:
+            self.overflows += 1
+            return norm
+        kind = f"fp16 overflow {self.overflows + 1} times in a row" if self.args.fp16 else "not finite"
+        remedy = "use --dtype bfloat16" if self.args.fp16 else "lower --learning_rate or look at the rows of this step"
+        raise TrainingError(
+            f"step {step} (epoch {self.state.epoch or 0:.2f}): gradient norm {value} in "
+            f"{'fp16' if self.args.fp16 else 'bf16' if self.args.bf16 else 'fp32'}: {kind}; {remedy}. "
+            f"The last checkpoint in {self.args.output_dir} is untouched"
+        )
+
+
+class RougeEvaluation:
+    """Trainer mixin: each evaluation also summarizes fixed dev rows greedily and logs ROUGE.
+
+    `rouge_evaluation(...)` sets it up; then `eval_rouge_mean`, `eval_rouge1`, `eval_rouge2`, `eval_rougeL` and
+    `eval_hit_limit` (share of summaries cut by the token limit) stand beside `eval_loss`, and
+    `--metric_for_best_model rouge_mean` chooses the best checkpoint by them.
+    """
+
+    rouge_prompts: list = ()
+
+    def rouge_evaluation(self, prompts, references, config, stop_ids, pad_id, max_new_tokens) -> None:
+        """Args: prompt ids a row, reference lists a row, a `rouge.RougeConfig`, stop and pad ids, token limit."""
+        self.rouge_prompts = prompts
+        self.rouge_references = references
+        self.rouge_config = config
+        self.rouge_ids = (stop_ids, pad_id)
+        self.rouge_max_new_tokens = max_new_tokens
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        self.rouge_metrics = {}
+        if self.rouge_prompts and metric_key_prefix == "eval":
+            self.rouge_metrics = self._rouge_metrics()
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        return {**metrics, **self.rouge_metrics}
+
+    def log(self, logs, start_time=None):
+        if "eval_loss" in logs:  # one line in the log and in every tracker
+            logs.update(self.rouge_metrics)
+        super().log(logs, start_time)
+
+    def _rouge_metrics(self) -> dict[str, float]:
+        from accelerate.utils import gather_object
+        from trl.models import unwrap_model_for_generation
+
+        from dialsum_trl.generation import GenerationSettings, generate_ids
+        from dialsum_trl.rouge import score
+
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        stop_ids, pad_id = self.rouge_ids
+        settings = GenerationSettings(num_beams=1, max_new_tokens=self.rouge_max_new_tokens)
+        was_training = self.model.training
+        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
+            model.eval()
+            mine = generate_ids(model, self.rouge_prompts[rank::world], settings, stop_ids, pad_id)
+        self.model.train(was_training)
+        parts = gather_object([[ids[0] for ids in mine]])
+        outputs = [parts[i % world][i // world] for i in range(len(self.rouge_prompts))]
+        texts = [self.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in outputs]
+        report = score(texts, self.rouge_references, self.rouge_config, bootstrap=0)
+        hits = sum(len(ids) >= self.rouge_max_new_tokens for ids in outputs)
+        say(f"  {self.rouge_references[0][0]!r} <- {texts[0]!r}")
+        return {
+            "eval_rouge_mean": report.mean,
+            "eval_rouge1": report.rouge1,
+            "eval_rouge2": report.rouge2,
+            "eval_rougeL": report.rougeL,
+            "eval_hit_limit": hits / len(outputs),
+        }
