@@ -13,6 +13,9 @@ from typing import Literal
 from dialsum_trl.errors import InputError
 
 
+STAGES = ("sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble")
+
+
 def flag(default, help):
     """A dataclass field with its help text."""
     return field(default=default, metadata={"help": help})
@@ -91,6 +94,30 @@ class SFTArguments:
     rouge_max_new_tokens: int = flag(100, "Longest summary in those evaluations, tokens.")
 
 
+@dataclass
+class DecodingArguments:
+    num_beams: int = flag(4, "Beams; 1 is greedy.")
+    max_new_tokens: int = flag(100, "Longest summary, tokens.")
+    do_sample: bool = flag(False, "Sample instead of searching (num_beams must be 1).")
+    temperature: float = flag(1.0, "Sampling temperature.")
+    top_p: float = flag(1.0, "Nucleus of the sampling distribution.")
+    length_penalty: float = flag(1.0, "Beam search: above 1 prefers longer summaries.")
+    no_repeat_ngram_size: int = flag(0, "Forbid repeated n-grams of this size; 0 allows them.")
+    batch_size: int = flag(32, "Dialogues decoded together.")
+    engine: Literal["torch", "vllm"] = flag("torch", "vllm is optional and must be installed by you.")
+    seed: int = flag(42, "Seed of sampling.")
+
+
+@dataclass
+class PredictArguments:
+    test_file: str | None = flag(None, "CSV or JSONL to summarize; scored when it has references.")
+    template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
+    output_dir: str = flag("outputs/predict", "Where submission.csv and scores.json go.")
+    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    use_cpu: bool = flag(False, "Run on the CPU.")
+    bootstrap: int = flag(1000, "Resamples of the 95 % interval.")
+
+
 def _tokens(settings: dict) -> tuple[list[str], dict]:
     """A settings dict as command-line tokens, so that argparse checks every value; None becomes a default."""
     tokens, nones = [], {}
@@ -125,6 +152,15 @@ def read_config(path: str) -> dict:
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise InputError(f"--config {path}: must hold `key: value` lines, one setting each")
     return config
+
+
+def stage_settings(config: dict, stage: str | None) -> dict:
+    """The settings of one stage: keys outside any section serve every stage, `sft:`, `predict:` ... only their own."""
+    common = {key: value for key, value in config.items() if key not in STAGES}
+    own = config.get(stage) or {}
+    if not isinstance(own, dict):
+        raise InputError(f"config section {stage}: must hold `key: value` lines")
+    return {**common, **own}
 
 
 def _pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -173,7 +209,9 @@ def _print_help(groups, recipe: dict, trainer_name: str | None) -> None:
     parser.print_help()
 
 
-def parse_recipe(groups: list[type], recipe: dict, argv: list[str], trainer_config=None, adjust=None) -> tuple:
+def parse_recipe(
+    groups: list[type], recipe: dict, argv: list[str], trainer_config=None, adjust=None, stage=None
+) -> tuple:
     """Merges recipe, config file and flags into dataclass instances.
 
     Args:
@@ -184,6 +222,7 @@ def parse_recipe(groups: list[type], recipe: dict, argv: list[str], trainer_conf
             after `--help` was served.
         adjust: called with `(namespace dict, names set by the user)` before the dataclasses are built; may change
             the dict. Here dtype and mixed precision are matched.
+        stage: which section of the config file is read beside its common keys.
 
     Returns:
         One instance a group, then one of the trainer's config if given.
@@ -196,7 +235,7 @@ def parse_recipe(groups: list[type], recipe: dict, argv: list[str], trainer_conf
         _print_help(groups, recipe, trainer_name)
         sys.exit(0)
     config_path, argv = _pop_config(list(argv))
-    config = read_config(config_path) if config_path else {}
+    config = stage_settings(read_config(config_path), stage) if config_path else {}
     if load_trainer_config:
         groups = [*groups, load_trainer_config()]
     parser = _parser(groups)

@@ -151,6 +151,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         argv,
         ("trl.SFTConfig", sft_config),
         match_precision,
+        stage="sft",
     )
     from dialsum_trl import hub, models
     from dialsum_trl.encoding import encode_dataset

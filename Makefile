@@ -1,0 +1,30 @@
+# `make demo` and `make test` set up everything they need in .venv; no GPU and no Hugging Face Hub required.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
+LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test slow lint setup
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt "torch==2.13.0"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llama-models dashscope
+	touch $@
+
+setup: .venv/ready
+
+demo: .venv/ready
+	HF_HUB_OFFLINE=1 DEMO=$(DEMO) BIN=$(BIN) LAUNCH="$(LAUNCH)" bash recipes/demo.sh
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
