@@ -12,7 +12,6 @@ from typing import Literal
 
 from dialsum_trl.errors import InputError
 
-
 STAGES = ("sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble")
 
 
@@ -115,7 +114,7 @@ class PredictArguments:
     output_dir: str = flag("outputs/predict", "Where submission.csv and scores.json go.")
     max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
     use_cpu: bool = flag(False, "Run on the CPU.")
-    bootstrap: int = flag(1000, "Resamples of the 95 % interval.")
+    bootstrap: int = flag(1000, "Resamples of the 95 %% interval.")
 
 
 def _tokens(settings: dict) -> tuple[list[str], dict]:

@@ -74,19 +74,16 @@ def batch_arithmetic(args, effective_batch_size: int) -> None:
     """
     if args.gradient_accumulation_steps > 1:  # given by the user: taken as it is
         return
-    a_step = args.per_device_train_batch_size * args.world_size
-    if effective_batch_size % a_step:
-        fits = [b for b in range(1, 65) if effective_batch_size % (b * args.world_size) == 0]
+    rows, world = args.per_device_train_batch_size, args.world_size
+    if effective_batch_size % (rows * world):
+        fits = [b for b in range(1, rows + 1) if effective_batch_size % (b * world) == 0]
         remedy = (
-            f"use --per_device_train_batch_size {fits[-1] if fits[-1] <= a_step else fits[0]}"
-            if fits
-            else f"use --effective_batch_size {args.world_size * args.per_device_train_batch_size}"
+            f"use --per_device_train_batch_size {fits[-1]}" if fits else f"use --effective_batch_size {rows * world}"
         )
         raise InputError(
-            f"{effective_batch_size} rows a step do not divide into {args.world_size} processes x "
-            f"{args.per_device_train_batch_size} rows: {remedy}"
+            f"{effective_batch_size} rows a step do not divide into {world} processes x {rows} rows: {remedy}"
         )
-    args.gradient_accumulation_steps = effective_batch_size // a_step
+    args.gradient_accumulation_steps = effective_batch_size // (rows * world)
 
 
 def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):

@@ -1,0 +1,149 @@
+"""Settings: trainer defaults < recipe < --config < flags; what is unknown or contradictory is one clear line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    ModelArguments,
+    SFTArguments,
+    match_precision,
+    parse_recipe,
+)
+from dialsum_trl.errors import InputError
+from dialsum_trl.sft import SFT_SETTINGS, batch_arithmetic, sft_config
+from tests.conftest import ROOT
+
+RECIPE = dict(model_name_or_path="a/b", learning_rate=1e-5, dtype="float32", output_dir="unused", use_cpu=True)
+
+
+def parse(argv, recipe=RECIPE, stage=None):
+    groups = [DataArguments, ModelArguments, SFTArguments]
+    return parse_recipe(groups, recipe, argv, ("trl.SFTConfig", sft_config), match_precision, stage)
+
+
+def config_file(tmp_path, text):
+    path = tmp_path / "my.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_recipe_stands_above_the_trainers_defaults():
+    assert parse([])[-1].learning_rate == 1e-5
+
+
+def test_the_config_file_stands_above_the_recipe(tmp_path):
+    path = config_file(tmp_path, "learning_rate: 2e-4\nlora_r: 8\n")
+    _, model, _, trainer = parse(["--config", path])
+    assert (trainer.learning_rate, model.lora_r) == (2e-4, 8)
+
+
+def test_flags_stand_above_the_config_file(tmp_path):
+    path = config_file(tmp_path, "learning_rate: 2e-4\n")
+    assert parse([f"--config={path}", "--learning_rate", "3e-3"])[-1].learning_rate == 3e-3
+
+
+def test_a_stage_reads_its_own_section_above_the_common_keys(tmp_path):
+    path = config_file(tmp_path, "lora_r: 4\nsft:\n  lora_r: 8\npredict:\n  num_beams: 2\n")
+    assert parse(["--config", path], stage="sft")[1].lora_r == 8
+
+
+def test_null_takes_a_setting_back_to_none(tmp_path):
+    path = config_file(tmp_path, "model_name_or_path: null\n")
+    assert parse(["--config", path])[1].model_name_or_path is None
+
+
+def test_dictionaries_reach_the_trainer():
+    trainer = parse([], {**RECIPE, "activation_checkpointing_kwargs": {"use_reentrant": False}})[-1]
+    assert trainer.activation_checkpointing_kwargs == {"use_reentrant": False}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--learning_rat", "1"], "unknown setting --learning_rat; did you mean --learning_rate?"),
+        (["--lora_rank=4"], "unknown setting --lora_rank"),
+        (["--lora_r", "many"], "--lora_r"),
+        (["--dtype", "float8"], "--dtype"),
+        (["--config"], "path of a YAML file is missing"),
+        (["--config", "absent.yaml"], "absent.yaml: No such file"),
+        (["--fp16", "true"], "does not match --dtype float32"),
+        (["--eval_strategy", "sometimes"], "--eval_strategy"),
+        (["--load_best_model_at_end", "true"], "settings:"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_that_names_it(argv, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(argv)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lora_rank: 8\n", "unknown setting lora_rank; did you mean"),
+        ("- a\n- b\n", "key: value"),
+        ("a: [1\n", "not valid YAML"),
+        ("lora_r: [1, 2]\n", "lora_r|unknown setting"),
+        ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ],
+)
+def test_a_wrong_config_file_is_one_line_that_names_it(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(["--config", config_file(tmp_path, text)])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_in_a_recipe_is_an_error():
+    with pytest.raises(InputError, match="recipe: unknown setting leraning_rate"):
+        parse([], {**RECIPE, "leraning_rate": 1})
+
+
+def test_mixed_precision_follows_the_dtype():
+    trainer = parse(["--dtype", "bfloat16"])[-1]
+    assert trainer.bf16 and not trainer.fp16
+
+
+def test_paged_optimizers_give_way_on_a_cpu_unless_asked_for():
+    assert parse([], {**RECIPE, "optim": "paged_adamw_32bit"})[-1].optim == "adamw_torch"
+
+
+def test_accumulation_is_derived_so_that_a_step_sees_64_rows():
+    trainer = parse([], {**RECIPE, **{k: v for k, v in SFT_SETTINGS.items() if k == "per_device_train_batch_size"}})[-1]
+    batch_arithmetic(trainer, 64)
+    assert trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps == 64
+
+
+def test_rows_that_do_not_divide_name_a_batch_size_that_does():
+    trainer = parse(["--per_device_train_batch_size", "24"])[-1]
+    with pytest.raises(InputError, match="--per_device_train_batch_size 16"):
+        batch_arithmetic(trainer, 64)
+
+
+@pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "recipes").glob("*.py")))
+def test_help_of_every_recipe_imports_nothing_heavy(recipe):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{recipe}', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'recipes' / recipe)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "assert not {'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules), 'heavy import'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+
+
+def test_a_recipe_without_a_gpu_ends_in_one_line_and_exit_code_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "recipes/sft_qwen3_4b.py", "--output_dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "no GPU found" in done.stderr.splitlines()[-1]
