@@ -18,7 +18,8 @@ def read_dialogues(source, *, columns: dict[str, str] | None = None, require_sum
 
     Args:
         source: path of a `.csv` or `.jsonl` file, or `hub:<dataset_name>[:<split>]` (split `train` by default).
-        columns: canonical name (`fname dialogue summary summary1..3 topic`) -> name in the source, where they differ.
+        columns: canonical name (`fname dialogue summary summary1..3 topic`) -> name in the source; a name that equals
+            its role is the default and may be absent where the role is optional.
         require_summary: False for files to be summarized; references are still read where they are.
 
     Returns:
@@ -107,6 +108,7 @@ def _resolve_columns(where, present, renamed, require_summary):
     unknown = [role for role in renamed if role not in ROLES]
     if unknown:
         raise InputError(f"no column role is called '{unknown[0]}'; the roles are {', '.join(ROLES)}")
+    renamed = {role: name for role, name in renamed.items() if name != role}
     names = {}
     for role in ROLES:
         if role in renamed:
@@ -125,7 +127,8 @@ def _resolve_columns(where, present, renamed, require_summary):
             names = {role: name for role, name in names.items() if role not in numbered}
         else:
             raise InputError(
-                f"{where}: both 'summary' and '{names[numbered[0]]}' exist; choose one with --summary_column"
+                f"{where}: both 'summary' and '{names[numbered[0]]}' exist; "
+                "rename or remove one, or choose a numbered one with --summary_column"
             )
     for role in ("fname", "dialogue"):
         if role not in names:
