@@ -102,7 +102,7 @@ class DecodingArguments:
     top_p: float = flag(1.0, "Nucleus of the sampling distribution.")
     length_penalty: float = flag(1.0, "Beam search: above 1 prefers longer summaries.")
     no_repeat_ngram_size: int = flag(0, "Forbid repeated n-grams of this size; 0 allows them.")
-    batch_size: int = flag(32, "Dialogues decoded together.")
+    batch_size: int | None = flag(None, "Dialogues decoded together; default: what the memory allows.")
     engine: Literal["torch", "vllm"] = flag("torch", "vllm is optional and must be installed by you.")
     seed: int = flag(42, "Seed of sampling.")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.runs import RUN_FILE
 
-RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
+
 REPORTED_METRICS = (
     "eval_loss",
     "eval_rouge_mean",

@@ -15,6 +15,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.runs import use_adapter_settings
 
 SUBMISSION, SCORES = "submission.csv", "scores.json"
 
@@ -48,6 +49,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PredictArguments],
         recipe,
         argv,
+        adjust=use_adapter_settings,
         stage="predict",
     )
     if not args.test_file:
@@ -72,11 +74,11 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         quantization=model_args.quantization,
         revision=model_args.model_revision,
         prompt_style=prompt.prompt_style,
-        max_length=args.max_length,
         device=state.device,
         engine=decoding.engine,
     )
-    settings = GenerationSettings(**{k: v for k, v in asdict(decoding).items() if k != "engine"})
+    chosen = {key: value for key, value in asdict(decoding).items() if key != "engine"}
+    settings = GenerationSettings(**chosen, max_length=args.max_length)
     summaries = summarize_sharded(summarizer, rows["dialogue"], settings, state)
     texts = [summary.text for summary in summaries]
 

@@ -1,8 +1,11 @@
 """A run and its folder: where it may write, what it resumes from, what it used."""
 
+import json
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
+
+RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
 
 
 def prepare_output_dir(args) -> str | None:
@@ -47,3 +50,40 @@ def peak_memory_gib() -> float:
     import torch
 
     return round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else 0.0
+
+
+def adapter_settings(adapter_path: str) -> dict:
+    """How an adapter was trained (base, revision, dtype, quantization, prompt style), read from its folder.
+
+    Adapters of other tools have no run record; their `adapter_config.json` names the base.
+
+    Raises:
+        InputError: the folder is no adapter, or its files cannot be read.
+    """
+    folder = Path(adapter_path)
+    if not folder.is_dir():
+        return {}  # a Hub id: peft loads it, and the base must be named by flag or by its adapter_config
+    record, config = folder / RUN_FILE, folder / "adapter_config.json"
+    if not config.exists():
+        raise InputError(f"--adapter_path {folder}: holds no adapter_config.json; give the folder a training run wrote")
+    try:
+        if record.exists():
+            values = json.loads(record.read_text(encoding="utf-8"))
+            names = {"base_model": "model_name_or_path", "base_revision": "model_revision"}
+            wanted = ("base_model", "base_revision", "dtype", "quantization", "prompt_style")
+            return {names.get(key, key): values[key] for key in wanted}
+        return {"model_name_or_path": json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--adapter_path {folder}: {record.name} or {config.name} is damaged ({error})") from None
+
+
+def use_adapter_settings(values: dict, given: set[str]) -> None:
+    """`adjust` of `parse_recipe`: what the user did not set follows the adapter.
+
+    Raises:
+        InputError: neither a model nor an adapter was named.
+    """
+    if values["adapter_path"]:
+        values.update({k: v for k, v in adapter_settings(values["adapter_path"]).items() if k not in given})
+    if not values["model_name_or_path"]:
+        raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")

@@ -135,6 +135,23 @@ def trainer_class():
     return DialogueSFTTrainer
 
 
+def score_summaries(trainer, rows, rouge: RougeArguments, max_new_tokens: int) -> None:
+    """Has each evaluation summarize these dev rows and log their ROUGE beside the loss."""
+    from dialsum_trl.models import stop_token_ids
+    from dialsum_trl.prompts import encode_prompt
+    from dialsum_trl.rouge import RougeConfig
+
+    tokenizer = trainer.processing_class
+    trainer.rouge_evaluation(
+        [encode_prompt(tokenizer, dialogue) for dialogue in rows["dialogue"]],
+        rows["summaries"],
+        RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references),
+        stop_token_ids(tokenizer),
+        tokenizer.pad_token_id,
+        max_new_tokens,
+    )
+
+
 @command
 def train_sft(recipe: dict, argv: list[str]) -> dict:
     """Trains an adapter and leaves it in `output_dir`.
@@ -152,8 +169,6 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     )
     from dialsum_trl import hub, models
     from dialsum_trl.encoding import encode_dataset
-    from dialsum_trl.prompts import encode_prompt
-    from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir, without_evaluation
 
     checkpoint = prepare_output_dir(args)
@@ -180,15 +195,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     )
     upcast_trainable(trainer.model)
     if dev is not None and sft.rouge_rows:
-        sample = dev.select(range(min(sft.rouge_rows, len(dev))))
-        trainer.rouge_evaluation(
-            [encode_prompt(tokenizer, dialogue) for dialogue in sample["dialogue"]],
-            sample["summaries"],
-            RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references),
-            stop_ids,
-            tokenizer.pad_token_id,
-            sft.rouge_max_new_tokens,
-        )
+        score_summaries(trainer, dev.select(range(min(sft.rouge_rows, len(dev)))), rouge, sft.rouge_max_new_tokens)
 
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)

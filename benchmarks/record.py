@@ -1,0 +1,30 @@
+"""Writes a measurement where the README finds it: variant, shape, machine, versions and figures as JSON."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine() -> str:
+    """Processor and cores of this machine, in words."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    return f"{model or platform.machine()}, {os.cpu_count()} cores"
+
+
+def record(name: str, variant: str, shape: str, packages: list[str], figures: dict, folder: Path = RESULTS) -> dict:
+    """Writes `<folder>/<name>.json` aside and renames it, prints it, and returns what was written."""
+    versions = {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    result = {"variant": variant, "shape": shape, "machine": machine(), "versions": versions, **figures}
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{name}.partial"
+    partial.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    partial.rename(folder / f"{name}.json")
+    print(json.dumps(result, ensure_ascii=False, indent=2))
+    return result

@@ -1,0 +1,103 @@
+"""Random weights in the verified models' true shapes, and rows of the lengths that real dialogues have.
+
+No model is downloaded: speed, memory and finite gradients depend on shapes and lengths, not on what the weights say.
+"""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+
+TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "tiny"
+RESULTS = Path(__file__).resolve().parent / "results"
+
+# From the models' published config.json files.
+LLAMA = dict(rms_norm_eps=1e-5, rope_theta=500000.0, max_position_embeddings=8192)
+QWEN = dict(rms_norm_eps=1e-6, rope_theta=1000000.0, max_position_embeddings=32768)
+SHAPES = {
+    "llama3b": ("llama", dict(LLAMA, vocab_size=128256, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28,
+                              num_attention_heads=24, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True)),
+    "llama8b": ("llama", dict(LLAMA, vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+                              num_attention_heads=32, num_key_value_heads=8, head_dim=128, tie_word_embeddings=False)),
+    "qwen25_7b": ("qwen2", dict(QWEN, vocab_size=152064, hidden_size=3584, intermediate_size=18944,
+                                num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+                                tie_word_embeddings=False)),
+    "qwen3_4b": ("qwen3", dict(QWEN, vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
+                               num_attention_heads=32, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True)),
+    # for --smoke: every code path, none of the size
+    "smoke": ("llama", dict(LLAMA, vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                            num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)),
+    "smoke_qwen2": ("qwen2", dict(QWEN, vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                                  num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)),
+    "smoke_qwen3": ("qwen3", dict(QWEN, vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                                  num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)),
+}  # fmt: skip
+
+
+def build(shape: str, folder: str | Path, dtype: str = "bfloat16", seed: int = 0) -> Path:
+    """Saves a randomly initialised model of that shape with the family's toy tokenizer; returns its folder."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = Path(folder)
+    family, sizes = SHAPES[shape]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(family, **sizes)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(folder, max_shard_size="4GB")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(TINY / ("llama" if family == "llama" else "qwen3") / name, folder / name)
+    del model
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    return folder
+
+
+def lengths(rows: int, seed: int = 0):
+    """Prompt and completion lengths in tokens: lognormal prompts (mean 274) and completions of 45 on average.
+
+    The prompt fit was made on 499 real dev rows with the Llama 3 vocabulary; completions: gamma with the measured mean
+    45 and 95th percentile 77.
+    """
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    prompts = np.clip(draw.lognormal(5.527, 0.459, rows), 60, 860).astype(int)
+    completions = np.clip(draw.gamma(6.5, 45 / 6.5, rows), 12, 154).astype(int)
+    return prompts, completions
+
+
+def encoded_rows(rows: int, vocabulary: int, seed: int = 0):
+    """A Dataset of random ids with those lengths, prompt masked: `input_ids`, `labels`."""
+    import numpy as np
+    from datasets import Dataset
+
+    draw = np.random.default_rng(seed + 1)
+    input_ids, labels = [], []
+    for prompt, completion in zip(*lengths(rows, seed), strict=True):
+        ids = draw.integers(10, vocabulary - 300, prompt + completion).tolist()
+        input_ids.append(ids)
+        labels.append([-100] * int(prompt) + ids[prompt:])
+    return Dataset.from_dict({"input_ids": input_ids, "labels": labels})
+
+
+def machine() -> str:
+    """The accelerator, or the processor and its threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def write_result(name: str, rows: list[dict]) -> Path:
+    """Writes measured rows (`variant`, `shape` and figures) with machine and versions to `benchmarks/results`."""
+    from dialsum_trl.hub import versions
+
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    about = {"machine": machine(), "versions": versions()}
+    path.write_text(json.dumps([{**row, **about} for row in rows], indent=2) + "\n")
+    return path
