@@ -65,7 +65,7 @@ class RougeEvaluation:
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         self.rouge_metrics = {}
         if self.rouge_prompts and metric_key_prefix == "eval":
-            self.rouge_metrics = self._rouge_metrics()
+            self.rouge_metrics = self._rouge_metrics(self.summarize_rows())
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         return {**metrics, **self.rouge_metrics}
 
@@ -74,12 +74,12 @@ class RougeEvaluation:
             logs.update(self.rouge_metrics)
         super().log(logs, start_time)
 
-    def _rouge_metrics(self) -> dict[str, float]:
+    def summarize_rows(self) -> list[list[int]]:
+        """Greedy summaries (token ids) of the fixed rows in their order; every rank takes its share and gets all."""
         from accelerate.utils import gather_object
         from trl.models import unwrap_model_for_generation
 
         from dialsum_trl.generation import GenerationSettings, generate_ids
-        from dialsum_trl.rouge import score
 
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         stop_ids, pad_id = self.rouge_ids
@@ -90,7 +90,11 @@ class RougeEvaluation:
             mine = generate_ids(model, self.rouge_prompts[rank::world], settings, stop_ids, pad_id)
         self.model.train(was_training)
         parts = gather_object([[ids[0] for ids in mine]])
-        outputs = [parts[i % world][i // world] for i in range(len(self.rouge_prompts))]
+        return [parts[i % world][i // world] for i in range(len(self.rouge_prompts))]
+
+    def _rouge_metrics(self, outputs: list[list[int]]) -> dict[str, float]:
+        from dialsum_trl.rouge import score
+
         texts = [self.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in outputs]
         report = score(texts, self.rouge_references, self.rouge_config, bootstrap=0)
         hits = sum(len(ids) >= self.rouge_max_new_tokens for ids in outputs)
