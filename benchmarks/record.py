@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +17,13 @@ def machine() -> str:
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
     return f"{model or platform.machine()}, {os.cpu_count()} cores"
+
+
+def timed(function, *args) -> tuple:
+    """`(result, seconds on the wall, processor seconds)` of one call; the two differ on a busy machine."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function(*args)
+    return result, round(time.perf_counter() - wall, 3), round(time.process_time() - cpu, 3)
 
 
 def record(name: str, variant: str, shape: str, packages: list[str], figures: dict, folder: Path = RESULTS) -> dict:

@@ -1,19 +1,14 @@
 """Seconds to score 499 summaries against three references each on Mecab tokens, beside `rouge_score`'s pure Python.
 
-python benchmarks/rouge_speed.py [--smoke]
+python -m benchmarks.rouge_speed [--smoke]
 """
 
 import argparse
 import random
-import sys
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from korean_texts import summaries
-from record import RESULTS, record
-
+from benchmarks.korean_texts import summaries
+from benchmarks.record import RESULTS, record, timed
 from dialsum_trl.rouge import METRICS, RougeConfig, score
 
 
@@ -28,24 +23,18 @@ def main(argv: list[str] | None = None) -> dict:
     texts = [summaries(rng, 4) for _ in range(rows)]
     predictions, references = [row[0] for row in texts], [row[1:] for row in texts]
 
-    started = time.perf_counter()
-    report = score(predictions, references, RougeConfig())
-    cold = time.perf_counter() - started
-    started = time.perf_counter()
-    score(predictions, references, RougeConfig())
-    warm = time.perf_counter() - started
-    started = time.perf_counter()
-    expected = pure_python(predictions, references)
-    pure = time.perf_counter() - started
+    report, *cold = timed(score, predictions, references, RougeConfig())
+    _, *warm = timed(score, predictions, references, RougeConfig())
+    expected, *pure = timed(pure_python, predictions, references)
     return record(
         "rouge_speed",
         variant="rouge.score, mecab, 1000 bootstrap resamples, constant-line floor",
         shape=f"{rows} rows x 3 references, {sum(map(len, predictions)) / rows:.0f} characters a summary",
         packages=["python-mecab-ko", "rapidfuzz", "rouge-score", "numpy"],
         figures={
-            "seconds_first_call": round(cold, 3),
-            "seconds_second_call": round(warm, 3),
-            "seconds_rouge_score_pure_python": round(pure, 3),
+            "first_call": dict(zip(("seconds", "cpu_seconds"), cold, strict=True)),
+            "second_call": dict(zip(("seconds", "cpu_seconds"), warm, strict=True)),
+            "rouge_score_pure_python": dict(zip(("seconds", "cpu_seconds"), pure, strict=True)),
             "largest_difference_to_rouge_score": max(abs(getattr(report, m) - expected[m]) for m in METRICS),
         },
         folder=args.output_dir,

@@ -1,0 +1,370 @@
+"""Rows in: what is read, what is cleaned, and which line of which file is named when something is wrong."""
+
+import csv
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dialsum_trl.cleaning import clean_dialogue, normalized
+from dialsum_trl.contamination import contamination_warnings
+from dialsum_trl.data import check_disjoint, drop_shared, iter_rows, read_dialogues, shared_rows
+from dialsum_trl.errors import InputError
+from dialsum_trl.tables import read_table
+
+DIALOGUE = "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요, 반갑습니다."
+SUMMARY = '#Person1#과 "민수"가 인사한다.'
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+near_csv = st.text(st.sampled_from('fname,dialogue,summary\n\r"a{}[]:;\t\ufeff\0 '), max_size=60).map(str.encode)
+fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write_csv(path, rows, header=("fname", "dialogue", "summary", "topic"), **options):
+    with path.open("w", newline="", encoding=options.pop("encoding", "utf-8")) as file:
+        writer = csv.writer(file, **options)
+        writer.writerows([header, *rows])
+    return path
+
+
+def message(function, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        result = function(*args, **kwargs)
+        list(result)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def row(fname, dialogue=DIALOGUE, summaries=(SUMMARY,), topic=None):
+    return {"fname": fname, "dialogue": dialogue, "summaries": list(summaries), "topic": topic}
+
+
+# What is read
+
+
+def test_quoted_cells_with_line_breaks_and_quotes_are_one_cell(tmp_path):
+    path = write_csv(tmp_path / "train.csv", [("train_0", DIALOGUE, SUMMARY, "인사"), ("train_1", DIALOGUE, "끝", "")])
+    rows = read_dialogues(path)
+    assert rows.column_names == ["fname", "dialogue", "summaries", "topic"]
+    assert rows[0] == row("train_0", topic="인사")
+    assert rows[1] == row("train_1", summaries=["끝"])
+
+
+def test_byte_order_mark_and_crlf_are_accepted(tmp_path):
+    windows = DIALOGUE.replace("\n", "\r\n")
+    path = write_csv(tmp_path / "a.csv", [("a", windows, SUMMARY, "t")], encoding="utf-8-sig", lineterminator="\r\n")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbffname")
+    assert read_dialogues(path)[0] == row("a", topic="t")
+
+
+def test_an_unnamed_index_column_and_blank_lines_are_ignored(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(",fname,dialogue,summary\n0,a,#Person1#: 네,긍정\n\n1,b,#Person1#: 아니요,부정\n", encoding="utf-8")
+    assert [r["fname"] for r in read_dialogues(path)] == ["a", "b"]
+
+
+def test_jsonl_and_csv_give_the_same_rows(tmp_path):
+    values = [("a", DIALOGUE, SUMMARY, "t"), ("b", DIALOGUE + "!", SUMMARY, "t")]
+    table = read_dialogues(write_csv(tmp_path / "a.csv", values))
+    lines = [json.dumps(dict(zip(("fname", "dialogue", "summary", "topic"), v, strict=True))) for v in values]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\ufeff" + "\n\n".join(lines) + "\n", encoding="utf-8")
+    assert read_dialogues(path).to_list() == table.to_list()
+
+
+def test_three_references_are_read_in_order_and_left_untouched(tmp_path):
+    header = ("fname", "dialogue", "summary1", "summary2", "summary3")
+    path = write_csv(tmp_path / "t.csv", [("t", DIALOGUE, " 하나\\n", "둘  <br>", "셋")], header)
+    assert read_dialogues(path)[0]["summaries"] == [" 하나\\n", "둘  <br>", "셋"]
+
+
+def test_files_without_summaries_are_read_when_none_is_required(tmp_path):
+    path = write_csv(tmp_path / "test.csv", [("t", DIALOGUE)], ("fname", "dialogue"))
+    assert read_dialogues(path, require_summary=False)[0] == row("t", summaries=[])
+
+
+def test_columns_are_renamed_and_a_numbered_reference_can_be_chosen(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, "x", "y")], ("no", "text", "summary1", "summary2"))
+    columns = {"fname": "no", "dialogue": "text", "summary": "summary2", "topic": "topic"}
+    assert read_dialogues(path, columns=columns)[0] == row("a", summaries=["y"])
+
+
+def test_id_serves_as_fname_as_in_the_hub_copies(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, "x")], ("id", "dialogue", "summary"))
+    assert read_dialogues(path)[0]["fname"] == "a"
+
+
+def test_iter_rows_streams(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, "x"), ("a", DIALOGUE, "x")], ("fname", "dialogue", "summary"))
+    rows = iter_rows(path)
+    assert next(rows)["fname"] == "a"  # the second, faulty row has not been looked at
+    with pytest.raises(InputError):
+        next(rows)
+
+
+# What is cleaned
+
+
+@pytest.mark.parametrize(
+    "dirty",
+    [
+        "#Person1#: 안녕\\n#Person2#: 네",
+        "#Person1#: 안녕<br>#Person2#: 네",
+        "#Person1#: 안녕 <BR /> #Person2#: 네",
+        "#Person1#: 안녕\r\n#Person2#: 네\r",
+        "#Person1#: 안녕\r#Person2#: 네",
+        "#Person1#:  안녕 \u3000 \n\n #Person2#:네",
+        "#Person1#: 안녕 #Person2#: 네",
+        "#Person1#: 안녕#Person2# : 네\u200b",
+        "#person1#: 안녕\u2028#Person2#： 네",
+        " Person1: 안녕\n#사람2#: 네",
+        "#Person1#: 안녕\n#Person2#: 네",
+    ],
+)
+def test_dirt_is_cleaned_to_one_turn_a_line(dirty):
+    assert clean_dialogue(dirty) == "#Person1#: 안녕\n#Person2#: 네"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#Person1#: #Person2#에게 #PhoneNumber#로 전화하세요.",
+        "#Person1#: 저는 Person1이 아니에요. a<b, 3 > 2",
+        "#Person1#: 첫 줄\n둘째 줄",
+        "#Person12#: 우리는 세계 & <breakfast>",
+    ],
+)
+def test_clean_text_stays_as_it_is(text):
+    assert clean_dialogue(text) == text
+
+
+def test_decomposed_hangul_is_composed():
+    assert clean_dialogue("\u1112\u1161\u11ab\u1100\u1173\u11af") == "한글"
+
+
+@fuzz
+@given(st.text(st.sampled_from("#Person사람1:： \\nrbBR<>/\r\n\t\u200b\u2028\u0301a네"), max_size=40))
+def test_cleaning_twice_changes_nothing_more(text):
+    once = clean_dialogue(text)
+    assert clean_dialogue(once) == once
+    assert not any(char in once for char in "\r\t\u2028\u200b") and "  " not in once
+
+
+# What is wrong
+
+
+def test_a_missing_column_names_what_there_is_the_closest_and_the_flag(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, SUMMARY)], ("fname", "Dialog", "summary"))
+    text = message(read_dialogues, path)
+    assert str(path) in text and "'fname', 'Dialog', 'summary'" in text and "--dialogue_column Dialog" in text
+
+
+def test_a_renamed_column_that_is_absent_is_an_error(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, SUMMARY, "t")])
+    assert "'sumary'" in message(read_dialogues, path, columns={"summary": "sumary"})
+    assert "--topic_column" in message(read_dialogues, path, columns={"topic": "zzz"})
+    assert "roles are" in message(read_dialogues, path, columns={"title": "topic"})
+
+
+def test_no_summary_column_is_an_error_for_training(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE)], ("fname", "dialogue"))
+    assert "--summary_column" in message(read_dialogues, path)
+
+
+def test_summary_beside_numbered_summaries_is_ambiguous(tmp_path):
+    header = ("fname", "dialogue", "summary", "summary1")
+    assert "both 'summary' and 'summary1'" in message(
+        read_dialogues, write_csv(tmp_path / "a.csv", [("a", DIALOGUE, "x", "y")], header)
+    )
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "<br>\\n"])
+def test_an_empty_dialogue_names_row_line_and_column(tmp_path, empty):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, SUMMARY, ""), ("b", empty, SUMMARY, "")])
+    assert f"{path}: row 2 (line 4), column 'dialogue': empty" in message(read_dialogues, path)
+
+
+def test_an_empty_summary_and_an_empty_fname_are_errors(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, " ", "")])
+    assert "row 1 (line 2), column 'summary': empty" in message(read_dialogues, path)
+    path = write_csv(tmp_path / "b.csv", [("", DIALOGUE, SUMMARY, "")])
+    assert "column 'fname': empty" in message(read_dialogues, path)
+
+
+def test_a_repeated_fname_names_both_rows(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [(name, DIALOGUE, SUMMARY, "") for name in ("a", "b", "a")])
+    text = message(read_dialogues, path)
+    assert "row 3 (line 6)" in text and "'a' is also row 1" in text
+
+
+def test_undecodable_bytes_name_line_byte_and_the_conversion(tmp_path):
+    path = tmp_path / "cp949.csv"
+    path.write_bytes(b"fname,dialogue,summary\n" + "a,#Person1#: 안녕,인사\n".encode("cp949"))
+    text = message(read_dialogues, path)
+    assert "line 2, byte 36 (0xbe)" in text and "iconv -f cp949 -t utf-8" in text
+
+
+def test_utf16_is_recognized(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_bytes("fname,dialogue\na,b\n".encode("utf-16"))
+    assert "iconv -f UTF-16" in message(read_dialogues, path)
+
+
+def test_nul_bytes_are_an_error_with_their_line(tmp_path):
+    path = tmp_path / "nul.csv"
+    path.write_bytes(b"fname,dialogue,summary\na,b,c\nb,c\0,d\n")
+    assert "line 3 holds a NUL byte" in message(read_dialogues, path)
+    path = tmp_path / "nul.jsonl"
+    path.write_text('{"fname": "a", "dialogue": "x\\u0000", "summary": "y"}\n', encoding="utf-8")
+    assert "row 1 (line 1), column 'dialogue': holds a NUL" in message(read_dialogues, path)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
+def test_an_empty_file_is_an_error(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_text(content, encoding="utf-8")
+    assert "is empty" in message(read_dialogues, path)
+
+
+def test_a_header_alone_is_an_error(tmp_path):
+    assert "no data rows" in message(read_dialogues, write_csv(tmp_path / "a.csv", []))
+    (tmp_path / "a.jsonl").write_text("\n")
+    assert "no data rows" in message(read_dialogues, tmp_path / "a.jsonl")
+
+
+def test_wrong_paths_are_errors_with_a_remedy(tmp_path):
+    (tmp_path / "train.csv").touch()
+    assert f"did you mean {tmp_path / 'train.csv'}?" in message(read_dialogues, tmp_path / "trian.csv")
+    assert "does not exist" in message(read_dialogues, tmp_path / "nowhere" / "a.csv")
+    assert "is a folder" in message(read_dialogues, tmp_path)
+    (tmp_path / "a.xlsx").touch()
+    assert "save it as .csv or .jsonl" in message(read_dialogues, tmp_path / "a.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("fname,dialogue,summary\na,b\n", "row 1 (line 2) has 2 cells, the header has 3"),
+        ("fname,dialogue,summary\na,b,c,d\n", "has 4 cells"),
+        ('fname,dialogue,summary\na,b,c\nb,"c,d\n\n\n', "row 2 (line 3): a double quote opened in this row"),
+        ('fname,dialogue,summary\na,"b"c,d\n', "row 1 (line 2): text follows a closing double quote"),
+        ("fname,dialogue,summary\na,b\rb,c\n", "a bare carriage return outside quotes"),
+        ("fname;dialogue;summary\na;b;c\n", "separated by semicolons"),
+        ("fname\tdialogue\na\tb\n", "separated by tabs"),
+        ("fname,dialogue,dialogue\na,b,c\n", "names column 'dialogue' twice"),
+    ],
+)
+def test_malformed_csv_is_named_with_its_line(tmp_path, content, expected):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content.encode())
+    assert expected in message(read_dialogues, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"fname": "a"\n', "row 1 (line 1) is not JSON"),
+        ('\n[{"fname": "a"}]\n', "row 1 (line 2) is a JSON array"),
+        ("[\n", "write one object a line"),
+        ("3\n", "is a JSON int"),
+        ("[" * 200_000 + "\n", "JSON that cannot be a row"),
+        ('{"fname": 1, "dialogue": "b", "summary": "c"}\n', "column 'fname': int instead of text"),
+        ('{"fname": "1", "dialogue": ["b"], "summary": "c"}\n', "column 'dialogue': list instead of text"),
+        ('{"fname": "1", "dialogue": "b\\ud800", "summary": "c"}\n', "half a surrogate pair"),
+        ('{"fname": "1", "dialogue": null, "summary": "c"}\n', "column 'dialogue': empty"),
+        ('{"fname": "1", "dialogue": "b", "summary": "c"}\n{"fname": "2"}\n', "row 2 (line 2): no column"),
+    ],
+)
+def test_malformed_jsonl_is_named_with_its_line(tmp_path, content, expected):
+    path = tmp_path / "a.jsonl"
+    path.write_text(content, encoding="utf-8")
+    assert expected in message(read_dialogues, path)
+
+
+def test_long_cells_are_read_and_endless_ones_are_an_error(tmp_path):
+    long = "#Person1#: " + "가" * 1_000_000
+    assert len(next(iter_rows(write_csv(tmp_path / "a.csv", [("a", long, "x", "")])))["dialogue"]) == len(long)
+    path = tmp_path / "b.csv"
+    path.write_text('fname,dialogue,summary\na,"' + "b" * 10_000_001 + '",c\n')
+    assert "row 1 (line 2) has a cell of more than 10,000,000 characters" in message(read_dialogues, path)
+
+
+def test_a_hub_dataset_offline_is_one_line():
+    text = message(read_dialogues, "hub:knkarthick/dialogsum:validation")
+    assert "hub:knkarthick/dialogsum:validation" in text and ".csv or .jsonl" in text
+    assert "names no dataset" in message(read_dialogues, "hub:")
+
+
+@fuzz
+@given(st.lists(st.tuples(text, text), max_size=5))
+def test_what_the_csv_module_writes_is_read_back(tmp_path, cells):
+    path = write_csv(tmp_path / "a.csv", [(str(i), *pair) for i, pair in enumerate(cells)], ("i", "left", "right"))
+    if not cells:
+        assert "no data rows" in message(read_table, path)
+    else:
+        assert [(r.values["left"], r.values["right"]) for r in read_table(path)] == cells
+
+
+@fuzz
+@given(st.one_of(st.binary(max_size=80), near_csv))
+def test_any_bytes_give_rows_or_one_line(tmp_path, content):
+    for name, header in (("a.csv", b"fname,dialogue,summary\n"), ("a.jsonl", b"")):
+        path = tmp_path / name
+        path.write_bytes(header + content)
+        try:
+            rows = list(iter_rows(path))
+        except InputError as error:
+            assert name in str(error) and "\n" not in str(error)
+        else:
+            assert all(r["fname"] and r["dialogue"] and r["summaries"] for r in rows)
+
+
+# Overlap of training and evaluation rows
+
+
+def test_rows_are_shared_by_text_whatever_the_name_and_layout():
+    train = [row("train_1"), row("train_2", "#Person1#: 다른 대화")]
+    evaluation = [
+        row("dev_9", "#Person1#: 안녕하세요!  #Person2#: 네, 안녕하세요 반갑습니다"),
+        row("dev_1", "#Person1#: 또"),
+    ]
+    assert shared_rows(train, evaluation) == [("train_1", "dev_9")]
+
+
+def test_rows_with_equal_name_and_reference_are_shared_but_a_name_alone_is_not():
+    evaluation = [row("a", "#Person1#: 하나")]
+    assert shared_rows([row("a", "#Person1#: 둘")], evaluation) == [("a", "a")]
+    assert shared_rows([row("a", "#Person1#: 둘", ["다른 요약"])], evaluation) == []
+
+
+def test_check_disjoint_names_the_rows_and_drop_shared_removes_them(tmp_path):
+    train = read_dialogues(write_csv(tmp_path / "t.csv", [("t1", DIALOGUE, "x", ""), ("t2", "#Person1#: 둘", "y", "")]))
+    dev = read_dialogues(write_csv(tmp_path / "d.csv", [("d1", DIALOGUE + " ", "z", "")]))
+    assert "1 training rows are also evaluation rows (t1 = d1)" in message(check_disjoint, train, dev)
+    kept, pairs = drop_shared(train, dev)
+    assert kept["fname"] == ["t2"] and pairs == [("t1", "d1")]
+    check_disjoint(kept, dev)
+
+
+def test_near_copies_are_warned_of_and_common_phrases_are_not():
+    turns = [f"#Person{i % 2 + 1}#: 이것은 꽤 길고 서로 다른 {i}번째 문장입니다." for i in range(6)]
+    common = "#Person1#: 네.\n#Person2#: 네, 알겠습니다."
+    evaluation = [row("dev_1", "\n".join(turns)), row("dev_2", common)]
+    changed = "\n".join([*turns[:4], "#Person1#: 바뀐 마지막 문장이 하나 있어요."])
+    train = [row("train_1", changed), row("train_2", common + " 그럼요")]
+    (warning,) = contamination_warnings(train, evaluation)
+    assert "near copies" in warning and "train_1 and dev_1" in warning
+
+
+def test_english_originals_of_a_korean_test_are_warned_of():
+    train = [row("test_7", "#Person1#: Hello, how are you?"), row("train_1", "#Person1#: 새 대화")]
+    (warning,) = contamination_warnings(train, [row("test_7", "#Person1#: 안녕하세요?", ["인사"])])
+    assert "English originals" in warning and "test_7" in warning
+
+
+def test_unrelated_rows_give_no_warning():
+    assert contamination_warnings([row("a", "#Person1#: 하나")], [row("b", "#Person1#: 둘", ["y"])]) == []
+
+
+def test_normalized_keeps_letters_and_digits_only():
+    assert normalized(" #Person1#: ＡＢ 한글, 3! ") == "person1ab한글3"
