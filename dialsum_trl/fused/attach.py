@@ -1,0 +1,101 @@
+"""Puts fused layers in place of a PEFT model's decoder layers, or says why not."""
+
+import torch
+
+from dialsum_trl.fused.layer import FusedLayer, LayerFunction, operations
+from dialsum_trl.fused.weights import group_problem
+
+LAYERS = ("LlamaDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
+
+
+def decoder_layers(model) -> list[torch.nn.Module]:
+    """The decoder layers of a causal LM, PEFT-wrapped or not."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return list(base.model.layers)
+
+
+def problem(model) -> str | None:
+    """Why this model's layers cannot be fused (one clause for the user), or None."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return "no LoRA adapter"
+    if model.peft_config[model.active_adapter].peft_type != "LORA":
+        return f"adapters of type {model.peft_config[model.active_adapter].peft_type}"
+    config = model.get_base_model().config
+    for layer in decoder_layers(model):
+        if type(layer).__name__ not in LAYERS:
+            return f"{type(layer).__name__} is not one of {', '.join(LAYERS)}"
+        attention, mlp = layer.self_attn, layer.mlp
+        if config.hidden_act != "silu" or config.attention_dropout:
+            return "an activation other than silu, or attention dropout"
+        if getattr(attention, "sliding_window", None):
+            return "sliding-window attention"
+        device, norm = layer.input_layernorm.weight.device, layer.input_layernorm.weight
+        if device.type == "cuda" and norm.dtype not in (torch.bfloat16, torch.float16):
+            return f"a {norm.dtype} model on a GPU"
+        if any(p.requires_grad for name, p in layer.named_parameters() if ".lora_" not in name):
+            return "trainable base weights"
+        for modules in (
+            [attention.q_proj, attention.k_proj, attention.v_proj],
+            [attention.o_proj],
+            [mlp.gate_proj, mlp.up_proj],
+            [mlp.down_proj],
+        ):
+            reason = group_problem(modules, model.active_adapter)
+            if reason:
+                return reason
+        if attention.o_proj.get_base_layer().bias is not None or mlp.gate_proj.get_base_layer().bias is not None:
+            return "biases beside q/k/v"
+    return None
+
+
+def _forward(fused: FusedLayer, original, adapter: str):
+    """The layer's new `forward`: fused for packs, the original for everything else (generation, padded batches)."""
+    query = fused.qkv.modules[0]
+
+    def forward(hidden_states, *args, position_embeddings=None, past_key_values=None, **kwargs):
+        bounds = kwargs.get("cu_seq_lens_q")
+        if (
+            bounds is None
+            or past_key_values is not None
+            or query.disable_adapters
+            or query.active_adapters != [adapter]
+        ):
+            return original(
+                hidden_states,
+                *args,
+                position_embeddings=position_embeddings,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+        cos, sin = position_embeddings
+        # one number of torch's generator a layer: checkpointed RNG states resume the masks too
+        seed = int(torch.randint(2**31 - 1, ())) if query.training else 0
+        output = LayerFunction.apply(
+            hidden_states[0], cos[0].contiguous(), sin[0].contiguous(), bounds, kwargs["max_length_q"], fused,
+            query.training, seed, *fused.parameters(),
+        )  # fmt: skip
+        return output[None]
+
+    return forward
+
+
+def attach(model, keep: list[str] | None = None, resident: bool = False) -> list[FusedLayer]:
+    """Fuses every decoder layer; `problem(model)` must be None.
+
+    Args:
+        keep: per layer "all", "mlp" or "layer" (see `layer`); "all" everywhere by default.
+        resident: dequantize every base once and keep it, 2 bytes a parameter, instead of twice a micro-batch.
+    """
+    adapter, pool, fused_layers = model.active_adapter, {}, []
+    for number, layer in enumerate(decoder_layers(model)):
+        fused = FusedLayer(layer, adapter, pool)
+        fused.keep = keep[number] if keep else "all"
+        if resident:
+            norm = layer.input_layernorm.weight
+            for group in fused.groups:
+                group.make_resident(operations(norm), norm.dtype, norm.device)
+        layer.forward = _forward(fused, layer.forward, adapter)
+        fused_layers.append(fused)
+    return fused_layers

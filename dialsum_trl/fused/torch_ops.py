@@ -1,0 +1,174 @@
+"""The elementwise and low-rank steps of a fused decoder layer in plain PyTorch: the specification, used without a GPU.
+
+Shapes: T tokens, H hidden, F intermediate, D head dim, r LoRA rank, R the rank rounded up to 16, n adapters that read one
+input, E >= n R extra columns that carry the adapters through the base's matrix product. A "wide" buffer is (T, K + E): the
+input of a group of projections and, beside it, what the adapters' A made of it; `weights` builds the matching weight.
+
+Dropout masks are a hash of (key, token, column) instead of stored bits, so that the backward pass makes them anew: 16 bits
+decide one element, hence p is exact to 1/65536. Two adapters on one input share a hash, one half each.
+"""
+
+import torch
+
+_M32 = 0xFFFFFFFF
+
+
+def _keep(shape, key: int, half: int, p: float, device) -> torch.Tensor:
+    """Boolean (T, K) mask of the elements that dropout keeps."""
+    x = torch.arange(shape[0] * shape[1], device=device).view(shape) * 0x9E3779B1 & _M32
+    x = x ^ (x >> 15) ^ key
+    x = x * 0x85EBCA6B & _M32
+    x = x ^ (x >> 13)
+    x = x * 0xC2B2AE35 & _M32
+    x = x ^ (x >> 16)
+    return (x >> (16 * half) & 0xFFFF) >= round(p * 65536)
+
+
+def _dropped(x: torch.Tensor, adapter: int, p: float, keys: tuple[int, int]) -> torch.Tensor:
+    """x with the elements of this adapter's mask zeroed, not rescaled."""
+    return x * _keep(x.shape, keys[adapter // 2], adapter % 2, p, x.device) if p else x
+
+
+def rms_norm(hidden, weight, eps: float, extra: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(T, H) -> the wide buffer (T, H + E) whose first H columns are the norm, and rstd (T,) in float32."""
+    x = hidden.float()
+    rstd = torch.rsqrt(x.pow(2).mean(-1) + eps)
+    wide = hidden.new_zeros(hidden.shape[0], hidden.shape[1] + extra)
+    wide[:, : hidden.shape[1]] = weight * (x * rstd[:, None]).to(hidden.dtype)
+    return wide, rstd
+
+
+def rms_norm_backward(grad, hidden, weight, rstd, residual) -> torch.Tensor:
+    """residual + the gradient of the norm's input; `grad` may be a strided (T, H) view."""
+    normed = hidden.float() * rstd[:, None]
+    weighted = grad.float() * weight.float()
+    mean = (weighted * normed).mean(-1, keepdim=True)
+    return (residual.float() + rstd[:, None] * (weighted - normed * mean)).to(hidden.dtype)
+
+
+def lora_down(wide, a, rank: int, scale: float, p: float, keys) -> torch.Tensor:
+    """Fills the extra columns of `wide` with scale * dropout(x) @ A_j^T and returns them as (T, n R)."""
+    k = a[0].shape[1]
+    x, out = wide[:, :k], wide.new_zeros(wide.shape[0], len(a) * rank)
+    for j, matrix in enumerate(a):
+        low = _dropped(x, j, p, keys) @ matrix.to(x.dtype).t() * (scale / (1 - p))
+        out[:, j * rank : j * rank + matrix.shape[0]] = low
+    wide[:, k : k + out.shape[1]] = out
+    wide[:, k + out.shape[1] :] = 0
+    return out
+
+
+def widen(x, extra: int) -> torch.Tensor:
+    """(T, K) -> wide (T, K + E); the extra columns are left for `lora_down`."""
+    wide = x.new_zeros(x.shape[0], x.shape[1] + extra)
+    wide[:, : x.shape[1]] = x
+    return wide
+
+
+def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None):
+    """Adds the adapters' part to the input gradient and returns the gradients of A as float32 (n R, K).
+
+    grad_wide (T, K + E): the input gradient of the base and, in the extra columns, that of A's output; or those columns
+    alone, (T, E), where no input gradient is wanted. The sum goes to `out` (T, K), or in place without it.
+    x (T, K): the input, or what was normalized into it when `norm` is (rstd, weight).
+    """
+    k = x.shape[1]
+    need_input_grad = grad_wide.shape[1] > k
+    low = grad_wide[:, k:] if need_input_grad else grad_wide
+    if norm is not None:
+        x = norm[1] * (x.float() * norm[0][:, None]).to(x.dtype)
+    if need_input_grad:
+        total = grad_wide[:, :k].float()
+    grad_a = torch.zeros(len(a) * rank, k, dtype=torch.float32, device=x.device)
+    for j, matrix in enumerate(a):
+        rows = slice(j * rank, j * rank + matrix.shape[0])
+        grad = low[:, rows]
+        grad_a[rows] = (grad.t() @ _dropped(x, j, p, keys)).float() * (scale / (1 - p))
+        if need_input_grad:
+            total = total + _dropped(grad @ matrix.to(x.dtype), j, p, keys) * (scale / (1 - p))
+    if need_input_grad:
+        (grad_wide[:, :k] if out is None else out).copy_(total)
+    return grad_a
+
+
+def _rotated(x, cos, sin):
+    half = x.shape[-1] // 2
+    first, second = x[..., :half], x[..., half:]
+    cos, sin = cos[:, None, :half], sin[:, None, :half]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+
+
+def _head_norm(x, weight, eps: float):
+    rstd = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + eps)
+    return weight * (x.float() * rstd).to(x.dtype), rstd
+
+
+def rope(qkv, cos, sin, heads: tuple[int, int], dim: int, qk_norm=None):
+    """Rotated queries and keys, (T, (nq + nk) D), of qkv (T, (nq + 2 nk) D); in place without `qk_norm`.
+
+    cos, sin (T, D). qk_norm: (query weight, key weight, eps) of Qwen3's head norms, which keeps qkv unchanged.
+    """
+    nq, nk = heads
+    x = qkv[:, : (nq + nk) * dim].view(-1, nq + nk, dim)
+    if qk_norm is not None:
+        x = torch.cat((_head_norm(x[:, :nq], qk_norm[0], qk_norm[2])[0], _head_norm(x[:, nq:], *qk_norm[1:])[0]), 1)
+    x = _rotated(x, cos, sin).flatten(1)
+    if qk_norm is not None:
+        return x
+    qkv[:, : (nq + nk) * dim] = x
+    return qkv[:, : (nq + nk) * dim]
+
+
+def rope_backward(dq, dk, dv, cos, sin, qkv, qk_norm=None) -> torch.Tensor:
+    """Gradients of rotated heads, (T, nq, D), (T, nk, D), (T, nk, D) -> of qkv, (T, (nq + 2 nk) D)."""
+    nq = dq.shape[1]
+    x = _rotated(torch.cat((dq, dk), 1), cos, -sin)
+    if qk_norm is not None:
+        before = qkv[:, : x.shape[1] * x.shape[2]].view_as(x)
+        parts = []
+        for grad, inputs, weight in ((x[:, :nq], before[:, :nq], qk_norm[0]), (x[:, nq:], before[:, nq:], qk_norm[1])):
+            rstd = _head_norm(inputs, weight, qk_norm[2])[1]
+            normed, weighted = inputs.float() * rstd, grad.float() * weight.float()
+            parts.append((rstd * (weighted - normed * (weighted * normed).mean(-1, keepdim=True))).to(x.dtype))
+        x = torch.cat(parts, 1)
+    return torch.cat((x, dv), 1).flatten(1)
+
+
+def swiglu(gate_up, extra: int) -> torch.Tensor:
+    """(T, 2 F) -> wide (T, F + E) with silu(gate) * up."""
+    gate, up = gate_up.chunk(2, -1)
+    return widen(torch.nn.functional.silu(gate.float()).to(gate.dtype) * up, extra)
+
+
+def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, keys) -> torch.Tensor:
+    """Turns gate_up (T, 2 F) into its gradient, in place; returns the gradient of A, float32 (R, F).
+
+    grad_wide (T, F + E): gradient of swiglu's output from the base and, in the extra columns, of A's output.
+    """
+    gate, up = gate_up.chunk(2, -1)
+    gate, up = gate.float(), up.float()
+    sigmoid = torch.sigmoid(gate)
+    silu = gate * sigmoid
+    product = silu.to(gate_up.dtype) * up.to(gate_up.dtype)
+    grad_a = lora_backward(grad_wide, product, None, a, rank, scale, p, keys)
+    grad = grad_wide[:, : gate.shape[1]].float()
+    gate_up[:, : gate.shape[1]] = (grad * up * (sigmoid * (1 + gate * (1 - sigmoid)))).to(gate_up.dtype)
+    gate_up[:, gate.shape[1] :] = (grad * silu).to(gate_up.dtype)
+    return grad_a
+
+
+def load_weight(out, row: int, k: int, base, state, b, adapter: int, rank: int) -> None:
+    """Writes rows [row, row + N) of a wide weight `out` (.., K + E): the base's, when given, and B in its columns.
+
+    base: a dense (N, K) tensor, or 4-bit data with its bitsandbytes `state`, or None to refresh B (N, r) only.
+    """
+    rows = slice(row, row + b.shape[0])
+    if base is not None:
+        if state is not None:
+            from bitsandbytes.functional import dequantize_4bit
+
+            base = dequantize_4bit(base, state)
+        out[rows, :k] = base
+    out[rows, k:] = 0
+    start = k + adapter * rank
+    out[rows, start : start + b.shape[1]] = b
