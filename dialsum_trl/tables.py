@@ -22,10 +22,11 @@ class Row(NamedTuple):
     values: dict
 
 
-def read_table(path) -> Iterator[Row]:
+def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
     """Streams the rows of a `.csv` (comma, double quotes, header line) or `.jsonl` file in UTF-8.
 
-    CSV cells may hold line breaks; a byte order mark, CRLF, blank lines and unnamed (index) columns are accepted.
+    CSV cells may hold line breaks; a byte order mark, CRLF and blank lines are accepted. An unnamed column, such as
+    the index that pandas writes, is left out, or kept under the name "" with `keep_unnamed`.
     JSONL values keep their JSON type.
 
     Raises:
@@ -39,10 +40,11 @@ def read_table(path) -> Iterator[Row]:
         siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         near = closest(path.name, siblings)
         raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}")
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
-    return _not_empty(path, readers[path.suffix.lower()](path))
+    if path.suffix.lower() == ".csv":
+        return _not_empty(path, _csv_rows(path, keep_unnamed))
+    if path.suffix.lower() == ".jsonl":
+        return _not_empty(path, _jsonl_rows(path))
+    raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
 
 
 def closest(name: str, names) -> str | None:
@@ -99,7 +101,7 @@ def _iconv(encoding, path):
     return f"iconv -f {encoding} -t utf-8 {path} > utf8{path.suffix}"
 
 
-def _csv_rows(path):
+def _csv_rows(path, keep_unnamed):
     # The limit is global to the process: raised, never lowered, for whoever else reads CSV.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     reader = csv.reader((text for _, text in _lines(path)), strict=True)
@@ -128,8 +130,8 @@ def _csv_rows(path):
         longest = max(cells, key=len)
         if len(longest) > MAX_CELL:  # another library may have raised the limit of the csv module
             raise InputError(f"{where}{_csv_problem('field larger than field limit')}")
-        # pandas writes its index as a column with an empty name
-        yield Row(number, start, {name: cell for name, cell in zip(header, cells, strict=True) if name})
+        named = zip(header, cells, strict=True)
+        yield Row(number, start, {name: cell for name, cell in named if name or keep_unnamed})
     if header is None:
         raise InputError(f"{path} is empty; it needs a header line such as fname,dialogue,summary,topic")
 

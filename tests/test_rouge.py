@@ -126,10 +126,8 @@ def test_the_floor_is_the_score_of_the_constant_line():
     assert score([IDENTICAL] * 2, references, floor_line=None).floor is None
 
 
-korean = st.lists(
-    st.sampled_from(["나는", "#Person1#은", "집에", "간다", ".", "민수", "가", "을", "학교", "3시", "네", "네"]),
-    max_size=25,
-).map(" ".join)
+WORD_POOL = ["나는", "#Person1#은", "집에", "간다", ".", "민수", "가", "을", "학교", "3시", "네", "네"]
+korean = st.lists(st.sampled_from(WORD_POOL), max_size=25).map(" ".join)
 
 
 @settings(max_examples=150, deadline=None)

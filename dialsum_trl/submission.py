@@ -1,0 +1,142 @@
+"""Prediction and submission files: `fname,summary`, in the template's order, never half-written."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from dialsum_trl.console import say
+from dialsum_trl.errors import InputError
+from dialsum_trl.tables import closest, read_table
+
+# Spreadsheets run cells that start so. The apostrophe before them (OWASP, "CSV Injection") is taken off again when
+# the file is read; cells that already start with apostrophes get one more, so that every text survives.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def read_predictions(path) -> dict[str, str]:
+    """`fname -> summary` in file order, from a CSV or JSONL with the columns `fname` (or `id`) and `summary`.
+
+    Raises:
+        InputError: what `tables.read_table` refuses, a missing column, an empty or repeated `fname`.
+    """
+    predictions: dict[str, str] = {}
+    for row in read_table(path):
+        where = f"{path}: row {row.number} (line {row.line})"
+        name = row.values[_column(where, row.values, "fname", "id")]
+        text = row.values[_column(where, row.values, "summary")]
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InputError(
+                f"{where}: fname and summary are {type(name).__name__} and {type(text).__name__}, not text"
+            )
+        if not name.strip():
+            raise InputError(f"{where}, column 'fname': empty; fill it or remove the row")
+        if name.strip() in predictions:
+            raise InputError(f"{where}: '{name.strip()}' appears a second time; give every row its own name")
+        predictions[name.strip()] = text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return predictions
+
+
+def write_submission(path, fnames: list[str], summaries: list[str], template=None) -> None:
+    """Writes `fname,summary` aside and renames it.
+
+    Args:
+        template: sample submission. Its rows decide the order, its columns and their values (an unnamed index column
+            too) are kept, and its ids must be exactly `fnames`. Without one the rows come in the order given.
+
+    Raises:
+        InputError: lengths that differ, a repeated id, ids that the template lacks or has in addition, text that
+            UTF-8 cannot hold, a folder in the way.
+    """
+    path = Path(path)
+    fnames, summaries = list(fnames), list(summaries)
+    if len(fnames) != len(summaries):
+        raise InputError(f"{len(summaries)} summaries for {len(fnames)} ids; give one a row")
+    repeated = [name for name, count in Counter(fnames).items() if count > 1]
+    if repeated:
+        raise InputError(f"ids appear twice: {_some(repeated)}; give every row its own")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file, such as {path / 'submission.csv'}")
+    texts = dict(zip(fnames, summaries, strict=True))
+    if template is None:
+        rows = [{"fname": name, "summary": ""} for name in fnames]
+        id_column = "fname"
+    else:
+        rows, id_column = _template_rows(template)
+        _check_ids("the summaries", fnames, template, [row[id_column] for row in rows])
+    broken = [name for name, text in texts.items() if any("\ud800" <= char <= "\udfff" for char in text)]
+    if broken:
+        raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        file.write(_line(rows[0] if rows else ["fname", "summary"]))
+        for row in rows:
+            file.write(_line({**row, "summary": _neutral(texts[row[id_column]])}.values()))
+    partial.replace(path)
+    for count, what in (
+        (sum(not text.strip() for text in summaries), "are empty"),
+        (sum(bool(_FORMULA.match(text)) for text in summaries), "start like a spreadsheet formula: ' put before them"),
+    ):
+        if count:
+            say(f"{path}: {count} of {len(summaries)} summaries {what}")
+
+
+def check_submission(path, template) -> None:
+    """Raises InputError unless `path` has the template's ids, all of them, no others, in its order."""
+    rows, id_column = _template_rows(template)
+    expected = [row[id_column] for row in rows]
+    names = list(read_predictions(path))
+    _check_ids(path, names, template, expected)
+    wrong = [f"{name} (row {i}) where the template has {want}"
+             for i, (name, want) in enumerate(zip(names, expected, strict=True), start=1) if name != want]  # fmt: skip
+    if wrong:
+        raise InputError(f"{path}: {len(wrong)} rows are out of the order of {template}: {_some(wrong)}; sort them")
+
+
+def _column(where, present, *names):
+    for name in names:
+        if name in present:
+            return name
+    near = closest(names[0], present)
+    there = ", ".join(f"'{name}'" for name in present)
+    hint = f"rename '{near}'" if near else "name its columns fname,summary"
+    raise InputError(f"{where}: no column '{names[0]}'; there are {there}; {hint}")
+
+
+def _template_rows(template):
+    if Path(template).suffix.lower() == ".jsonl":
+        raise InputError(f"{template}: a submission template is a .csv file with the columns fname,summary")
+    rows, seen = [], set()
+    for row in read_table(template, keep_unnamed=True):
+        where = f"{template}: row {row.number} (line {row.line})"
+        id_column = _column(where, row.values, "fname", "id")
+        _column(where, row.values, "summary")
+        if row.values[id_column] in seen:
+            raise InputError(f"{where}: '{row.values[id_column]}' appears a second time in the template")
+        seen.add(row.values[id_column])
+        rows.append(row.values)
+    return rows, id_column
+
+
+def _check_ids(what, names, template, expected):
+    present = set(names)
+    missing, extra = [name for name in expected if name not in present], sorted(present - set(expected))
+    problems = [f"{len(missing)} ids of the template are missing: {_some(missing)}"] if missing else []
+    problems += [f"{len(extra)} ids are not in the template: {_some(extra)}"] if extra else []
+    if problems:
+        raise InputError(f"{what} do not fit {template}: {'; '.join(problems)}; are they of the same test file?")
+
+
+def _some(names):
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _line(cells):
+    # Python's csv.writer (before 3.13) leaves a lone CR unquoted when lines end with LF, and then nobody can read it
+    quoted = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    return ",".join(quoted) + "\n"
+
+
+def _neutral(text):
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -1,0 +1,130 @@
+"""Submission files: the template's order and columns, every id accounted for, never half-written."""
+
+import csv
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.submission import check_submission, read_predictions, write_submission
+
+IDS = ["test_0", "test_1", "test_10", "test_2"]
+TEXTS = ["하나", "둘,\n둘째 줄", '"셋"', ""]
+
+
+@pytest.fixture
+def template(tmp_path):
+    path = tmp_path / "sample.csv"
+    path.write_text("fname,summary\n" + "".join(f"{name},요약\n" for name in IDS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def indexed(tmp_path):
+    path = tmp_path / "indexed.csv"
+    path.write_text(",fname,summary\n" + "".join(f"{i},{name},\n" for i, name in enumerate(IDS)), encoding="utf-8-sig")
+    return path
+
+
+def test_without_a_template_rows_come_in_the_order_given(tmp_path):
+    write_submission(tmp_path / "s.csv", IDS, TEXTS)
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8").startswith("fname,summary\ntest_0,하나\n")
+    assert read_predictions(tmp_path / "s.csv") == dict(zip(IDS, TEXTS, strict=True))
+
+
+def test_the_template_gives_the_order_whatever_the_order_of_the_rows(tmp_path, template):
+    write_submission(tmp_path / "s.csv", IDS[::-1], TEXTS[::-1], template)
+    assert list(read_predictions(tmp_path / "s.csv").items()) == list(zip(IDS, TEXTS, strict=True))
+    check_submission(tmp_path / "s.csv", template)
+
+
+def test_an_index_column_of_the_template_is_kept(tmp_path, indexed):
+    write_submission(tmp_path / "s.csv", IDS, TEXTS, indexed)
+    rows = list(csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
+    assert rows[0] == ["", "fname", "summary"]
+    assert rows[3] == ["2", "test_10", '"셋"']
+    check_submission(tmp_path / "s.csv", indexed)
+
+
+def test_missing_and_extra_ids_are_named_and_nothing_is_written(tmp_path, template):
+    with pytest.raises(InputError, match=r"1 ids of the template are missing: test_2; 1 ids are not in .*: test_9"):
+        write_submission(tmp_path / "s.csv", [*IDS[:3], "test_9"], TEXTS, template)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sample.csv"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    write_submission(tmp_path / "s.csv", IDS, TEXTS)
+    before = (tmp_path / "s.csv").read_bytes()
+    with pytest.raises(InputError, match="half a surrogate pair"):
+        write_submission(tmp_path / "s.csv", IDS, ["a", "b", "c", "\ud800"])
+    assert (tmp_path / "s.csv").read_bytes() == before
+
+
+def test_reordered_rows_are_named_when_a_submission_is_checked(tmp_path, template):
+    write_submission(tmp_path / "s.csv", [IDS[1], IDS[0], *IDS[2:]], TEXTS)
+    with pytest.raises(
+        InputError, match=r"2 rows are out of the order.*test_1 \(row 1\) where the template has test_0"
+    ):
+        check_submission(tmp_path / "s.csv", template)
+
+
+def test_missing_and_extra_ids_are_named_when_a_submission_is_checked(tmp_path, template):
+    write_submission(tmp_path / "s.csv", IDS[:3], TEXTS[:3])
+    with pytest.raises(InputError, match="missing: test_2"):
+        check_submission(tmp_path / "s.csv", template)
+
+
+def test_repeated_ids_and_differing_lengths_are_errors(tmp_path):
+    with pytest.raises(InputError, match="ids appear twice: a"):
+        write_submission(tmp_path / "s.csv", ["a", "a"], ["x", "y"])
+    with pytest.raises(InputError, match="1 summaries for 2 ids"):
+        write_submission(tmp_path / "s.csv", ["a", "b"], ["x"])
+    with pytest.raises(InputError, match="is a folder"):
+        write_submission(tmp_path, ["a"], ["x"])
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+82", "-5도", "@민수", "\t표", "\r줄", "'=1"])
+def test_cells_that_spreadsheets_would_run_are_neutralized_and_read_back(tmp_path, start, capsys):
+    write_submission(tmp_path / "s.csv", ["a"], [start])
+    cell = list(csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))[1][1]
+    assert cell == "'" + start
+    assert read_predictions(tmp_path / "s.csv") == {"a": start}
+    assert "1 of 1 summaries start like a spreadsheet formula" in capsys.readouterr().out
+
+
+def test_empty_summaries_are_counted(tmp_path, capsys):
+    write_submission(tmp_path / "s.csv", IDS, TEXTS)
+    assert "1 of 4 summaries are empty" in capsys.readouterr().out
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12), min_size=1))
+def test_whatever_is_written_is_read_back(tmp_path, texts):
+    names = [f"test_{i}" for i in range(len(texts))]
+    write_submission(tmp_path / "s.csv", names, texts)
+    assert read_predictions(tmp_path / "s.csv") == dict(zip(names, texts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("fname,sumary\na,b\n", r"row 1 \(line 2\): no column 'summary'.*rename 'sumary'"),
+        ("a,b\na,b\n", "no column 'fname'; there are 'a', 'b'; name its columns"),
+        ("fname,summary\na,b\na,c\n", r"row 2 \(line 3\): 'a' appears a second time"),
+        ("fname,summary\n,b\n", "column 'fname': empty"),
+        ("fname,summary\n", "no data rows"),
+    ],
+)
+def test_a_faulty_prediction_file_is_named_with_its_line(tmp_path, content, expected):
+    path = tmp_path / "p.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=expected):
+        read_predictions(path)
+
+
+def test_a_template_that_repeats_an_id_is_an_error(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("fname,summary\na,\na,\n", encoding="utf-8")
+    with pytest.raises(InputError, match="'a' appears a second time in the template"):
+        write_submission(tmp_path / "s.csv", ["a"], ["x"], path)
