@@ -1,57 +1,24 @@
-"""Saving an adapter that loads elsewhere, and sharing it: the adapter, its tokenizer and nothing else."""
+"""Saving an adapter that loads elsewhere, and sharing it: the adapter, its tokenizer, its card and nothing else.
 
-import hashlib
+On disk the run record and `adapter_config.json` name the base so that it loads again here; what is pushed names the
+base's Hub repository and commit, never a local path.
+"""
+
 import json
-import time
 from pathlib import Path
 
+from dialsum_trl.card import CURVE_FILE, model_card
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.provenance import base_origin
+from dialsum_trl.record import run_record
 from dialsum_trl.runs import RUN_FILE
 
-
-REPORTED_METRICS = (
-    "eval_loss",
-    "eval_rouge_mean",
-    "eval_rouge1",
-    "eval_rouge2",
-    "eval_rougeL",
-    "eval_hit_limit",
-)
-SHARED_FILES = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "README.md",
-    RUN_FILE,
-)
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages a result depends on."""
-    from importlib.metadata import version
-
-    names = ("dialsum-trl", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets")
-    return {name: version(name) for name in names}
-
-
-def run_record(tokenizer, model_args, prompt, metrics: dict) -> dict:
-    """What is needed to use the adapter as it was trained: base, prompt style, template hash, metrics, versions."""
-    return {
-        "base_model": model_args.model_name_or_path,
-        "base_revision": model_args.model_revision,
-        "dtype": model_args.dtype,
-        "quantization": model_args.quantization,
-        "prompt_style": prompt.prompt_style,
-        "instructions": prompt.instructions,
-        "template_sha256": hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
-        "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
-        "versions": versions(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
+ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
+MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
+CURVES = {"loss": "training loss", "eval_loss": "evaluation loss", "eval_rouge_mean": "ROUGE mean"}
 
 
 def check_adapter(folder: str | Path) -> int:
@@ -84,47 +51,164 @@ def check_adapter(folder: str | Path) -> int:
     return len(names)
 
 
-def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict) -> None:
-    """Writes the trainer's model (adapter, or full weights), the tokenizer and the run record to `output_dir`."""
+def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> None:
+    """Writes the trainer's model (adapter, or full weights), tokenizer, run record, curve and card to `output_dir`.
+
+    Args:
+        metrics: of the last evaluation.
+        data: `DataArguments`; the card names the training and the evaluation file.
+        method: how it was trained, for the card.
+    """
+    from dialsum_trl.chart import line_chart
+
     folder = Path(trainer.args.output_dir)
     trainer.save_model(str(folder))
     if not is_main_process():
         return
     tokenizer.save_pretrained(str(folder))
-    record = run_record(tokenizer, model_args, prompt, metrics)
-    (folder / RUN_FILE).write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    record = run_record(trainer, tokenizer, model_args, prompt, metrics, data, method)
+    _write(folder / RUN_FILE, _json(record))
+    history = trainer.state.log_history
+    curves = {name: [(row["step"], row[key]) for row in history if key in row] for key, name in CURVES.items()}
+    _write(folder / CURVE_FILE, line_chart("Training", curves))
+    adapter = None
     if model_args.use_peft:
         check_adapter(folder)
+        adapter = {**_read(folder / ADAPTER_CONFIG), "base_model_name_or_path": record["base_model"]}
+        adapter["revision"] = record["base_origin"]["commit"]
+        _write(folder / ADAPTER_CONFIG, _json(adapter))
+    _write(folder / CARD, model_card(_named(record, None), folder.name, adapter, has_curve=True))
 
 
-def push(folder: str | Path, repo_id: str | None, private: bool = True) -> str | None:
-    """Uploads an adapter folder to the Hub; private unless asked otherwise.
+def plan_push(args, model_args) -> bool:
+    """Whether to push when training is over; call it before training, so that what is missing shows then.
 
-    The token comes from the environment or the Hub's own login. Only `SHARED_FILES` travel.
-
-    Returns:
-        The address of the repository (None on other ranks).
+    Switches the trainer's own uploads off: they would send TRL's card, training_args.bin and the local path of the base
+    at every save.
 
     Raises:
-        InputError: there is no adapter, or the Hub refused; the local folder is untouched.
+        InputError: no token, a token in a flag, or a base folder whose repository is not known.
+    """
+    if args.hub_token:
+        raise InputError("--hub_token would end in logs and files; put the token into the environment as HF_TOKEN")
+    if not args.push_to_hub:
+        return False
+    from dialsum_trl.upload import require_token
+
+    args.push_to_hub = False
+    require_token()
+    if base_origin(model_args.model_name_or_path).repo_id is None:
+        raise _unknown_base(model_args.model_name_or_path, "push it afterwards with `dialsum push --base owner/name`")
+    return True
+
+
+def _unknown_base(name: str, remedy: str) -> InputError:
+    return InputError(
+        f"the base {Path(name).name} is a local folder, and the card must name its Hub repository: {remedy}"
+    )
+
+
+def push(
+    folder: str | Path,
+    repo_id: str | None = None,
+    private: bool = True,
+    base: str | None = None,
+    scores: str | Path | None = None,
+) -> str | None:
+    """Uploads an adapter (or a full model) to the Hub in one commit; private unless asked otherwise.
+
+    The token comes from the environment or the Hub's own login.
+
+    Args:
+        repo_id: `owner/name`, or a name under the token's owner; default: the folder's name.
+        base: repository of the base, where the folder does not know it; `owner/name` or `owner/name@commit`.
+        scores: `scores.json` of a predict run; the card shows them instead of the training run's.
+
+    Returns:
+        The repository (None on other ranks).
+
+    Raises:
+        InputError: there is nothing to push, or the Hub refused; the local folder is untouched.
     """
     if not is_main_process():
         return None
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from dialsum_trl.upload import upload
 
-    folder = Path(folder)
-    if not (folder / "adapter_config.json").exists():
-        raise InputError(f"{folder}: holds no adapter to push (adapter_config.json is missing)")
-    api = HfApi()
-    try:
-        repo_id = api.create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
-        api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(SHARED_FILES))
-    except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"push of {folder} to {repo_id or folder.name} failed: {reason} The adapter is safe in {folder}; check "
-            f"HF_TOKEN and the network, then push again"
-        ) from error
-    say(f"pushed {folder} to {repo_id} ({'private' if private else 'public'})")
+    folder, repo_id = Path(folder), repo_id or Path(folder).resolve().name
+    files = shared_files(folder, repo_id, base, scores)
+    repo_id = upload(files, repo_id, private)
+    say(f"pushed {len(files)} files to {repo_id} ({'private' if private else 'public'})")
     return repo_id
+
+
+def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: str | Path | None = None) -> dict:
+    """Path in the repository -> bytes or local file: exactly what a push of `folder` sends."""
+    is_adapter = (folder / ADAPTER_CONFIG).exists()
+    if not is_adapter and not (folder / "config.json").exists():
+        raise InputError(f"{folder}: holds neither an adapter ({ADAPTER_CONFIG}) nor a model (config.json) to push")
+    if not (folder / RUN_FILE).exists():
+        raise InputError(f"{folder}: has no {RUN_FILE}, so nothing is known of its training; push it with `hf upload`")
+    record = _named(_read(folder / RUN_FILE), base)
+    if "/" not in record["base_model"]:
+        raise _unknown_base(record["base_model"], "give it with --base owner/name")
+    if scores:
+        record["evaluation"] = _predicted(Path(scores))
+    patterns = ADAPTER_FILES if is_adapter else (*MODEL_FILES, *TOKENIZER_FILES)
+    files = {path.name: path for pattern in patterns for path in sorted(folder.glob(pattern))}
+    adapter = None
+    if is_adapter:
+        check_adapter(folder)
+        adapter = _read(folder / ADAPTER_CONFIG)
+        adapter |= {"base_model_name_or_path": record["base_model"], "revision": record["base_revision"]}
+        files[ADAPTER_CONFIG] = _json(adapter).encode()
+    if (folder / CURVE_FILE).exists():
+        files[CURVE_FILE] = folder / CURVE_FILE
+    files[RUN_FILE] = _json(record).encode()
+    files[CARD] = model_card(record, repo_id, adapter, CURVE_FILE in files).encode()
+    return files
+
+
+def _named(record: dict, base: str | None) -> dict:
+    """The record with its base named by repository and commit (`base` if given), or by the folder's bare name."""
+    if base:
+        name, _, commit = base.partition("@")
+        origin = {"repo_id": name, "commit": commit or None}
+    else:
+        origin = record["base_origin"]
+    name = origin["repo_id"] or Path(record["base_model"]).name
+    return {**record, "base_model": name, "base_revision": origin["commit"] or "main", "base_origin": origin}
+
+
+def _predicted(path: Path) -> dict:
+    """The evaluation part of a card from a predict run's scores.json."""
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        decoding, rouge, test_file = scores["decoding"], scores["rouge"], scores["test_file"]
+        how = f"beam {decoding['num_beams']}" if decoding["num_beams"] > 1 else "greedy"
+        how = f"sampling at temperature {decoding['temperature']}" if decoding["do_sample"] else how
+        decoded = f"{how}, at most {decoding['max_new_tokens']} new tokens"
+    except OSError as error:
+        raise InputError(f"--scores {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--scores {path}: is no scores.json of recipes/predict.py") from None
+    if rouge is None:
+        raise InputError(f"--scores {path}: holds no ROUGE; the rows that were summarized had no references")
+    return {"file": test_file, "rouge": rouge, "decoding": decoded}
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged ({error})") from None
+
+
+def _json(content: dict) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes aside, then renames."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(path)

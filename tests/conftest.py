@@ -68,3 +68,37 @@ def real_tokenizers():
         "qwen2_5": real_tokenizer(qwen[0], "qwen2_5", *qwen[1:]),
         "qwen3_2507": real_tokenizer(qwen[0], "qwen3_instruct_2507", *qwen[1:]),
     }
+
+
+@pytest.fixture(scope="session")
+def toy_base(tmp_path_factory) -> Path:
+    """A random two-layer Llama with the toy vocabulary, saved as a base model's folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    folder = tmp_path_factory.mktemp("base") / "toy-llama"
+    tokenizer = AutoTokenizer.from_pretrained(TINY / "llama")
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, head_dim=16)
+    config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, tie_word_embeddings=True, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_adapter(toy_base, tmp_path_factory) -> Path:
+    """The folder that two steps of SFT on the toy base leave; read it, or copy it before changing it."""
+    from dialsum_trl.sft import train_sft
+
+    folder = tmp_path_factory.mktemp("run") / "my-adapter"
+    recipe = dict(
+        model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True, output_dir=str(folder)
+    )
+    files = dict(train_file=str(TINY / "data" / "train.csv"), eval_file=str(TINY / "data" / "dev.csv"))
+    small = dict(
+        max_steps=2, per_device_train_batch_size=2, effective_batch_size=2, learning_rate=1e-2, optim="adamw_torch"
+    )
+    rouge = dict(rouge_rows=2, rouge_max_new_tokens=8, save_strategy="no", eval_strategy="no", fast=False)
+    train_sft({**recipe, **files, **small, **rouge}, [])
+    return folder

@@ -1,0 +1,66 @@
+"""Line charts as SVG text: no plotting library, sharp at every size, readable on light and dark pages."""
+
+import math
+from html import escape
+
+_COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
+_WIDTH, _HEIGHT = 640, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
+
+
+def line_chart(title: str, series: dict[str, list[tuple[float, float]]], x_label: str = "step") -> str:
+    """An SVG document with one line a series.
+
+    Args:
+        series: name -> points `(x, y)`; points that are not finite are left out, and empty series too.
+    """
+    kept = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
+    kept = {name: points for name, points in kept.items() if points}
+    points = [point for line in kept.values() for point in line]
+    x_ticks, y_ticks = (_ticks([p[i] for p in points] or [0.0]) for i in (0, 1))
+
+    def place(x, y):
+        return (
+            _LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (_WIDTH - _LEFT - _RIGHT),
+            _HEIGHT - _BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (_HEIGHT - _TOP - _BOTTOM),
+        )
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+        f'font-size="11" role="img"><title>{escape(title)}</title><rect width="100%" height="100%" fill="#ffffff"/>',
+        f'<text x="{_LEFT}" y="16" font-size="13" fill="#111827">{escape(title)}</text>',
+        f'<text x="{(_WIDTH + _LEFT) / 2:.0f}" y="{_HEIGHT - 6}" fill="#4b5563" text-anchor="middle">'
+        f"{escape(x_label)}</text>",
+    ]
+    for tick in y_ticks:
+        _, y = place(x_ticks[0], tick)
+        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#e5e7eb"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" fill="#4b5563" text-anchor="end">{tick:g}</text>')
+    for tick in x_ticks:
+        x, _ = place(tick, y_ticks[0])
+        parts.append(
+            f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16}" fill="#4b5563" text-anchor="middle">{tick:g}</text>'
+        )
+    for index, (name, line) in enumerate(kept.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        places = [place(*point) for point in line]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        if len(places) <= 20:
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"/>' for x, y in places]
+        parts.append(
+            f'<text x="{_WIDTH - _RIGHT}" y="{16 + 13 * index}" fill="{colour}" text-anchor="end">{escape(name)}</text>'
+        )
+    return "".join(parts) + "</svg>\n"
+
+
+def _ticks(values: list[float], wanted: int = 5) -> list[float]:
+    """Round numbers that span `values`, about `wanted` of them, at least two."""
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / wanted
+    scale = 10 ** math.floor(math.log10(rough))
+    step = next(scale * m for m in (1, 2, 2.5, 5, 10) if scale * m >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(step * i, 12) for i in range(first, last + 1)]

@@ -1,0 +1,150 @@
+"""Files to one Hub repository in one commit; broken connections are tried again, and what arrived is compared."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dialsum_trl.console import say
+from dialsum_trl.errors import InputError
+
+WAITS = (2, 8, 30)  # seconds before the second, third and fourth attempt
+TIMEOUT = (
+    120  # seconds without a byte from the Hub before a request counts as broken; the client's own default is never
+)
+TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # 409, 412: another commit came in between
+
+
+def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -> str:
+    """Creates the repository where it is missing and commits `files` to its main branch.
+
+    A file that has arrived is not sent again, neither by a later attempt nor by a later call.
+
+    Args:
+        files: path in the repository -> content or local file.
+        repo_id: `owner/name`, or `name` for the owner of the token.
+
+    Returns:
+        The full repository id.
+
+    Raises:
+        InputError: no token, no permission, the Hub cannot be reached, or a public repository where a private one was
+            asked for.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError
+
+    require_token()
+    try:
+        with _impatient_client():
+            api = HfApi()
+            repo_id = _persist(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id, repo_id)
+            if private and not _persist(lambda: api.repo_info(repo_id), repo_id).private:
+                raise InputError(
+                    f"{repo_id} exists and is public, but a private push was asked for; choose another name, or push "
+                    f"with --public (--hub_private_repo false in a recipe)"
+                )
+            commit = _persist(lambda: _commit(api, files, repo_id), repo_id)
+            _persist(lambda: _compare(api, files, repo_id, commit), repo_id)
+    except HFValidationError as error:
+        raise InputError(f"{repo_id!r} is no repository name: {_first_line(error)}") from None
+    return repo_id
+
+
+def require_token() -> None:
+    """Raises InputError when neither the environment nor the Hub's login file holds a token."""
+    from huggingface_hub import get_token
+
+    if get_token() is None:
+        raise InputError(
+            "no Hugging Face token: put one with write permission into the environment as HF_TOKEN, or run "
+            "`hf auth login` once"
+        )
+
+
+def _commit(api, files, repo_id) -> str:
+    from huggingface_hub import CommitOperationAdd
+
+    additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+    return api.create_commit(repo_id, additions, commit_message="Upload with dialsum-trl").oid
+
+
+def _compare(api, files, repo_id, commit) -> None:
+    """Raises _Incomplete unless the commit holds every file with the size and hash that was sent."""
+    arrived = {file.path: file for file in api.get_paths_info(repo_id, list(files), revision=commit)}
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else Path(content).read_bytes()
+        file = arrived.get(name)
+        if file is not None and file.lfs is not None:
+            same = file.lfs.sha256 == hashlib.sha256(data).hexdigest()
+        else:  # git's name of a blob
+            same = file is not None and file.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        if not same:
+            raise _Incomplete(f"{name} did not arrive whole")
+
+
+class _Incomplete(Exception):
+    """The repository does not hold what was sent."""
+
+
+def _persist(step, repo_id: str):
+    """`step()`, again after a pause while the failure may pass, then one clear line."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    for wait in (*WAITS, None):
+        try:
+            return step()
+        except OfflineModeIsEnabled:
+            raise InputError(f"push to {repo_id}: HF_HUB_OFFLINE is set; unset it to reach the Hub") from None
+        except (httpx2.HTTPError, _Incomplete, json.JSONDecodeError, RuntimeError) as error:
+            cause = error
+            if isinstance(error, RuntimeError):  # the client's wrapper around what happened to one large file
+                cause = error.__cause__
+                if not isinstance(cause, httpx2.HTTPError):
+                    raise
+            status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+            if wait is None or (status is not None and status not in TRANSIENT):
+                raise InputError(f"push to {repo_id} failed: {_reason(cause, status)}") from None
+            say(f"push to {repo_id}: {_first_line(cause)}; trying again in {wait} s")
+            time.sleep(wait)
+
+
+def _reason(error, status: int | None) -> str:
+    if status in (401, 403):
+        return f"the Hub refused ({status}); check that the token may write there: {_first_line(error)}"
+    if status is not None:
+        return f"{_first_line(error)}. Nothing was lost; the same command continues"
+    return f"the Hub does not answer ({_first_line(error)}). Nothing was lost; check the network and push again"
+
+
+def _first_line(error) -> str:
+    """The first line of an error without the token, should a server ever echo it."""
+    from huggingface_hub import get_token
+
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].replace(get_token() or "\0", "***").rstrip(".")
+
+
+@contextmanager
+def _impatient_client() -> Iterator[None]:
+    """The Hub's client with a time limit, and without its own log lines (they hold signed addresses)."""
+    import httpx2
+    from huggingface_hub.utils import logging, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def client():
+        result = default_client_factory()
+        result.timeout = httpx2.Timeout(TIMEOUT)
+        return result
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    set_client_factory(client)
+    try:
+        yield
+    finally:
+        set_client_factory(default_client_factory)
+        logging.set_verbosity(verbosity)
