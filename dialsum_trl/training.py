@@ -53,6 +53,7 @@ class RougeEvaluation:
     """
 
     rouge_prompts: list = ()
+    rouge_report = None  # `rouge.RougeReport` of the last evaluation
 
     def rouge_evaluation(self, prompts, references, config, stop_ids, pad_id, max_new_tokens) -> None:
         """Args: prompt ids a row, reference lists a row, a `rouge.RougeConfig`, stop and pad ids, token limit."""
@@ -96,7 +97,7 @@ class RougeEvaluation:
         from dialsum_trl.rouge import score
 
         texts = [self.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in outputs]
-        report = score(texts, self.rouge_references, self.rouge_config, bootstrap=0)
+        report = self.rouge_report = score(texts, self.rouge_references, self.rouge_config)
         hits = sum(len(ids) >= self.rouge_max_new_tokens for ids in outputs)
         say(f"  {self.rouge_references[0][0]!r} <- {texts[0]!r}")
         return {
