@@ -38,13 +38,6 @@ def prepare_output_dir(args) -> str | None:
     return resume
 
 
-def without_evaluation(args) -> None:
-    """Switches off what needs dev rows, when there are none."""
-    args.eval_strategy = "no"
-    args.load_best_model_at_end = False
-    args.metric_for_best_model = None
-
-
 def peak_memory_gib() -> float:
     """Highest GPU memory reserved by this process, GiB (0 without a GPU)."""
     import torch

@@ -13,6 +13,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.rows import batch_arithmetic, read_rows
 
 # The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
 SFT_SETTINGS = dict(
@@ -47,48 +48,19 @@ def sft_config():
     return SFTConfig
 
 
-def read_rows(data: DataArguments):
-    """Train and dev rows from files or from a Hub dataset; dev may be None. Shared rows are an error."""
-    from dialsum_trl.data import check_disjoint, read_dialogues
-
-    if data.dataset_name and data.train_file:
-        raise InputError("--dataset_name and --train_file exclude each other")
-    if data.dataset_name:
-        train_source, eval_source = f"hub:{data.dataset_name}:train", f"hub:{data.dataset_name}:validation"
-    else:
-        train_source, eval_source = data.train_file, data.eval_file
-    if not train_source:
-        raise InputError("no training rows: give --train_file train.csv (fname,dialogue,summary) or --dataset_name")
-    train = read_dialogues(train_source, columns=data.columns())
-    dev = read_dialogues(eval_source, columns=data.columns()) if eval_source else None
-    if dev is not None:
-        check_disjoint(train, dev)
-    return train, dev
-
-
-def batch_arithmetic(args, effective_batch_size: int) -> None:
-    """Derives accumulation so that an optimizer step sees `effective_batch_size` rows over all processes.
-
-    Raises:
-        InputError: the rows do not divide; the message says which batch size would.
-    """
-    if args.gradient_accumulation_steps > 1:  # given by the user: taken as it is
-        return
-    rows, world = args.per_device_train_batch_size, args.world_size
-    if effective_batch_size % (rows * world):
-        fits = [b for b in range(1, rows + 1) if effective_batch_size % (b * world) == 0]
-        remedy = (
-            f"use --per_device_train_batch_size {fits[-1]}" if fits else f"use --effective_batch_size {rows * world}"
-        )
-        raise InputError(
-            f"{effective_batch_size} rows a step do not divide into {world} processes x {rows} rows: {remedy}"
-        )
-    args.gradient_accumulation_steps = effective_batch_size // (rows * world)
+def adjust(values: dict, given: set[str]) -> None:
+    """Mixed precision from the dtype; no evaluation without dev rows; a best checkpoint only where it can be chosen."""
+    match_precision(values, given)
+    if not (values["eval_file"] or values["dataset_name"]):
+        values.update(eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
+    if values["save_strategy"] == "no" and "load_best_model_at_end" not in given:
+        values["load_best_model_at_end"] = False
 
 
 def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
     """The base, quantized, with LoRA adapters: new ones, or those of `--adapter_path` to continue from."""
     from peft import PeftModel, get_peft_model
+    from transformers import set_seed
 
     from dialsum_trl.models import load_base, lora_config, resize_embeddings
 
@@ -103,6 +75,7 @@ def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
         attn_implementation=model_args.attn_implementation,
         device=args.device,
     )
+    set_seed(args.seed)  # new rows and adapters start alike in every run and on every process
     resize_embeddings(model, tokenizer)
     model.config.use_cache = False
     if not model_args.use_peft:
@@ -164,18 +137,18 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         {**SFT_SETTINGS, **recipe},
         argv,
         ("trl.SFTConfig", sft_config),
-        match_precision,
+        adjust,
         stage="sft",
     )
     from dialsum_trl import hub, models
     from dialsum_trl.encoding import encode_dataset
-    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir, without_evaluation
+    from dialsum_trl.record import REPORTED_METRICS
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
 
     checkpoint = prepare_output_dir(args)
+    push_when_done = hub.plan_push(args, model_args)
     batch_arithmetic(args, sft.effective_batch_size)
     train, dev = read_rows(data)
-    if dev is None:
-        without_evaluation(args)
 
     tokenizer = models.load_tokenizer(
         model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
@@ -201,7 +174,8 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     result = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
     metrics = trainer.evaluate() if dev is not None else {}
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics)
+    trainer.save_state()
+    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, data)
 
     tokens = sum(map(len, train_rows["input_ids"]))
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -215,10 +189,10 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         "tokens/s": round(tokens * trainer.state.epoch / seconds) if seconds else 0,
         "peak GPU memory, GiB": peak_memory_gib(),
         "train loss": round(result.training_loss, 4),
-        **{key: round(value, 4) for key, value in metrics.items() if key in hub.REPORTED_METRICS},
+        **{key: round(value, 4) for key, value in metrics.items() if key in REPORTED_METRICS},
         "adapter": args.output_dir,
     }
     table("SFT finished", list(figures.items()))
-    if args.push_to_hub:
+    if push_when_done:
         hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
     return figures
