@@ -50,6 +50,9 @@ class RougeConfig:
         return f"{self.tokenizer} tokens{stemmed}, masks {self.masks}, {self.references} over references ({by})"
 
 
+DEFAULT = RougeConfig()
+
+
 @dataclass(frozen=True)
 class RougeReport:
     """F1 x 100 over `n` rows. `per_row`: float array `(n, 3)` of R-1, R-2, R-L x 100."""
@@ -134,7 +137,7 @@ class Comparison:
 def score(
     predictions: list[str],
     references: list[list[str]],
-    config: RougeConfig = RougeConfig(),
+    config: RougeConfig = DEFAULT,
     bootstrap: int = 1000,
     seed: int = 0,
     floor_line: str | None = CONSTANT_LINE,
@@ -171,7 +174,7 @@ def compare(
     predictions_a: list[str],
     predictions_b: list[str],
     references: list[list[str]],
-    config: RougeConfig = RougeConfig(),
+    config: RougeConfig = DEFAULT,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> Comparison:

@@ -1,0 +1,200 @@
+"""Rules that mend summaries after generation: each apart, each measured on dev, none used unless it helps.
+
+apply(summary, ["strip", "masks"], dialogue)
+deltas = rule_deltas(summaries, references, dialogues)     # what each rule is worth on dev
+print(deltas_table(deltas)); helping(deltas)               # the rules whose 95 % interval lies above 0
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dialsum_trl.cleaning import normalized
+from dialsum_trl.errors import InputError
+from dialsum_trl.rouge import DEFAULT, Comparison, RougeConfig, compare
+from dialsum_trl.tables import closest
+from dialsum_trl.tokens import MASK
+
+_SENTENCE_END = re.compile(r"(?<=[.!?。…])[\"'”’)\]]*(?=\s|$)|(?<=[다요]\.)(?=[가-힣#])")
+_FINISHED = re.compile(r"([.!?。…]|[다요음함임됨])[\"'”’)\]]*$")
+_LABEL = re.compile(r"^\W*(?:대화\s*)?(?:요약(?:문)?|summary|response)\W*[:：]\s*", re.IGNORECASE)
+# particles that are written onto the word before them; 이 and 만 are left out because they are words too
+_PARTICLE = r"(?:은|는|가|을|를|에게|에게서|와|과|의|도|로|으로|께|한테)"
+
+
+def strip(text: str, dialogue: str | None = None) -> str:
+    """No spaces around the summary and single ones inside its lines."""
+    return "\n".join(" ".join(line.split()) for line in text.strip().split("\n"))
+
+
+def first_paragraph(text: str, dialogue: str | None = None) -> str:
+    """The first paragraph on one line; a paragraph that only announces one (`요약:`) is passed over."""
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+    body = [part for part in paragraphs if not part.endswith((":", "："))] or paragraphs
+    return " ".join(body[0].split()) if body else text
+
+
+def label(text: str, dialogue: str | None = None) -> str:
+    """Without a leading `요약:` or `Summary:`."""
+    return _LABEL.sub("", text.lstrip())
+
+
+def unfinished_sentence(text: str, dialogue: str | None = None) -> str:
+    """Without a last sentence that the token limit cut off, when a finished one stands before it."""
+    sentences = _sentences(text)
+    if len(sentences) < 2 or _FINISHED.search(sentences[-1]):
+        return text
+    return " ".join(sentences[:-1])
+
+
+def repeated_sentences(text: str, dialogue: str | None = None) -> str:
+    """Each sentence once, at its first place."""
+    sentences = _sentences(text)
+    first: dict[str, str] = {}
+    for sentence in sentences:
+        first.setdefault(normalized(sentence), sentence)
+    return text if len(first) == len(sentences) else " ".join(first.values())
+
+
+def masks(text: str, dialogue: str | None = None) -> str:
+    """Masks as the dialogue writes them: `# Person 1 #`, `#person1`, `Person1#`, `#사람1#` -> `#Person1#`.
+
+    Only masks that stand in the dialogue are restored, so no speaker is invented; without a dialogue nothing changes.
+    A particle that stands apart is put onto its mask (`#Person1# 은` -> `#Person1#은`).
+    """
+    known = {mask.lower(): mask for mask in reversed(MASK.findall(dialogue or ""))}
+    if not known:
+        return text
+    pieces, end = [], 0
+    for whole in MASK.finditer(text):  # whole masks are set apart, so that mending never takes a # of a neighbour
+        pieces.append(_mend(text[end : whole.start()], known))
+        pieces.append(known.get(whole[0].lower().replace("사람", "person"), whole[0]))
+        end = whole.end()
+    text = "".join([*pieces, _mend(text[end:], known)])
+    attach = rf"({'|'.join(map(re.escape, known.values()))})[ ]+(?={_PARTICLE}(?![가-힣]))"
+    return re.sub(attach, r"\1", text)
+
+
+def foreign_script(text: str, dialogue: str | None = None) -> str:
+    """Without letters of other scripts (Chinese characters, kana, Cyrillic ...) that the dialogue does not use.
+
+    Hangul and Latin stay, and with them names; brackets that were left empty go.
+    """
+    allowed = set(dialogue or "")
+    foreign = {char for char in text if char not in allowed and _is_foreign(char)}
+    if not foreign:
+        return text
+    kept = "".join("" if char in foreign else char for char in text)
+    kept = re.sub(r"[(（\[]\s*[)）\]]", "", kept)
+    return re.sub(r" +(?=[.,!?])", "", re.sub(r" {2,}", " ", kept)).strip()
+
+
+RULES: dict[str, Callable[[str, str | None], str]] = {
+    rule.__name__: rule
+    for rule in (strip, first_paragraph, label, foreign_script, masks, repeated_sentences, unfinished_sentence)
+}
+
+
+def apply(text: str, rules: Iterable[str], dialogue: str | None = None) -> str:
+    """Applies the named rules in the order of `RULES`; a rule that would leave nothing is passed over.
+
+    Raises:
+        InputError: no rule has that name.
+    """
+    chosen = set(rules)
+    if unknown := sorted(chosen - RULES.keys()):
+        near = closest(unknown[0], RULES)
+        raise InputError(
+            f"no post-processing rule '{unknown[0]}'; " + (f"did you mean {near}?" if near else "")
+            + f" The rules are {', '.join(RULES)}"
+        )  # fmt: skip
+    for name, rule in RULES.items():
+        if name in chosen:
+            text = rule(text, dialogue) or text
+    return text
+
+
+@dataclass(frozen=True)
+class RuleDelta:
+    """One rule on dev: how many summaries it changed, and the paired difference of the ROUGE mean."""
+
+    rule: str
+    changed: int
+    comparison: Comparison
+
+
+def rule_deltas(
+    summaries: list[str],
+    references: list[list[str]],
+    dialogues: list[str],
+    config: RougeConfig = DEFAULT,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> list[RuleDelta]:
+    """What each rule alone, and `all` of them together, is worth on these rows.
+
+    Raises:
+        InputError: as `rouge.score`, or the lengths differ.
+    """
+    if len(dialogues) != len(summaries):
+        raise InputError(f"{len(summaries)} summaries for {len(dialogues)} dialogues; give one a row")
+    deltas = []
+    for name, rules in [*((name, [name]) for name in RULES), ("all", list(RULES))]:
+        after = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
+        changed = sum(left != right for left, right in zip(summaries, after, strict=True))
+        deltas.append(RuleDelta(name, changed, compare(summaries, after, references, config, bootstrap, seed)))
+    return deltas
+
+
+def helping(deltas: list[RuleDelta]) -> list[str]:
+    """The single rules whose 95 % interval lies above 0."""
+    return [delta.rule for delta in deltas if delta.rule in RULES and delta.comparison.interval[0] > 0]
+
+
+def deltas_table(deltas: list[RuleDelta]) -> str:
+    """For the terminal: rule, summaries changed, difference of the ROUGE mean with its interval."""
+    before = deltas[0].comparison.a
+    lines = [
+        f"post-processing on {before.n} rows, ROUGE mean before {before.mean:.2f}; {before.config}",
+        f"{'rule':20} changed   delta   95 % interval",
+    ]
+    for delta in deltas:
+        low, high = delta.comparison.interval
+        lines.append(f"{delta.rule:20} {delta.changed:7d}  {delta.comparison.delta:+6.2f}   {low:+.2f} to {high:+.2f}")
+    lines.append(f"rules that help: {', '.join(helping(deltas)) or 'none'}")
+    return "\n".join(lines)
+
+
+def _mend(text, known):
+    ordered = sorted(known, key=len, reverse=True)
+    return _broken_masks(tuple(ordered)).sub(lambda found: known[ordered[int(found.lastgroup[1:])]], text)
+
+
+@lru_cache(maxsize=1000)
+def _broken_masks(ordered):
+    """One pattern for all masks of a dialogue, group `m<i>` for `ordered[i]`; mended text is not looked at again."""
+    alternatives = []
+    for index, mask in enumerate(ordered):
+        word, number = re.fullmatch(r"#(\D+)(\d*)#", mask).groups()
+        person = word == "person"
+        core = rf"{'(?:person|사람)' if person else word}[ ]*{number}(?![0-9A-Za-z])"
+        forms = [rf"[#＃][ ]*{core}(?:[ ]*[#＃])?", rf"(?<![0-9A-Za-z]){core}[ ]*[#＃]"]
+        if person:  # in Korean text a bare `Person1` can only be a mask; `Email` or `사람 1명` may be words
+            forms.append(rf"(?<![0-9A-Za-z])person[ ]*{number}(?![0-9A-Za-z])")
+        alternatives.append(f"(?P<m{index}>{'|'.join(forms)})")
+    return re.compile("|".join(alternatives), re.IGNORECASE)
+
+
+def _sentences(text):
+    found, start = [], 0
+    for end in _SENTENCE_END.finditer(text):
+        found.append(text[start : end.end()].strip())
+        start = end.end()
+    return [sentence for sentence in (*found, text[start:].strip()) if sentence]
+
+
+def _is_foreign(char):
+    script = unicodedata.name(char, "").split(" ")[0]
+    return unicodedata.category(char)[0] == "L" and script not in ("HANGUL", "LATIN", "FULLWIDTH", "MICRO", "GREEK")

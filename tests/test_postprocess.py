@@ -1,0 +1,153 @@
+"""Post-processing: what each rule mends, what it leaves alone, and what it is worth on dev."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.postprocess import (
+    RULES,
+    apply,
+    deltas_table,
+    first_paragraph,
+    foreign_script,
+    helping,
+    label,
+    masks,
+    repeated_sentences,
+    rule_deltas,
+    strip,
+    unfinished_sentence,
+)
+from dialsum_trl.tokens import MASK
+
+DIALOGUE = "#Person1#: 안녕하세요, Tom입니다.\n#Person2#: #Email#로 보내 주세요.\n#Person12#: 东京이요."
+DONE = "#Person1#은 인사한다. #Person2#는 메일을 부탁한다."
+
+
+def test_strip_leaves_single_spaces():
+    assert strip("  #Person1#은   간다. \n") == "#Person1#은 간다."
+
+
+def test_the_first_paragraph_is_kept_on_one_line():
+    assert first_paragraph(f"{DONE}\n\n이 요약은 다음과 같다.") == DONE
+    assert first_paragraph(f"요약은 다음과 같습니다:\n\n{DONE}\n\n끝.") == DONE
+    assert first_paragraph("한 줄.\n둘째 줄.") == "한 줄. 둘째 줄."
+
+
+@pytest.mark.parametrize("head", ["요약: ", "**요약**: ", "Summary:\n", "### Response: ", "대화 요약 : "])
+def test_a_label_is_taken_off(head):
+    assert label(head + DONE) == DONE
+
+
+def test_a_summary_without_a_label_stays():
+    assert label("요약을 부탁한다: 내일까지.") == "요약을 부탁한다: 내일까지."
+
+
+def test_an_unfinished_last_sentence_goes():
+    assert unfinished_sentence(f"{DONE} #Person1#은 그래서 내") == DONE
+    assert unfinished_sentence("값은 3.5달러이다. 그리고") == "값은 3.5달러이다."
+
+
+@pytest.mark.parametrize("text", [DONE, "그는 간다. 그리고 온다", "그래서 내", '그는 "간다."', "값은 3.5달러이다."])
+def test_finished_or_only_sentences_stay(text):
+    assert unfinished_sentence(text) == text
+
+
+def test_repeated_sentences_are_said_once():
+    assert repeated_sentences("그는 간다. 그녀는 온다. 그는 간다. 그는  간다!") == "그는 간다. 그녀는 온다."
+    assert repeated_sentences("그는 간다.  그녀는 온다.") == "그는 간다.  그녀는 온다."
+    assert repeated_sentences("간다.간다.간다.") == "간다."
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        ("# Person 1 #은 간다", "#Person1#은 간다"),
+        ("#Person1은 간다", "#Person1#은 간다"),
+        ("Person1#은 간다", "#Person1#은 간다"),
+        ("Person1은 Person2에게 준다", "#Person1#은 #Person2#에게 준다"),
+        ("#person1#은 ＃Person2＃와 간다", "#Person1#은 #Person2#와 간다"),
+        ("#사람1#은 간다", "#Person1#은 간다"),
+        ("#Person1# 은 #Person2# 에게 준다", "#Person1#은 #Person2#에게 준다"),
+        ("#Person1과 #Person2는", "#Person1#과 #Person2#는"),
+        ("Person1 #Person2#에게", "#Person1# #Person2#에게"),
+        ("#Person1#Person2#는", "#Person1##Person2#는"),
+        ("#Person12 는", "#Person12#는"),
+        ("# Email #로 보낸다", "#Email#로 보낸다"),
+    ],
+)
+def test_broken_masks_are_mended(broken, mended):
+    assert masks(broken, DIALOGUE) == mended
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DONE,
+        "#Person1#Tom은 #Person2# 이 책을 준다",
+        "사람 1명이 Email을 쓴다",
+        "# Person 3 #은 #Person4은 Person5는",  # nobody whom the dialogue lacks
+        "#PhoneNumber 로 #Person11#",
+    ],
+)
+def test_right_masks_words_and_absent_speakers_stay(text):
+    assert masks(text, DIALOGUE) == text
+
+
+def test_without_a_dialogue_no_mask_is_touched():
+    assert masks("# Person 1 #은", None) == "# Person 1 #은"
+
+
+pieces = st.lists(
+    st.sampled_from(["#", "＃", " ", "Person", "person", "사람", "1", "2", "3", "12", "Email", "은", "가 "])
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pieces.map("".join))
+def test_mask_repair_invents_nobody_and_is_done_at_once(text):
+    mended = masks(text, DIALOGUE)
+    assert set(MASK.findall(mended)) <= set(MASK.findall(DIALOGUE)) | set(MASK.findall(text))
+    assert masks(mended, DIALOGUE) == mended
+
+
+def test_foreign_letters_go_and_names_stay():
+    assert foreign_script("의사(医生)는 Tom에게 健康검진을 권한다 .", DIALOGUE) == "의사는 Tom에게 검진을 권한다."
+    assert foreign_script("東Иか", DIALOGUE) == ""
+    assert foreign_script("东京에서 José와 β값을 3µm 잰다 😀", DIALOGUE) == "东京에서 José와 β값을 3µm 잰다 😀"
+
+
+def test_rules_are_applied_in_their_order_and_never_leave_nothing():
+    text = "요약: # Person 1 #은 간다. # Person 1 #은 간다. 그리고\n\n끝."
+    assert apply(text, reversed(list(RULES)), DIALOGUE) == "#Person1#은 간다."
+    assert apply("Привет", RULES, DIALOGUE) == "Привет"
+    assert apply(text, [], DIALOGUE) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=40))
+def test_no_rule_empties_a_summary(text):
+    assert bool(apply(text, RULES, DIALOGUE)) == bool(text)
+
+
+def test_an_unknown_rule_is_an_error_with_the_closest():
+    with pytest.raises(InputError, match=r"'mask'; did you mean masks\?"):
+        apply("x", ["mask"])
+
+
+def test_each_rule_is_measured_apart_and_those_that_help_are_named():
+    references = [[f"#Person1#은 {n}시에 집에 간다."] for n in range(30)]
+    dialogues = ["#Person1#: 집에 갈게."] * 30
+    broken = [f"# Person 1 #은 {n}시에 집에 간다. 그리고 #Person1#은 학" for n in range(30)]
+    deltas = rule_deltas(broken, references, dialogues)
+    by_name = {delta.rule: delta for delta in deltas}
+    assert list(by_name) == [*RULES, "all"]
+    assert by_name["foreign_script"].changed == 0 and by_name["foreign_script"].comparison.delta == 0
+    assert by_name["unfinished_sentence"].changed == 30 and by_name["unfinished_sentence"].comparison.interval[0] > 0
+    assert "unfinished_sentence" in helping(deltas) and "foreign_script" not in helping(deltas)
+    assert by_name["all"].comparison.b.mean == pytest.approx(100)
+    table = deltas_table(deltas)
+    assert "masks split" in table and "rules that help:" in table and "30 rows" in table
+    with pytest.raises(InputError, match="30 summaries for 1 dialogues"):
+        rule_deltas(broken, references, dialogues[:1])
