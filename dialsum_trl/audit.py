@@ -1,0 +1,142 @@
+"""What is wrong or odd in the rows of a data file: every problem counted, with examples, none of them raised."""
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dialsum_trl.cleaning import clean_dialogue, normalized
+from dialsum_trl.tables import Row
+
+REFERENCES = ("summary", "summary1", "summary2", "summary3")
+KNOWN_MASKS = frozenset(
+    {f"#Person{n}#" for n in range(1, 8)}
+    | {
+        "#PhoneNumber#",
+        "#Address#",
+        "#DateOfBirth#",
+        "#PassportNumber#",
+        "#SSN#",
+        "#CardNumber#",
+        "#CarNumber#",
+        "#Email#",
+    }
+)
+MASK = re.compile(r"#[^#\s]{1,20}#")
+TURN = re.compile(r"#Person\d+#: \S")
+HANGUL = re.compile("[가-힣]")
+DIRT = {  # what cleaning mends, told apart for the report
+    r"literal \n or \r": re.compile(r"\\[nr]"),
+    "<br> tags": re.compile(r"<\s*/?\s*br\s*/?\s*>", re.IGNORECASE),
+    "carriage returns": re.compile("\r"),
+    "runs of spaces": re.compile(r"[^\S\n]{2,}"),
+    "invisible characters": re.compile("[\u200b\u2060\ufeff]"),
+    "turns that start in the middle of a line": re.compile(r"[^\n\s][^\S\n]*#Person\d+#\s*[:：]"),
+    "speakers that are no #PersonN#": re.compile(
+        r"^(?!#Person\d+#)#?[^\S\n]*(?:person|사람)[^\S\n]*\d+[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE
+    ),
+}
+
+
+@dataclass
+class Finding:
+    """One kind of problem: `level` is error (training refuses it), warning, or note (mended or harmless)."""
+
+    level: str
+    text: str
+    rows: list[str] = field(default_factory=list)  # fname, or "row 7" where there is none
+
+
+@dataclass
+class Audit:
+    """Findings of one file and its usable rows (`fname`, `dialogue` cleaned, `summaries`) as training reads them."""
+
+    columns: list[str]
+    total: int
+    findings: list[Finding]
+    rows: list[dict]
+    kept: list[Row]  # the source rows of `rows`
+
+    @property
+    def has_references(self) -> bool:
+        return any(row["summaries"] for row in self.rows)
+
+
+def audit_rows(table: list[Row]) -> Audit:
+    """Examines every row of a file that has the columns `fname` (or `id`) and `dialogue`."""
+    columns = list(table[0].values)
+    name_column = "fname" if "fname" in columns else "id"
+    references = [name for name in REFERENCES if name in columns]
+    found: dict[tuple[str, str], list[str]] = {}
+    masks, names, dialogues = Counter(), {}, {}
+    rows, kept = [], []
+
+    def report(level, text):
+        found.setdefault((level, text), []).append(label)
+
+    for source in table:
+        raw = source.values["dialogue"] or ""
+        fname = (source.values[name_column] or "").strip()
+        label = fname or f"row {source.number}"
+        dialogue = clean_dialogue(raw)
+        summaries = [text for text in (source.values[name] for name in references) if text and text.strip()]
+        usable = True
+        if not fname:
+            report("error", f"rows without {name_column}")
+        elif fname in names:
+            report("error", f"rows whose {name_column} an earlier row has")
+        if not dialogue:
+            report("error", "rows without a dialogue")
+        if references and not summaries:
+            report("error", "rows without a summary")
+        usable = bool(fname and fname not in names and dialogue and (summaries or not references))
+        names.setdefault(fname, source.number)
+        for level, text in [*_dirt(raw), *_turns(dialogue), *_summaries(dialogue, summaries)]:
+            report(level, text)
+        for text in (dialogue, *summaries):
+            masks.update(MASK.findall(text))
+        if dialogue:
+            key = normalized(dialogue)
+            if key in dialogues:
+                report("warning", "rows whose dialogue an earlier row has")
+            dialogues.setdefault(key, label)
+        if usable:
+            rows.append({"fname": fname, "dialogue": dialogue, "summaries": summaries})
+            kept.append(source)
+    findings = [Finding(level, text, labels) for (level, text), labels in found.items()]
+    unknown = {mask: count for mask, count in masks.most_common() if mask not in KNOWN_MASKS}
+    if unknown:
+        shown = ", ".join(f"{mask} x{count}" for mask, count in list(unknown.items())[:5])
+        findings.append(Finding("warning", f"masks that DialogSum does not have: {shown}"))
+    known = ", ".join(f"{mask} {masks[mask]:,}" for mask in sorted(KNOWN_MASKS & set(masks)))
+    findings.append(Finding("note", f"masks: {known or 'none'}"))
+    order = ("error", "warning", "note")
+    return Audit(columns, len(table), sorted(findings, key=lambda f: order.index(f.level)), rows, kept)
+
+
+def _dirt(raw: str):
+    if not unicodedata.is_normalized("NFC", raw):
+        yield "note", "decomposed Hangul (cleaned on reading)"
+    for name, pattern in DIRT.items():
+        if pattern.search(raw):
+            yield "note", f"{name} (cleaned on reading)"
+
+
+def _turns(dialogue: str):
+    lines = dialogue.split("\n") if dialogue else []
+    if any(not TURN.match(line) for line in lines):
+        yield "warning", "dialogues with a line that starts with no speaker (#PersonN#: ...)"
+    if len(lines) == 1:
+        yield "warning", "dialogues of a single line; were the turn breaks lost?"
+    if dialogue and not HANGUL.search(dialogue):
+        yield "warning", "dialogues without Korean"
+
+
+def _summaries(dialogue: str, summaries: list[str]):
+    spoken = set(MASK.findall(dialogue))
+    if any(set(MASK.findall(text)) - spoken for text in summaries):
+        yield "warning", "summaries with a mask that their dialogue does not have"
+    if dialogue and any(len(text) >= len(dialogue) for text in summaries):
+        yield "warning", "summaries not shorter than their dialogue"
+    if any("\n" in text.strip() for text in summaries):
+        yield "note", "summaries of several lines"
