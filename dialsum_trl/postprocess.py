@@ -8,11 +8,13 @@ print(deltas_table(deltas)); helping(deltas)               # the rules whose 95 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
+from dialsum_trl.arguments import DataArguments, RougeArguments, parse_recipe
 from dialsum_trl.cleaning import normalized
-from dialsum_trl.errors import InputError
+from dialsum_trl.console import say
+from dialsum_trl.errors import InputError, command
 from dialsum_trl.rouge import DEFAULT, Comparison, RougeConfig, compare
 from dialsum_trl.tables import closest
 from dialsum_trl.tokens import MASK
@@ -165,6 +167,57 @@ def deltas_table(deltas: list[RuleDelta]) -> str:
         lines.append(f"{delta.rule:20} {delta.changed:7d}  {delta.comparison.delta:+6.2f}   {low:+.2f} to {high:+.2f}")
     lines.append(f"rules that help: {', '.join(helping(deltas)) or 'none'}")
     return "\n".join(lines)
+
+
+@dataclass
+class PostprocessArguments:
+    prediction_file: str | None = field(default=None, metadata={"help": "CSV fname,summary to measure or mend."})
+    test_file: str | None = field(
+        default=None,
+        metadata={"help": "CSV or JSONL of the dialogues; every rule is measured where it has references."},
+    )
+    rules: list[str] | None = field(
+        default=None,
+        metadata={"help": f"Rules to apply: {' '.join(RULES)}, or helping: those that help on these rows."},
+    )
+    template: str | None = field(default=None, metadata={"help": "Sample submission whose order is taken."})
+    output_file: str | None = field(default=None, metadata={"help": "Where the mended submission goes."})
+    bootstrap: int = field(default=1000, metadata={"help": "Resamples of the 95 %% interval."})
+
+
+@command
+def postprocess(recipe: dict, argv: list[str]) -> dict:
+    """Measures every rule on dev rows and, with `--output_file`, applies the chosen ones.
+
+    Returns:
+        `{"deltas": list[RuleDelta] | None, "rules": list[str], "summaries": list[str]}`.
+    """
+    data, rouge, args = parse_recipe([DataArguments, RougeArguments, PostprocessArguments], recipe, argv)
+    if not args.prediction_file or not args.test_file:
+        raise InputError("give --prediction_file submission.csv and --test_file dev.csv (its dialogues)")
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.submission import read_aligned, write_submission
+
+    rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
+    fnames, dialogues, references = list(rows["fname"]), list(rows["dialogue"]), list(rows["summaries"])
+    summaries = read_aligned(args.prediction_file, fnames)
+    deltas = None
+    if all(references):
+        config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+        deltas = rule_deltas(summaries, references, dialogues, config, args.bootstrap)
+        say(deltas_table(deltas))
+    rules = args.rules or []
+    if "helping" in rules:
+        if deltas is None:
+            raise InputError(f"--rules helping: {args.test_file} has no references to measure on; name the rules")
+        rules = [rule for rule in rules if rule != "helping"] + helping(deltas)
+    mended = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
+    if args.output_file:
+        if not args.rules:
+            raise InputError("--output_file needs --rules: name them, or --rules helping")
+        write_submission(args.output_file, fnames, mended, template=args.template)
+        say(f"{args.output_file}: {', '.join(rules) or 'no rule'} applied")
+    return {"deltas": deltas, "rules": rules, "summaries": mended}
 
 
 def _mend(text, known):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.files import write_text
 from dialsum_trl.tables import closest, read_table
 
 # Spreadsheets run cells that start so. The apostrophe before them (OWASP, "CSV Injection") is taken off again when
@@ -34,6 +35,13 @@ def read_predictions(path) -> dict[str, str]:
             raise InputError(f"{where}: '{name.strip()}' appears a second time; give every row its own name")
         predictions[name.strip()] = text[1:] if text.startswith("'") and _FORMULA.match(text) else text
     return predictions
+
+
+def read_aligned(path, fnames: list[str]) -> list[str]:
+    """The summaries of `read_predictions` in the order of `fnames`; ids missing or left over are an InputError."""
+    predictions = read_predictions(path)
+    _check_ids(path, list(predictions), "the rows", list(fnames))
+    return [predictions[name] for name in fnames]
 
 
 def write_submission(path, fnames: list[str], summaries: list[str], template=None) -> None:
@@ -67,13 +75,9 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     if broken:
         raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        file.write(_line(rows[0] if rows else ["fname", "summary"]))
-        for row in rows:
-            file.write(_line({**row, "summary": _neutral(texts[row[id_column]])}.values()))
-    partial.replace(path)
+    lines = [_line(rows[0] if rows else ["fname", "summary"])]
+    lines += [_line({**row, "summary": _neutral(texts[row[id_column]])}.values()) for row in rows]
+    write_text(path, "".join(lines))
     for count, what in (
         (sum(not text.strip() for text in summaries), "are empty"),
         (sum(bool(_FORMULA.match(text)) for text in summaries), "start like a spreadsheet formula: ' put before them"),
@@ -119,13 +123,13 @@ def _template_rows(template):
     return rows, id_column
 
 
-def _check_ids(what, names, template, expected):
+def _check_ids(what, names, where, expected):
     present = set(names)
     missing, extra = [name for name in expected if name not in present], sorted(present - set(expected))
-    problems = [f"{len(missing)} ids of the template are missing: {_some(missing)}"] if missing else []
-    problems += [f"{len(extra)} ids are not in the template: {_some(extra)}"] if extra else []
+    problems = [f"{len(missing)} ids are missing: {_some(missing)}"] if missing else []
+    problems += [f"{len(extra)} ids are not known there: {_some(extra)}"] if extra else []
     if problems:
-        raise InputError(f"{what} do not fit {template}: {'; '.join(problems)}; are they of the same test file?")
+        raise InputError(f"{what} do not fit {where}: {'; '.join(problems)}; are they of the same test file?")
 
 
 def _some(names):

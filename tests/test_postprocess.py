@@ -14,11 +14,13 @@ from dialsum_trl.postprocess import (
     helping,
     label,
     masks,
+    postprocess,
     repeated_sentences,
     rule_deltas,
     strip,
     unfinished_sentence,
 )
+from dialsum_trl.submission import read_predictions, write_submission
 from dialsum_trl.tokens import MASK
 
 DIALOGUE = "#Person1#: 안녕하세요, Tom입니다.\n#Person2#: #Email#로 보내 주세요.\n#Person12#: 东京이요."
@@ -151,3 +153,33 @@ def test_each_rule_is_measured_apart_and_those_that_help_are_named():
     assert "masks split" in table and "rules that help:" in table and "30 rows" in table
     with pytest.raises(InputError, match="30 summaries for 1 dialogues"):
         rule_deltas(broken, references, dialogues[:1])
+
+
+def test_the_command_prints_every_delta_and_writes_what_helps(tmp_path, capsys):
+    names = [f"dev_{n}" for n in range(20)]
+    lines = [f"{name},#Person1#: 집에 갈게.,#Person1#은 {n}시에 집에 간다." for n, name in enumerate(names)]
+    (tmp_path / "dev.csv").write_text("\n".join(["fname,dialogue,summary", *lines]), encoding="utf-8")
+    broken = [f"#Person1#은 {n}시에 집에 간다. 그리고 #Person1#은 학" for n in range(20)]
+    write_submission(tmp_path / "p.csv", names, broken)
+    argv = ["--prediction_file", str(tmp_path / "p.csv"), "--test_file", str(tmp_path / "dev.csv")]
+    result = postprocess({}, argv)
+    assert result["rules"] == [] and result["summaries"] == broken
+    assert "unfinished_sentence" in capsys.readouterr().out
+    result = postprocess({}, [*argv, "--rules", "helping", "--output_file", str(tmp_path / "out.csv")])
+    assert result["rules"] == ["unfinished_sentence"]
+    assert read_predictions(tmp_path / "out.csv")["dev_3"] == "#Person1#은 3시에 집에 간다."
+
+
+def test_the_command_refuses_what_it_cannot_do(tmp_path):
+    (tmp_path / "test.csv").write_text("fname,dialogue\na,#Person1#: 네\n", encoding="utf-8")
+    write_submission(tmp_path / "p.csv", ["a"], ["가"])
+    argv = ["--prediction_file", str(tmp_path / "p.csv"), "--test_file", str(tmp_path / "test.csv")]
+    for more, expected in (
+        (["--rules", "helping"], "has no references"),
+        (["--output_file", "x.csv"], "needs --rules"),
+        (["--rules", "stripp"], r"did you mean strip\?"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            postprocess({}, argv + more)
+    with pytest.raises(InputError, match="give --prediction_file"):
+        postprocess({}, [])

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.submission import check_submission, read_predictions, write_submission
+from dialsum_trl.submission import check_submission, read_aligned, read_predictions, write_submission
 
 IDS = ["test_0", "test_1", "test_10", "test_2"]
 TEXTS = ["하나", "둘,\n둘째 줄", '"셋"', ""]
@@ -48,7 +48,7 @@ def test_an_index_column_of_the_template_is_kept(tmp_path, indexed):
 
 
 def test_missing_and_extra_ids_are_named_and_nothing_is_written(tmp_path, template):
-    with pytest.raises(InputError, match=r"1 ids of the template are missing: test_2; 1 ids are not in .*: test_9"):
+    with pytest.raises(InputError, match=r"sample.csv: 1 ids are missing: test_2; 1 ids are not known there: test_9"):
         write_submission(tmp_path / "s.csv", [*IDS[:3], "test_9"], TEXTS, template)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sample.csv"]
 
@@ -73,6 +73,13 @@ def test_missing_and_extra_ids_are_named_when_a_submission_is_checked(tmp_path, 
     write_submission(tmp_path / "s.csv", IDS[:3], TEXTS[:3])
     with pytest.raises(InputError, match="missing: test_2"):
         check_submission(tmp_path / "s.csv", template)
+
+
+def test_predictions_are_aligned_with_rows_by_id(tmp_path):
+    write_submission(tmp_path / "s.csv", IDS, TEXTS)
+    assert read_aligned(tmp_path / "s.csv", IDS[::-1]) == TEXTS[::-1]
+    with pytest.raises(InputError, match="1 ids are missing: dev_1; 1 ids are not known there: test_2"):
+        read_aligned(tmp_path / "s.csv", [*IDS[:3], "dev_1"])
 
 
 def test_repeated_ids_and_differing_lengths_are_errors(tmp_path):

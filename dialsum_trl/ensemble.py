@@ -1,0 +1,205 @@
+"""Ensembles: the consensus of several prediction files, or one adapter averaged from several."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    parse_recipe,
+)
+from dialsum_trl.console import is_main_process, say, table
+from dialsum_trl.errors import InputError, command
+from dialsum_trl.runs import adapter_settings
+
+SUBMISSION, SCORES = "submission.csv", "scores.json"
+
+
+@dataclass
+class EnsembleArguments:
+    prediction_files: list[str] | None = field(
+        default=None, metadata={"help": "CSVs fname,summary, one a model, fold or sample: the consensus is chosen."}
+    )
+    adapter_paths: list[str] | None = field(
+        default=None, metadata={"help": "Adapters to average into one instead (all must share their start)."}
+    )
+    weights: list[float] | None = field(
+        default=None, metadata={"help": "One a prediction file or adapter; default: all alike."}
+    )
+    length_ratio: float = field(
+        default=2.0,
+        metadata={"help": "Candidates beyond this factor of the median length are left out; 0 keeps all."},
+    )
+    greedy: bool = field(
+        default=False, metadata={"help": "Adapters: average only those that do not lower ROUGE on --test_file."}
+    )
+    test_file: str | None = field(
+        default=None, metadata={"help": "CSV or JSONL of the dialogues; scored when it has references."}
+    )
+    template: str | None = field(
+        default=None, metadata={"help": "Sample submission whose rows and order the submission takes."}
+    )
+    output_dir: str = field(
+        default="outputs/ensemble",
+        metadata={"help": "Where submission.csv and scores.json go, or the averaged adapter."},
+    )
+    max_length: int = field(default=1024, metadata={"help": "--greedy: tokens of prompt + summary."})
+    use_cpu: bool = field(default=False, metadata={"help": "--greedy: run on the CPU."})
+    bootstrap: int = field(default=1000, metadata={"help": "Resamples of the 95 %% interval."})
+
+
+@command
+def ensemble(recipe: dict, argv: list[str]) -> dict:
+    """Writes the consensus of `--prediction_files` as a submission, or the soup of `--adapter_paths` as an adapter.
+
+    Returns:
+        Consensus: `{"summaries", "chosen", "systems", "differences"}` (the last two None without references).
+        Soup: `{"adapter", "kept", "dev_score"}`.
+    """
+    data, prompt, model_args, rouge, decoding, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, EnsembleArguments],
+        recipe,
+        argv,
+        adjust=_use_first_adapter,
+        stage="ensemble",
+    )
+    if bool(args.prediction_files) == bool(args.adapter_paths):
+        raise InputError("give --prediction_files a.csv b.csv ... (consensus) or --adapter_paths a b ... (soup)")
+    if not is_main_process():
+        return {}
+
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.rouge import RougeConfig
+
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    rows = None
+    if args.test_file:
+        rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=args.greedy)
+    if args.prediction_files:
+        return choose(args, config, rows)
+    return average(args, config, rows, prompt, model_args, decoding)
+
+
+def choose(args, config, rows) -> dict:
+    """Consensus of prediction files, its submission and, with references, every system's score."""
+    from dialsum_trl.consensus import mbr
+    from dialsum_trl.files import write_json
+    from dialsum_trl.submission import read_aligned, read_predictions, write_submission
+
+    files = args.prediction_files
+    if len(files) < 2:
+        raise InputError("--prediction_files: a consensus needs two files or more")
+    fnames = list(rows["fname"]) if rows is not None else list(read_predictions(files[0]))
+    texts = [read_aligned(path, fnames) for path in files]
+    candidates = [list(row) for row in zip(*texts, strict=True)]
+    chosen = mbr(candidates, args.weights, config, args.length_ratio or None)
+    summaries = [choice.text for choice in chosen]
+    systems = differences = None
+    if rows is not None and all(rows["summaries"]):
+        systems, differences = measure(dict(zip(files, texts, strict=True)), summaries, rows["summaries"], config, args)
+
+    output = Path(args.output_dir)
+    write_submission(output / SUBMISSION, fnames, summaries, template=args.template)
+    wins = [sum(choice.index == index for choice in chosen) for index in range(len(files))]
+    content = {
+        "method": "MBR consensus, utility: mean of R-1/2/L F1",
+        "utility_config": asdict(config),
+        "files": files,
+        "weights": args.weights,
+        "length_ratio": args.length_ratio or None,
+        "chosen_from": dict(zip(files, wins, strict=True)),
+        "rejected_by_length": sum(len(choice.rejected) for choice in chosen),
+        "rouge": {name: report.to_dict() for name, report in systems.items()} if systems else None,
+        "differences": differences,
+    }
+    write_json(output / SCORES, content)
+    table(
+        f"Consensus of {len(files)} files, {len(fnames)} rows",
+        [*((name, f"chosen {count} times") for name, count in zip(files, wins, strict=True)),
+         ("candidates left out by length", content["rejected_by_length"]), ("submission", output / SUBMISSION)],
+    )  # fmt: skip
+    return {"summaries": summaries, "chosen": chosen, "systems": systems, "differences": differences}
+
+
+def measure(systems: dict[str, list[str]], summaries: list[str], references, config, args) -> tuple[dict, dict]:
+    """Prints and returns every system's report and what the consensus gains on a random pick and on the best file."""
+    import numpy as np
+
+    from dialsum_trl.rouge import bootstrap_interval, score
+
+    reports = {name: score(texts, references, config, args.bootstrap) for name, texts in systems.items()}
+    consensus = score(summaries, references, config, args.bootstrap)
+    best = max(reports, key=lambda name: reports[name].mean)
+    baselines = {
+        "a random pick": np.mean([report.per_row for report in reports.values()], axis=0),
+        f"the best file here ({best})": reports[best].per_row,
+    }
+    differences = {}
+    for name, per_row in baselines.items():
+        gains = (consensus.per_row - per_row).mean(axis=1)
+        interval = bootstrap_interval(gains, args.bootstrap) if args.bootstrap else None
+        differences[name] = {"delta_of_mean": float(gains.mean()), "interval95": interval}
+    reports["consensus"] = consensus
+    say(consensus.table("consensus"))
+    lines = [
+        (name, *(f"{value:.2f}" for value in (report.rouge1, report.rouge2, report.rougeL, report.mean, report.sum)))
+        for name, report in reports.items()
+    ]
+    table(f"Systems ({config})", lines, ("system", "R-1", "R-2", "R-L", "mean", "sum"))
+    for name, found in differences.items():
+        span = "[{:+.2f}, {:+.2f}]".format(*found["interval95"]) if found["interval95"] else ""
+        say(f"consensus against {name}: {found['delta_of_mean']:+.2f} {span} ROUGE mean")
+    return reports, differences
+
+
+def average(args, config, rows, prompt, model_args, decoding) -> dict:
+    """The soup of adapters, all of them or greedily by the ROUGE mean on `--test_file`."""
+    from dialsum_trl.soup import greedy_soup, soup
+
+    if not args.greedy:
+        adapter = soup(args.adapter_paths, args.output_dir, args.weights)
+        say(f"averaged {len(args.adapter_paths)} adapters into {adapter}")
+        return {"adapter": adapter, "kept": args.adapter_paths, "dev_score": None}
+    if rows is None:
+        raise InputError("--greedy true needs dev rows with summaries: give --test_file dev.csv")
+    if args.weights:
+        raise InputError("--weights and --greedy true exclude each other: greedy averages all alike")
+
+    import torch
+
+    from dialsum_trl.generation import GenerationSettings, load_summarizer, summarize
+    from dialsum_trl.rouge import score
+
+    if not args.use_cpu and not torch.accelerator.is_available():
+        raise InputError("no GPU found: add --use_cpu true (slow for models of billions), or run on a GPU")
+    chosen = {key: value for key, value in asdict(decoding).items() if key != "engine"}
+    settings = GenerationSettings(**chosen, max_length=args.max_length)
+
+    def dev_score(folder):
+        summarizer = load_summarizer(
+            model_args.model_name_or_path,
+            str(folder),
+            dtype=model_args.dtype,
+            quantization=model_args.quantization,
+            revision=model_args.model_revision,
+            prompt_style=prompt.prompt_style,
+            device="cpu" if args.use_cpu else None,
+            engine=decoding.engine,
+        )
+        texts = [summary.text for summary in summarize(summarizer, rows["dialogue"], settings)]
+        report = score(texts, rows["summaries"], config, args.bootstrap)
+        say(report.table(folder.name))
+        return report.mean
+
+    kept, best = greedy_soup(args.adapter_paths, args.output_dir, dev_score)
+    say(f"averaged {len(kept)} of {len(args.adapter_paths)} adapters into {args.output_dir}: ROUGE mean {best:.2f}")
+    return {"adapter": Path(args.output_dir), "kept": kept, "dev_score": best}
+
+
+def _use_first_adapter(values, given):
+    if values["adapter_paths"]:
+        found = adapter_settings(values["adapter_paths"][0])
+        values.update({key: value for key, value in found.items() if key not in given})

@@ -1,0 +1,19 @@
+"""Files that are whole or absent: written aside, then renamed, so that a run that dies leaves the old one or none."""
+
+import json
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text with LF line endings; makes the folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    partial.replace(path)
+
+
+def write_json(path: Path, content) -> None:
+    """Writes JSON with readable Korean."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")

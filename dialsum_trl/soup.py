@@ -1,0 +1,157 @@
+"""Adapter soup: one adapter whose weights are the mean of several fine-tuned from the same start.
+
+Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+inference time" (ICML 2022). LoRA's A and B are averaged each by itself, which is the mean of the updates only for
+adapters that share their start (seeds, learning rates or checkpoints continued from one adapter).
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.runs import RUN_FILE
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_KEPT_SUFFIXES = (".json", ".jinja", ".model", ".txt")  # configuration, tokenizer and template
+# what has to be equal for a mean of weights to mean anything
+_FIELDS = (
+    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "rank_pattern",
+    "alpha_pattern", "use_rslora", "use_dora", "bias", "fan_in_fan_out", "modules_to_save", "layers_to_transform",
+)  # fmt: skip
+
+
+def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
+    """Writes the weighted mean of saved LoRA adapters as a new adapter folder.
+
+    Sums are kept in float64 and rounded once to the adapters' dtype, so that the soup of an adapter with itself is
+    itself. Other files (tokenizer, template, run record without its scores) come from the first adapter.
+
+    Args:
+        adapters: folders with `adapter_config.json` and `adapter_model.safetensors`.
+        output: folder to make; written aside, then renamed. It must not exist yet.
+        weights: one an adapter, any scale; default: all alike.
+
+    Raises:
+        InputError: a folder is no safetensors adapter, adapters differ (the message says in what), or `output` exists.
+    """
+    folders, output = [Path(adapter) for adapter in adapters], Path(output)
+    shares = _shares(folders, weights)
+    if output.exists():
+        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
+    check_compatible(folders)
+
+    from safetensors.torch import load_file, save_file
+
+    total, dtypes = {}, {}
+    for folder, share in zip(folders, shares, strict=True):
+        for name, tensor in load_file(folder / WEIGHTS).items():
+            dtypes.setdefault(name, tensor.dtype)
+            part = tensor.double() * share
+            total[name] = total[name] + part if name in total else part
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
+    partial.mkdir()
+    for file in folders[0].iterdir():
+        if file.suffix in _KEPT_SUFFIXES and file.name != "trainer_state.json":
+            shutil.copy2(file, partial / file.name)
+    save_file({name: tensor.to(dtypes[name]) for name, tensor in total.items()}, partial / WEIGHTS, {"format": "pt"})
+    _write_record(partial / RUN_FILE, folders, shares)
+    partial.rename(output)
+    return output
+
+
+def greedy_soup(adapters: list, output, dev_score: Callable[[Path], float]) -> tuple[list[Path], float]:
+    """Adds adapters best first and keeps each whose soup does not score lower (the paper's greedy soup).
+
+    Args:
+        dev_score: score of an adapter folder on dev rows, higher is better; called once for each adapter and once for
+            each trial soup.
+
+    Returns:
+        The adapters in the soup and its dev score.
+
+    Raises:
+        InputError: as `soup`.
+    """
+    folders, output = [Path(adapter) for adapter in adapters], Path(output)
+    _shares(folders, None)
+    if output.exists():
+        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
+    check_compatible(folders)
+    scores = {folder: dev_score(folder) for folder in folders}
+    ranked = sorted(scores, key=scores.get, reverse=True)
+    kept, best = ranked[:1], scores[ranked[0]]
+    trial = output.with_name(f".{output.name}.trial")
+    for folder in ranked[1:]:
+        shutil.rmtree(trial, ignore_errors=True)
+        found = dev_score(soup([*kept, folder], trial))
+        if found >= best:
+            kept, best = [*kept, folder], found
+    shutil.rmtree(trial, ignore_errors=True)
+    soup(kept, output)
+    return kept, best
+
+
+def check_compatible(folders: list[Path]) -> None:
+    """Raises InputError, saying what differs, unless the adapters can be averaged."""
+    from safetensors import SafetensorError, safe_open
+
+    first = None
+    for folder in folders:
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            with safe_open(folder / WEIGHTS, "pt") as file:
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{folder}: no readable {CONFIG} and {WEIGHTS} ({reason})") from None
+        if config.get("peft_type") != "LORA":
+            raise InputError(f"{folder}: is a {config.get('peft_type')} adapter; only LoRA adapters can be averaged")
+        if first is None:
+            first = (folder, config, shapes)
+            continue
+        if differences := _differences(first[1:], (config, shapes)):
+            raise InputError(f"{first[0]} and {folder} cannot be averaged: {'; '.join(differences)}")
+
+
+def _differences(left, right):
+    (config, shapes), (other_config, other_shapes) = left, right
+    found = []
+    for field in _FIELDS:
+        one, other = (_comparable(values.get(field)) for values in (config, other_config))
+        if one != other:
+            found.append(f"{field} is {one} and {other}")
+    if only := sorted(shapes.keys() ^ other_shapes.keys()):
+        found.append(f"{len(only)} tensors are in one alone, such as {only[0]}")
+    if unlike := [name for name in shapes if name in other_shapes and shapes[name] != other_shapes[name]]:
+        found.append(f"{unlike[0]} has shapes {shapes[unlike[0]]} and {other_shapes[unlike[0]]}")
+    return found
+
+
+def _comparable(value):
+    return sorted(value) if isinstance(value, list) else (value or None)
+
+
+def _shares(folders, weights):
+    if not folders:
+        raise InputError("no adapters to average; name two or more folders")
+    if weights is None:
+        weights = [1.0] * len(folders)
+    if len(weights) != len(folders):
+        raise InputError(f"{len(weights)} weights for {len(folders)} adapters; give one each")
+    if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        raise InputError(f"weights {weights} must be finite, 0 or more, and not all 0")
+    return [weight / sum(weights) for weight in weights]
+
+
+def _write_record(path, folders, shares):
+    """The first adapter's run record tells how to load the soup; its scores and data are not the soup's."""
+    if not path.exists():
+        return
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record |= {"method": "adapter soup", "metrics": {}, "evaluation": None}
+    record["soup"] = [{"adapter": folder.name, "weight": share} for folder, share in zip(folders, shares, strict=True)]
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
