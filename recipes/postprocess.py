@@ -3,8 +3,8 @@
     python recipes/postprocess.py --prediction_file outputs/predict/submission.csv --test_file data/dev.csv
     ... --prediction_file test/submission.csv --test_file data/test.csv --rules masks strip --output_file mended.csv
 
-The first prints the difference that every rule makes to the ROUGE mean, with its 95 % interval. Choose rules on dev, then
-apply them to test.
+The first prints what every rule makes of the ROUGE mean, with its 95 % interval. Choose rules on dev,
+then apply them to test.
 """
 
 from dialsum_trl.postprocess import postprocess
