@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.topology import fit_topology
 
 STAGES = ("sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble")
 
@@ -257,6 +258,7 @@ def parse_recipe(
     values = vars(namespace)
     if adjust:
         adjust(values, given)
+    fit_topology(stage, values, given)
     result = []
     for group in groups:
         try:

@@ -161,7 +161,7 @@ def load_base(
     Args:
         dtype: dtype of what stays unquantized, and of 4-bit compute.
         quantization: "4bit", "8bit" or "none".
-        device: where the whole model goes (one device a process); None leaves it to DeepSpeed or FSDP.
+        device: this process' device; the whole model goes there unless DeepSpeed or FSDP splits it (see `topology`).
         auto_class: transformers auto class; causal LM by default.
 
     Raises:
@@ -170,18 +170,36 @@ def load_base(
     import torch
     from transformers import AutoModelForCausalLM
 
-    return _load(
+    from dialsum_trl.topology import device_map
+
+    model = _load(
         (auto_class or AutoModelForCausalLM).from_pretrained,
         name_or_path,
         "weights",
         revision=revision,
         dtype=getattr(torch, dtype),
         quantization_config=quantization_config(quantization, dtype, quant_storage),
-        device_map={"": device} if device is not None else None,
+        device_map=device_map(device, quantization),
         attn_implementation=attn_implementation,
         use_safetensors=True,
         **kwargs,
     )
+    if quantization == "4bit" and model.device.type == "cpu":
+        keep_trainable_on_cpu(model)
+    return model
+
+
+def keep_trainable_on_cpu(model) -> None:
+    """Switches off bitsandbytes' repacking of 4-bit weights on CPUs with AVX512-BF16.
+
+    There the first forward in eval mode rounds the weights once more and packs them into a layout whose product has no
+    backward: after an evaluation or a rollout, training goes on with part of the gradient missing and no error.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):
