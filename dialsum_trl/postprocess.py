@@ -74,9 +74,11 @@ def masks(text: str, dialogue: str | None = None) -> str:
         pieces.append(_mend(text[end : whole.start()], known))
         pieces.append(known.get(whole[0].lower().replace("사람", "person"), whole[0]))
         end = whole.end()
-    text = "".join([*pieces, _mend(text[end:], known)])
+    mended = "".join([*pieces, _mend(text[end:], known)])
     attach = rf"({'|'.join(map(re.escape, known.values()))})[ ]+(?={_PARTICLE}(?![가-힣]))"
-    return re.sub(attach, r"\1", text)
+    mended = re.sub(attach, r"\1", mended)
+    invented = set(MASK.findall(mended)) - set(known.values()) - set(MASK.findall(text))
+    return text if invented else mended  # odd hashes around a mended mask can read as another one
 
 
 def foreign_script(text: str, dialogue: str | None = None) -> str:
