@@ -39,6 +39,7 @@ SFT_SETTINGS = dict(
     metric_for_best_model="eval_loss",  # rouge_mean chooses by the summaries instead
     logging_steps=10,
     logging_nan_inf_filter=False,  # it would average NaN steps away
+    ddp_find_unused_parameters=False,  # every adapter takes part in every step; looking for idle ones costs time
 )
 
 
@@ -85,8 +86,8 @@ def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
     return get_peft_model(model, lora_config(model_args, added=added))
 
 
-def upcast_trainable(model) -> None:
-    """Keeps what is trained in float32 (TRL casts QLoRA adapters to bf16).
+def upcast_trainable(model, dtype: str) -> None:
+    """Keeps what is trained in `dtype`, float32 but under DeepSpeed (TRL casts QLoRA adapters to bf16).
 
     bf16 adapters crash fp16's GradScaler, and in bf16 an update of 2e-5 on a weight of 0.01 is often rounded away.
     """
@@ -94,16 +95,17 @@ def upcast_trainable(model) -> None:
 
     for parameter in model.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
+            parameter.data = parameter.data.to(getattr(torch, dtype))
 
 
 def trainer_class():
     from trl import SFTTrainer
 
+    from dialsum_trl.fast import PackedTraining
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
-    class DialogueSFTTrainer(RougeEvaluation, CheckedTraining, SFTTrainer):
-        """TRL's trainer with checked gradients and ROUGE beside the evaluation loss."""
+    class DialogueSFTTrainer(PackedTraining, RougeEvaluation, CheckedTraining, SFTTrainer):
+        """TRL's trainer on packs, with checked gradients and ROUGE beside the evaluation loss."""
 
     return DialogueSFTTrainer
 
@@ -140,8 +142,9 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         adjust,
         stage="sft",
     )
-    from dialsum_trl import hub, models
+    from dialsum_trl import hub, models, topology
     from dialsum_trl.encoding import encode_dataset
+    from dialsum_trl.fast import prepare
     from dialsum_trl.record import REPORTED_METRICS
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
 
@@ -155,18 +158,34 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     )
     added = models.add_missing_chat_tokens(tokenizer)
     stop_ids = models.stop_token_ids(tokenizer)
-    train_rows, fit = encode_dataset(train, tokenizer, stop_ids, args.max_length, prompt.instructions, args.seed)
+    train_rows, fit = topology.once(
+        lambda: encode_dataset(train, tokenizer, stop_ids, args.max_length, prompt.instructions, args.seed)
+    )
     say(fit.line("train", args.max_length))
     dev_rows = None
     if dev is not None:
-        dev_rows, dev_fit = encode_dataset(dev, tokenizer, stop_ids, args.max_length)
+        dev_rows, dev_fit = topology.once(lambda: encode_dataset(dev, tokenizer, stop_ids, args.max_length))
         say(dev_fit.line("dev", args.max_length))
 
+    args.dataset_kwargs = {"skip_prepare_dataset": True}  # the rows are final: nothing left to truncate or drop
+
+    set_seed(args.seed)  # before the adapter draws its A matrices
     model = load_model(model_args, args, tokenizer, added)
+    rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    fast = None
+    if sft.fast:
+        lengths = [len(ids) for ids in train_rows["input_ids"]]
+        fast = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
     trainer = trainer_class()(
-        model=model, args=args, train_dataset=train_rows, eval_dataset=dev_rows, processing_class=tokenizer
+        model=model,
+        args=args,
+        train_dataset=train_rows,
+        eval_dataset=dev_rows,
+        processing_class=tokenizer,
+        data_collator=fast.collator if fast else None,
     )
-    upcast_trainable(trainer.model)
+    trainer.schedule = fast.schedule if fast else None
+    upcast_trainable(trainer.model, topology.trained_dtype(model_args.dtype))
     if dev is not None and sft.rouge_rows:
         score_summaries(trainer, dev.select(range(min(sft.rouge_rows, len(dev)))), rouge, sft.rouge_max_new_tokens)
 
@@ -184,7 +203,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         "tokens an epoch": tokens,
         "trainable parameters": trainable,
         "optimizer steps": trainer.state.global_step,
-        "rows a step": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "rows a step": rows_a_step,
         "seconds": round(seconds, 1),
         "tokens/s": round(tokens * trainer.state.epoch / seconds) if seconds else 0,
         "peak GPU memory, GiB": peak_memory_gib(),
