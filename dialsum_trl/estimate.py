@@ -1,0 +1,117 @@
+"""Memory and hours of an SFT recipe, before it is started."""
+
+from dataclasses import dataclass
+
+from dialsum_trl.memory import Plan, Shape, plan
+from dialsum_trl.packing import Schedule
+
+# Korean DialogSum: rows, and the lengths of its prompts and summaries with the Llama 3 vocabulary (lognormal, mean)
+ROWS, PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, SUMMARY_TOKENS = 12_457, 5.527, 0.459, 45
+CARDS = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # GiB that GPUs are sold with
+REFERENCE = 989  # dense bf16 TFLOP/s of the card that `memory` was measured on
+PEAKS = {  # of others, as their makers state them; the first name that a device's name holds counts
+    "B200": 2250,
+    "H200": 989,
+    "H100": 989,
+    "A100": 312,
+    "L40S": 362,
+    "L40": 181,
+    "RTX 5090": 210,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+    "A6000": 155,
+    "A40": 150,
+    "A10": 125,
+    "L4": 121,
+    "V100": 125,
+    "T4": 65,
+}
+_LLAMA3, _QWEN = 128_256, 151_936
+VERIFIED_SIZES = {  # from the models' config.json, for machines that do not have them yet
+    "Bllossom/llama-3.2-Korean-Bllossom-3B": (28, 3072, 24, 8, 128, 8192, _LLAMA3, True),
+    "MLP-KTLim/llama-3-Korean-Bllossom-8B": (32, 4096, 32, 8, 128, 14336, _LLAMA3, False),
+    "Qwen/Qwen2.5-7B-Instruct": (28, 3584, 28, 4, 128, 18944, 152_064, False),
+    "Qwen/Qwen3-4B-Instruct-2507": (36, 2560, 32, 8, 128, 9728, _QWEN, True),
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs.
+
+    `best` is the plan within the budget, None when nothing fits; `least` is the smallest card, GiB, that would do.
+    """
+
+    rows: int
+    mean_tokens: float
+    steps: int
+    best: Plan | None
+    least: int | None
+
+    def hours(self, peak: float = REFERENCE) -> float:
+        """Hours of training on a card of `peak` TFLOP/s, at the pace that `memory` was measured with."""
+        return self.steps * self.best.seconds * REFERENCE / peak / 3600
+
+
+def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shape | None:
+    """The shape of a base from its folder, the cache or the Hub, else from the table above; None when unknown."""
+    from transformers import AutoConfig
+
+    if model in VERIFIED_SIZES:
+        layers, hidden, heads, keys, dim, intermediate, vocabulary, tied = VERIFIED_SIZES[model]
+        stored = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}[quantization]
+        sizes = (layers, hidden, heads * dim, keys * dim, intermediate, heads, vocabulary, tied)
+        return Shape(*sizes, stored=stored, rank=rank)
+    try:
+        return Shape.of(AutoConfig.from_pretrained(model, revision=revision), rank, quantization)
+    except (OSError, ValueError):
+        return None
+
+
+def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> list[int]:
+    """Tokens of each training row; without a file, of as many rows as Korean DialogSum has."""
+    if train_file is None:
+        import numpy as np
+
+        draw = np.random.default_rng(0)
+        prompts = draw.lognormal(PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, ROWS)
+        return [int(length) + SUMMARY_TOKENS for length in prompts]
+    from dialsum_trl.data import iter_rows
+    from dialsum_trl.lengths import measure
+
+    how = measure(model)
+    rows = list(iter_rows(train_file, columns=columns))
+    prompts = how.prompt([row["dialogue"] for row in rows])
+    summaries = how.summary([row["summaries"][0] for row in rows])
+    return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
+
+
+def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, processes: int = 1) -> Estimate:
+    """The plan that fits `budget` GiB a GPU, and the smallest card that any plan fits.
+
+    Args:
+        settings: of the recipe; effective_batch_size, max_length and num_train_epochs count.
+        lengths: tokens of each row before shortening.
+    """
+    rows_a_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
+    lengths = [min(length, settings.get("max_length", 1024)) for length in lengths]
+    choices = [processes * 2**power for power in range(10) if processes * 2**power <= rows_a_step]
+
+    def largest(micro_batches):
+        return Schedule(lengths, rows_a_step, micro_batches, processes).largest(1)
+
+    tokens = {count: largest(count) for count in choices}
+
+    def fits(gib):
+        return plan(shape, tokens.__getitem__, choices, gib)
+
+    steps = settings.get("max_steps", -1)
+    if steps <= 0:
+        steps = max(1, round(-(-len(lengths) // rows_a_step) * epochs))
+    least = next((card for card in CARDS if fits(card)), None)
+    return Estimate(len(lengths), sum(lengths) / len(lengths), steps, fits(budget), least)
+
+
+def peak_of(device_name: str) -> float | None:
+    """Dense bf16 TFLOP/s of a card by its name, or None."""
+    return next((peak for name, peak in PEAKS.items() if name in device_name), None)

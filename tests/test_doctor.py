@@ -1,0 +1,138 @@
+"""`dialsum doctor`: what it says about this machine, the Hub and a recipe; a token is never shown."""
+
+import pytest
+from huggingface_hub import constants
+
+from dialsum_trl import doctor, estimate
+from dialsum_trl.memory import Shape
+from tests.conftest import ROOT, TINY
+from tests.hub_server import HubServer
+
+RECIPE = ROOT / "recipes" / "sft_llama3b.py"
+TOKEN = "hf_secretsecretsecret"
+
+
+@pytest.fixture
+def hub_url(monkeypatch):
+    with HubServer(TOKEN) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield server.url
+
+
+def settings(**changes):
+    from dialsum_trl.recipe_file import read_recipe
+
+    return read_recipe(RECIPE, None, changes)[1]
+
+
+def state(findings, name):
+    return next(finding for finding in findings if finding.name == name)
+
+
+def test_the_toy_run_is_ready_on_this_machine(capsys):
+    assert doctor.examine(RECIPE, str(ROOT / "recipes" / "demo.yaml"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "ready"
+    assert any(line.startswith("ok   packages") and "trl 1.16" in line for line in lines)
+    assert any(line.startswith("ok   gpu") and "use_cpu" in line for line in lines)
+
+
+def test_every_line_of_a_pipe_starts_with_its_state(capsys):
+    doctor.examine(RECIPE, str(ROOT / "recipes" / "demo.yaml"))
+    *lines, _ = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail"}
+
+
+def test_a_machine_without_a_gpu_fails_for_a_recipe_that_needs_one(capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert not doctor.examine(RECIPE)
+    output = capsys.readouterr().out
+    assert "fail gpu" in output
+    assert "needs a GPU of" in output
+
+
+def test_a_package_outside_its_bounds_fails(monkeypatch):
+    import importlib.metadata
+
+    found = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0.0" if name == "trl" else found(name))
+    finding = state(doctor.software(), "packages")
+    assert (finding.state, finding.text) == ("fail", "trl 1.0.0 is outside <1.17,>=1.16")
+
+
+def test_a_hub_that_answers_is_ok(hub_url):
+    assert state(doctor.hub(None), "hub") == doctor.Finding("hub", "ok", f"{hub_url} answers")
+
+
+def test_a_hub_that_does_not_answer_only_fails_when_the_model_must_come_from_it(monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert state(doctor.hub(None), "hub").state == "warn"
+    assert state(doctor.hub("acme/not-in-the-cache"), "hub").state == "fail"
+    assert state(doctor.hub(str(TINY)), "hub").state == "warn"
+
+
+def test_a_token_is_reported_as_present_and_never_shown(hub_url, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    findings = doctor.hub(None)
+    doctor.show(findings)
+    assert state(findings, "token").text == "present (from HF_TOKEN)"
+    assert TOKEN not in capsys.readouterr().out
+
+
+def test_a_missing_token_is_a_warning(monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    assert state(doctor.hub(None), "token").state == "warn"
+
+
+def test_a_recipe_that_fits_says_how_much_memory_it_takes():
+    finding = state(doctor.fits("sft", settings(memory_gib=24.0), False), "fits")
+    assert finding.state == "ok"
+    assert "of 24.0 GiB a GPU" in finding.text
+
+
+def test_a_recipe_that_does_not_fit_says_what_would(capsys):
+    large = settings(memory_gib=5.0, model_name_or_path="MLP-KTLim/llama-3-Korean-Bllossom-8B")
+    finding = state(doctor.fits("sft", large, False), "fits")
+    assert finding.state == "fail"
+    assert finding.remedy == "it would with --model_name_or_path Bllossom/llama-3.2-Korean-Bllossom-3B"
+
+
+def test_four_bits_are_proposed_first():
+    wide = settings(memory_gib=6.0, quantization="none")
+    assert state(doctor.fits("sft", wide, False), "fits").remedy == "it would with --quantization 4bit"
+
+
+def test_rows_are_counted_in_tokens_when_a_file_is_given():
+    toy = settings(model_name_or_path=str(TINY / "llama"), train_file=str(TINY / "data" / "dev.csv"))
+    lengths = estimate.row_lengths(toy["train_file"], toy["model_name_or_path"], {})
+    assert len(lengths) == 64
+    assert 60 < sum(lengths) / len(lengths) < 300
+
+
+def test_steps_follow_from_rows_epochs_and_batch():
+    shape = estimate.known_shape("Qwen/Qwen3-4B-Instruct-2507", "main", 16, "4bit")
+    result = estimate.estimate(settings(num_train_epochs=2), shape, [300] * 130, 24.0)
+    assert result.steps == 6  # 130 rows in steps of 64, twice
+
+
+def test_hours_grow_on_a_slower_card():
+    shape = estimate.known_shape("Qwen/Qwen3-4B-Instruct-2507", "main", 16, "4bit")
+    result = estimate.estimate(settings(), shape, [300] * 640, 24.0)
+    assert result.hours(estimate.peak_of("NVIDIA A100-SXM4-80GB")) > 2 * result.hours(estimate.peak_of("NVIDIA H100"))
+
+
+def test_the_shape_of_a_local_model_comes_from_its_config(toy_base):
+    shape = estimate.known_shape(str(toy_base), "main", 16, "4bit")
+    assert isinstance(shape, Shape)
+    assert (shape.layers, shape.hidden, shape.keys) == (2, 64, 32)
+
+
+def test_an_unknown_model_gives_a_warning_and_no_figure():
+    finding = state(doctor.fits("sft", settings(model_name_or_path="acme/unknown"), False), "recipe")
+    assert finding.state == "warn"
