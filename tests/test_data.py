@@ -356,6 +356,12 @@ def test_near_copies_are_warned_of_and_common_phrases_are_not():
     assert "near copies" in warning and "train_1 and dev_1" in warning
 
 
+def test_turns_that_many_dialogues_share_make_no_near_copy():
+    formulas = "#Person1#: 무엇을 도와드릴까요, 손님?\n#Person2#: 여행 상품을 예약하려고 전화했습니다."
+    train = [row(f"train_{n}", f"{formulas}\n#Person1#: 네.", [f"요약 {n}"]) for n in range(6)]
+    assert contamination_warnings(train, [row("dev_1", f"{formulas}\n#Person1#: 아니요.")]) == []
+
+
 def test_english_originals_of_a_korean_test_are_warned_of():
     train = [row("test_7", "#Person1#: Hello, how are you?"), row("train_1", "#Person1#: 새 대화")]
     (warning,) = contamination_warnings(train, [row("test_7", "#Person1#: 안녕하세요?", ["인사"])])
