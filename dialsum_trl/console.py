@@ -8,6 +8,13 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def quiet_libraries() -> None:
+    """Silences lines that libraries print on every start and that no user can act on."""
+    import logging
+
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
+
+
 def say(*parts) -> None:
     """`print` on the main process only."""
     if is_main_process():

@@ -1,7 +1,13 @@
 """Errors at the boundary: one line that says what is wrong, where, and how to mend it."""
 
 import functools
+import os
 import sys
+import time
+
+from dialsum_trl.console import quiet_libraries
+
+OTHER_RANKS_WAIT = 5.0  # seconds
 
 
 class InputError(ValueError):
@@ -23,11 +29,15 @@ def command(function):
     def wrapper(recipe=None, argv=None):
         if argv is not None:
             return function(recipe or {}, argv)
+        quiet_libraries()
         try:
             return function(recipe or {}, sys.argv[1:])
         except (InputError, TrainingError) as error:
             sys.stdout.flush()
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            if rank := int(os.environ.get("RANK", "0")):
+                # where all ranks fail alike, rank 0 speaks and the launcher ends the others within this time
+                time.sleep(OTHER_RANKS_WAIT)
+            print(f"error: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr, flush=True)
             sys.exit(2 if isinstance(error, InputError) else 1)
 
     return wrapper

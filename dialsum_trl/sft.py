@@ -142,6 +142,8 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         adjust,
         stage="sft",
     )
+    from transformers import set_seed
+
     from dialsum_trl import hub, models, topology
     from dialsum_trl.encoding import encode_dataset
     from dialsum_trl.fast import prepare
