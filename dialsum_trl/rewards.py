@@ -5,8 +5,11 @@ They have TRL's reward signature: `completions` (texts, or messages with one ass
 """
 
 import re
+from dataclasses import dataclass, field
 
+from dialsum_trl.arguments import flag
 from dialsum_trl.errors import InputError
+from dialsum_trl.prompts import fit, prompt_messages
 
 MASK = re.compile(r"#[A-Za-z]+\d*#")
 BROKEN_MASK = re.compile(r"#(?=\S)|(?<=\S)#")
@@ -116,3 +119,32 @@ def reward_functions(names: list[str], rouge_config, stop_ids: list[int]) -> lis
         rouge_reward(rouge_config) if n == "rouge" else end_of_turn_reward(stop_ids) if n == "end_of_turn" else plain[n]
         for n in names
     ]
+
+
+@dataclass
+class RewardArguments:
+    """What PPO and GRPO are paid for."""
+
+    reward_functions: list[str] = field(
+        default_factory=lambda: ["rouge"],
+        metadata={"help": f"Rewards without a model, of {', '.join(NAMES)}; none with a reward adapter: pass none."},
+    )
+    reward_adapter_path: str | None = flag(None, "Adapter of recipes/reward.py; its score counts as the last reward.")
+    rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.")
+    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+
+    def __post_init__(self):
+        if self.reward_functions == ["none"]:
+            self.reward_functions = []
+        if not self.reward_functions and not self.reward_adapter_path:
+            raise InputError("no reward: give --reward_functions rouge ... or --reward_adapter_path outputs/reward")
+
+
+def online_rows(rows, tokenizer, prompt_budget: int):
+    """Rows for TRL's online trainers: `prompt` (messages that fit into `prompt_budget` tokens), `dialogue` and
+    `summaries`; and how many dialogues had to lose turns."""
+    fitted = [fit(tokenizer, dialogue, prompt_budget) for dialogue in rows["dialogue"]]
+    ready = rows.select_columns(["dialogue", "summaries"]).add_column(
+        "prompt", [prompt_messages(f.text) for f in fitted]
+    )
+    return ready, sum(f.shortened for f in fitted)

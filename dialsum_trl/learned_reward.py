@@ -1,0 +1,68 @@
+"""A trained reward model as a reward function on the base that the policy stands on."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from dialsum_trl.adapters import REWARD, Rooms, add_reward
+from dialsum_trl.prompts import render
+
+SCALE_FILE = "reward.json"  # beside the reward adapter: mean and standard deviation of its held-out scores
+ROWS = 16  # completions scored at a time
+
+
+def backbone(model):
+    """The decoder without its head, inside a LoRA model."""
+    return model.get_base_model().base_model
+
+
+def pad_right(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and attention mask `(B, longest row)`."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+    return ids, mask
+
+
+def last_token_scores(decoder, head, rows: list[list[int]], pad_id: int) -> list[float]:
+    """The head's score at each row's last token; a row's score does not depend on the rows beside it."""
+    device = head.weight.device
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    scores = [0.0] * len(rows)
+    for start in range(0, len(order), ROWS):
+        part = order[start : start + ROWS]
+        ids, mask = pad_right([rows[i] for i in part], pad_id, device)
+        hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        last = hidden[torch.arange(len(part), device=device), mask.sum(1) - 1]
+        for i, score in zip(part, head(last.to(head.weight.dtype))[:, 0].tolist(), strict=True):
+            scores[i] = score
+    return scores
+
+
+class LearnedReward:
+    """TRL reward function: the score of `recipes/reward.py`'s adapter, at mean 0 and variance 1 on its held-out pairs.
+
+    Args:
+        model: the policy's LoRA model, which gets the reward adapter as one more, frozen.
+        folder: of the reward adapter.
+        tokenizer: the policy's.
+    """
+
+    __name__ = "reward_model"
+
+    def __init__(self, model, folder: str | Path, tokenizer):
+        self.head = add_reward(model, folder)
+        self.model, self.tokenizer = model, tokenizer
+        scale = json.loads((Path(folder) / SCALE_FILE).read_text(encoding="utf-8"))
+        self.mean, self.std = scale["score_mean"], scale["score_std"]
+        self.rooms: Rooms | None = None  # set by the trainer, which knows what trains
+
+    def __call__(self, prompts, completion_ids, **kwargs) -> list[float]:
+        rows = [
+            render(self.tokenizer, prompt, generation=True) + list(ids)
+            for prompt, ids in zip(prompts, completion_ids, strict=True)
+        ]
+        with torch.no_grad(), self.rooms.active(REWARD):
+            scores = last_token_scores(backbone(self.model), self.head, rows, self.tokenizer.pad_token_id)
+        return [(score - self.mean) / self.std for score in scores]

@@ -1,0 +1,97 @@
+"""Watching a policy while it learns from rewards: dev summaries, tripwires, and the best adapter so far."""
+
+import json
+import shutil
+from pathlib import Path
+
+from dialsum_trl.console import say
+from dialsum_trl.training import RougeEvaluation
+
+BEST_FOLDER = "best"
+
+
+class PolicyWatch(RougeEvaluation):
+    """Trainer mixin: each evaluation summarizes the dev rows greedily, scores them with ROUGE and the run's rewards,
+    and keeps the adapter with the highest reward. A tripwire stops the run; `restore_best` puts the best adapter back.
+
+    The trainer offers `rewards_of(rows, completions, completion_ids) -> (rows, functions) tensor` and `weighted(rewards)`.
+    `watch_rows` are the dev rows with the columns that the reward functions take.
+    """
+
+    watch_rows = None
+
+    def watch_policy(self, rows, config) -> None:
+        """Args: dev rows with the columns of the training rows, or None; a `rouge.RougeConfig`."""
+        from dialsum_trl.prompts import render
+
+        self.watch = dict.fromkeys(("start_metrics", "best_metrics", "best_step", "tripped"))
+        self.watch_rows = rows
+        if rows is not None:
+            self.rouge_evaluation(
+                [render(self.processing_class, prompt, generation=True) for prompt in rows["prompt"]],
+                rows["summaries"],
+                config,
+                self.stop_ids,
+                self.processing_class.pad_token_id,
+                self.max_completion_length,
+            )
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        outputs = self.summarize_rows()
+        metrics = self._rouge_metrics(outputs)
+        rewards = self._watched_rewards(outputs)
+        metrics["eval_reward"] = self.weighted(rewards).mean().item()
+        for name, value in zip(self.reward_func_names, rewards.mean(0).tolist(), strict=True):
+            metrics[f"eval_reward_{name}"] = value
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._watch_evaluation(metrics)
+        return metrics
+
+    def _watched_rewards(self, outputs):
+        limit, end = self.rouge_max_new_tokens, self.rouge_ids[0][0]
+        ids = [row if len(row) == limit else [*row, end] for row in outputs]
+        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
+        completions = [[{"role": "assistant", "content": text}] for text in texts]
+        return self.rewards_of(list(self.watch_rows), completions, ids)
+
+    def _watch_evaluation(self, metrics: dict) -> None:
+        if self.watch["start_metrics"] is None:
+            self.watch["start_metrics"] = metrics
+        start, best = self.watch["start_metrics"]["eval_rouge_mean"], self.watch["best_metrics"]
+        rouge, reward = metrics["eval_rouge_mean"], metrics["eval_reward"]
+        if rouge < start - self.args.max_rouge_drop:
+            self.trip(f"dev ROUGE fell from {start:.2f} to {rouge:.2f}, more than --max_rouge_drop")
+        elif best is None or reward > best["eval_reward"]:
+            self.watch.update(best_metrics=metrics, best_step=self.state.global_step)
+            self._keep_best()
+
+    def watch_rollout(self, kl: float, truncated: float) -> None:
+        """Args: mean KL to the SFT adapter, nats a summary; share of summaries cut by the token limit."""
+        if kl > self.args.kl_target:
+            self.trip(f"KL {kl:.1f} nats a summary is above --kl_target {self.args.kl_target}")
+        elif truncated > self.args.max_truncated:
+            self.trip(f"{100 * truncated:.0f} % of the summaries were cut at {self.max_completion_length} tokens")
+
+    def trip(self, reason: str) -> None:
+        """Stops the run after this step."""
+        if self.watch["tripped"] is None:
+            self.watch["tripped"] = f"step {self.state.global_step}: {reason}"
+            say(f"tripwire, {self.watch['tripped']}; stopping, the best adapter so far is kept")
+        self.control.should_training_stop = True
+
+    def _keep_best(self) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(self.args.output_dir)
+        partial = folder / f"{BEST_FOLDER}.partial"
+        self.save_policy(partial)
+        (partial / "best.json").write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
+        shutil.rmtree(folder / BEST_FOLDER, ignore_errors=True)
+        partial.rename(folder / BEST_FOLDER)
+
+    def restore_best(self) -> None:
+        """Puts the best adapter back into the policy, on every rank; without evaluations the last one stays."""
+        self.accelerator.wait_for_everyone()
+        if self.watch["best_step"] is not None:
+            self.load_policy_weights(Path(self.args.output_dir) / BEST_FOLDER)

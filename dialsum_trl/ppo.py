@@ -1,0 +1,145 @@
+"""PPO from an SFT adapter: the story of the job, read top to bottom in `train_ppo`."""
+
+import time
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    match_precision,
+    parse_recipe,
+)
+from dialsum_trl.console import say, table
+from dialsum_trl.errors import InputError, command
+from dialsum_trl.rewards import RewardArguments, online_rows, reward_functions
+from dialsum_trl.rows import read_rows
+from dialsum_trl.runs import use_adapter_settings
+
+PPO_SETTINGS = dict(
+    learning_rate=1e-5,
+    critic_learning_rate=5e-5,
+    lr_scheduler_type="constant_with_warmup",
+    warmup_steps=4,
+    num_train_epochs=1,
+    per_device_train_batch_size=8,
+    rollout_batch_size=64,
+    ppo_epochs=2,
+    kl_coef=0.05,
+    max_grad_norm=1.0,
+    max_completion_length=100,
+    activation_checkpointing=True,
+    activation_checkpointing_kwargs={"use_reentrant": False},
+    eval_strategy="steps",
+    eval_steps=20,
+    eval_on_start=True,  # the tripwire on dev ROUGE measures from here
+    save_strategy="steps",
+    save_steps=20,
+    save_total_limit=2,
+    logging_steps=2,
+    logging_nan_inf_filter=False,
+)
+REPORTED = ("eval_reward", "eval_rouge_mean", "eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_hit_limit")
+
+
+def ppo_config():
+    from dialsum_trl.ppo_config import PPOConfig
+
+    return PPOConfig
+
+
+def adjust(values: dict, given: set[str]) -> None:
+    """The base, dtype and prompt style are the SFT adapter's; mixed precision follows; no dev rows, no evaluations."""
+    if not values["adapter_path"]:
+        raise InputError("--adapter_path: give the SFT adapter that PPO starts from and is held to, outputs/sft_...")
+    use_adapter_settings(values, given)
+    match_precision(values, given)
+    if not (values["eval_file"] or values["dataset_name"]):
+        values.update(eval_strategy="no", eval_on_start=False)
+
+
+@command
+def train_ppo(recipe: dict, argv: list[str]) -> dict:
+    """Trains the SFT adapter further on rewards and leaves the policy adapter alone in `output_dir`.
+
+    Returns:
+        The figures of the closing table (rewards and ROUGE at the start and at the best step, KL, seconds, peak GiB).
+    """
+    data, prompt, model_args, rouge, paid, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments],
+        {**PPO_SETTINGS, **recipe},
+        argv,
+        ("PPOConfig", ppo_config),
+        adjust,
+        stage="ppo",
+    )
+    from transformers import set_seed
+
+    from dialsum_trl import hub, models
+    from dialsum_trl.adapters import load_policy
+    from dialsum_trl.learned_reward import LearnedReward
+    from dialsum_trl.ppo_trainer import PPOTrainer
+    from dialsum_trl.prompts import template_kwargs
+    from dialsum_trl.rouge import RougeConfig
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+
+    if str(args.distributed_state.distributed_type).rpartition(".")[2] in ("DEEPSPEED", "FSDP"):
+        raise InputError("PPO runs on one GPU or under DDP (accelerate_configs/ddp.yaml), not under DeepSpeed or FSDP")
+    checkpoint = prepare_output_dir(args)
+    rouge_config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    train, dev = read_rows(data)
+    tokenizer = models.load_tokenizer(
+        model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
+    )
+    stop_ids = models.stop_token_ids(tokenizer)
+    args.chat_template_kwargs = template_kwargs(tokenizer)
+    train_rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
+    say(f"train: {len(train_rows)} dialogues, {shortened} shortened")
+
+    set_seed(args.seed)
+    base = models.load_base(
+        model_args.model_name_or_path,
+        dtype=model_args.dtype,
+        quantization=model_args.quantization,
+        revision=model_args.model_revision,
+        attn_implementation=model_args.attn_implementation,
+        device=args.device,
+    )
+    base.config.use_cache = False
+    model = load_policy(base, model_args.adapter_path)
+    functions = reward_functions(paid.reward_functions, rouge_config, stop_ids)
+    if paid.reward_adapter_path:
+        functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))
+    dev_rows = None
+    if dev is not None:
+        sample = dev.select(range(min(paid.rouge_rows, len(dev))))
+        dev_rows, _ = online_rows(sample, tokenizer, paid.max_length - args.max_completion_length)
+    trainer = PPOTrainer(model, functions, args, train_rows, tokenizer, stop_ids, dev_rows, rouge_config)
+
+    started = time.time()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.time() - started
+    trainer.restore_best()
+    metrics = trainer.watch["best_metrics"] or {}
+    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics)
+
+    history = trainer.state.log_history
+    last = next((entry for entry in reversed(history) if "kl" in entry), {})
+    figures = {
+        "dialogues": len(train_rows),
+        "optimizer steps": trainer.state.global_step,
+        "rewards": ", ".join(trainer.reward_func_names),
+        **{f"start {key.removeprefix('eval_')}": value for key, value in (trainer.watch["start_metrics"] or {}).items()},
+        **{f"best {key.removeprefix('eval_')}": value for key, value in metrics.items()},
+        "best step": trainer.watch["best_step"],
+        "KL to SFT at the end, nats a summary": last.get("kl"),
+        "explained variance at the end": last.get("explained_variance"),
+        "stopped by": trainer.watch["tripped"] or "end of training",
+        "seconds": round(seconds, 1),
+        "peak GPU memory, GiB": peak_memory_gib(),
+        "adapter": args.output_dir,
+    }
+    table("PPO finished", [(k, round(v, 4) if isinstance(v, float) else v) for k, v in figures.items()])
+    if args.push_to_hub:
+        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    return figures

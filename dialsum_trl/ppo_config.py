@@ -1,0 +1,63 @@
+"""Settings of PPO: TRL's GRPOConfig with the quantities of Schulman et al. 2017 and Ziegler et al. 2019."""
+
+import os
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+
+def setting(default, help):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class PPOConfig(GRPOConfig):
+    """One rollout is `rollout_batch_size` completions; it is learned from in `ppo_epochs` passes of `num_mini_batches`
+    optimizer steps. `epsilon` is the policy's clip range.
+
+    Raises:
+        ValueError: batch sizes that do not divide, a KL in the loss beside the one in the reward, checkpoints in the
+            middle of a rollout.
+    """
+
+    rollout_batch_size: int = setting(64, "Completions sampled before each phase of learning, over all processes.")
+    num_mini_batches: int = setting(1, "Optimizer steps a pass over a rollout.")
+    ppo_epochs: int = setting(2, "Passes over a rollout.")
+    num_generations: int | None = setting(1, "Completions a prompt; PPO needs no groups.")
+    max_completion_length: int | None = setting(100, "Longest sampled summary, tokens.")
+    kl_coef: float = setting(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.")
+    gamma: float = setting(1.0, "Discount of later rewards.")
+    lam: float = setting(0.95, "Lambda of generalized advantage estimation.")
+    whiten_advantages: bool = setting(True, "Scale advantages to mean 0 and variance 1 over the rollout.")
+    value_clip: float = setting(0.2, "How far a value may move from the rollout's before its loss is clipped.")
+    critic_learning_rate: float = setting(5e-5, "Peak learning rate of the critic (adapter and value head).")
+    missing_end_penalty: float = setting(1.0, "Taken off the reward of a summary cut by max_completion_length.")
+    reward_model_weight: float = setting(1.0, "Weight of the reward adapter's (standardized) score.")
+    kl_target: float = setting(10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats a summary.")
+    max_rouge_drop: float = setting(2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.")
+    max_truncated: float = setting(0.5, "Tripwire: share of a rollout's summaries cut by max_completion_length.")
+
+    def __post_init__(self):
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        at_once = self.per_device_train_batch_size * processes
+        if self.rollout_batch_size % (at_once * self.num_mini_batches):
+            raise ValueError(
+                f"--rollout_batch_size {self.rollout_batch_size} does not divide into {self.num_mini_batches} mini-batches "
+                f"of {processes} processes x --per_device_train_batch_size {self.per_device_train_batch_size}"
+            )
+        if self.beta:
+            raise ValueError(f"--beta {self.beta}: PPO has its KL in the reward; use --kl_coef")
+        if self.num_iterations != 1:
+            raise ValueError(f"--num_iterations {self.num_iterations}: is called --ppo_epochs here")
+        self.num_iterations = self.ppo_epochs
+        self.steps_per_generation = self.rollout_batch_size // at_once
+        self.gradient_accumulation_steps = self.steps_per_generation // self.num_mini_batches
+        group, self.num_generations = self.num_generations, max(2, self.num_generations)
+        super().__post_init__()  # which insists on groups of two
+        self.num_generations = group
+        every = self.ppo_epochs * self.num_mini_batches
+        if self.save_strategy == "steps" and self.save_steps % every:
+            raise ValueError(
+                f"--save_steps {self.save_steps}: a rollout is {every} optimizer steps, and a run resumes exactly only "
+                f"between rollouts; use a multiple of {every}"
+            )

@@ -1,0 +1,321 @@
+"""PPO on TRL's GRPOTrainer: one frozen base that carries policy, reference, critic and reward as adapters.
+
+From TRL come the data order, generation's bookkeeping, the chunked log-probabilities, logging and checkpoints; the
+rollout's scores and advantages and both losses are ours. The critic is trained by a backward of its own while its adapter
+is active: under gradient checkpointing its layers are recomputed then, and must not be recomputed as the policy's.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import nn
+from trl import GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+
+from dialsum_trl import advantages as ppo
+from dialsum_trl.adapters import (
+    CRITIC,
+    POLICY,
+    REFERENCE,
+    REWARD,
+    Rooms,
+    add_copy,
+    copy_weights,
+    load_adapter_state,
+    upcast_trained,
+)
+from dialsum_trl.errors import TrainingError
+from dialsum_trl.learned_reward import LearnedReward, backbone
+from dialsum_trl.policy_watch import PolicyWatch
+from dialsum_trl.rollout_batch import in_chunks, pad_rollout, trim
+from dialsum_trl.rollouts import FastRollouts, PolicyAlone
+from dialsum_trl.training import CheckedTraining
+
+CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
+HEAD_PREFIX = "value_head."
+
+
+class PPOTrainer(FastRollouts, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTrainer):
+    """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
+
+    Args:
+        model: a LoRA model whose policy is the SFT adapter (`adapters.load_policy`); reference and critic start as its
+            copies.
+        reward_funcs: functions of TRL's signature, at most one of them a `LearnedReward` on the same model.
+        args: a `PPOConfig`.
+        train_dataset, eval_dataset: columns `prompt` (messages), `summaries`, and what else the reward functions take.
+        processing_class: tokenizer.
+        stop_ids: `models.stop_token_ids(tokenizer)`; the first ends a turn.
+        rouge_config: a `rouge.RougeConfig`, for the evaluations.
+    """
+
+    _name = "PPO"
+    _tag_names = ("trl", "ppo")
+
+    def __init__(
+        self, model, reward_funcs, args, train_dataset, processing_class, stop_ids, eval_dataset=None, rouge_config=None
+    ):
+        self.stop_ids = stop_ids
+        add_copy(model, POLICY, REFERENCE)
+        add_copy(model, POLICY, CRITIC)
+        head = nn.Linear(model.config.hidden_size, 1)
+        nn.init.normal_(head.weight, std=1 / model.config.hidden_size)
+        nn.init.zeros_(head.bias)
+        model.value_head = head.to(model.device)
+        self.rooms = Rooms(model, trained=(POLICY, CRITIC))
+        for function in reward_funcs:
+            if isinstance(function, LearnedReward):
+                function.rooms = self.rooms
+        model.generation_config.eos_token_id = list(stop_ids)
+        super().__init__(
+            model=model,
+            reward_funcs=list(reward_funcs),
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+        )
+        upcast_trained(model)
+        for room in (POLICY, CRITIC):  # TRL rounded what trains to bf16; the frozen copy was not
+            copy_weights(model, REFERENCE, room)
+        self._sums: dict[str, list] = {}
+        self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
+        self._first_step = self._first_weights = None
+        self.watch_policy(eval_dataset, rouge_config)
+
+    # rollout
+
+    def _generate_and_score_completions(self, inputs):
+        self._check_rooms()
+        started = time.perf_counter()
+        prompts = [row["prompt"] for row in inputs]
+        prompt_ids, completion_ids, _, completions, *_ = self._generate(prompts)
+        generated = time.perf_counter()
+
+        batch = pad_rollout(prompt_ids, completion_ids, self._tokenizer.pad_token_id, self.accelerator.device)
+        mask = batch["completion_mask"]
+        no_checkpoints = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), no_checkpoints, self.accelerator.autocast():
+            rewards = self.rewards_of(inputs, completions, completion_ids)
+            logps = in_chunks(batch, lambda part: self._logps(part)[0])
+            with self.rooms.active(REFERENCE):
+                reference = in_chunks(batch, lambda part: self._logps(part)[0])
+            with self.rooms.active(CRITIC):
+                values = in_chunks(batch, self._values)
+        ended = torch.tensor([ids[-1] in self.stop_ids for ids in completion_ids], device=mask.device)
+        scores = self.weighted(rewards) - self.args.missing_end_penalty * ~ended
+        per_token = ppo.token_rewards(scores, logps, reference, mask, self.args.kl_coef)
+        advantages, returns = ppo.gae(per_token, values, mask, self.args.gamma, self.args.lam)
+        whitened = ppo.whiten(advantages, mask, self._total) if self.args.whiten_advantages else advantages
+
+        kl = ((logps - reference) * mask).sum(1)
+        self._log_rollout(rewards, scores, kl, ended, values, returns, mask)
+        if self.log_completions:
+            self._log_texts(prompts, completions, rewards, advantages.sum(1))
+        self._seconds["generation"] += generated - started
+        self._seconds["scoring"] += time.perf_counter() - generated
+        return {
+            **batch,
+            "advantages": whitened,
+            "old_per_token_logps": logps,
+            "values": values,
+            "returns": returns,
+            "num_items_in_batch": self._total(mask.sum()),
+        }
+
+    def rewards_of(self, rows, completions, completion_ids):
+        """`(rows, functions)`: what each reward function pays, unweighted; they are given the columns of `rows`."""
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+        prompts = [row["prompt"] for row in rows]
+        paid = [
+            function(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
+            for function in self.reward_funcs
+        ]
+        return torch.tensor(paid, device=self.accelerator.device).T
+
+    def weighted(self, rewards):
+        """`(rows,)`: the reward functions' weighted sum."""
+        return (rewards * self.reward_weights.to(rewards.device)).sum(1)
+
+    def _logps(self, batch):
+        """Log-probabilities and entropies `(B, T)` of the completions under the active adapter."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        width = batch["completion_ids"].shape[1]
+        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, compute_entropy=True)[:2]
+
+    def _values(self, batch):
+        """The critic's values `(B, T)` before each token of the completions; its adapter must be active."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        hidden = backbone(self.model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        hidden = hidden[:, batch["prompt_ids"].shape[1] - 1 : -1]
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.model.value_head(hidden.float())[..., 0]
+
+    # learning
+
+    def _compute_loss(self, model, inputs):
+        batch = trim(inputs)
+        mask, old_logps = batch["completion_mask"], batch["old_per_token_logps"]
+        world, parts = self.accelerator.num_processes, self.args.steps_per_generation
+        # tokens of an average mini-batch: the mean over tokens is one over the whole rollout, however it is cut
+        tokens = batch["num_items_in_batch"] / world * self.current_gradient_accumulation_steps / parts
+
+        with self.rooms.active(CRITIC):
+            with self.accelerator.autocast():
+                values = self._values(batch)
+            losses, value_clipped = ppo.value_loss(values, batch["values"], batch["returns"], self.args.value_clip)
+            self.accelerator.backward((losses * mask).sum() / tokens)
+
+        logps, entropies = self._logps(batch)
+        policy_losses, clipped = ppo.policy_loss(logps, old_logps, batch["advantages"], self.epsilon_low)
+        with torch.no_grad():
+            ratio = logps - old_logps
+            self._add("policy_loss", policy_losses, mask)
+            self._add("value_loss", losses, mask)
+            self._add("entropy", entropies, mask)
+            self._add("clip_fraction", clipped.float(), mask)
+            self._add("value_clip_fraction", value_clipped.float(), mask)
+            self._add("kl_to_rollout", ratio.exp() - 1 - ratio, mask)
+        return (policy_losses * mask).sum() / tokens
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        started, before = time.perf_counter(), self._seconds["generation"] + self._seconds["scoring"]
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            self._average_gradients()
+            self._flush_sums()
+        spent = self._seconds["generation"] + self._seconds["scoring"] - before
+        self._seconds["learning"] += time.perf_counter() - started - spent
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+            for name, seconds in self._seconds.items():
+                self._metrics["train"][f"seconds/{name}"].append(seconds)
+                self._seconds[name] = 0.0
+        return loss
+
+    def _average_gradients(self) -> None:
+        """Averages the gradients of both adapters over the ranks.
+
+        The forwards go past DistributedDataParallel, which expects one backward for each and all of its parameters in it.
+        """
+        if self.accelerator.num_processes == 1:
+            return
+        gradients = [p.grad for p in self.model.parameters() if p.requires_grad]
+        flat = torch.cat([g.flatten() for g in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.accelerator.num_processes
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            trained = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+            critic = [p for n, p in trained if self._room(n) == CRITIC]
+            policy = [p for n, p in trained if self._room(n) == POLICY]
+            groups = [
+                {"params": policy, "weight_decay": self.args.weight_decay},
+                {"params": critic, "weight_decay": 0.0, "lr": self.args.critic_learning_rate},
+            ]
+            self.optimizer = optimizer(groups, **settings)
+        return self.optimizer
+
+    def _room(self, name: str) -> str | None:
+        """Which room a parameter belongs to; None: the base."""
+        if name.startswith(HEAD_PREFIX):
+            return CRITIC
+        return next((room for room in (POLICY, REFERENCE, CRITIC, REWARD) if f".{room}." in name), None)
+
+    def _check_rooms(self) -> None:
+        """After the first steps: policy and critic have moved, reference and reward have not.
+
+        Raises:
+            TrainingError: otherwise.
+        """
+        if self._first_weights is not None and self.state.global_step < self._first_step + 2:
+            return
+        if self._first_weights == {}:
+            return
+        sums: dict[str, float] = {}
+        for name, parameter in self.model.named_parameters():
+            if (room := self._room(name)) is not None:
+                sums[room] = sums.get(room, 0.0) + parameter.detach().double().abs().sum().item()
+        if self._first_weights is None:
+            self._first_weights, self._first_step = sums, self.state.global_step
+            return
+        moved = {room for room in sums if sums[room] != self._first_weights[room]}
+        if moved != {POLICY, CRITIC}:
+            raise TrainingError(
+                f"step {self.state.global_step}: the weights of {sorted(moved)} changed, policy ({POLICY}) and "
+                f"{CRITIC} should; is --learning_rate or --critic_learning_rate 0?"
+            )
+        self._first_weights = {}
+
+    # figures
+
+    def _total(self, tensor):
+        return self.accelerator.reduce(tensor, reduction="sum")
+
+    def _add(self, name: str, values, mask) -> None:
+        total, count = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = (total + (values * mask).sum(), count + mask.sum())
+
+    def _flush_sums(self) -> None:
+        """One mean over the tokens of all ranks for each figure of the optimizer step."""
+        names = sorted(self._sums)
+        pairs = self._total(torch.stack([torch.stack(self._sums[name]).double() for name in names]))
+        for name, (total, count) in zip(names, pairs.tolist(), strict=True):
+            self._metrics["train"][name].append(total / count)
+        self._sums = {}
+
+    def _log_rollout(self, rewards, scores, kl, ended, values, returns, mask) -> None:
+        explained = ppo.explained_variance(values, returns, mask)
+        mine = torch.stack([scores.mean(), self.weighted(rewards).mean(), kl.mean(), ended.float().mean(), explained])
+        means = self._total(torch.cat([mine, rewards.mean(0)])) / self.accelerator.num_processes
+        names = ["score", "reward", "kl", "ended", "explained_variance"]
+        names += [f"rewards/{name}" for name in self.reward_func_names]
+        figures = dict(zip(names, means.tolist(), strict=True))
+        for name, value in figures.items():
+            self._metrics["train"][name].append(value)
+        self.watch_rollout(figures["kl"], 1 - figures["ended"])
+
+    def _log_texts(self, prompts, completions, rewards, advantages) -> None:
+        from accelerate.utils import gather_object
+
+        self._logs["prompt"].extend(gather_object(prompts))
+        self._logs["completion"].extend(gather_object(completions))
+        self._logs["advantages"].extend(self.accelerator.gather(advantages).tolist())
+        for name, column in zip(self.reward_func_names, self.accelerator.gather(rewards).T.tolist(), strict=True):
+            self._logs["rewards"][name].extend(column)
+
+    # checkpoints
+
+    def save_policy(self, folder) -> None:
+        """Writes the policy adapter and the tokenizer."""
+        self._save(str(folder))
+
+    def load_policy_weights(self, folder) -> None:
+        """Puts a saved policy adapter back in place."""
+        load_adapter_state(self.model, load_file(Path(folder) / "adapter_model.safetensors"), POLICY)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        if _internal_call and self.args.should_save:  # a checkpoint: what a resumed run needs beside the policy
+            state = {k: v.contiguous() for k, v in get_peft_model_state_dict(self.model, adapter_name=CRITIC).items()}
+            state |= {HEAD_PREFIX + name: value for name, value in self.model.value_head.state_dict().items()}
+            save_file(state, Path(output_dir) / CRITIC_FILE)
+            (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        folder = Path(resume_from_checkpoint)
+        self.load_policy_weights(folder)
+        state = load_file(folder / CRITIC_FILE)
+        head = {k.removeprefix(HEAD_PREFIX): state.pop(k) for k in list(state) if k.startswith(HEAD_PREFIX)}
+        self.model.value_head.load_state_dict(head)
+        load_adapter_state(self.model, state, CRITIC)
+        self.watch = json.loads((folder / WATCH_FILE).read_text(encoding="utf-8"))

@@ -1,0 +1,46 @@
+"""Tensors of a rollout: prompts padded on the left, completions on the right, cut to what a part of them needs."""
+
+import torch
+
+CHUNK_TOKENS = 16384  # of a forward without gradients: fills a GPU, and its activations stay far below a GiB
+
+
+def pad_rollout(prompts: list[list[int]], completions: list[list[int]], pad_id: int, device) -> dict:
+    """`prompt_ids`, `prompt_mask` `(B, P)`, padded on the left; `completion_ids`, `completion_mask` `(B, T)`."""
+    left, right = max(map(len, prompts)), max(map(len, completions))
+    ids = [[pad_id] * (left - len(p)) + p for p in prompts], [c + [pad_id] * (right - len(c)) for c in completions]
+    masks = (
+        [[0] * (left - len(p)) + [1] * len(p) for p in prompts],
+        [[1] * len(c) + [0] * (right - len(c)) for c in completions],
+    )
+    names = ("prompt_ids", "completion_ids", "prompt_mask", "completion_mask")
+    return {name: torch.tensor(rows, device=device) for name, rows in zip(names, (*ids, *masks), strict=True)}
+
+
+def trim(batch: dict) -> dict:
+    """Cuts padding columns that all rows share: on the left of the prompts, on the right of what runs along completions.
+
+    Entries without dimensions stay.
+    """
+    left = batch["prompt_mask"].shape[1] - int(batch["prompt_mask"].sum(1).max())
+    right = int(batch["completion_mask"].sum(1).max())
+    return {
+        name: value if value.dim() == 0 else value[:, left:] if name.startswith("prompt_") else value[:, :right]
+        for name, value in batch.items()
+    }
+
+
+def in_chunks(batch: dict, function) -> torch.Tensor:
+    """`function(part) -> (b, t)` over rows of similar length, at most `CHUNK_TOKENS` at a time; `(B, T)`, 0 on padding."""
+    mask = batch["completion_mask"]
+    lengths = (batch["prompt_mask"].sum(1) + mask.sum(1)).tolist()
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    result = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    start = 0
+    while start < len(order):
+        rows = order[start : start + max(1, CHUNK_TOKENS // lengths[order[start]])]
+        part = trim({name: value[rows] for name, value in batch.items()})
+        values = function(part)
+        result[rows, : values.shape[1]] = values.float() * part["completion_mask"]
+        start += len(rows)
+    return result

@@ -1,0 +1,84 @@
+"""Completions for TRL's online trainers (PPO, GRPO) from our own decoding."""
+
+import zlib
+from itertools import groupby
+
+
+class FastRollouts:
+    """Trainer mixin: samples with `generation.generate_ids` instead of transformers' `generate`.
+
+    The seed of a rollout follows from `--seed`, the optimizer step and the rank: a resumed run samples what the
+    uninterrupted one would have. Only the end of turn ends a completion: a policy that writes another stop token is to
+    learn the right one. With vLLM or continuous batching TRL's own path is taken.
+    """
+
+    stop_ids: list[int]
+
+    def _get_train_sampler(self, dataset=None):
+        from trl.trainer.utils import RepeatSampler
+
+        trainer = self
+
+        class EpochOrder(RepeatSampler):
+            """TRL's order, drawn from seed and epoch: its own starts anew when a run resumes in a later epoch."""
+
+            def __iter__(self):
+                rollouts = len(self.data_source) // self.batch_size
+                args = trainer.args
+                steps = rollouts * args.num_iterations * args.steps_per_generation // args.gradient_accumulation_steps
+                self.generator.manual_seed(self.seed + trainer.state.global_step // max(1, steps))
+                return super().__iter__()
+
+        base = super()._get_train_sampler(dataset)
+        return EpochOrder(
+            base.data_source, base.mini_repeat_count, base.batch_size, base.repeat_count, base.shuffle, base.seed
+        )
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        if self.use_vllm or self.use_transformers_continuous_batching:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        from trl.models import unwrap_model_for_generation
+
+        groups = [(prompt, len(list(same))) for prompt, same in groupby(prompt_ids)]
+        completions = [None] * len(groups)
+        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
+            for count in sorted({count for _, count in groups}):
+                rows = [i for i, (_, n) in enumerate(groups) if n == count]
+                sampled = self._sample(model, [groups[i][0] for i in rows], count)
+                for i, candidates in zip(rows, sampled, strict=True):
+                    completions[i] = candidates
+        return [ids for candidates in completions for ids in candidates], None
+
+    def _sample(self, model, prompts: list[list[int]], count: int) -> list[list[list[int]]]:
+        """`count` completions a prompt, each ending with the end of turn unless it was cut."""
+        from dialsum_trl.generation import GenerationSettings, generate_ids
+
+        limit, end = self.max_completion_length, self.stop_ids[0]
+        place = f"{self.args.seed} {self.state.global_step} {self.accelerator.process_index}"
+        settings = GenerationSettings(
+            num_beams=1,
+            do_sample=True,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_new_tokens=limit,
+            num_return_sequences=count,
+            seed=zlib.crc32(place.encode()),
+        )
+        sampled = generate_ids(model, prompts, settings, [end], self._tokenizer.pad_token_id)
+        return [[ids if len(ids) == limit else [*ids, end] for ids in candidates] for candidates in sampled]
+
+
+class PolicyAlone:
+    """Trainer mixin: a saved model is the policy's adapter and its tokenizer, whatever else the base carries."""
+
+    def _save(self, output_dir=None, state_dict=None):
+        import torch
+        from transformers.trainer import TRAINING_ARGS_NAME
+
+        folder = output_dir or self.args.output_dir
+        if self.args.should_save:
+            self.accelerator.unwrap_model(self.model).save_pretrained(folder, selected_adapters=["default"])
+            self.processing_class.save_pretrained(folder)
+            torch.save(self.args, f"{folder}/{TRAINING_ARGS_NAME}")

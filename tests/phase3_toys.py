@@ -1,0 +1,51 @@
+"""Toys for the tests of Phase 3: a random Llama of two layers with the embedded tokenizer, an "SFT" adapter on it."""
+
+from pathlib import Path
+
+TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "tiny"
+TRAIN, DEV = TINY / "data" / "train.csv", TINY / "data" / "dev.csv"
+
+
+def make_base(folder: Path) -> Path:
+    """A folder with random weights, the tokenizer, and nothing pretrained."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(TINY / "llama")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_adapter(base: Path, folder: Path) -> Path:
+    """A LoRA adapter whose weights are random and not zero, as if it had been trained."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    config = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    model.save_pretrained(folder)
+    return folder
+
+
+def flags(settings: dict) -> list[str]:
+    """Settings as command-line tokens."""
+    tokens = []
+    for name, value in settings.items():
+        tokens += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value).replace("True", "true")])]
+    return tokens

@@ -1,0 +1,372 @@
+"""PPO on toys: who moves and who does not, exact gradients, tripwires, what is saved, exact resume, two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dialsum_trl.adapters import CRITIC, POLICY, REFERENCE, Rooms, fingerprints, load_policy
+from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
+from dialsum_trl.ppo import train_ppo
+from dialsum_trl.prompts import prompt_messages
+from dialsum_trl.rewards import hangul_share, no_repetition
+from tests import phase3_toys as toys
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phase3")
+    base = toys.make_base(folder / "base")
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft")}
+
+
+def settings(folders, output_dir, **changes):
+    return {
+        "adapter_path": folders["sft"],
+        "model_name_or_path": folders["base"],
+        "dtype": "float32",
+        "quantization": "none",
+        "use_cpu": "true",
+        "train_file": toys.TRAIN,
+        "eval_file": toys.DEV,
+        "output_dir": output_dir,
+        "rollout_batch_size": 8,
+        "per_device_train_batch_size": 4,
+        "max_completion_length": 8,
+        "max_truncated": 1.1,
+        "max_steps": 4,
+        "warmup_steps": 0,
+        "learning_rate": 1e-2,
+        "critic_learning_rate": 1e-2,
+        "rouge_rows": 4,
+        "rouge_tokenizer": "whitespace",
+        "eval_steps": 2,
+        "save_steps": 2,
+        "reward_functions": ["hangul_share", "no_repetition"],
+        "disable_tqdm": "true",
+        **changes,
+    }
+
+
+def make_trainer(folders, output_dir, **changes):
+    from datasets import Dataset
+
+    from dialsum_trl.ppo_config import PPOConfig
+    from dialsum_trl.ppo_trainer import PPOTrainer
+
+    tokenizer = load_tokenizer(str(folders["base"]))
+    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
+    args = PPOConfig(
+        **{
+            "output_dir": str(output_dir),
+            "per_device_train_batch_size": 4,
+            "rollout_batch_size": 8,
+            "max_completion_length": 6,
+            "max_truncated": 1.1,
+            "use_cpu": True,
+            "bf16": False,
+            "gradient_checkpointing": False,
+            "max_steps": 2,
+            "learning_rate": 1e-2,
+            "critic_learning_rate": 1e-2,
+            "save_strategy": "no",
+            "logging_steps": 1,
+            "disable_tqdm": True,
+            **changes,
+        }
+    )
+    dialogues = [f"#Person1#: {'방이 있나요? ' * (1 + i % 3)}\n#Person2#: 네, {i}개 있어요." for i in range(16)]
+    rows = Dataset.from_dict({"prompt": [prompt_messages(d) for d in dialogues], "dialogue": dialogues})
+    return PPOTrainer(model, [hangul_share, no_repetition], args, rows, tokenizer, stop_token_ids(tokenizer))
+
+
+def rollout(trainer):
+    trainer.model.train()
+    rows = [trainer.train_dataset[i] for i in range(8)]
+    return trainer._generate_and_score_completions(rows)
+
+
+def gradients(trainer, batch, parts=1):
+    """The gradient of each trained tensor for one optimizer step over `batch`."""
+    trainer.model.zero_grad()
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = parts
+    trainer.args.steps_per_generation = parts
+    size = 8 // parts
+    for start in range(0, 8, size):
+        part = {k: v if v.dim() == 0 else v[start : start + size] for k, v in batch.items()}
+        trainer.accelerator.backward(trainer._compute_loss(trainer.model, part))
+    return {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+def test_policy_and_critic_move_and_nothing_else_does(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path)
+    before = fingerprints(trainer.model)
+    trainer.train()
+    after = fingerprints(trainer.model)
+    assert set(before) == {POLICY, REFERENCE, CRITIC, "base", "value_head"}
+    assert {room for room in before if before[room] != after[room]} == {POLICY, CRITIC, "value_head"}
+
+
+def test_every_lora_tensor_of_policy_and_critic_gets_a_gradient(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path)
+    found = gradients(trainer, rollout(trainer))
+    for room in (POLICY, CRITIC):
+        named = [n for n, _ in trainer.model.named_parameters() if f".{room}." in n]
+        assert len(named) == 12 and all(found[n].abs().sum() > 0 for n in named)
+    assert found["value_head.weight"].abs().sum() > 0
+    assert not [n for n in found if f".{REFERENCE}." in n or ("lora" not in n and "value_head" not in n)]
+
+
+def test_gradient_checkpointing_recomputes_each_adapter_as_itself(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path)
+    batch = rollout(trainer)
+    with torch.no_grad():  # the two adapters must differ for a mix-up to show
+        for name, parameter in trainer.model.named_parameters():
+            if f".{CRITIC}." in name:
+                parameter += 0.1
+    plain = gradients(trainer, batch)
+    trainer.model.gradient_checkpointing_enable({"use_reentrant": False})
+    trainer.model.enable_input_require_grads()
+    checkpointed = gradients(trainer, batch)
+    assert plain.keys() == checkpointed.keys()
+    for name in plain:
+        assert torch.allclose(plain[name], checkpointed[name], atol=1e-6), name
+
+
+def test_a_rollout_in_many_parts_gives_the_gradient_of_the_whole(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path)
+    batch = rollout(trainer)
+    lengths = torch.tensor([1, 6, 2, 5, 3, 4, 6, 1])  # parts of different numbers of tokens
+    batch["completion_mask"] = (torch.arange(batch["completion_mask"].shape[1]) < lengths[:, None]).long()
+    batch["num_items_in_batch"] = batch["completion_mask"].sum()
+    whole, parts = gradients(trainer, batch, 1), gradients(trainer, batch, 4)
+    for name in whole:
+        assert torch.allclose(whole[name], parts[name], atol=1e-5), name
+
+
+def test_the_first_rollout_has_no_kl_and_its_ratios_are_one(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path)
+    batch = rollout(trainer)
+    logged = trainer._metrics["train"]
+    assert logged["kl"] == [0.0]
+    gradients(trainer, batch)
+    trainer._flush_sums()
+    assert logged["clip_fraction"] == [0.0] and logged["kl_to_rollout"] == pytest.approx([0.0], abs=1e-6)
+
+
+def test_a_summary_without_its_end_of_turn_is_paid_less(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, missing_end_penalty=5.0)
+    end = trainer.stop_ids[0]
+    trainer._sample = lambda model, prompts, count: [[[300, 301, end] if i % 2 else [300, 301, 302]] for i in range(8)]
+    rollout(trainer)
+    logged = trainer._metrics["train"]
+    assert logged["ended"] == [0.5]
+    assert logged["reward"][0] - logged["score"][0] == pytest.approx(2.5)
+
+
+def test_returns_of_a_rollout_add_up_to_score_less_kl_when_lambda_is_one(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, lam=1.0, missing_end_penalty=0.0)
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            if f".{POLICY}." in name:
+                parameter *= 1.3
+    batch = rollout(trainer)
+    logged = trainer._metrics["train"]
+    assert logged["kl"][0] != 0
+    expected = logged["reward"][0] - trainer.args.kl_coef * logged["kl"][0]
+    assert batch["returns"][:, 0].mean().item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_switching_rooms_leaves_what_trains_alone(folders, tmp_path):
+    model = make_trainer(folders, tmp_path).model
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    rooms = Rooms(model, (POLICY, CRITIC))
+    for room in (CRITIC, REFERENCE):
+        with rooms.active(room):
+            assert model.base_model.active_adapter == room
+            assert {n for n, p in model.named_parameters() if p.requires_grad} == trained
+    assert model.base_model.active_adapter == POLICY
+
+
+def test_a_learning_rate_of_zero_is_noticed(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, max_steps=6, learning_rate=0.0)
+    with pytest.raises(TrainingError, match="critic"):
+        trainer.train()
+
+
+def test_the_saved_adapter_is_the_policy_alone_and_loads_anywhere(folders, tmp_path):
+    figures = train_ppo({}, toys.flags(settings(folders, tmp_path / "out")))
+    saved = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert saved.keys() == load_file(folders["sft"] / "adapter_model.safetensors").keys()
+    assert {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()} == {"best", "checkpoint-2", "checkpoint-4"}
+    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), tmp_path / "out")
+    assert list(model.peft_config) == [POLICY]
+    assert figures["stopped by"] == "end of training"
+
+
+def test_the_best_adapter_is_the_one_kept(folders, tmp_path):
+    figures = train_ppo({}, toys.flags(settings(folders, tmp_path / "out")))
+    final = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    best = load_file(tmp_path / "out" / "best" / "adapter_model.safetensors")
+    assert all(torch.equal(final[name], best[name]) for name in final)
+    assert figures["best reward"] >= figures["start reward"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"kl_target": 0.0, "ppo_epochs": 1, "save_steps": 1}, "KL"), ({"max_truncated": 0.5}, "were cut at 8 tokens")],
+)
+def test_a_tripwire_stops_the_run_and_keeps_the_best_adapter(folders, tmp_path, change, reason):
+    figures = train_ppo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=8, **change)))
+    assert reason in figures["stopped by"]
+    assert figures["optimizer steps"] < 8
+    assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+
+
+def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path)
+    trainer._watch_evaluation({"eval_rouge_mean": 30.0, "eval_reward": 0.5})
+    trainer._watch_evaluation({"eval_rouge_mean": 28.1, "eval_reward": 0.6})
+    assert trainer.watch["tripped"] is None and not trainer.control.should_training_stop
+    trainer._watch_evaluation({"eval_rouge_mean": 27.9, "eval_reward": 0.9})
+    assert "ROUGE fell from 30.00 to 27.90" in trainer.watch["tripped"] and trainer.control.should_training_stop
+    assert trainer.watch["best_metrics"]["eval_reward"] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adapter_path": "nowhere"}, "nowhere"),
+        ({"save_steps": 3}, "multiple of 2"),
+        ({"rollout_batch_size": 6}, "does not divide"),
+        ({"beta": 0.1}, "kl_coef"),
+        ({"reward_functions": ["bleu"]}, "bleu"),
+        ({"reward_functions": ["none"]}, "no reward"),
+    ],
+)
+def test_wrong_settings_are_named_before_anything_is_loaded(folders, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        train_ppo({}, toys.flags(settings(folders, tmp_path / "out", **change)))
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_that_died_resumes_exactly_across_an_epoch(folders, tmp_path, monkeypatch):
+    from dialsum_trl.ppo_trainer import PPOTrainer
+
+    small = tmp_path / "train.csv"  # three rollouts an epoch
+    pd.read_csv(toys.TRAIN).head(24).to_csv(small, index=False)
+    change = {"train_file": small, "max_steps": 12, "save_total_limit": 9, "eval_steps": 4}
+    train_ppo({}, toys.flags(settings(folders, tmp_path / "whole", **change)))
+
+    step = PPOTrainer.training_step
+
+    def dies(self, *args, **kwargs):
+        if self.state.global_step == 9:
+            raise Killed
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(PPOTrainer, "training_step", dies)
+        train_ppo({}, toys.flags(settings(folders, tmp_path / "died", **change)))
+    train_ppo({}, toys.flags(settings(folders, tmp_path / "died", resume_from_checkpoint="true", **change)))
+
+    for file in ("adapter_model.safetensors", "critic.safetensors"):
+        whole, died = (load_file(tmp_path / run / "checkpoint-12" / file) for run in ("whole", "died"))
+        assert all(torch.equal(whole[name], died[name]) for name in whole), file
+    states = [
+        json.loads((tmp_path / run / "checkpoint-12" / "trainer_state.json").read_text()) for run in ("whole", "died")
+    ]
+    whole, died = ([entry for entry in state["log_history"] if "kl" in entry][-1] for state in states)
+    assert all(whole[name] == died[name] for name in ("kl", "score", "value_loss", "entropy", "grad_norm"))
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_exactly(folders, tmp_path):
+    change = {"max_steps": 12, "save_total_limit": 9}
+    command = [sys.executable, str(ROOT / "recipes" / "ppo.py")]
+    run = [*command, *toys.flags(settings(folders, tmp_path / "whole", **change))]
+    subprocess.run(run, check=True, env=environment(), cwd=ROOT, capture_output=True)
+    process = subprocess.Popen(
+        [*command, *toys.flags(settings(folders, tmp_path / "died", **change))],
+        env=environment(),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "died" / "checkpoint-4" / "trainer_state.json").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run = [*command, *toys.flags(settings(folders, tmp_path / "died", resume_from_checkpoint="true", **change))]
+    subprocess.run(run, check=True, env=environment(), cwd=ROOT, capture_output=True)
+    for file in ("adapter_model.safetensors", "critic.safetensors"):
+        whole, died = (load_file(tmp_path / name / "checkpoint-12" / file) for name in ("whole", "died"))
+        assert all(torch.equal(whole[name], died[name]) for name in whole), file
+
+
+TWO_RANKS = """
+import sys
+from safetensors.torch import save_file
+from dialsum_trl import ppo_trainer
+from dialsum_trl.ppo import train_ppo
+
+average = ppo_trainer.PPOTrainer._average_gradients
+def checked(self):
+    assert self.accelerator.num_processes == 2, self.accelerator.num_processes
+    average(self)
+ppo_trainer.PPOTrainer._average_gradients = checked
+restore = ppo_trainer.PPOTrainer.restore_best
+def remember(self):
+    trained = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
+    save_file(trained, f"{self.args.output_dir}/rank{self.accelerator.process_index}.safetensors")
+    restore(self)
+ppo_trainer.PPOTrainer.restore_best = remember
+train_ppo({}, sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_policy_and_critic(folders, tmp_path):
+    script = tmp_path / "two_ranks.py"
+    script.write_text(TWO_RANKS)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "0",
+        str(script),
+    ]
+    output = subprocess.run(
+        [*command, *toys.flags(settings(folders, tmp_path / "out", per_device_train_batch_size=2))],
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert output.returncode == 0, output.stderr[-3000:]
+    ranks = [load_file(tmp_path / "out" / f"rank{rank}.safetensors") for rank in range(2)]
+    assert len(ranks[0]) == 26
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
