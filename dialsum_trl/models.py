@@ -84,6 +84,8 @@ def choose_pad_token(tokenizer) -> None:
 
 def _load(loader, name_or_path: str, what: str, **kwargs):
     """`from_pretrained` with its many ways to fail turned into one line."""
+    from safetensors import SafetensorError
+
     try:
         return loader(name_or_path, trust_remote_code=False, **kwargs)
     except OSError as error:
@@ -92,7 +94,7 @@ def _load(loader, name_or_path: str, what: str, **kwargs):
             f"cannot load the {what} of {name_or_path}: {reason} Give a local folder or a Hub id that this machine can "
             f"reach (gated models need HF_TOKEN in the environment)"
         ) from error
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise InputError(f"cannot load the {what} of {name_or_path}: {reason}") from error
 

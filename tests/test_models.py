@@ -1,0 +1,76 @@
+"""Tokenizer, base and LoRA fit one another; what cannot load says so in one line."""
+
+import pytest
+
+from dialsum_trl import models
+from dialsum_trl.errors import InputError
+from tests.conftest import TINY
+
+
+def test_the_four_verified_models_name_dtype_and_family():
+    assert {(m.dtype, m.family) for m in models.VERIFIED.values()} == {("bfloat16", "llama3"), ("float16", "chatml")}
+
+
+@pytest.mark.parametrize("load", [models.load_tokenizer, models.load_base])
+def test_a_model_that_cannot_be_reached_is_one_line(load):
+    with pytest.raises(InputError, match="nobody/nothing") as caught:
+        load("nobody/nothing")
+    assert "\n" not in str(caught.value) and "local folder" in str(caught.value)
+
+
+def test_weights_that_are_no_safetensors_are_refused(tmp_path):
+    import shutil
+
+    shutil.copytree(TINY / "llama", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(InputError, match="safetensors"):
+        models.load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
+
+
+def test_truncated_weights_are_one_line(tmp_path):
+    import shutil
+
+    shutil.copytree(TINY / "llama", tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot load the weights"):
+        models.load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
+
+
+def test_a_4bit_base_keeps_head_and_embeddings_unquantized():
+    import torch
+
+    model = models.load_base(str(TINY / "llama"), dtype="float32", device="cpu")
+    assert type(model.model.layers[0].self_attn.q_proj).__name__ == "Linear4bit"
+    assert type(model.get_output_embeddings()) is torch.nn.Linear
+
+
+def test_4bit_compute_follows_the_dtype():
+    config = models.quantization_config("4bit", "float16")
+    assert str(config.bnb_4bit_compute_dtype) == "torch.float16" and config.bnb_4bit_quant_type == "nf4"
+    assert config.bnb_4bit_use_double_quant
+
+
+def test_missing_chat_tokens_are_added_and_the_embeddings_make_room():
+    tokenizer = models.load_tokenizer(str(TINY / "qwen3"))
+    tokenizer.chat_template = models.load_tokenizer(str(TINY / "llama")).chat_template
+    model = models.load_base(str(TINY / "qwen3"), dtype="float32", quantization="none", device="cpu")
+    before = len(tokenizer)
+    added = models.add_missing_chat_tokens(tokenizer)
+    models.resize_embeddings(model, tokenizer)
+    assert len(added) == 4 and len(tokenizer) == before + 4
+    assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
+
+
+def test_a_complete_vocabulary_changes_nothing():
+    tokenizer = models.load_tokenizer(str(TINY / "llama"))
+    model = models.load_base(str(TINY / "llama"), dtype="float32", quantization="none", device="cpu")
+    rows = model.get_input_embeddings().num_embeddings
+    models.resize_embeddings(model, tokenizer)
+    assert models.add_missing_chat_tokens(tokenizer) == [] and model.get_input_embeddings().num_embeddings == rows
+
+
+def test_rows_of_added_tokens_are_trained():
+    from dialsum_trl.arguments import ModelArguments
+
+    assert models.lora_config(ModelArguments(), added=[7, 8]).trainable_token_indices == {"embed_tokens": [7, 8]}
