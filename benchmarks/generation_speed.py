@@ -1,0 +1,196 @@
+"""New tokens a second: transformers' `generate` beside ours, on random weights of a true shape.
+
+    python -m benchmarks.generation_speed                    # one GPU, Llama-3.2-3B shape
+    python -m benchmarks.generation_speed --shape qwen3_4b
+    python -m benchmarks.generation_speed --smoke            # CPU, toy shape
+
+499 prompts of real lengths, exactly 64 new tokens each (no stop token), tokenization not counted. transformers runs on
+a part of them, in batches of like lengths, which favours it. Both must choose the same tokens in float32 on a toy shape
+on the same device; on the bfloat16 model near ties fall either way, so there the share of equal first tokens and the
+mean length of the common beginning are recorded.
+"""
+
+import argparse
+import tempfile
+import time
+
+from benchmarks.shapes import build, lengths, machine, write_result
+
+STOPS_ONE_IN = 45  # the variant with stop tokens: geometric lengths of this mean
+
+
+def synchronized() -> float:
+    """Seconds on the wall, after the device has finished what it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measured(function, prompts: list, tokens: int) -> dict:
+    """Runs `function(prompts)` once and returns its outputs with seconds and new tokens a second."""
+    start = synchronized()
+    outputs = function(prompts)
+    seconds = synchronized() - start
+    written = sum(len(ids) for candidates in outputs for ids in candidates[:1])
+    return {
+        "prompts": len(prompts),
+        "new_tokens": written if tokens is None else tokens * len(prompts),
+        "seconds": round(seconds, 2),
+        "new_tokens_per_second": round((written if tokens is None else tokens * len(prompts)) / seconds),
+        "outputs": outputs,
+    }
+
+
+def agreement(ours: list, theirs: list) -> dict:
+    """How far two lists of single sequences agree: percent of equal first tokens, mean common beginning in tokens."""
+    pairs = [(a[0], b[0]) for a, b in zip(ours, theirs, strict=True)]
+    common = [next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a)) for a, b in pairs]
+    return {
+        "first_tokens_equal_percent": round(100 * sum(length > 0 for length in common) / len(pairs), 1),
+        "mean_common_beginning_tokens": round(sum(common) / len(pairs), 1),
+    }
+
+
+def equal_to_transformers(folder: str) -> bool:
+    """Whether greedy and beam search on a float32 toy on this device give transformers' tokens exactly."""
+    import numpy as np
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from dialsum_trl.fallback import generate_with_transformers
+    from dialsum_trl.generation import GenerationSettings, generate_ids
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(build("smoke", folder, "float32"), dtype="float32").to(device)
+    for parameter in model.parameters():
+        parameter.data.mul_(8)  # larger logits: choices that rounding cannot turn
+    draw = np.random.default_rng(1)
+    prompts = [draw.integers(10, 1700, n).tolist() for n in [1, 2, *draw.integers(5, 200, 38)]]
+    different = 0
+    for beams in (1, 4):
+        settings = GenerationSettings(max_new_tokens=24, num_beams=beams, batch_size=16)
+        ours = generate_ids(model, prompts, settings, [], 0)
+        theirs = generate_with_transformers(model, prompts, settings, [], 0, lambda count: None)
+        equal = sum(a == b for a, b in zip(ours, theirs, strict=True))
+        print(f"float32 toy on {device}, {beams} beam(s): {equal} of {len(prompts)} equal", flush=True)
+        different += len(prompts) - equal
+    return different == 0
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    """Measures every variant in one process on one device and writes `benchmarks/results/generation_speed.json`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--shape", default="llama3b")
+    parser.add_argument("--smoke", action="store_true", help="toy shape, few prompts; writes nothing")
+    parser.add_argument("--skip_nf4", action="store_true", help="leave out our run on the base kept in nf4")
+    parser.add_argument("--name", default="generation_speed", help="name of the result file")
+    args = parser.parse_args(argv)
+    import numpy as np
+    import torch
+    from transformers.utils import logging
+
+    from dialsum_trl import decoding
+    from dialsum_trl.fallback import generate_with_transformers
+    from dialsum_trl.generation import GenerationSettings, dequantize, generate_ids
+    from dialsum_trl.models import load_base
+    from dialsum_trl.slots import SlotCache
+
+    logging.disable_progress_bar()
+    shape, count, part, tokens = ("smoke", 12, 4, 6) if args.smoke else (args.shape, 499, 128, 64)
+    device, dtype = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+    rows = []
+
+    def add(variant: str, function, prompts: list, tokens: int | None = tokens, **extra) -> dict:
+        row = measured(function, prompts, tokens)
+        shown = {"variant": variant, "shape": shape, **{k: v for k, v in row.items() if k != "outputs"}, **extra}
+        if device == "cuda":
+            shown["peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 1)
+            torch.cuda.reset_peak_memory_stats()
+        print(shown, flush=True)
+        rows.append(shown)
+        return row
+
+    with tempfile.TemporaryDirectory() as folder:
+        equal = equal_to_transformers(f"{folder}/toy")
+        start = synchronized()
+        path = build(shape, f"{folder}/model", dtype)
+        built, start = synchronized() - start, synchronized()
+        model = load_base(str(path), dtype=dtype, quantization="4bit", device=device).eval()
+        print(f"built in {built:.1f} s, loaded and quantized in {synchronized() - start:.1f} s", flush=True)
+    draw = np.random.default_rng(2)
+    top = model.config.vocab_size
+    prompts = [draw.integers(10, top - 300, n).tolist() for n in lengths(count)[0]]
+    subset = prompts[:part]
+
+    def settings(beams: int, batch: int | None = None, **more) -> GenerationSettings:
+        return GenerationSettings(max_new_tokens=tokens, num_beams=beams, batch_size=batch, **more)
+
+    def theirs(beams: int, batch: int):
+        return lambda chosen: generate_with_transformers(model, chosen, settings(beams, batch), [], 0, lambda n: None)
+
+    def ours(chosen_settings: GenerationSettings, stop_ids=()):
+        return lambda chosen: generate_ids(model, chosen, chosen_settings, list(stop_ids), 0)
+
+    few = 2 if args.smoke else 8
+    theirs(1, few)(subset[:few])  # warm-up
+    add("transformers generate, greedy, nf4, batches of 64", theirs(1, 64), subset)
+    if not args.skip_nf4:
+        add("ours, greedy, base kept in nf4", ours(settings(1)), subset)
+    start = synchronized()
+    dequantize(model, dtype)
+    seconds = round(synchronized() - start, 2)
+    print(f"dequantized in {seconds} s", flush=True)
+    reference = add(f"transformers generate, greedy, {dtype}, batches of 64", theirs(1, 64), subset)
+    small = subset[: part // 2]
+    add(f"transformers generate, beam 4, {dtype}, batches of 16", theirs(4, 16), small)
+    first = add("ours, greedy, first call", ours(settings(1)), prompts, dequantized_in_seconds=seconds)
+    add("ours, greedy", ours(settings(1)), prompts, **agreement(first["outputs"][:part], reference["outputs"]))
+    add("ours, beam 4, first call", ours(settings(4)), prompts)
+    add("ours, beam 4", ours(settings(4)), prompts)
+    stops = range(0, top, STOPS_ONE_IN)
+    sampling = settings(1, do_sample=True, num_return_sequences=1)
+    add(f"ours, sampling, stops after {STOPS_ONE_IN} tokens on average", ours(sampling, stops), prompts, None)
+    add("ours, one dialogue, beam 4", ours(settings(4)), prompts[:1])
+    if device == "cuda" and not args.smoke:
+        profile(decoding, model, settings(1), prompts, "greedy")
+        profile(decoding, model, settings(4), prompts, "beam 4")
+        without_kernel(SlotCache)
+        add("ours, greedy, PyTorch's attention with a mask", ours(settings(1)), prompts)
+        add("ours, beam 4, PyTorch's attention with a mask", ours(settings(4)), prompts)
+    if not equal:
+        raise SystemExit("our decoding and transformers' generate differ in float32")
+    if not args.smoke:
+        print(f"written: {write_result(args.name, rows)} ({machine()})")
+    return rows
+
+
+def without_kernel(cache_class) -> None:
+    """From here on attention is PyTorch's: what the Triton kernel is compared with."""
+    original = cache_class.__init__
+
+    def start(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.kernel = None
+
+    cache_class.__init__ = start
+
+
+def profile(decoding, model, settings, prompts: list, name: str) -> None:
+    """Prints which kernels the replayed steps of one wave of prompts spend their time in."""
+    import torch
+
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
+        decoding.decode(model, prompts[:128], [None] * 128, settings, [], 0, lambda count: None)
+        torch.cuda.synchronize()
+    averages = sorted(record.key_averages(), key=lambda event: -event.self_device_time_total)
+    total = sum(event.self_device_time_total for event in averages)
+    print(f"kernels of {name}, 128 prompts: {total / 1e6:.2f} s in all")
+    for event in averages[:22]:
+        share = 100 * event.self_device_time_total / total
+        print(f"  {share:5.1f} % {event.self_device_time_total / 1e3:9.1f} ms {event.count:7d} x {event.key[:100]}")
+
+
+if __name__ == "__main__":
+    main()

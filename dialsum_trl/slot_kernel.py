@@ -1,0 +1,91 @@
+"""One Triton kernel: attention of a decoding step over the slots, each read only as far as it is filled.
+
+PyTorch's attention with a mask reads every slot up to the longest one, and a captured graph up to the end of the room.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _block(q, k_at, v_at, n, stop, visible, best, total, acc, IEEE: tl.constexpr):
+    """Online softmax over one block of keys; `visible` masks single entries."""
+    inside = n < stop
+    k = tl.load(k_at, mask=inside[None, :], other=0.0)
+    v = tl.load(v_at, mask=inside[:, None], other=0.0)
+    s = tl.dot(q, k, input_precision="ieee" if IEEE else None)
+    # finite, so that a block without any visible entry is weighted with 0 later instead of NaN now
+    s = tl.where(visible & inside[None, :], s, -1.0e30)
+    higher = tl.maximum(best, tl.max(s, 1))
+    p = tl.exp2(s - higher[:, None])
+    shrink = tl.exp2(best - higher)
+    total = total * shrink + tl.sum(p, 1)
+    acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee" if IEEE else None)
+    return higher, total, acc
+
+
+@triton.jit
+def _attend(
+    q_ptr, k_ptr, v_ptr, visible_ptr, length_ptr, step_ptr, out_ptr,
+    q_row, q_head, q_cand, k_row, k_head, k_entry, v_row, v_head, v_entry, seen_row, seen_cand,
+    scale, limit,
+    WIDTH: tl.constexpr, GROUP: tl.constexpr, SIZE: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, IEEE: tl.constexpr,
+):  # fmt: skip
+    """Program (row, key/value head): its `GROUP * WIDTH` queries against the row's slot."""
+    row, kv_head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    m, d, block = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_N)
+    head, cand = kv_head * GROUP + m // WIDTH, m % WIDTH
+    in_m, in_d = m < GROUP * WIDTH, d < SIZE
+    q_at = q_ptr + row * q_row + head[:, None] * q_head + cand[:, None] * q_cand + d[None, :]
+    q = tl.load(q_at, mask=in_m[:, None] & in_d[None, :], other=0.0)
+    q = (q.to(tl.float32) * (scale * 1.4426950408889634)).to(q.dtype)  # exp2 instead of exp
+
+    length = tl.load(length_ptr + row).to(tl.int32)
+    step = tl.minimum(tl.load(step_ptr + row).to(tl.int32), limit - 1)
+    stop = length + (step + 1) * WIDTH
+    k_base = k_ptr + row * k_row + kv_head * k_head + d[:, None]
+    v_base = v_ptr + row * v_row + kv_head * v_head + d[None, :]
+    best = tl.full([BLOCK_M], -1.0e30, tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    for start in range(0, length, BLOCK_N):  # the prompt: every candidate sees it
+        n = start + block
+        everything = in_m[:, None] & (n < length)[None, :]
+        best, total, acc = _block(
+            q, k_base + n[None, :] * k_entry, v_base + n[:, None] * v_entry, n, length, everything,
+            best, total, acc, IEEE,
+        )  # fmt: skip
+    for start in range(length, stop, BLOCK_N):  # what was generated: each candidate sees its own past
+        n = start + block
+        seen_at = visible_ptr + row * seen_row + cand[:, None] * seen_cand + n[None, :]
+        seen = tl.load(seen_at, mask=in_m[:, None] & (n < stop)[None, :], other=0) != 0
+        best, total, acc = _block(
+            q, k_base + n[None, :] * k_entry, v_base + n[:, None] * v_entry, n, stop, seen, best, total, acc, IEEE,
+        )  # fmt: skip
+
+    heads = tl.num_programs(1) * GROUP
+    out_at = out_ptr + ((row * WIDTH + cand[:, None]) * heads + head[:, None]) * SIZE + d[None, :]
+    result = (acc / total[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(out_at, result, mask=in_m[:, None] & in_d[None, :])
+
+
+def attend(query, key, value, cache, scaling: float) -> torch.Tensor:
+    """The kernel's call; shapes as in `slots.slot_attention`. Returns `(n, width, heads, size)`."""
+    n, heads, width, size = query.shape
+    kv_heads = key.shape[1]
+    group = heads // kv_heads
+    visible = cache.visible.view(torch.uint8)
+    output = torch.empty(n, width, heads, size, dtype=query.dtype, device=query.device)
+    _attend[(n, kv_heads)](
+        query, key, value, visible, cache.length, cache.step, output,
+        query.stride(0), query.stride(1), query.stride(2), key.stride(0), key.stride(1), key.stride(2),
+        value.stride(0), value.stride(1), value.stride(2), visible.stride(0), visible.stride(1),
+        scaling, cache.limit,
+        WIDTH=width, GROUP=group, SIZE=size,
+        BLOCK_M=max(16, triton.next_power_of_2(group * width)), BLOCK_N=64,
+        BLOCK_D=max(16, triton.next_power_of_2(size)), IEEE=query.dtype == torch.float32,
+        num_warps=4, num_stages=3,
+    )  # fmt: skip
+    return output
