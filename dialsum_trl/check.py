@@ -1,6 +1,7 @@
 """`dialsum check`: data files looked through before a GPU is paid for."""
 
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from dialsum_trl.audit import Audit, Finding, audit_rows
 from dialsum_trl.errors import InputError
+from dialsum_trl.files import write_text
 from dialsum_trl.lengths import measure, print_lengths
 from dialsum_trl.tables import read_table
 
@@ -132,14 +134,12 @@ def write_fixed(fix: Path, train: Audit, shared: set[str]) -> int:
         raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
     pairs = zip(train.rows, train.kept, strict=True)
     rows = [{**source.values, "dialogue": row["dialogue"]} for row, source in pairs if row["fname"] not in shared]
-    fix.parent.mkdir(parents=True, exist_ok=True)
-    partial = fix.with_name(fix.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        if fix.suffix.lower() == ".csv":
-            writer = csv.DictWriter(file, train.columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    partial.rename(fix)
+    text = io.StringIO(newline="")
+    if fix.suffix.lower() == ".csv":
+        writer = csv.DictWriter(text, train.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(fix, text.getvalue())
     return len(rows)

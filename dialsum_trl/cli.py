@@ -171,7 +171,7 @@ def push(
 def main() -> None:
     """Entry point: input errors are one line on stderr and exit code 2, failed checks exit code 1."""
     try:
-        app()
+        app(prog_name="dialsum")
     except (InputError, TrainingError) as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)

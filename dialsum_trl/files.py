@@ -14,6 +14,11 @@ def write_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def json_text(content) -> str:
+    """JSON with readable Korean."""
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
 def write_json(path: Path, content) -> None:
-    """Writes JSON with readable Korean."""
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    """Writes `json_text`."""
+    write_text(path, json_text(content))

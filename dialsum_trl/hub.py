@@ -10,6 +10,7 @@ from pathlib import Path
 from dialsum_trl.card import CURVE_FILE, model_card
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.files import json_text, write_json, write_text
 from dialsum_trl.provenance import base_origin
 from dialsum_trl.record import run_record
 from dialsum_trl.runs import RUN_FILE
@@ -67,17 +68,17 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
         return
     tokenizer.save_pretrained(str(folder))
     record = run_record(trainer, tokenizer, model_args, prompt, metrics, data, method)
-    _write(folder / RUN_FILE, _json(record))
+    write_json(folder / RUN_FILE, record)
     history = trainer.state.log_history
     curves = {name: [(row["step"], row[key]) for row in history if key in row] for key, name in CURVES.items()}
-    _write(folder / CURVE_FILE, line_chart("Training", curves))
+    write_text(folder / CURVE_FILE, line_chart("Training", curves))
     adapter = None
     if model_args.use_peft:
         check_adapter(folder)
         adapter = {**_read(folder / ADAPTER_CONFIG), "base_model_name_or_path": record["base_model"]}
         adapter["revision"] = record["base_origin"]["commit"]
-        _write(folder / ADAPTER_CONFIG, _json(adapter))
-    _write(folder / CARD, model_card(_named(record, None), folder.name, adapter, has_curve=True))
+        write_json(folder / ADAPTER_CONFIG, adapter)
+    write_text(folder / CARD, model_card(_named(record, None), folder.name, adapter, has_curve=True))
 
 
 def plan_push(args, model_args) -> bool:
@@ -160,10 +161,10 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
         check_adapter(folder)
         adapter = _read(folder / ADAPTER_CONFIG)
         adapter |= {"base_model_name_or_path": record["base_model"], "revision": record["base_revision"]}
-        files[ADAPTER_CONFIG] = _json(adapter).encode()
+        files[ADAPTER_CONFIG] = json_text(adapter).encode()
     if (folder / CURVE_FILE).exists():
         files[CURVE_FILE] = folder / CURVE_FILE
-    files[RUN_FILE] = _json(record).encode()
+    files[RUN_FILE] = json_text(record).encode()
     files[CARD] = model_card(record, repo_id, adapter, CURVE_FILE in files).encode()
     return files
 
@@ -201,14 +202,3 @@ def _read(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: is damaged ({error})") from None
-
-
-def _json(content: dict) -> str:
-    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes aside, then renames."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)

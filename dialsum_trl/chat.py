@@ -1,0 +1,184 @@
+"""`dialsum summarize` and `dialsum chat`: dialogues in, summaries out as they are generated."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+from dialsum_trl.console import quiet_libraries
+from dialsum_trl.errors import InputError
+from dialsum_trl.runs import use_adapter_settings
+
+ADAPTER_FILES = ["*.json", "*.safetensors", "*.jinja"]
+
+
+def load(adapter: str | None, model: str | None, quantization: str | None):
+    """The summarizer of an adapter (a folder or a Hub id) on its own base, or of a base alone."""
+    from transformers.utils import logging
+
+    from dialsum_trl.generation import load_summarizer
+
+    quiet_libraries()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    values = {
+        "adapter_path": local_adapter(adapter),
+        "model_name_or_path": model,
+        "model_revision": "main",
+        "dtype": "bfloat16",
+        "quantization": quantization or "4bit",
+        "prompt_style": "native",
+    }
+    given = {"model_name_or_path": model, "quantization": quantization}
+    use_adapter_settings(values, {name for name, value in given.items() if value is not None})
+    name, path = values.pop("model_name_or_path"), values.pop("adapter_path")
+    return load_summarizer(name, path, revision=values.pop("model_revision"), **values)
+
+
+def local_adapter(adapter: str | None) -> str | None:
+    """The adapter's folder, downloaded when a Hub id was given."""
+    if adapter is None or Path(adapter).is_dir():
+        return adapter
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return snapshot_download(adapter, allow_patterns=ADAPTER_FILES)
+    except (OSError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"--adapter_path {adapter}: is no folder, and the Hub does not give it: {reason}") from None
+
+
+def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
+    """Pieces of a greedy summary while it is generated.
+
+    Raises:
+        InputError: the dialogue is empty.
+    """
+    import torch
+    from transformers import TextIteratorStreamer
+
+    from dialsum_trl.cleaning import clean_dialogue
+    from dialsum_trl.generation import GenerationSettings, encode_prompts
+    from dialsum_trl.models import stop_token_ids
+
+    dialogue = clean_dialogue(dialogue)
+    if not dialogue:
+        raise InputError("the dialogue is empty; give lines such as `#Person1#: ...`")
+    tokenizer, model = summarizer.tokenizer, summarizer.model
+    settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
+    [prompt] = encode_prompts(summarizer, [dialogue], settings)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    ids = torch.tensor([prompt], device=model.device)
+    options = dict(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        streamer=streamer,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=stop_token_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    failures: list[Exception] = []
+
+    def generate():
+        try:
+            model.generate(**options)
+        except Exception as error:  # raised again below: the reader would wait for the next piece for ever
+            failures.append(error)
+            streamer.end()
+
+    worker = Thread(target=generate, daemon=True)
+    worker.start()
+    started = False
+    for piece in streamer:
+        piece = piece if started else piece.lstrip()
+        started = started or bool(piece)
+        yield piece
+    worker.join()
+    if failures:
+        raise failures[0]
+
+
+def summarize_file(
+    file: Path, adapter: str | None, model: str | None, quantization: str | None, num_beams: int, max_new_tokens: int
+) -> None:
+    """Prints the summary of one dialogue.
+
+    Args:
+        file: a text file, or `-` for standard input.
+        num_beams: 1 streams; more search and print at the end.
+    """
+    dialogue = read_dialogue(file)
+    summarizer = load(adapter, model, quantization)
+    if num_beams == 1:
+        print_stream(summarizer, dialogue, max_new_tokens)
+        return
+    from dialsum_trl.cleaning import clean_dialogue
+    from dialsum_trl.generation import GenerationSettings, summarize
+
+    settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
+    print(summarize(summarizer, [clean_dialogue(dialogue)], settings, progress=False)[0].text)
+
+
+def read_dialogue(file: Path) -> str:
+    """The text of a file or of standard input."""
+    try:
+        if str(file) != "-":
+            text = file.read_text(encoding="utf-8-sig")
+        else:
+            if sys.stdin.isatty():
+                print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
+            text = sys.stdin.read()
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: is not UTF-8; convert it: iconv -f cp949 -t utf-8 {file}") from None
+    if not text.strip():
+        source = "standard input" if str(file) == "-" else file
+        raise InputError(f"{source}: holds no dialogue; give lines such as `#Person1#: ...`")
+    return text
+
+
+def print_stream(summarizer, dialogue: str, max_new_tokens: int) -> None:
+    for piece in stream(summarizer, dialogue, max_new_tokens):
+        print(piece, end="", flush=True)
+    print()
+
+
+def converse(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int) -> None:
+    """Reads dialogues from standard input, each ended by an empty line, and prints their summaries."""
+    summarizer = load(adapter, model, quantization)
+    print("Paste a dialogue and end it with an empty line. Ctrl-D leaves.", file=sys.stderr)
+    for dialogue in dialogues(sys.stdin):
+        print_stream(summarizer, dialogue, max_new_tokens)
+        print(flush=True)
+
+
+def dialogues(lines) -> Iterator[str]:
+    """Blocks of lines between empty ones."""
+    block: list[str] = []
+    for line in lines:
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield "".join(block)
+            block = []
+    if block:
+        yield "".join(block)
+
+
+def open_page(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int, port: int) -> None:
+    """The same in a browser, on this machine only."""
+    from importlib.util import find_spec
+
+    if find_spec("gradio") is None:
+        raise InputError('--ui needs Gradio: pip install "dialsum-trl[ui]"')
+    from dialsum_trl.page import build_page
+
+    summarizer = load(adapter, model, quantization)
+    name = adapter or model
+    build_page(lambda dialogue: stream(summarizer, dialogue, max_new_tokens), name).launch(
+        server_name="127.0.0.1", server_port=port, share=False
+    )

@@ -1,0 +1,152 @@
+"""`dialsum merge`: an adapter merged into its unquantized base, ready to serve, and compared with the adapter."""
+
+from pathlib import Path
+
+from dialsum_trl.console import say, table
+from dialsum_trl.errors import InputError
+from dialsum_trl.files import write_json
+from dialsum_trl.runs import RUN_FILE, adapter_settings
+
+COMMANDS = """\
+Serve it:
+  vllm serve {folder} --served-model-name dialsum --max-model-len 2048
+  docker run --gpus all --shm-size 1g -p 8080:80 -v {folder}:/model \\
+      ghcr.io/huggingface/text-generation-inference --model-id /model
+  python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {name}.gguf --outtype bf16
+  llama-server --model {name}.gguf --ctx-size 2048
+Or serve the adapter on its base, without merging:
+  vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter}
+"""
+
+
+def merge_adapter(
+    adapter: Path,
+    output: Path,
+    model: str | None = None,
+    dtype: str = "bfloat16",
+    shard_size: str = "4GB",
+    verify: str | None = None,
+    rows: int = 100,
+) -> bool:
+    """Writes the merged model to `output` and prints how to serve it.
+
+    Args:
+        model: base to merge into; default: the one that the adapter was trained on.
+        verify: file with references; adapter and merged model summarize its first `rows` rows.
+
+    Returns:
+        Whether the merged model is not clearly worse (always, without `verify`).
+
+    Raises:
+        InputError: `output` exists, or adapter or base cannot be loaded.
+    """
+    if output.exists():
+        raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
+    settings = adapter_settings(str(adapter))
+    if not settings:
+        raise InputError(f"{adapter}: no such folder; give the folder that a training run wrote")
+    settings = {"model_revision": "main", "quantization": "none", "prompt_style": "native", **settings}
+    if model is not None:
+        settings |= {"model_name_or_path": model, "model_revision": "main"}
+    rank = write_merged(adapter, output, settings, dtype, shard_size)
+    passed = verify is None or compare_merged(adapter, output, settings, dtype, verify, rows)
+    paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
+    say(COMMANDS.format(**paths, name=output.name, rank=rank))
+    return passed
+
+
+def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_size: str) -> int:
+    """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
+    from peft import PeftModel
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from dialsum_trl.models import load_base, resize_embeddings, stop_token_ids
+
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    name, revision = settings["model_name_or_path"], settings["model_revision"]
+    base = load_base(name, dtype=dtype, quantization="none", revision=revision)
+    resize_embeddings(base, tokenizer)
+    try:
+        tuned = PeftModel.from_pretrained(base, adapter, use_safetensors=True)
+    except (ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{adapter}: does not fit {name}: {reason}") from error
+    rank = tuned.peft_config["default"].r
+    merged = tuned.merge_and_unload(safe_merge=True)
+    merged.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stop_token_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
+    merged.config.use_cache = True
+    tokenizer.chat_template = pin_date(tokenizer.chat_template)
+    partial = output.with_name(output.name + ".partial")
+    merged.save_pretrained(partial, max_shard_size=shard_size)
+    tokenizer.save_pretrained(partial)
+    write_record(adapter, partial, dtype)
+    partial.rename(output)
+    size = sum(file.stat().st_size for file in output.glob("*.safetensors")) / 2**30
+    shards = len(list(output.glob("*.safetensors")))
+    say(f"{output}: {adapter} merged into {name} ({dtype}, {size:.2f} GiB in {shards} file{'s' * (shards > 1)})")
+    return rank
+
+
+def pin_date(template: str) -> str:
+    """The template with the date that training pinned, for servers that pass none (Llama 3.2 would write today's)."""
+    from dialsum_trl.prompts import PINNED_DATE
+
+    if "date_string" not in template:
+        return template
+    return f'{{%- if date_string is not defined %}}{{%- set date_string = "{PINNED_DATE}" %}}{{%- endif %}}{template}'
+
+
+def write_record(adapter: Path, output: Path, dtype: str) -> None:
+    """The adapter's run record for the merged model, so that it can be pushed with its card."""
+    import json
+
+    if not (adapter / RUN_FILE).exists():
+        return
+    record = json.loads((adapter / RUN_FILE).read_text(encoding="utf-8"))
+    write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
+
+
+def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, file: str, count: int) -> bool:
+    """Greedy summaries of both on the same rows: how many are equal, and what the difference is worth in ROUGE."""
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.generation import GenerationSettings, load_summarizer, summarize
+    from dialsum_trl.rouge import compare
+
+    rows = read_dialogues(file)
+    rows = rows.select(range(min(count, len(rows))))
+    decoding = GenerationSettings(num_beams=1)
+    as_trained = load_summarizer(
+        settings["model_name_or_path"],
+        str(adapter),
+        dtype=dtype,
+        quantization=settings["quantization"],
+        revision=settings["model_revision"],
+        prompt_style=settings["prompt_style"],
+    )
+    before = [summary.text for summary in summarize(as_trained, rows["dialogue"][:], decoding)]
+    del as_trained
+    merged = load_summarizer(str(output), dtype=dtype, quantization="none")
+    after = [summary.text for summary in summarize(merged, rows["dialogue"][:], decoding)]
+    result = compare(before, after, rows["summaries"][:])
+    worse = result.clear and result.delta < 0
+    equal = sum(left == right for left, right in zip(before, after, strict=True))
+    table(
+        "Adapter and merged model, greedy",
+        [
+            ("rows", len(rows)),
+            ("equal summaries", equal),
+            ("ROUGE mean, adapter as trained", f"{result.a.mean:.2f}"),
+            ("ROUGE mean, merged", f"{result.b.mean:.2f}"),
+            (
+                "difference, 95 % interval",
+                f"{result.delta:+.2f} [{result.interval[0]:+.2f}, {result.interval[1]:+.2f}]",
+            ),
+            ("verdict", "clearly worse: serve the adapter instead" if worse else "no clear loss"),
+        ],
+    )
+    return not worse

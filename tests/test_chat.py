@@ -1,0 +1,93 @@
+"""`dialsum summarize` and `dialsum chat`: what is streamed is the greedy summary of the prompt that training uses."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from dialsum_trl import chat
+from dialsum_trl.errors import InputError
+
+DIALOGUE = "#Person1#: 내일 회의는 몇 시인가요?\n#Person2#: 오후 세 시입니다.\n"
+
+
+@pytest.fixture(scope="module")
+def summarizer(trained_adapter):
+    return chat.load(str(trained_adapter), None, None)
+
+
+def test_the_stream_is_the_greedy_summary(summarizer):
+    from dialsum_trl.generation import GenerationSettings, summarize
+
+    [expected] = summarize(summarizer, [DIALOGUE.strip()], GenerationSettings(num_beams=1, max_new_tokens=12), False)
+    assert "".join(chat.stream(summarizer, DIALOGUE, 12)).strip() == expected.text
+
+
+def test_a_pasted_dialogue_is_cleaned_as_in_training(summarizer):
+    dirty = DIALOGUE.replace("\n", "<br>").replace(" ", "  ")
+    assert list(chat.stream(summarizer, dirty, 6)) == list(chat.stream(summarizer, DIALOGUE, 6))
+
+
+def test_a_failure_while_generating_reaches_the_reader(summarizer, monkeypatch):
+    def broken(**_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(summarizer.model, "generate", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(chat.stream(summarizer, DIALOGUE, 6))
+
+
+def test_an_empty_dialogue_is_one_clear_line(summarizer):
+    with pytest.raises(InputError, match="the dialogue is empty"):
+        list(chat.stream(summarizer, " \n ", 6))
+
+
+def test_dialogues_end_with_an_empty_line_or_the_input():
+    assert list(chat.dialogues(["a\n", "b\n", "\n", "\n", "c\n"])) == ["a\nb\n", "c\n"]
+
+
+def test_chat_prints_a_summary_for_each_dialogue(trained_adapter, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(DIALOGUE + "\n" + DIALOGUE))
+    chat.converse(str(trained_adapter), None, None, 6)
+    first, second = capsys.readouterr().out.strip().split("\n\n")
+    assert first == second != ""
+
+
+def test_a_file_is_summarized_with_beams_or_streamed(trained_adapter, tmp_path, capsys):
+    file = tmp_path / "dialogue.txt"
+    file.write_text(DIALOGUE, encoding="utf-8-sig")
+    for beams in (1, 2):
+        chat.summarize_file(file, str(trained_adapter), None, None, beams, 6)
+    assert len(capsys.readouterr().out.strip().splitlines()) == 2
+
+
+def test_the_base_comes_from_the_adapter_and_a_named_one_goes_before_it(trained_adapter, toy_base):
+    own = chat.load(str(trained_adapter), None, None)
+    assert own.model.config.name_or_path == str(toy_base)
+    with pytest.raises(InputError, match="elsewhere"):
+        chat.load(str(trained_adapter), "elsewhere", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"), [("안녕".encode("cp949"), "iconv"), (b" \n", "holds no dialogue"), (None, "No such file")]
+)
+def test_a_file_without_a_readable_dialogue_is_one_clear_line(tmp_path, content, match):
+    file = tmp_path / "dialogue.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=match):
+        chat.read_dialogue(Path(file))
+
+
+def test_an_adapter_that_is_nowhere_is_one_clear_line():
+    with pytest.raises(InputError, match="no folder, and the Hub does not give it"):
+        chat.local_adapter("acme/not-there")
+
+
+def test_the_page_without_gradio_says_what_to_install(monkeypatch):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"dialsum-trl\[ui\]"):
+        chat.open_page("anything", None, None, 10, 7860)

@@ -1,0 +1,158 @@
+"""The `dialsum` command: instant help, one line for every error, exit codes that scripts can use."""
+
+import csv
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+from dialsum_trl import cli
+from tests.conftest import ROOT, TINY
+from tests.hub_server import HubServer
+
+COMMANDS = ("doctor", "check", "preview", "summarize", "chat", "score", "merge", "push")
+HEAVY = {"torch", "transformers", "datasets", "peft", "trl", "huggingface_hub", "numpy"}
+
+
+def dialsum(monkeypatch, capsys, *argv):
+    """Exit code, stdout and stderr of the command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["dialsum", *map(str, argv)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    captured = capsys.readouterr()
+    return exit.value.code or 0, captured.out, captured.err
+
+
+def test_the_command_is_installed():
+    [entry] = entry_points(group="console_scripts", name="dialsum")
+    assert entry.value == "dialsum_trl.cli:main"
+
+
+def test_help_lists_every_command_in_80_columns(monkeypatch, capsys):
+    code, output, _ = dialsum(monkeypatch, capsys, "--help")
+    assert code == 0
+    assert all(f"\n  {command} " in output for command in COMMANDS)
+    assert "..." not in output.split("Commands:")[1]
+    assert all(len(line) <= 80 for line in output.splitlines())
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["check", "--help"], ["check", str(TINY / "data" / "dev.csv")]])
+def test_help_and_check_import_nothing_heavy(argv):
+    code = (
+        "import sys\nfrom dialsum_trl.cli import main\n"
+        f"sys.argv = ['dialsum', *{argv!r}]\n"
+        "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code\n"
+        f"heavy = {HEAVY!r} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(monkeypatch, capsys, command):
+    code, output, _ = dialsum(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    assert output.startswith(f"Usage: dialsum {command}")
+
+
+def test_an_input_error_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path):
+    code, output, error = dialsum(monkeypatch, capsys, "push", tmp_path)
+    assert (code, output) == (2, "")
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_an_unknown_flag_is_exit_code_2(monkeypatch, capsys):
+    code, _, error = dialsum(monkeypatch, capsys, "check", "--tokeniser", "x", "train.csv")
+    assert code == 2
+    assert "--tokenizer" in error
+
+
+def test_check_exits_with_1_when_training_would_refuse(monkeypatch, capsys, tmp_path):
+    bad = tmp_path / "train.csv"
+    bad.write_text("fname,dialogue,summary\na,,요약\n", encoding="utf-8")
+    assert dialsum(monkeypatch, capsys, "check", bad)[0] == 1
+    assert dialsum(monkeypatch, capsys, "check", TINY / "data" / "dev.csv")[0] == 0
+
+
+def predictions(path, text=None):
+    """A prediction file for the sample's dev rows, in reverse: the references, or one text."""
+    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["fname", "summary"])
+        writer.writerows([row["fname"], text or row["summary"]] for row in reversed(rows))
+    return path
+
+
+def test_score_pairs_rows_by_fname_and_shows_every_configuration(monkeypatch, capsys, tmp_path):
+    file = predictions(tmp_path / "perfect.csv")
+    code, output, _ = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "dev.csv", "--bootstrap", 50)
+    assert code == 0
+    lines = [line.split() for line in output.splitlines()]
+    scores = {(line[0], line[1]): line[2:6] for line in lines if line[0] in ("mecab", "whitespace", "char")}
+    assert set(scores) == {
+        ("mecab", "split"),
+        ("mecab", "atomic"),
+        ("whitespace", "split"),
+        ("char", "split"),
+        ("char", "atomic"),
+    }
+    assert all(figures == ["100.00"] * 4 for figures in scores.values())
+
+
+def test_score_says_when_a_constant_line_is_as_good(monkeypatch, capsys, tmp_path):
+    file = predictions(tmp_path / "constant.csv", "네.")
+    _, output, _ = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "dev.csv", "--bootstrap", 50)
+    assert "no better than one constant line" in output
+
+
+def test_score_with_three_references_shows_mean_and_max(monkeypatch, capsys, tmp_path):
+    file = tmp_path / "predictions.csv"
+    with (TINY / "data" / "test.csv").open(encoding="utf-8", newline="") as source:
+        rows = list(csv.DictReader(source))
+    with file.open("w", encoding="utf-8", newline="") as target:
+        csv.writer(target).writerows([["fname", "summary"], *([row["fname"], row["summary2"]] for row in rows)])
+    _, output, _ = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "test.csv", "--bootstrap", 50)
+    figures = {tuple(line.split()[:3]): line.split()[6] for line in output.splitlines() if line.startswith("mecab")}
+    assert figures["mecab", "split", "max"] == "100.00"
+    assert float(figures["mecab", "split", "mean"]) < 100
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("fname,summary\ndev_0,요약\n", "have no summary"),
+        ("fname,summary\nother,요약\n", "have no row"),
+        ("fname,text\ndev_0,요약\n", "needs the columns fname and summary"),
+        ("fname,summary\ndev_0,요약\ndev_0,요약\n", "occurs twice"),
+    ],
+)
+def test_score_refuses_files_that_do_not_match(monkeypatch, capsys, tmp_path, content, match):
+    file = tmp_path / "predictions.csv"
+    file.write_text(content, encoding="utf-8")
+    code, _, error = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "dev.csv")
+    assert code == 2
+    assert match in error
+
+
+def test_push_from_the_shell_sends_the_adapter_and_shows_no_token(trained_adapter, tmp_path):
+    with HubServer() as server:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": server.url,
+            "HF_TOKEN": server.token,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(tmp_path),
+        }
+        command = [sys.executable, "-c", "from dialsum_trl.cli import main; main()", "push", str(trained_adapter)]
+        run = subprocess.run(
+            [*command, "tester/from-shell", "--base", "acme/toy"], env=environment, capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert "pushed 8 files to tester/from-shell (private)" in run.stdout
+        assert "adapter_model.safetensors" in server.repos["tester/from-shell"].files
+        assert server.token not in run.stdout + run.stderr
