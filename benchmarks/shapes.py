@@ -94,10 +94,16 @@ def machine() -> str:
 
 def write_result(name: str, rows: list[dict]) -> Path:
     """Writes measured rows (`variant`, `shape` and figures) with machine and versions to `benchmarks/results`."""
-    from dialsum_trl.hub import versions
+    from dialsum_trl.record import versions
 
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     about = {"machine": machine(), "versions": versions()}
     path.write_text(json.dumps([{**row, **about} for row in rows], indent=2) + "\n")
     return path
+
+
+if __name__ == "__main__":
+    import sys
+
+    build(sys.argv[1], sys.argv[2])
