@@ -1,13 +1,16 @@
 """Causal attention inside each document of a pack: documents never see one another, and no mask is ever built.
 
-A pack is one row of T tokens that holds several documents back to back; `bounds` is the int32 tensor (0, n1, n1 + n2,
-.., T) of their edges. On a GPU, with half precision, PyTorch's own variable-length FlashAttention does the work (the one
-behind `torch.nn.attention.varlen`, called below its wrapper because that has no grouped queries before torch 2.13);
-elsewhere each document goes through `scaled_dot_product_attention`. Both cost what the documents cost, not T squared.
+A pack is one row of T tokens that holds several documents back to back; `bounds` is the int32 tensor
+(0, n1, n1 + n2, .., T) of their edges. On a GPU, with half precision, PyTorch's own variable-length FlashAttention does
+the work (the one behind `torch.nn.attention.varlen`, called below its wrapper, which has no grouped queries before
+torch 2.13); elsewhere each document goes through `scaled_dot_product_attention`. Both cost what the documents cost,
+not T squared.
 
 `register()` makes it `attn_implementation="packed"` of transformers. Without document edges (generation, padded
 evaluation) that name behaves exactly as "sdpa", mask included, so it never has to be switched off.
 """
+
+from itertools import pairwise
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -22,8 +25,7 @@ def uses_flash(query: torch.Tensor) -> bool:
 
 
 def _documents(bounds):
-    edges = bounds.tolist()
-    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [slice(start, end) for start, end in pairwise(bounds.tolist()) if end > start]
 
 
 def _one_document(query, key, value, scale):
@@ -101,7 +103,7 @@ def packed_attention(
     max_length_q=None,
     **kwargs,
 ):
-    """transformers' attention interface, (1, heads, T, D) -> (1, T, heads, D); `cu_seq_lens_q` are the document edges."""
+    """transformers' attention interface, (1, heads, T, D) -> (1, T, heads, D); `cu_seq_lens_q`: document edges."""
     if cu_seq_lens_q is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 

@@ -50,7 +50,7 @@ def problem(model) -> str | None:
     return None
 
 
-def _forward(fused: FusedLayer, original, adapter: str):
+def _forward(fused: FusedLayer, adapter: str):
     """The layer's new `forward`: fused for packs, the original for everything else (generation, padded batches)."""
     query = fused.qkv.modules[0]
 
@@ -62,7 +62,7 @@ def _forward(fused: FusedLayer, original, adapter: str):
             or query.disable_adapters
             or query.active_adapters != [adapter]
         ):
-            return original(
+            return fused.original(
                 hidden_states,
                 *args,
                 position_embeddings=position_embeddings,
@@ -96,6 +96,40 @@ def attach(model, keep: list[str] | None = None, resident: bool = False) -> list
             norm = layer.input_layernorm.weight
             for group in fused.groups:
                 group.make_resident(operations(norm), norm.dtype, norm.device)
-        layer.forward = _forward(fused, layer.forward, adapter)
+        layer.forward = _forward(fused, adapter)
         fused_layers.append(fused)
     return fused_layers
+
+
+def check(layers: list[FusedLayer]) -> float:
+    """Runs the first layer fused and as transformers wrote it on two random documents; compiles the kernels on the way.
+
+    Returns:
+        The largest relative difference (norm of difference over norm) of the output, the gradient of the input and of
+        the adapters. Dropout is off for both.
+    """
+    fused = layers[0]
+    layer, lengths = fused.module, (128, 64)
+    norm = layer.input_layernorm.weight
+    training, total = layer.training, sum(lengths)
+    device = norm.device.type
+    with torch.random.fork_rng(devices=[norm.device] if device == "cuda" else []):
+        torch.manual_seed(0)
+        hidden = torch.randn(1, total, norm.shape[0], device=norm.device).to(norm.dtype)
+        angles = torch.rand(1, total, fused.dim // 2, device=norm.device).repeat(1, 1, 2)
+        grad = torch.randn_like(hidden)
+    embeddings = (angles.cos().to(norm.dtype), angles.sin().to(norm.dtype))
+    bounds = torch.tensor([0, lengths[0], total], dtype=torch.int32, device=norm.device)
+    kwargs = dict(position_embeddings=embeddings, cu_seq_lens_q=bounds, max_length_q=max(lengths))
+    fused_forward = layer.forward
+    results = []
+    layer.eval()
+    for forward in (fused_forward, fused.original):
+        start = hidden.clone().requires_grad_()
+        with torch.enable_grad(), torch.autocast(device, norm.dtype, enabled=norm.dtype != torch.float32):
+            output = forward(start, attention_mask=None, **kwargs)
+        parameters = fused.parameters()
+        grads = torch.autograd.grad(output, [start, *parameters], grad)
+        results.append([output.detach(), grads[0], torch.cat([g.float().flatten() for g in grads[1:]])])
+    layer.train(training)
+    return max(float((a - b).float().norm() / b.float().norm()) for a, b in zip(*results, strict=True))

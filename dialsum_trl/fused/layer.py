@@ -13,7 +13,7 @@ The recomputed values are the same bits: same kernels, same dropout keys.
 import torch
 from torch.nn.functional import linear
 
-from dialsum_trl.attention import attend, attend_backward, uses_flash
+from dialsum_trl.attention import attend, attend_backward
 from dialsum_trl.fused import torch_ops
 from dialsum_trl.fused.weights import Group
 
@@ -22,7 +22,7 @@ KEEP = ("all", "mlp", "layer")
 
 def operations(tensor: torch.Tensor):
     """The module of kernels for this tensor: Triton on a GPU, PyTorch elsewhere."""
-    if not uses_flash(tensor):
+    if not tensor.is_cuda or tensor.dtype == torch.float32:
         return torch_ops
     from dialsum_trl.fused import triton_ops
 
@@ -40,7 +40,7 @@ class FusedLayer:
 
     def __init__(self, module, adapter: str, pool: dict):
         attention, mlp = module.self_attn, module.mlp
-        self.module, self.keep = module, "all"
+        self.module, self.original, self.keep = module, module.forward, "all"
         self.qkv = Group([attention.q_proj, attention.k_proj, attention.v_proj], adapter, pool)
         self.out = Group([attention.o_proj], adapter, pool)
         self.gate_up = Group([mlp.gate_proj, mlp.up_proj], adapter, pool)

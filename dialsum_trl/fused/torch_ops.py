@@ -1,26 +1,29 @@
-"""The elementwise and low-rank steps of a fused decoder layer in plain PyTorch: the specification, used without a GPU.
+"""The elementwise and low-rank steps of a fused layer in plain PyTorch: the specification, and what runs without a GPU.
 
-Shapes: T tokens, H hidden, F intermediate, D head dim, r LoRA rank, R the rank rounded up to 16, n adapters that read one
-input, E >= n R extra columns that carry the adapters through the base's matrix product. A "wide" buffer is (T, K + E): the
-input of a group of projections and, beside it, what the adapters' A made of it; `weights` builds the matching weight.
+Shapes: T tokens, H hidden, F intermediate, D head dim, r LoRA rank, R the rank padded for the matrix units, n adapters
+that read one input, E >= n R extra columns that carry the adapters through the base's matrix product. A "wide" buffer
+is (T, K + E): the input of a group of projections and, beside it, what the adapters' A made of it; `weights` builds the
+matching weight.
 
-Dropout masks are a hash of (key, token, column) instead of stored bits, so that the backward pass makes them anew: 16 bits
-decide one element, hence p is exact to 1/65536. Two adapters on one input share a hash, one half each.
+Dropout masks are a hash of (key, token, column) instead of stored bits, so that the backward pass makes them anew:
+16 bits decide one element, hence p is exact to 1/65536. Two adapters on one input share a hash, one half each.
 """
 
 import torch
 
-_M32 = 0xFFFFFFFF
-
 
 def _keep(shape, key: int, half: int, p: float, device) -> torch.Tensor:
-    """Boolean (T, K) mask of the elements that dropout keeps."""
-    x = torch.arange(shape[0] * shape[1], device=device).view(shape) * 0x9E3779B1 & _M32
-    x = x ^ (x >> 15) ^ key
-    x = x * 0x85EBCA6B & _M32
-    x = x ^ (x >> 13)
-    x = x * 0xC2B2AE35 & _M32
-    x = x ^ (x >> 16)
+    """Boolean (T, K) mask of the elements that dropout keeps.
+
+    The arithmetic is that of unsigned 32-bit numbers, written with signed ones: products wrap around, and the bits that
+    a right shift drags in are masked away.
+    """
+    x = torch.arange(shape[0] * shape[1], dtype=torch.int32, device=device).view(shape) * -0x61C8864F
+    x ^= (x >> 15 & 0x1FFFF) ^ key
+    x *= -0x7A143595
+    x ^= x >> 13 & 0x7FFFF
+    x *= -0x3D4D51CB
+    x ^= x >> 16 & 0xFFFF
     return (x >> (16 * half) & 0xFFFF) >= round(p * 65536)
 
 

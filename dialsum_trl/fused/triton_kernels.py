@@ -1,4 +1,4 @@
-"""The Triton kernels of `triton_ops`. Rounding follows the eager modules: float32 inside, one rounding where they have one."""
+"""The Triton kernels of `triton_ops`: float32 inside, rounded where the eager modules round the large tensors."""
 
 import triton
 import triton.language as tl

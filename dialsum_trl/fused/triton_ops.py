@@ -7,9 +7,9 @@ from dialsum_trl.fused import triton_kernels as kernels
 
 _PROCESSORS = 132
 # Rows and columns of a tile, warps and pipeline stages of each kernel: the fastest seen on an H100 at the 3B shape.
-DOWN = (64, 64, 4, 4)
+DOWN = (64, 128, 8, 3)
 BACKWARD = (32, 128, 8, 2)
-SWIGLU_BACKWARD = (32, 64, 4, 2)
+SWIGLU_BACKWARD = (16, 128, 4, 2)
 
 
 def _block(size: int) -> int:
@@ -151,6 +151,6 @@ def load_weight(out, row: int, k: int, base, state, b, adapter: int, rank: int) 
     block = 1024
     kernels.load_weight_kernel[(rows, triton.cdiv(k, block) if state is not None else 1)](
         packed, table, absmax, code, scale, offset, b, view, view.stride(0), k, b.shape[1], adapter * rank,
-        NESTED=nested, BASE=state is not None, QUANT_BLOCK=state.blocksize if state is not None else 64, EXTRA=out.shape[1] - k,
-        BLOCK=block, num_warps=4, enable_fp_fusion=False,
+        NESTED=nested, BASE=state is not None, QUANT_BLOCK=state.blocksize if state is not None else 64,
+        EXTRA=out.shape[1] - k, BLOCK=block, num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip

@@ -5,9 +5,9 @@ Projections that read one input (q/k/v, gate/up, o, down) form a group. Its wide
     W = [ base 1 | B1  0  0 .. ]
         [ base 2 | 0  B2  0 .. ]      (sum of N, K + E)
 
-and its wide input is [x | A1 x, A2 x, ..]: one product gives base + LoRA of every projection without reading or writing
-the large outputs twice, and its transpose gives both gradients. 4-bit bases are dequantized into W, either into one
-buffer that all groups share (twice a micro-batch and group: forward and backward) or once, `resident`, when memory allows.
+and its wide input is [x | A1 x, A2 x, ..]: one product gives base + LoRA of every projection without touching the large
+outputs twice, and its transpose gives both gradients. 4-bit bases are dequantized into W, either into one buffer that
+all groups share (forward and backward of every micro-batch) or once, `resident`, when memory allows.
 """
 
 import torch
@@ -86,7 +86,7 @@ class Group:
 
     def make_resident(self, ops, dtype, device) -> None:
         """Dequantizes once and for all; 2 bytes a base parameter."""
-        self.resident = torch.empty(sum(self.rows), self.width, dtype=dtype, device=device)
+        self.resident = torch.empty(sum(self.rows), self.inputs + self.extra, dtype=dtype, device=device)
         self._fill(ops, self.resident, True)
 
     def _fill(self, ops, out, with_base: bool) -> None:

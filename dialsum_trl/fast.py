@@ -1,0 +1,152 @@
+"""The fast path of SFT: packs, document attention, fused layers, and the plan that fits them into memory.
+
+`prepare` is called with the loaded model and the encoded rows, before the trainer is built; it sets the batch arguments
+and returns what the trainer needs. The effective batch stays what the arguments said: see `packing`.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from functools import cache
+
+from dialsum_trl.console import say
+from dialsum_trl.errors import InputError
+from dialsum_trl.packing import PackCollator, Schedule, ScheduleSampler
+
+CPU_BUDGET_GIB = 8.0
+TOLERANCE = 0.05  # of a fused layer's output and gradients against the plain layer's, in half precision
+
+
+@dataclass
+class FastPath:
+    """What `prepare` decided: the trainer's collator and schedule; `fused` says whether the layers are."""
+
+    collator: PackCollator
+    schedule: Schedule
+    fused: bool
+    plan: object | None  # memory.Plan of the fused layers
+
+
+def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, memory_gib: float | None) -> FastPath:
+    """Chooses and prints the plan, fuses the model's layers, and sets the batch arguments of `args` to match.
+
+    Args:
+        model: causal LM, PEFT-wrapped or not, on its device. Its layers change in place.
+        args: the trainer's arguments; rows a device x accumulation x processes is the effective batch to keep.
+        lengths: tokens of each training row.
+        pad_id: token that fills the end of a pack.
+        quantization: "4bit", "8bit" or "none": how the base is stored.
+        memory_gib: GPU memory to stay within; None: what the GPU has free.
+
+    Raises:
+        InputError: the longest row alone does not fit the budget.
+    """
+    from dialsum_trl.attention import register
+    from dialsum_trl.fused.attach import attach, check, problem
+    from dialsum_trl.topology import current
+
+    rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    seed = args.seed if args.data_seed is None else args.data_seed
+    model.set_attn_implementation(register())
+
+    def schedule(micro_batches: int) -> Schedule:
+        return Schedule(lengths, rows_a_step, micro_batches * args.world_size, args.world_size, seed)
+
+    reason = problem(model)
+    if current().shards_weights:
+        reason = f"{current().kind} splits the weights between processes"
+    plan = None
+    if reason is None:
+        plan = _plan(model, args, schedule, rows_a_step, quantization, memory_gib)
+        started = time.time()
+        layers = attach(model, list(plan.keep), plan.resident)
+        error = check(layers)
+        if error > TOLERANCE:
+            raise RuntimeError(
+                f"a fused layer differs from the plain one by {error:.3f}; use --fast false and report it"
+            )
+        say(f"Fused layers agree with the plain ones to {error:.1e}; kernels compiled in {time.time() - started:.1f} s")
+        micro_batches = plan.micro_batches
+        args.gradient_checkpointing = args.activation_checkpointing = False  # the plan keeps and redoes what it says
+        args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
+    else:
+        say(f"Packed, but not fused: {reason}")
+        micro_batches = args.gradient_accumulation_steps
+    args.gradient_accumulation_steps = micro_batches
+    # the trainer only reports this one; the schedule deals the rows
+    args.per_device_train_batch_size = -(-rows_a_step // (micro_batches * args.world_size))
+    return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
+
+
+def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
+    import torch
+
+    from dialsum_trl.memory import GIB, Shape, free_gib, limit_gpu, plan
+
+    on_gpu = args.device.type == "cuda"
+    budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / GIB if on_gpu else CPU_BUDGET_GIB)
+    adapter = model.peft_config[model.active_adapter]
+    shape = Shape.of(model.get_base_model().config, adapter.r, quantization)
+    rows = rows_a_step // args.world_size
+    choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
+    epochs = max(1, math.ceil(args.num_train_epochs))
+    if args.max_steps > 0:
+        epochs = math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_a_step))
+
+    @cache
+    def largest(count: int) -> int:
+        return schedule(count).largest(epochs)
+
+    chosen = plan(shape, largest, choices, budget)
+    if chosen is None:
+        raise InputError(
+            f"--memory_gib {budget:.1f}: even one row at a time ({largest(choices[-1])} tokens) does not fit; this "
+            f"model needs about {shape.fixed(False) / GIB + 1:.1f} GiB. Use a smaller model or a shorter --max_length"
+        )
+    say(chosen.line())
+    if memory_gib and on_gpu:
+        limit_gpu(memory_gib)
+    return chosen
+
+
+class PackedTraining:
+    """Trainer mixin: batches by the schedule. Set `schedule` after building; without one it changes nothing."""
+
+    schedule: Schedule | None = None
+
+    def get_train_dataloader(self):
+        if self.schedule is None:
+            return super().get_train_dataloader()
+        from torch.utils.data import DataLoader
+        from transformers import TrainerCallback
+
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        if lengths != self.schedule.lengths:
+            raise RuntimeError("the trainer changed the rows after they were scheduled")
+        sampler = ScheduleSampler(self.schedule)
+
+        class SetEpoch(TrainerCallback):
+            """Also where the trainer's own `set_epoch` does not reach: a resumed run on several processes."""
+
+            def on_epoch_begin(self, args, state, control, **kwargs):
+                sampler.set_epoch(int(state.epoch + 1e-6))
+
+        self.add_callback(SetEpoch())
+        loader = DataLoader(
+            self._remove_unused_columns(self.train_dataset, description="training"),
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return self.accelerator.prepare(loader)
+
+    def floating_point_ops(self, inputs) -> int:
+        """As the trainer counts, without walking over every parameter at every step."""
+        if self._parameters is None:
+            self._parameters = self.model.num_parameters(exclude_embeddings=True)
+        return 6 * inputs["input_ids"].numel() * self._parameters
+
+    _parameters = None
