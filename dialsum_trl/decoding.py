@@ -81,7 +81,7 @@ def slots_that_fit(model, settings, room: int, prompts: int) -> int:
     most = min(MOST_PROMPTS, max(MOST_SEQUENCES // width, 1), prompts)
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    size = config.hidden_size // config.num_attention_heads if config.head_dim is None else config.head_dim
+    size = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads  # Qwen2 has none
     bytes_a_number = next(p for p in model.parameters() if p.is_floating_point()).element_size()
     slot = config.num_hidden_layers * 2 * config.num_key_value_heads * size * room * bytes_a_number
     slot += width * config.vocab_size * 16  # logits, in the model's dtype and three times in float32
