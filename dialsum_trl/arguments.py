@@ -13,7 +13,10 @@ from typing import Literal
 from dialsum_trl.errors import InputError
 from dialsum_trl.topology import fit_topology
 
-STAGES = ("sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble")
+STAGES = (
+    "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",
+    "decoding_sweep", "report",
+)  # fmt: skip
 
 
 def flag(default, help):
@@ -30,6 +33,7 @@ class DataArguments:
     dialogue_column: str = flag("dialogue", "Column that holds the dialogue.")
     summary_column: str = flag("summary", "Column that holds the summary (or use summary1..summary3).")
     topic_column: str = flag("topic", "Column that holds the topic; may be absent.")
+    drop_shared_rows: bool = flag(False, "Leave training rows out that are dev rows too, instead of stopping.")
 
     def columns(self) -> dict[str, str]:
         """Canonical name -> the file's name, for `data.read_dialogues`."""
@@ -112,7 +116,12 @@ class DecodingArguments:
 class PredictArguments:
     test_file: str | None = flag(None, "CSV or JSONL to summarize; scored when it has references.")
     template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
-    output_dir: str = flag("outputs/predict", "Where submission.csv and scores.json go.")
+    output_dir: str = flag("outputs/predict", "Where submission.csv, predictions.jsonl and scores.json go.")
+    postprocess: list[str] = field(
+        default_factory=lambda: ["none"],
+        metadata={"help": "Rules that mend each summary (recipes/postprocess.py measures them on dev), or none."},
+    )
+    num_return_sequences: int = flag(1, "Summaries a dialogue, one file each in candidates/ (for recipes/ensemble.py).")
     max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
     use_cpu: bool = flag(False, "Run on the CPU.")
     bootstrap: int = flag(1000, "Resamples of the 95 %% interval.")

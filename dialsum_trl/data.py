@@ -95,7 +95,7 @@ def check_disjoint(train, evaluation) -> None:
         shown = ", ".join(f"{left} = {right}" for left, right in pairs[:3]) + (", ..." if len(pairs) > 3 else "")
         raise InputError(
             f"{len(pairs)} training rows are also evaluation rows ({shown}), so the evaluation would flatter the "
-            "model; remove them from the training file"
+            "model; remove them from the training file, or add --drop_shared_rows true"
         )
 
 

@@ -101,22 +101,30 @@ RULES: dict[str, Callable[[str, str | None], str]] = {
 }
 
 
-def apply(text: str, rules: Iterable[str], dialogue: str | None = None) -> str:
-    """Applies the named rules in the order of `RULES`; a rule that would leave nothing is passed over.
+def check_rules(names: Iterable[str]) -> list[str]:
+    """The rules of these names in the order in which they are applied.
 
     Raises:
         InputError: no rule has that name.
     """
-    chosen = set(rules)
+    chosen = set(names)
     if unknown := sorted(chosen - RULES.keys()):
         near = closest(unknown[0], RULES)
         raise InputError(
             f"no post-processing rule '{unknown[0]}'; " + (f"did you mean {near}?" if near else "")
             + f" The rules are {', '.join(RULES)}"
         )  # fmt: skip
-    for name, rule in RULES.items():
-        if name in chosen:
-            text = rule(text, dialogue) or text
+    return [name for name in RULES if name in chosen]
+
+
+def apply(text: str, rules: Iterable[str], dialogue: str | None = None) -> str:
+    """Applies the named rules in the order of `RULES`; a rule that would leave nothing is passed over.
+
+    Raises:
+        InputError: no rule has that name.
+    """
+    for name in check_rules(rules):
+        text = RULES[name](text, dialogue) or text
     return text
 
 
@@ -194,7 +202,9 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
     Returns:
         `{"deltas": list[RuleDelta] | None, "rules": list[str], "summaries": list[str]}`.
     """
-    data, rouge, args = parse_recipe([DataArguments, RougeArguments, PostprocessArguments], recipe, argv)
+    data, rouge, args = parse_recipe(
+        [DataArguments, RougeArguments, PostprocessArguments], recipe, argv, stage="postprocess"
+    )
     if not args.prediction_file or not args.test_file:
         raise InputError("give --prediction_file submission.csv and --test_file dev.csv (its dialogues)")
     from dialsum_trl.data import read_dialogues

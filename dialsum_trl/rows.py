@@ -1,12 +1,18 @@
 """The rows of a run, and how they divide into steps: what every trainer starts with."""
 
 from dialsum_trl.arguments import DataArguments
+from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 
 
 def read_rows(data: DataArguments):
-    """Train and dev rows from files or from a Hub dataset; dev may be None. Shared rows are an error."""
-    from dialsum_trl.data import check_disjoint, read_dialogues
+    """Train and dev rows from files or from a Hub dataset; dev may be None.
+
+    Rows in both are an error, or left out of the training rows with `--drop_shared_rows true`; near copies and English
+    originals are printed as warnings.
+    """
+    from dialsum_trl.contamination import contamination_warnings
+    from dialsum_trl.data import check_disjoint, drop_shared, read_dialogues
 
     if data.dataset_name and data.train_file:
         raise InputError("--dataset_name and --train_file exclude each other")
@@ -19,7 +25,14 @@ def read_rows(data: DataArguments):
     train = read_dialogues(train_source, columns=data.columns())
     dev = read_dialogues(eval_source, columns=data.columns()) if eval_source else None
     if dev is not None:
+        if data.drop_shared_rows:
+            train, shared = drop_shared(train, dev)
+            say(f"{len(shared)} training rows that are dev rows too were left out, {len(train)} remain")
+            if not len(train):
+                raise InputError(f"{train_source}: every training row is a dev row too; give another --eval_file")
         check_disjoint(train, dev)
+        for warning in contamination_warnings(train, dev):
+            say(warning)
     return train, dev
 
 

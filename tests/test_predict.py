@@ -1,0 +1,146 @@
+"""Prediction: what it leaves in its folder, which rules it applies, and what it refuses before a model is loaded."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.inference import summarize_sharded
+from dialsum_trl.predict import predict
+from dialsum_trl.predictions import read_system, write_rows
+from dialsum_trl.submission import read_predictions, write_submission
+from tests.conftest import TINY
+
+ROWS = 4
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "dev.csv"
+    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as source:
+        chosen = list(csv.reader(source))[: ROWS + 1]
+    with path.open("w", encoding="utf-8", newline="") as target:
+        csv.writer(target).writerows(chosen)
+    return path
+
+
+def run(toy_base, dev, output, *flags):
+    recipe = dict(model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True)
+    fixed = ["--test_file", str(dev), "--output_dir", str(output), "--max_new_tokens", "8", "--bootstrap", "20"]
+    return predict(recipe, [*fixed, *flags])
+
+
+@pytest.fixture(scope="module")
+def folder(toy_base, dev, tmp_path_factory):
+    output = tmp_path_factory.mktemp("predict") / "out"
+    run(toy_base, dev, output, "--num_beams", "1")
+    return output
+
+
+def test_every_row_has_its_summary_length_and_scores(folder):
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["fname"] for row in rows] == [f"dev_{i}" for i in range(ROWS)]
+    assert all(0 <= row["tokens"] <= 8 and row["hit_limit"] == (row["tokens"] == 8) for row in rows)
+    assert all(0 <= row[name] <= 100 for row in rows for name in ("rouge1", "rouge2", "rougeL"))
+
+
+def test_the_rows_average_to_the_score(folder):
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    rouge = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["rouge"]
+    assert sum(row["rougeL"] for row in rows) / ROWS == pytest.approx(rouge["rougeL"], abs=1e-3)
+    assert rouge["floor"]["mean"] > 0 and rouge["n"] == ROWS
+
+
+def test_the_scores_say_how_the_summaries_were_made(folder, toy_base):
+    how = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert (how["model"], how["adapter"], how["postprocess"]) == (str(toy_base), None, [])
+    assert how["decoding"]["num_beams"] == 1 and how["decoding"]["max_new_tokens"] == 8
+
+
+def test_a_folder_reads_back_as_a_system(folder):
+    system = read_system("zero-shot", folder)
+    assert system.summaries == read_predictions(folder / "submission.csv")
+    assert set(system.tokens) == set(system.hit_limit) == set(system.summaries)
+
+
+def test_a_bare_file_reads_back_as_a_system_without_lengths(folder):
+    system = read_system("file", folder / "submission.csv")
+    assert system.summaries == read_system("folder", folder).summaries and system.tokens == {} == system.how
+
+
+def test_a_folder_without_predictions_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"holds no submission\.csv"):
+        read_system("nothing", tmp_path)
+
+
+def test_damaged_scores_are_an_error(tmp_path):
+    write_submission(tmp_path / "submission.csv", ["a"], ["b"])
+    (tmp_path / "scores.json").write_text('{"rouge": ')
+    with pytest.raises(InputError, match=r"scores\.json: is damaged"):
+        read_system("broken", tmp_path)
+
+
+def test_rows_without_lengths_or_scores_hold_the_text_alone(tmp_path):
+    write_rows(tmp_path, ["a"], ["가 나"])
+    assert json.loads((tmp_path / "predictions.jsonl").read_text(encoding="utf-8")) == {
+        "fname": "a",
+        "summary": "가 나",
+    }
+
+
+def test_samples_go_into_one_file_each_and_repeat_with_their_seed(toy_base, dev, tmp_path):
+    flags = ("--num_return_sequences", "3", "--do_sample", "true", "--num_beams", "1", "--temperature", "2.0")
+    for name in ("a", "b"):
+        run(toy_base, dev, tmp_path / name, *flags)
+    files = [read_predictions(tmp_path / "a" / "candidates" / f"{n}.csv") for n in (1, 2, 3)]
+    assert files == [read_predictions(tmp_path / "b" / "candidates" / f"{n}.csv") for n in (1, 2, 3)]
+    assert files[0] == read_predictions(tmp_path / "a" / "submission.csv") and files[0] != files[1]
+
+
+def test_rules_change_what_is_written_only_when_asked_for(toy_base, dev, tmp_path, folder):
+    run(toy_base, dev, tmp_path / "out", "--num_beams", "1", "--postprocess", "strip", "repeated_sentences")
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["postprocess"] == ["strip", "repeated_sentences"]
+    assert set(read_predictions(tmp_path / "out" / "submission.csv")) == set(
+        read_predictions(folder / "submission.csv")
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--postprocess", "mask"), "no post-processing rule 'mask'; did you mean masks"),
+        (("--num_return_sequences", "3", "--num_beams", "2"), "--num_return_sequences 3"),
+    ],
+)
+def test_a_flag_that_cannot_be_followed_is_one_line(toy_base, dev, tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        run(toy_base, dev, tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_dialogues_without_references_are_summarized_and_not_scored(toy_base, dev, tmp_path):
+    with dev.open(encoding="utf-8", newline="") as source:
+        rows = list(csv.DictReader(source))
+    bare = tmp_path / "test.csv"
+    with bare.open("w", encoding="utf-8", newline="") as target:
+        writer = csv.DictWriter(target, ["fname", "dialogue"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    result = run(toy_base, bare, tmp_path / "out", "--num_beams", "1")
+    assert result["scores"] is None and len(result["summaries"]) == ROWS
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_shares_of_all_processes_come_back_in_order(monkeypatch, processes):
+    from accelerate import utils
+
+    from dialsum_trl import generation
+
+    monkeypatch.setattr(generation, "summarize", lambda summarizer, dialogues, *rest: [d.upper() for d in dialogues])
+    dialogues = list("abcdefg")
+    shares = [[d.upper() for d in dialogues[rank::processes]] for rank in range(processes)]
+    monkeypatch.setattr(utils, "gather_object", lambda mine: shares)
+    state = SimpleNamespace(process_index=0, num_processes=processes)
+    assert summarize_sharded(None, dialogues, None, state) == list("ABCDEFG")
