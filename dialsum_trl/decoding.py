@@ -224,4 +224,8 @@ def decode(model, prompts, seeds, settings, stop_ids, pad_id, on_finish) -> list
     longest = max(map(len, prompts)) - 1
     with inference(model):
         slots = slots_that_fit(model, settings, longest + settings.width * settings.max_new_tokens, len(prompts))
-        return Decoder(model, settings, stop_ids, pad_id, slots, longest).run(prompts, seeds, on_finish)
+        decoder = Decoder(model, settings, stop_ids, pad_id, slots, longest)
+        try:
+            return decoder.run(prompts, seeds, on_finish)
+        finally:
+            decoder.cache.layers.clear()  # they point back to the cache: its memory would wait for the collector

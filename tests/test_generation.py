@@ -167,15 +167,15 @@ def test_the_progress_callback_counts_every_prompt_once():
     assert sum(counted) == len(prompts)
 
 
-def lora(model, seed: int = 1):
+def lora(model, std: float = 0.3):
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(seed)
+    torch.manual_seed(1)
     layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules=layers, task_type="CAUSAL_LM", lora_dropout=0.5))
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
+            torch.nn.init.normal_(parameter, std=std)
     return adapted
 
 
@@ -394,20 +394,22 @@ def test_the_kernel_equals_attention_with_a_mask(dtype, tolerance, heads, kv_hea
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")
-@pytest.mark.parametrize("quantization", ["none", "4bit"])
+@pytest.mark.parametrize("quantization, adapter", [("none", False), ("4bit", False), ("4bit", True)])
 @pytest.mark.parametrize("beams", [1, 4])
-def test_captured_steps_give_the_summaries_of_the_cpu(beams, quantization):
+def test_captured_steps_give_the_summaries_of_the_cpu(beams, quantization, adapter):
     settings = GenerationSettings(max_new_tokens=40, num_beams=beams, batch_size=2)
-    texts = [
-        [
-            s.text
-            for s in summarize(
-                tiny_summarizer(device=device, quantization=quantization, merge=False),
-                DIALOGUES * 4,
-                settings,
-                progress=False,
-            )
-        ]
-        for device in ("cpu", "cuda")
-    ]
+    texts = []
+    for device in ("cpu", "cuda"):
+        summarizer = tiny_summarizer(device=device, quantization=quantization, merge=False)
+        if adapter:
+            summarizer.model = lora(summarizer.model, std=0.02).to(device)
+        texts.append([s.text for s in summarize(summarizer, DIALOGUES * 4, settings, progress=False)])
     assert texts[0] == texts[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="counts GPU memory")
+def test_the_cache_is_given_back_at_once():
+    model = toy("llama").cuda()
+    before = torch.cuda.memory_allocated()
+    generate_ids(model, random_prompts(8), GenerationSettings(max_new_tokens=16, batch_size=4), STOP, PAD)
+    assert torch.cuda.memory_allocated() <= before + 2**25  # cuBLAS keeps a workspace
