@@ -60,9 +60,10 @@ def adjust(values: dict, given: set[str]) -> None:
 
 def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
     """The base, quantized, with LoRA adapters: new ones, or those of `--adapter_path` to continue from."""
-    from peft import PeftModel, get_peft_model
+    from peft import get_peft_model
     from transformers import set_seed
 
+    from dialsum_trl.adapters import load_policy
     from dialsum_trl.models import load_base, lora_config, resize_embeddings
 
     if not model_args.use_peft and model_args.quantization != "none":
@@ -82,7 +83,7 @@ def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
     if not model_args.use_peft:
         return model
     if model_args.adapter_path:
-        return PeftModel.from_pretrained(model, model_args.adapter_path, is_trainable=True)
+        return load_policy(model, model_args.adapter_path)
     return get_peft_model(model, lora_config(model_args, added=added))
 
 
@@ -101,11 +102,12 @@ def upcast_trainable(model, dtype: str) -> None:
 def trainer_class():
     from trl import SFTTrainer
 
+    from dialsum_trl.checkpoints import PortableCheckpoints
     from dialsum_trl.fast import PackedTraining
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
-    class DialogueSFTTrainer(PackedTraining, RougeEvaluation, CheckedTraining, SFTTrainer):
-        """TRL's trainer on packs, with checked gradients and ROUGE beside the evaluation loss."""
+    class DialogueSFTTrainer(PackedTraining, RougeEvaluation, CheckedTraining, PortableCheckpoints, SFTTrainer):
+        """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints."""
 
     return DialogueSFTTrainer
 

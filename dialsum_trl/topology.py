@@ -13,6 +13,7 @@ from dialsum_trl.errors import InputError
 # Stages whose trainer synchronizes its own gradients: every process needs the whole model and its own optimizer.
 REPLICATED_ONLY = ("ppo",)
 # Stages that only generate: every process holds the whole model and takes its share of the rows.
+TORCH_ADAMW = ("adamw_torch", "OptimizerNames.ADAMW_TORCH")
 INFERENCE = ("predict", "ensemble", "preferences")
 
 
@@ -105,6 +106,13 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
                 f"in the model's dtype: leave the flag out, or use accelerate_configs/ddp.yaml"
             )
         values["bnb_4bit_quant_storage"] = storage
+    if topology.kind not in ("single", "ddp") and "optim" in values:
+        if "optim" in given and str(values["optim"]) not in TORCH_ADAMW:
+            raise InputError(
+                f"--optim {values['optim']} under {topology.kind}: the optimizer's state is split or gathered there in torch's "
+                f"form: leave --optim out (adamw_torch), or use accelerate_configs/ddp.yaml"
+            )
+        values["optim"] = values["optim"] if "optim" in given else "adamw_torch"
     if topology.kind == "single" and not cpu and (devices := visible_gpus()) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         say(f"one of {devices} GPUs is used; accelerate_configs/ddp.yaml uses them all")

@@ -1,0 +1,135 @@
+"""Checkpoints that one process and many processes can continue from alike.
+
+DeepSpeed and FSDP save optimizer states as each rank's pieces, which load on the same number of ranks only. What a LoRA run
+trains is small, so it is gathered instead: the adapter's float32 masters and the optimizer's moments are written as one
+process would write them (`adapter_model.safetensors`, and `optimizer.pt` in the form of torch's AdamW).
+"""
+
+from pathlib import Path
+
+from dialsum_trl.errors import TrainingError
+from dialsum_trl.sharding import make_moments, moment_source, put, whole
+
+OPTIMIZER_FILE, SCHEDULER_FILE, ADAPTER_FILE = "optimizer.pt", "scheduler.pt", "adapter_model.safetensors"
+MOMENTS = {"exp_avg": "state1", "exp_avg_sq": "state2"}  # torch's name -> bitsandbytes'
+
+
+def saved_name(parameter_name: str) -> str:
+    """A trained parameter's name in an adapter file."""
+    return parameter_name.replace(".modules_to_save.default", "").replace(".default", "")
+
+
+def read_moments(checkpoint: str | Path, form: str = "torch") -> dict:
+    """`optimizer.pt` with the names of torch's AdamW ("torch") or of bitsandbytes' ("bitsandbytes")."""
+    import torch
+
+    saved = torch.load(Path(checkpoint) / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
+    names = {theirs: ours for ours, theirs in MOMENTS.items()} if form == "torch" else MOMENTS
+    for state in saved["state"].values():
+        for name in [name for name in state if name in names]:
+            state[names[name]] = state.pop(name)
+        state["step"] = torch.tensor(float(state["step"])) if form == "torch" else int(state["step"])
+    return saved
+
+
+def for_groups(scheduler: dict, count: int) -> dict:
+    """A scheduler's state for `count` parameter groups of one learning rate (DeepSpeed drops groups that are empty)."""
+    return {key: value[:1] * count if isinstance(value, list) else value for key, value in scheduler.items()}
+
+
+class PortableCheckpoints:
+    """Trainer mixin for LoRA runs: under ZeRO and FSDP it saves what one process would save; it loads either anywhere."""
+
+    def _gathers(self) -> bool:
+        from peft import PeftModel
+
+        return (self.is_deepspeed_enabled or self.is_fsdp_enabled) and isinstance(self.model, PeftModel)
+
+    def _trained(self) -> dict:
+        """Trained parameters by name in the order of one process' optimizer: those with weight decay first."""
+        decay = set(self.get_decay_parameter_names(self.model))
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        return dict([pair for pair in named if pair[0] in decay] + [pair for pair in named if pair[0] not in decay])
+
+    # saving
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        if not self._gathers() or self.model_wrapped is self.model and self.is_deepspeed_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = {name: whole(parameter) for name, parameter in self._trained().items()}
+        self._save(output_dir or self.args.output_dir, state_dict=state)
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        if not self._gathers():
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        import torch
+
+        inner, trained = moment_source(self.optimizer), self._trained()
+        steps = [float(state["step"]) for state in inner.state.values()]
+        state = {
+            index: {"step": torch.tensor(steps[0]), **{name: whole(p, name, inner) for name in MOMENTS}}
+            for index, p in enumerate(trained.values())
+            if steps
+        }
+        if self.args.should_save:
+            decay = len(set(trained) & set(self.get_decay_parameter_names(self.model)))
+            settings = {key: value for key, value in inner.param_groups[0].items() if key != "params"}
+            groups = [
+                {**settings, "weight_decay": self.args.weight_decay, "params": list(range(decay))},
+                {**settings, "weight_decay": 0.0, "params": list(range(decay, len(trained)))},
+            ]
+            torch.save({"state": state, "param_groups": groups}, Path(output_dir) / OPTIMIZER_FILE)
+            scheduler = for_groups(self.lr_scheduler.state_dict(), len(groups))
+            torch.save(scheduler, Path(output_dir) / SCHEDULER_FILE)
+
+    # loading
+
+    def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        if not self._gathers() or resume_from_checkpoint is None:
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        self._put_adapter(resume_from_checkpoint)
+        self._load_optimizer_and_scheduler(resume_from_checkpoint)
+        return prepared
+
+    def _load_best_model(self):
+        if self._gathers():
+            self._put_adapter(self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+    def _put_adapter(self, checkpoint) -> None:
+        from safetensors.torch import load_file
+
+        values = load_file(Path(checkpoint) / ADAPTER_FILE)
+        for name, parameter in self._trained().items():
+            if saved_name(name) not in values:
+                raise TrainingError(f"{checkpoint}: its adapter lacks {saved_name(name)}; it belongs to another run")
+            put(parameter, values[saved_name(name)])
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        if checkpoint is None:
+            return
+        import torch
+
+        if self._gathers():
+            saved = read_moments(checkpoint)
+            inner = moment_source(self.optimizer)
+            if saved["state"]:
+                make_moments(self.optimizer, saved["state"][0]["step"], MOMENTS)
+            for index, parameter in enumerate(self._trained().values()):
+                for name in MOMENTS if saved["state"] else ():
+                    put(parameter, saved["state"][index][name], name, inner)
+        elif "bnb" in self.args.optim or "paged" in self.args.optim:
+            inner = self.optimizer.optimizer
+            saved = read_moments(checkpoint, "bitsandbytes")
+            inner.load_state_dict({"state": saved["state"], "param_groups": inner.state_dict()["param_groups"]})
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        for group in inner.param_groups:
+            group["lr"], group["initial_lr"] = (saved["param_groups"][0][key] for key in ("lr", "initial_lr"))
+        scheduler = torch.load(Path(checkpoint) / SCHEDULER_FILE, map_location="cpu", weights_only=True)
+        self.lr_scheduler.load_state_dict(for_groups(scheduler, len(inner.param_groups)))

@@ -1,0 +1,80 @@
+"""Whole tensors out of, and into, models that ZeRO or FSDP2 has split between processes.
+
+Every function here is called by every rank, for the same parameters in the same order.
+"""
+
+from dialsum_trl.topology import current
+
+
+def moment_source(optimizer):
+    """torch's optimizer under accelerate's and DeepSpeed's wrappers: its `state` holds the moments."""
+    inner = optimizer.optimizer
+    return inner.optimizer if current().owns_precision else inner
+
+
+def whole(parameter, moment: str | None = None, inner=None):
+    """The float32 value of a trained parameter, or of one of its optimizer moments, on every rank (on the CPU).
+
+    Args:
+        moment: "exp_avg" or "exp_avg_sq"; None: the value itself.
+        inner: `moment_source(optimizer)`, for moments.
+    """
+    if current().owns_precision:
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        value = safe_get_full_optimizer_state(parameter, moment) if moment else safe_get_full_fp32_param(parameter)
+    else:
+        value = (inner.state[parameter][moment] if moment else parameter).full_tensor()
+    return value.detach().float().cpu().clone()
+
+
+def put(parameter, value, moment: str | None = None, inner=None) -> None:
+    """Gives every rank its part of `value`; the counterpart of `whole`. Moments must exist (`make_moments`)."""
+    import torch
+
+    kind = current().kind
+    with torch.no_grad():
+        if kind == "fsdp":
+            from torch.distributed.tensor import distribute_tensor
+
+            target = inner.state[parameter][moment] if moment else parameter
+            part = distribute_tensor(value.to(target.device, target.dtype), target.device_mesh, target.placements)
+            target.copy_(part)
+            return
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        value = value.float().to(parameter.device)
+        if moment:
+            safe_set_full_optimizer_state(parameter, value, moment)
+            return
+        safe_set_full_fp32_param(parameter, value)
+        if kind == "zero3":
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+                parameter.data.copy_(value)
+        else:
+            parameter.data.copy_(value)
+
+
+def make_moments(optimizer, step, names) -> None:
+    """Creates zero moments as the first step would, so that `put` can fill them.
+
+    Args:
+        optimizer: accelerate's wrapper.
+        step: steps taken so far, a scalar tensor.
+        names: of the moments.
+    """
+    import torch
+
+    inner, engine = moment_source(optimizer), optimizer.optimizer
+    if current().kind == "zero3":
+        flat = engine.fp32_partitioned_groups_flat
+    elif current().owns_precision:
+        flat = engine.single_partition_of_fp32_groups
+    else:
+        flat = [parameter for group in inner.param_groups for parameter in group["params"]]
+    for part in flat:
+        inner.state[part] = {"step": step.clone(), **{name: torch.zeros_like(part.detach()) for name in names}}
+    if current().owns_precision and current().kind != "zero3":
+        engine._lazy_init_hp_params_optimizer_state()  # its views of the moments; else made after the first step
