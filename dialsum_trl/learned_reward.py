@@ -63,6 +63,7 @@ class LearnedReward:
             render(self.tokenizer, prompt, generation=True) + list(ids)
             for prompt, ids in zip(prompts, completion_ids, strict=True)
         ]
-        with torch.no_grad(), self.rooms.active(REWARD):
+        plain = torch.autocast(self.model.device.type, enabled=False)  # as the scale was measured
+        with torch.no_grad(), plain, self.rooms.active(REWARD):
             scores = last_token_scores(backbone(self.model), self.head, rows, self.tokenizer.pad_token_id)
         return [(score - self.mean) / self.std for score in scores]

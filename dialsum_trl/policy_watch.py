@@ -19,6 +19,7 @@ class PolicyWatch(RougeEvaluation):
     """
 
     watch_rows = None
+    best_report = None  # a resumed run knows it from its next better evaluation on
 
     def watch_policy(self, rows, config) -> None:
         """Args: dev rows with the columns of the training rows, or None; a `rouge.RougeConfig`."""
@@ -64,6 +65,7 @@ class PolicyWatch(RougeEvaluation):
             self.trip(f"dev ROUGE fell from {start:.2f} to {rouge:.2f}, more than --max_rouge_drop")
         elif best is None or reward > best["eval_reward"]:
             self.watch.update(best_metrics=metrics, best_step=self.state.global_step)
+            self.best_report = self.rouge_report
             self._keep_best()
 
     def watch_rollout(self, kl: float, truncated: float) -> None:
@@ -94,4 +96,5 @@ class PolicyWatch(RougeEvaluation):
         """Puts the best adapter back into the policy, on every rank; without evaluations the last one stays."""
         self.accelerator.wait_for_everyone()
         if self.watch["best_step"] is not None:
+            self.rouge_report = self.best_report
             self.load_policy_weights(Path(self.args.output_dir) / BEST_FOLDER)

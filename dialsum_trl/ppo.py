@@ -39,7 +39,6 @@ PPO_SETTINGS = dict(
     logging_steps=2,
     logging_nan_inf_filter=False,
 )
-REPORTED = ("eval_reward", "eval_rouge_mean", "eval_rouge1", "eval_rouge2", "eval_rougeL", "eval_hit_limit")
 
 
 def ppo_config():
@@ -83,9 +82,8 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
 
-    if str(args.distributed_state.distributed_type).rpartition(".")[2] in ("DEEPSPEED", "FSDP"):
-        raise InputError("PPO runs on one GPU or under DDP (accelerate_configs/ddp.yaml), not under DeepSpeed or FSDP")
     checkpoint = prepare_output_dir(args)
+    push_when_done = hub.plan_push(args, model_args)
     rouge_config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     train, dev = read_rows(data)
     tokenizer = models.load_tokenizer(
@@ -121,7 +119,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     seconds = time.time() - started
     trainer.restore_best()
     metrics = trainer.watch["best_metrics"] or {}
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics)
+    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, data, method="PPO")
 
     history = trainer.state.log_history
     last = next((entry for entry in reversed(history) if "kl" in entry), {})
@@ -129,7 +127,9 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         "dialogues": len(train_rows),
         "optimizer steps": trainer.state.global_step,
         "rewards": ", ".join(trainer.reward_func_names),
-        **{f"start {key.removeprefix('eval_')}": value for key, value in (trainer.watch["start_metrics"] or {}).items()},
+        **{
+            f"start {key.removeprefix('eval_')}": value for key, value in (trainer.watch["start_metrics"] or {}).items()
+        },
         **{f"best {key.removeprefix('eval_')}": value for key, value in metrics.items()},
         "best step": trainer.watch["best_step"],
         "KL to SFT at the end, nats a summary": last.get("kl"),
@@ -140,6 +140,6 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         "adapter": args.output_dir,
     }
     table("PPO finished", [(k, round(v, 4) if isinstance(v, float) else v) for k, v in figures.items()])
-    if args.push_to_hub:
+    if push_when_done:
         hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
     return figures

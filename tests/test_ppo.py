@@ -349,22 +349,14 @@ train_ppo({}, sys.argv[1:])
 def test_two_processes_end_with_the_same_policy_and_critic(folders, tmp_path):
     script = tmp_path / "two_ranks.py"
     script.write_text(TWO_RANKS)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        "0",
-        str(script),
-    ]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     output = subprocess.run(
         [*command, *toys.flags(settings(folders, tmp_path / "out", per_device_train_batch_size=2))],
         env={**environment(), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert output.returncode == 0, output.stderr[-3000:]
     ranks = [load_file(tmp_path / "out" / f"rank{rank}.safetensors") for rank in range(2)]

@@ -1,0 +1,118 @@
+"""Preference pairs: JSONL rows `prompt, chosen, rejected, margin, kind`, and their token ids.
+
+`prompt` is a dialogue, `chosen` and `rejected` are summaries of it. `margin` (how much better) and `kind` (where the pair
+came from) may be absent: pairs judged by people are read in the same form.
+"""
+
+import json
+import random
+from pathlib import Path
+
+from dialsum_trl.cleaning import clean_dialogue
+from dialsum_trl.errors import InputError
+from dialsum_trl.prompts import encode_completion, fit, neutralize, prompt_messages, render
+
+TEXTS = ("prompt", "chosen", "rejected")
+
+
+def read_pairs(path: str | Path) -> list[dict]:
+    """All pairs of a file.
+
+    Raises:
+        InputError: names file, line and field: not JSON, a missing or empty text, chosen and rejected alike.
+    """
+    path, pairs = Path(path), []
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; recipes/preferences.py writes pairs")
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({error}); one object a line") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: must be an object with {', '.join(TEXTS)}")
+        for name in TEXTS:
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise InputError(f"{where}: '{name}' must be a text that is not empty")
+        if row["chosen"].strip() == row["rejected"].strip():
+            raise InputError(f"{where}: chosen and rejected are the same text; leave the pair out")
+        margin, kind = row.get("margin"), row.get("kind", "human")
+        if margin is not None and not isinstance(margin, int | float):
+            raise InputError(f"{where}: 'margin' must be a number or absent")
+        texts = {"chosen": row["chosen"].strip(), "rejected": row["rejected"].strip()}
+        pairs.append({"prompt": clean_dialogue(row["prompt"]), **texts, "margin": margin, "kind": kind})
+    if not pairs:
+        raise InputError(f"{path}: holds no pairs")
+    return pairs
+
+
+def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
+    """Training and held-out pairs; all pairs of a dialogue are on one side.
+
+    Raises:
+        InputError: `share` leaves a side empty.
+    """
+    dialogues = list(dict.fromkeys(pair["prompt"] for pair in pairs))
+    random.Random(seed).shuffle(dialogues)
+    held = set(dialogues[: round(len(dialogues) * share)])
+    sides = [p for p in pairs if p["prompt"] not in held], [p for p in pairs if p["prompt"] in held]
+    if not all(sides):
+        raise InputError(
+            f"--held_out {share}: {len(dialogues)} dialogues do not split into two sides that are not empty"
+        )
+    return sides
+
+
+def read_sides(pairs_file: str | None, eval_pairs_file: str | None, share: float, seed: int) -> tuple[list, list]:
+    """Training and held-out pairs from the flags.
+
+    Raises:
+        InputError: no file, or dialogues on both sides.
+    """
+    if not pairs_file:
+        raise InputError("no pairs: give --pairs_file pairs.jsonl (recipes/preferences.py makes them)")
+    pairs = read_pairs(pairs_file)
+    if not eval_pairs_file:
+        return hold_out(pairs, share, seed)
+    held = read_pairs(eval_pairs_file)
+    if shared := {p["prompt"] for p in pairs} & {p["prompt"] for p in held}:
+        raise InputError(
+            f"{len(shared)} dialogues of {eval_pairs_file} are in {pairs_file} too: the accuracy would flatter"
+        )
+    return pairs, held
+
+
+def encode_pairs(pairs: list[dict], tokenizer, stop_ids: list[int], max_length: int) -> list[dict]:
+    """`{"prompt_ids", "chosen_ids", "rejected_ids"}` of each pair; both summaries end with the end of turn.
+
+    The two share one prompt, shortened by whole turns until the longer of them fits into `max_length`.
+
+    Raises:
+        InputError: a summary that leaves no room for the prompt.
+    """
+    bare = prompt_messages("")
+    bare_ids = render(tokenizer, bare, generation=True)
+    rows = []
+    for number, pair in enumerate(pairs, start=1):
+        ends = {}
+        for name in ("chosen", "rejected"):
+            answer = {"role": "assistant", "content": neutralize(tokenizer, pair[name])}
+            ends[name] = encode_completion(tokenizer, bare_ids, [*bare, answer], stop_ids)
+        longest = max(map(len, ends.values()))
+        if len(bare_ids) + longest >= max_length:
+            raise InputError(
+                f"pair {number}: a summary of {longest} tokens leaves no room; raise --max_length {max_length}"
+            )
+        prompt_ids = fit(tokenizer, pair["prompt"], max_length - longest).prompt_ids
+        rows.append({"prompt_ids": prompt_ids, "chosen_ids": ends["chosen"], "rejected_ids": ends["rejected"]})
+    return rows
+
+
+def length_baselines(pairs: list[dict]) -> dict[str, float]:
+    """Accuracy of "the longer summary wins" and of "the shorter wins", in characters; a tie is half right."""
+    longer = [(len(p["chosen"]) > len(p["rejected"])) + (len(p["chosen"]) == len(p["rejected"])) / 2 for p in pairs]
+    share = sum(longer) / len(longer)
+    return {"longer wins": share, "shorter wins": 1 - share}

@@ -1,0 +1,209 @@
+"""Reward models on toys: what they learn, what they refuse, and scores that hold wherever they are computed."""
+
+import json
+
+import pytest
+import torch
+
+from dialsum_trl.adapters import POLICY, Rooms, load_policy
+from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.learned_reward import LearnedReward, backbone, last_token_scores
+from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
+from dialsum_trl.pairs import encode_pairs, hold_out, length_baselines, read_pairs, read_sides
+from dialsum_trl.prompts import encode_prompt, prompt_messages
+from dialsum_trl.reward import load_model, train_reward
+from tests import phase3_toys as toys
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reward")
+    base = toys.make_base(folder / "base")
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft"), "root": folder}
+
+
+def write_pairs(path, pairs):
+    path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
+    return path
+
+
+def polite_pairs(rows=96):
+    """The better summary ends politely, at equal length."""
+    return [
+        {
+            "prompt": f"#Person1#: 방이 {i}개 있나요?\n#Person2#: 네.",
+            "chosen": f"방이 {i}개 있다고 합니다",
+            "rejected": f"방이 {i}개 있다고 그랬어",
+        }
+        for i in range(rows)
+    ]
+
+
+def longer_pairs(rows=48):
+    return [
+        {"prompt": f"#Person1#: {i}번입니다.", "chosen": "번호를 말한다 그리고 끝난다", "rejected": "번호를 말한다"}
+        for i in range(rows)
+    ]
+
+
+def settings(folders, pairs_file, output_dir, **changes):
+    return {
+        "adapter_path": folders["sft"],
+        "model_name_or_path": folders["base"],
+        "dtype": "float32",
+        "quantization": "none",
+        "use_cpu": "true",
+        "pairs_file": pairs_file,
+        "held_out": 0.25,
+        "output_dir": output_dir,
+        "effective_batch_size": 8,
+        "learning_rate": 2e-2,
+        "num_train_epochs": 3,
+        "save_strategy": "no",
+        "disable_tqdm": "true",
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(folders):
+    file = write_pairs(folders["root"] / "polite.jsonl", polite_pairs())
+    figures = train_reward({}, toys.flags(settings(folders, file, folders["root"] / "reward")))
+    return {"figures": figures, "folder": folders["root"] / "reward"}
+
+
+def learned_reward(folders, folder):
+    tokenizer = load_tokenizer(str(folders["base"]))
+    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
+    reward = LearnedReward(model, folder, tokenizer)
+    reward.rooms = Rooms(model, (POLICY,))
+    return reward
+
+
+def test_it_learns_what_the_pairs_say_and_not_their_length(trained):
+    assert trained["figures"]["held-out accuracy"] > 0.9
+    assert trained["figures"]["accuracy of 'longer wins'"] == 0.5
+
+
+def test_scores_on_the_policys_base_equal_those_of_the_training_run(folders, trained):
+    scale = json.loads((trained["folder"] / "reward.json").read_text())
+    reward = learned_reward(folders, trained["folder"])
+    _, held = hold_out(read_pairs(folders["root"] / "polite.jsonl"), 0.25, 42)
+    scores = []
+    for pair, row in zip(
+        held, encode_pairs(held, reward.tokenizer, stop_token_ids(reward.tokenizer), 1024), strict=True
+    ):
+        ids = [row["chosen_ids"], row["rejected_ids"]]
+        scores += reward(prompts=[prompt_messages(pair["prompt"])] * 2, completion_ids=ids)
+    assert sum(scores) / len(scores) == pytest.approx(0, abs=1e-3)
+    assert torch.tensor(scores).std(correction=0).item() == pytest.approx(1, abs=1e-3)
+    chosen, rejected = torch.tensor(scores[::2]), torch.tensor(scores[1::2])
+    assert (chosen > rejected).float().mean().item() == pytest.approx(scale["accuracy"])
+
+
+def test_a_score_does_not_depend_on_the_rows_beside_it(folders, trained):
+    reward = learned_reward(folders, trained["folder"])
+    rows = [encode_prompt(reward.tokenizer, "#Person1#: " + "방이 있나요? " * n) for n in range(1, 9)]
+    with torch.no_grad(), reward.rooms.active("reward"):
+        together = last_token_scores(backbone(reward.model), reward.head, rows, 0)
+        alone = [last_token_scores(backbone(reward.model), reward.head, [row], 0)[0] for row in rows]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_scoring_leaves_the_policy_as_it_was(folders, trained):
+    reward = learned_reward(folders, trained["folder"])
+    reward(prompts=[prompt_messages("#Person1#: 네.")], completion_ids=[[300, 301]])
+    assert reward.model.base_model.active_adapter == POLICY
+    assert all((f".{POLICY}." in n) == p.requires_grad for n, p in reward.model.named_parameters())
+
+
+def test_a_model_that_only_counts_characters_is_refused(folders, tmp_path):
+    file = write_pairs(tmp_path / "longer.jsonl", longer_pairs())
+    with pytest.raises(TrainingError, match="longer wins.*optimize length"):
+        train_reward({}, toys.flags(settings(folders, file, tmp_path / "out")))
+    assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
+
+
+def test_a_flag_keeps_it_all_the_same(folders, tmp_path):
+    file = write_pairs(tmp_path / "longer.jsonl", longer_pairs())
+    train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", accept_weak="true")))
+    assert (tmp_path / "out" / "reward.json").exists()
+
+
+def test_the_score_head_stays_out_of_4_bit(folders):
+    from types import SimpleNamespace
+
+    from dialsum_trl.arguments import ModelArguments
+
+    model_args = ModelArguments(
+        str(folders["base"]), dtype="float32", quantization="4bit", adapter_path=str(folders["sft"])
+    )
+    tokenizer = load_tokenizer(str(folders["base"]))
+    model = load_model(model_args, SimpleNamespace(device="cpu", seed=0), tokenizer)
+    kinds = {type(m).__name__ for n, m in model.named_modules() if n.endswith("q_proj.base_layer")}
+    assert kinds == {"Linear4bit"}
+    assert type(model.get_base_model().score.modules_to_save["default"]) is torch.nn.Linear
+
+
+def test_another_adapter_is_not_taken_for_a_reward_model(folders):
+    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
+    with pytest.raises(InputError, match="no score head"):
+        LearnedReward(model, folders["sft"], None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not JSON"),
+        ('["a"]', "line 2: must be an object"),
+        ('{"prompt": "a", "chosen": "b"}', "line 2: 'rejected'"),
+        ('{"prompt": "a", "chosen": "b", "rejected": " "}', "line 2: 'rejected'"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "b "}', "line 2: chosen and rejected are the same"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": "big"}', "line 2: 'margin'"),
+    ],
+)
+def test_a_bad_pair_is_named_by_its_line(tmp_path, line, message):
+    good = json.dumps({"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"})
+    (tmp_path / "pairs.jsonl").write_text(good + "\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_pairs(tmp_path / "pairs.jsonl")
+
+
+def test_pairs_judged_by_people_need_no_margin_and_no_kind(tmp_path):
+    file = write_pairs(tmp_path / "pairs.jsonl", [{"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"}])
+    assert read_pairs(file) == [
+        {"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나", "margin": None, "kind": "human"}
+    ]
+
+
+def test_no_dialogue_is_on_both_sides():
+    pairs = [{"prompt": f"{i // 3}", "chosen": f"{i}", "rejected": "x"} for i in range(30)]
+    train, held = hold_out(pairs, 0.2, seed=0)
+    assert len(train) == 24 and len(held) == 6
+    assert not {p["prompt"] for p in train} & {p["prompt"] for p in held}
+
+
+def test_held_out_pairs_of_training_dialogues_are_an_error(tmp_path):
+    file = write_pairs(tmp_path / "pairs.jsonl", polite_pairs(4))
+    with pytest.raises(InputError, match="4 dialogues"):
+        read_sides(file, file, 0.1, 0)
+
+
+def test_length_baselines_count_ties_as_half():
+    pairs = [{"chosen": "가나", "rejected": "가"}, {"chosen": "가", "rejected": "나"}, {"chosen": "가", "rejected": "나다"},
+             {"chosen": "가나다", "rejected": "나다"}]  # fmt: skip
+    assert length_baselines(pairs) == {"longer wins": 0.625, "shorter wins": 0.375}
+
+
+def test_both_summaries_of_a_pair_share_a_prompt_and_end_their_turn(folders):
+    tokenizer = load_tokenizer(str(folders["base"]))
+    stop_ids = stop_token_ids(tokenizer)
+    pair = {
+        "prompt": "\n".join(f"#Person{1 + i % 2}#: 말 {i}입니다." for i in range(60)),
+        "chosen": "짧다",
+        "rejected": "길다 " * 9,
+    }
+    (row,) = encode_pairs([pair], tokenizer, stop_ids, 300)
+    assert row["chosen_ids"][-1] == row["rejected_ids"][-1] == stop_ids[0]
+    assert len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) <= 300
+    assert tokenizer.decode(row["chosen_ids"][:-1]) == "짧다"
