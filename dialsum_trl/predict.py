@@ -15,7 +15,7 @@ from dialsum_trl.arguments import (
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.postprocess import apply, check_rules
-from dialsum_trl.predictions import SCORES, SUBMISSION, write_rows
+from dialsum_trl.predictions import SUBMISSION, write_predictions
 from dialsum_trl.runs import use_adapter_settings
 
 
@@ -37,7 +37,6 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
     from dialsum_trl.data import read_dialogues
-    from dialsum_trl.files import write_json
     from dialsum_trl.submission import write_submission
 
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
@@ -64,24 +63,17 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     hit_limit = sum(summary.hit_limit for summary in summaries) / len(summaries)
     folder, fnames = Path(args.output_dir), rows["fname"][:]
     if is_main_process():
-        write_submission(folder / SUBMISSION, fnames, first, template=args.template)
+        how = {
+            "model": model_args.model_name_or_path,
+            "adapter": model_args.adapter_path,
+            "decoding": asdict(decoding),
+            "postprocess": rules,
+            "test_file": args.test_file,
+        }
+        write_predictions(folder, fnames, first, how, generated=summaries, scores=scores, template=args.template)
         if args.num_return_sequences > 1:
-            for number in range(args.num_return_sequences):
-                chosen = [row[number] for row in texts]
-                write_submission(folder / "candidates" / f"{number + 1}.csv", fnames, chosen, template=args.template)
-        write_rows(folder, fnames, first, [s.tokens for s in summaries], [s.hit_limit for s in summaries], scores)
-        write_json(
-            folder / SCORES,
-            {
-                "model": model_args.model_name_or_path,
-                "adapter": model_args.adapter_path,
-                "decoding": asdict(decoding),
-                "postprocess": rules,
-                "test_file": args.test_file,
-                "rouge": scores.to_dict() if scores else None,
-                "hit_limit": hit_limit,
-            },
-        )
+            for number, chosen in enumerate(zip(*texts, strict=True), start=1):
+                write_submission(folder / "candidates" / f"{number}.csv", fnames, chosen, template=args.template)
     if scores:
         say(scores.table())
     lines = [

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import write_text
+from dialsum_trl.files import write_json, write_text
+from dialsum_trl.submission import read_predictions, write_submission
+from dialsum_trl.tables import read_table
 
 SUBMISSION, ROWS, SCORES = "submission.csv", "predictions.jsonl", "scores.json"
 
@@ -21,23 +23,31 @@ class System:
     how: dict  # content of scores.json, {} where there is none
 
 
-def write_rows(folder, fnames, texts, tokens=None, hit_limit=None, scores=None) -> None:
-    """Writes `predictions.jsonl`: `{"fname", "summary", "tokens", "hit_limit", "rouge1", "rouge2", "rougeL"}` a row.
+def write_predictions(folder, fnames, texts, how: dict, *, generated=None, scores=None, template=None) -> Path:
+    """Writes the three files of a system and returns the path of its submission.
+
+    A line of `predictions.jsonl` holds fname, summary and what is known of tokens, hit_limit, rouge1, rouge2, rougeL.
 
     Args:
-        tokens, hit_limit: one a row: length in tokens, and whether the token limit cut it off; None if not known.
-        scores: `rouge.RougeReport` of these rows, or None.
+        texts: one summary a row, as submitted.
+        how: settings that made them, for `scores.json`.
+        generated: one `generation.Summary` a row (length in tokens, cut by the limit or not), where a model wrote them.
+        scores: `rouge.RougeReport` of these rows, where there are references.
+        template: as in `submission.write_submission`.
     """
-    lines = []
+    folder, lines = Path(folder), []
     for index, (fname, text) in enumerate(zip(fnames, texts, strict=True)):
         row = {"fname": fname, "summary": text}
-        if tokens is not None:
-            row |= {"tokens": tokens[index], "hit_limit": hit_limit[index]}
+        if generated is not None:
+            row |= {"tokens": generated[index].tokens, "hit_limit": generated[index].hit_limit}
         if scores is not None:
-            figures = scores.per_row[index].round(4).tolist()
-            row |= dict(zip(("rouge1", "rouge2", "rougeL"), figures, strict=True))
+            row |= dict(zip(("rouge1", "rouge2", "rougeL"), scores.per_row[index].round(4).tolist(), strict=True))
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_text(Path(folder) / ROWS, "".join(lines))
+    write_submission(folder / SUBMISSION, fnames, texts, template=template)
+    write_text(folder / ROWS, "".join(lines))
+    limit = {"hit_limit": sum(s.hit_limit for s in generated) / len(generated)} if generated else {}
+    write_json(folder / SCORES, {**how, "rouge": scores.to_dict() if scores else None, **limit})
+    return folder / SUBMISSION
 
 
 def read_system(name: str, path) -> System:
@@ -46,9 +56,6 @@ def read_system(name: str, path) -> System:
     Raises:
         InputError: there are no predictions, or they cannot be read.
     """
-    from dialsum_trl.submission import read_predictions
-    from dialsum_trl.tables import read_table
-
     path = Path(path)
     if not path.is_dir():
         return System(name, read_predictions(path), {}, {}, {})

@@ -14,7 +14,7 @@ from dialsum_trl.errors import InputError
 REPLICATED_ONLY = ("ppo",)
 # Stages that only generate: every process holds the whole model and takes its share of the rows.
 TORCH_ADAMW = ("adamw_torch", "OptimizerNames.ADAMW_TORCH")
-INFERENCE = ("predict", "ensemble", "preferences")
+INFERENCE = ("predict", "ensemble", "preferences", "decoding_sweep", "postprocess", "report")
 
 
 @dataclass(frozen=True)

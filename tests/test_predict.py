@@ -9,7 +9,7 @@ import pytest
 from dialsum_trl.errors import InputError
 from dialsum_trl.inference import summarize_sharded
 from dialsum_trl.predict import predict
-from dialsum_trl.predictions import read_system, write_rows
+from dialsum_trl.predictions import read_system, write_predictions
 from dialsum_trl.submission import read_predictions, write_submission
 from tests.conftest import TINY
 
@@ -83,7 +83,7 @@ def test_damaged_scores_are_an_error(tmp_path):
 
 
 def test_rows_without_lengths_or_scores_hold_the_text_alone(tmp_path):
-    write_rows(tmp_path, ["a"], ["가 나"])
+    write_predictions(tmp_path, ["a"], ["가 나"], {"model": "x"})
     assert json.loads((tmp_path / "predictions.jsonl").read_text(encoding="utf-8")) == {
         "fname": "a",
         "summary": "가 나",

@@ -1,0 +1,191 @@
+"""Which adapter and which decoding score best on dev: every setting once, resumable, one submission at the end."""
+
+import hashlib
+import itertools
+import json
+import random
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+    parse_recipe,
+)
+from dialsum_trl.console import is_main_process, say
+from dialsum_trl.errors import InputError, command
+from dialsum_trl.runs import adapter_settings
+from dialsum_trl.trials import BASE, Journal, compare_trials, describe, print_trials
+
+TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
+AXES = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
+
+
+@dataclass
+class SweepArguments:
+    adapter_paths: list[str] | None = field(
+        default=None, metadata={"help": "Adapters to compare; none is the base model alone. Default: --adapter_path."}
+    )
+    sweep_num_beams: list[int] = field(default_factory=lambda: [1, 2, 4, 8], metadata={"help": "Beams to try."})
+    sweep_length_penalty: list[float] = field(
+        default_factory=lambda: [0.8, 1.0, 1.2], metadata={"help": "Length penalties to try (with 2 beams or more)."}
+    )
+    sweep_no_repeat_ngram_size: list[int] = field(
+        default_factory=lambda: [0, 3], metadata={"help": "Sizes of n-grams that may not repeat; 0 allows all."}
+    )
+    sweep_max_new_tokens: list[int] = field(default_factory=lambda: [100], metadata={"help": "Token limits to try."})
+    trials: int | None = flag(None, "Settings drawn from the grid by --seed; default: the whole grid.")
+    test_file: str | None = flag(None, "Rows of the submission made with the chosen setting; default: the dev rows.")
+    template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
+    output_dir: str = flag("outputs/decoding_sweep", "Where trials.jsonl, chosen.yaml and the submission go.")
+    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    use_cpu: bool = flag(False, "Run on the CPU.")
+    bootstrap: int = flag(1000, "Resamples of the 95 %% intervals.")
+
+
+def plan(args: SweepArguments, decoding: DecodingArguments) -> list[dict]:
+    """The settings to try, grouped by adapter: the flags' own decoding with the first adapter, then the grid.
+
+    A setting is `{"adapter", "num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens"}`. The length
+    penalty means nothing to greedy decoding, which is tried once for all of them.
+    """
+    usual = {axis: getattr(decoding, axis) for axis in AXES}
+    settings = [{"adapter": args.adapter_paths[0], **usual}]
+    for adapter, *values in itertools.product(args.adapter_paths, *(getattr(args, f"sweep_{axis}") for axis in AXES)):
+        setting = {"adapter": adapter, **dict(zip(AXES, values, strict=True))}
+        if setting["num_beams"] == 1:
+            setting["length_penalty"] = usual["length_penalty"]
+        if setting not in settings:
+            settings.append(setting)
+    if args.trials is not None and args.trials < len(settings):
+        settings = settings[:1] + random.Random(decoding.seed).sample(settings[1:], max(0, args.trials - 1))
+    return sorted(settings, key=lambda setting: args.adapter_paths.index(setting["adapter"]))
+
+
+@command
+def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
+    """Scores every setting on `--eval_file`, prints the table and writes the submission of the best one.
+
+    Returns:
+        `{"chosen": setting, "trials": list, "gain": figures}`; a trial is a line of `trials.jsonl`.
+    """
+    given: set[str] = set()
+    data, prompt, model_args, rouge, decoding, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, SweepArguments],
+        recipe,
+        argv,
+        adjust=lambda values, names: given.update(names),
+        stage="decoding_sweep",
+    )
+    args.adapter_paths = args.adapter_paths or [model_args.adapter_path or BASE]
+    if BASE in args.adapter_paths and not model_args.model_name_or_path:
+        raise InputError("no model: give --adapter_paths a b ..., or --model_name_or_path for the base model alone")
+    if decoding.do_sample:
+        raise InputError("--do_sample true: a sweep compares searches; sample candidates with recipes/predict.py")
+    if not data.eval_file:
+        raise InputError("no dev rows to choose on: give --eval_file dev.csv (fname,dialogue,summary)")
+    from dialsum_trl import inference
+    from dialsum_trl.contamination import contamination_warnings
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.rouge import RougeConfig, score
+
+    dev = read_dialogues(data.eval_file, columns=data.columns())
+    test = read_dialogues(args.test_file, columns=data.columns(), require_summary=False) if args.test_file else None
+    for warning in contamination_warnings(dev, test) if test is not None else ():
+        say(f"{data.eval_file} as training rows of the choice, {args.test_file}: {warning}")
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    state = inference.start(args.use_cpu)
+    models = {path: _model(path, model_args, prompt, given) for path in args.adapter_paths}
+    about = {
+        "rows": hashlib.sha256(json.dumps(dev.to_dict(), ensure_ascii=False).encode()).hexdigest(),
+        "rouge": asdict(config),
+        "models": {path: [asdict(one), asdict(two)] for path, (one, two) in models.items()},
+        "max_length": args.max_length,
+    }
+    settings = plan(args, decoding)
+    for setting in settings:  # a value that cannot be used shows before hours of trials
+        inference.generation_settings(_decoding(decoding, setting), args.max_length)
+    journal = Journal(Path(args.output_dir) / TRIALS, about)
+
+    loaded, summarizer = None, None
+    for number, setting in enumerate(settings, start=1):
+        if journal.find(setting):
+            continue
+        if setting["adapter"] != loaded:
+            summarizer = None  # its memory is needed for the next one
+            loaded = setting["adapter"]
+            summarizer = inference.load(*models[loaded], decoding, state.device)
+        chosen = inference.generation_settings(_decoding(decoding, setting), args.max_length)
+        started = time.perf_counter()
+        summaries = inference.summarize_sharded(summarizer, dev["dialogue"], chosen, state, progress=False)
+        seconds = time.perf_counter() - started
+        report = score([s.text for s in summaries], dev["summaries"], config, bootstrap=args.bootstrap)
+        journal.add(
+            {
+                "setting": setting,
+                "rouge": report.to_dict(per_row=True),
+                "tokens": sum(s.tokens for s in summaries) / len(summaries),
+                "hit_limit": sum(s.hit_limit for s in summaries) / len(summaries),
+                "seconds": round(seconds, 2),
+            }
+        )
+        say(f"{number} of {len(settings)}: {describe(setting)}: ROUGE mean {report.mean:.2f} in {seconds:.0f} s")
+    trials = [journal.find(setting) for setting in settings]
+    gain = compare_trials(trials, args.bootstrap)
+    print_trials(trials, gain, data.eval_file)
+    best = trials[gain["best"]]["setting"]
+    model = models[best["adapter"]]
+    if best["adapter"] != loaded:
+        summarizer = inference.load(*model, decoding, state.device)
+    _finish(args, best, model, summarizer, _decoding(decoding, best), config, state, dev if test is None else test)
+    return {"chosen": best, "trials": trials, "gain": gain}
+
+
+def _decoding(decoding: DecodingArguments, setting: dict) -> DecodingArguments:
+    return replace(decoding, **{axis: setting[axis] for axis in AXES})
+
+
+def _model(path: str, model_args: ModelArguments, prompt: PromptArguments, given: set[str]):
+    """Model and prompt settings of one adapter: as it was trained, but for what the user set."""
+    if path == BASE:
+        return replace(model_args, adapter_path=None), prompt
+    found = {key: value for key, value in adapter_settings(path).items() if key not in given}
+    own = {item.name for item in fields(ModelArguments)}
+    return (
+        replace(model_args, adapter_path=path, **{key: value for key, value in found.items() if key in own}),
+        replace(prompt, **{key: value for key, value in found.items() if key not in own}),
+    )
+
+
+def _finish(args, best, model, summarizer, decoding, config, state, rows) -> None:
+    """The chosen setting as a file for `recipes/predict.py --config`, and its submission."""
+    import yaml
+
+    from dialsum_trl import inference
+    from dialsum_trl.files import write_text
+    from dialsum_trl.predictions import write_predictions
+    from dialsum_trl.rouge import score
+
+    settings = inference.generation_settings(decoding, args.max_length)
+    summaries = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)
+    texts = [summary.text for summary in summaries]
+    report = score(texts, rows["summaries"], config, args.bootstrap) if all(rows["summaries"]) else None
+    if not is_main_process():
+        return
+    folder, model_args = Path(args.output_dir), model[0]
+    chosen = {"model_name_or_path": model_args.model_name_or_path, "adapter_path": model_args.adapter_path}
+    chosen |= {axis: best[axis] for axis in AXES}
+    write_text(folder / CHOSEN, yaml.safe_dump({"predict": chosen}, allow_unicode=True, sort_keys=False))
+    how = {"model": model_args.model_name_or_path, "adapter": model_args.adapter_path, "decoding": asdict(decoding)}
+    how |= {"postprocess": [], "test_file": args.test_file}
+    path = write_predictions(
+        folder, rows["fname"][:], texts, how, generated=summaries, scores=report, template=args.template
+    )
+    if report and args.test_file:
+        say(report.table("chosen, on the test rows"))
+    say(f"submission: {path}\nagain with: recipes/predict.py --config {folder / CHOSEN} --test_file ...")

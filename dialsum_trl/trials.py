@@ -1,0 +1,118 @@
+"""Trials of a decoding sweep: a journal that survives a kill, and what the best of them is worth.
+
+A trial is `{"setting", "rouge", "tokens", "hit_limit", "seconds"}`; see `decoding_sweep.plan` for settings.
+"""
+
+import json
+from pathlib import Path
+
+from dialsum_trl.console import is_main_process, say, table
+from dialsum_trl.errors import InputError
+
+BASE = "none"  # the base model without an adapter
+
+
+class Journal:
+    """`trials.jsonl`: what the sweep is about, then one line a finished setting. A half-written line is dropped.
+
+    Raises:
+        InputError: the file belongs to another sweep; the message names what differs.
+    """
+
+    def __init__(self, path: Path, about: dict):
+        self.path, self.done = path, []
+        lines = []
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").split("\n"):
+                try:
+                    lines.append(json.loads(line))
+                except ValueError:
+                    break
+        if lines and lines[0] != about:
+            different = ", ".join(key for key in about if lines[0].get(key) != about[key])
+            raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
+        self.done = lines[1:]
+        if is_main_process():
+            from dialsum_trl.files import write_text
+
+            write_text(path, "".join(_line(entry) for entry in [about, *self.done]))
+
+    def find(self, setting: dict) -> dict | None:
+        return next((trial for trial in self.done if trial["setting"] == setting), None)
+
+    def add(self, trial: dict) -> None:
+        self.done.append(trial)
+        if is_main_process():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(trial))
+
+
+def _line(entry):
+    return json.dumps(entry, ensure_ascii=False) + "\n"
+
+
+def compare_trials(trials: list[dict], bootstrap: int) -> dict:
+    """What the best trial gains on the usual decoding (the first trial), in points of the ROUGE mean.
+
+    The best of many is flattered by the rows it was chosen on. `held_out` is the gain without that: the setting
+    chosen on every second row, scored on the others, and the other way round, averaged.
+
+    Returns:
+        `{"best": index, "deltas": [...], "intervals": [...], "held_out": float}`; intervals are 95 %, paired.
+    """
+    import numpy as np
+
+    from dialsum_trl.rouge import bootstrap_interval
+
+    rows = np.array([np.mean(trial["rouge"]["per_row"], axis=1) for trial in trials])  # (trials, rows)
+    differences = rows - rows[0]
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    held_out = [
+        differences[int(rows[:, one].mean(axis=1).argmax()), other].mean()
+        for one, other in (halves, halves[::-1])
+        if rows[:, other].size
+    ]
+    return {
+        "best": int(rows.mean(axis=1).argmax()),
+        "deltas": differences.mean(axis=1).tolist(),
+        "intervals": [bootstrap_interval(each, bootstrap) if bootstrap else None for each in differences],
+        "held_out": float(np.mean(held_out)) if held_out else 0.0,
+    }
+
+
+def describe(setting: dict) -> str:
+    """One setting in a line."""
+    words = [f"{setting['num_beams']} beams" if setting["num_beams"] > 1 else "greedy"]
+    if setting["num_beams"] > 1:
+        words.append(f"length penalty {setting['length_penalty']:g}")
+    if setting["no_repeat_ngram_size"]:
+        words.append(f"no repeated {setting['no_repeat_ngram_size']}-grams")
+    words.append(f"{setting['max_new_tokens']} tokens")
+    name = "base" if setting["adapter"] == BASE else Path(setting["adapter"]).name
+    return f"{name}, {', '.join(words)}"
+
+
+def print_trials(trials: list[dict], gain: dict, dev_file: str) -> None:
+    """The table, best first, and what to make of it."""
+    lines = []
+    for index in sorted(range(len(trials)), key=lambda i: -trials[i]["rouge"]["mean"]):
+        trial, span = trials[index], gain["intervals"][index]
+        lines.append(
+            (
+                describe(trial["setting"]),
+                f"{trial['rouge']['mean']:.2f}",
+                "usual" if index == 0 else f"{gain['deltas'][index]:+.2f}",
+                f"{span[0]:+.2f} to {span[1]:+.2f}" if index and span else "",
+                f"{trial['tokens']:.1f}",
+                f"{100 * trial['hit_limit']:.1f} %",
+                f"{trial['seconds']:.0f}",
+            )
+        )
+    rouge = trials[0]["rouge"]
+    title = f"Decoding on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}"
+    table(title, lines, ("setting", "ROUGE mean", "delta", "95 %", "tokens", "cut", "seconds"))
+    best = gain["best"]
+    say(f"chosen: {describe(trials[best]['setting'])}")
+    if best and gain["intervals"][best] and gain["intervals"][best][0] <= 0:
+        say("its gain is not clear of 0: on these rows the usual decoding is as good")
+    say(f"gain of choosing, on rows that did not choose: {gain['held_out']:+.2f} ROUGE mean")

@@ -1,0 +1,13 @@
+"""Adapters x decoding on dev: the table, the chosen setting, and its submission. Continues where it was stopped.
+
+    accelerate launch recipes/decoding_sweep.py --adapter_paths outputs/sft_llama3b outputs/instruction_tuned \
+        --eval_file data/dev.csv --test_file data/test.csv --template data/sample_submission.csv
+    ... --sweep_num_beams 1 4 8 --sweep_length_penalty 0.6 1.0 --sweep_max_new_tokens 100 175 --trials 12
+"""
+
+from dialsum_trl.decoding_sweep import decoding_sweep
+
+RECIPE = dict()
+
+if __name__ == "__main__":
+    decoding_sweep(RECIPE)

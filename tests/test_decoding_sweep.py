@@ -1,0 +1,155 @@
+"""The decoding sweep: which settings it tries, what it survives, and what it says about its choice."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from dialsum_trl.arguments import DecodingArguments
+from dialsum_trl.decoding_sweep import SweepArguments, decoding_sweep, plan
+from dialsum_trl.errors import InputError
+from dialsum_trl.predict import predict
+from dialsum_trl.submission import read_predictions
+from dialsum_trl.trials import Journal, compare_trials
+from tests.conftest import TINY
+
+SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",
+         "--sweep_max_new_tokens", "6", "--max_new_tokens", "6", "--num_beams", "2", "--bootstrap", "20")  # fmt: skip
+
+
+def arguments(**changes):
+    return SweepArguments(**{"adapter_paths": ["a"], **changes})
+
+
+def trial(*means):
+    return {"rouge": {"per_row": [[mean] * 3 for mean in means]}}
+
+
+def test_the_usual_decoding_comes_first_and_no_setting_comes_twice():
+    settings = plan(arguments(), DecodingArguments())
+    assert settings[0] == {
+        "adapter": "a", "num_beams": 4, "length_penalty": 1.0, "no_repeat_ngram_size": 0, "max_new_tokens": 100
+    }  # fmt: skip
+    assert len({json.dumps(setting) for setting in settings}) == len(settings) == (1 + 3 * 3) * 2
+
+
+def test_greedy_decoding_is_tried_under_one_length_penalty():
+    settings = plan(arguments(sweep_num_beams=[1], sweep_no_repeat_ngram_size=[0]), DecodingArguments(num_beams=1))
+    assert len(settings) == 1
+
+
+def test_a_draw_follows_the_seed_and_keeps_the_usual_decoding():
+    one, again, other = (plan(arguments(trials=5), DecodingArguments(seed=seed)) for seed in (1, 1, 2))
+    assert one == again != other and len(one) == 5 and one[0] == other[0]
+
+
+def test_every_adapter_is_loaded_once():
+    order = [setting["adapter"] for setting in plan(arguments(adapter_paths=["a", "b"]), DecodingArguments())]
+    assert order == sorted(order) and set(order) == {"a", "b"}
+
+
+def test_the_best_trial_and_its_paired_gain():
+    gain = compare_trials([trial(10, 20, 30, 40), trial(12, 22, 32, 42), trial(0, 0, 0, 90)], bootstrap=50)
+    assert gain["best"] == 1 and gain["deltas"] == pytest.approx([0, 2, -2.5])
+    assert gain["intervals"][1] == pytest.approx((2, 2)) and gain["held_out"] == pytest.approx((2 - 20) / 2)
+
+
+def test_luck_on_the_choosing_rows_is_not_counted_as_gain():
+    usual, lucky, unlucky = trial(10, 10, 10, 10), trial(20, 0, 20, 0), trial(0, 20, 0, 20)
+    assert compare_trials([usual, lucky, unlucky], bootstrap=0)["held_out"] == -10
+
+
+def test_a_journal_drops_a_half_written_line_and_goes_on(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    Journal(path, {"rows": "x"}).add({"setting": {"n": 1}})
+    with path.open("a") as file:
+        file.write('{"setting": {"n": 2')
+    again = Journal(path, {"rows": "x"})
+    again.add({"setting": {"n": 3}})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"rows": "x"}, {"setting": {"n": 1}}, {"setting": {"n": 3}}
+    ]  # fmt: skip
+    assert again.find({"n": 3}) and not again.find({"n": 2})
+
+
+def test_a_journal_of_other_rows_is_an_error_that_says_so(tmp_path):
+    Journal(tmp_path / "trials.jsonl", {"rows": "x", "max_length": 1})
+    with pytest.raises(InputError, match="a sweep with other rows; choose another --output_dir"):
+        Journal(tmp_path / "trials.jsonl", {"rows": "y", "max_length": 1})
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "dev.csv"
+    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as source:
+        chosen = list(csv.reader(source))[:5]
+    with path.open("w", encoding="utf-8", newline="") as target:
+        csv.writer(target).writerows(chosen)
+    return path
+
+
+def sweep(toy_base, trained_adapter, dev, output, *flags):
+    recipe = dict(model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True)
+    adapters = ["--adapter_paths", "none", str(trained_adapter)]
+    return decoding_sweep(recipe, [*adapters, "--eval_file", str(dev), "--output_dir", str(output), *SMALL, *flags])
+
+
+@pytest.fixture(scope="module")
+def swept(toy_base, trained_adapter, dev, tmp_path_factory):
+    output = tmp_path_factory.mktemp("sweep") / "out"
+    return output, sweep(toy_base, trained_adapter, dev, output)
+
+
+def test_every_setting_is_scored_and_the_best_mean_is_chosen(swept):
+    _, result = swept
+    means = [trial["rouge"]["mean"] for trial in result["trials"]]
+    assert len(means) == 8 and means[result["gain"]["best"]] == pytest.approx(max(means))
+
+
+def test_the_chosen_setting_runs_again_with_predict_and_gives_the_same_summaries(swept, dev, tmp_path):
+    output, result = swept
+    config = yaml.safe_load((output / "chosen.yaml").read_text(encoding="utf-8"))["predict"]
+    assert {key: config[key] for key in ("num_beams", "no_repeat_ngram_size")} == {
+        key: result["chosen"][key] for key in ("num_beams", "no_repeat_ngram_size")
+    }
+    predict(
+        dict(dtype="float32", quantization="none", use_cpu=True),
+        ["--config", str(output / "chosen.yaml"), "--test_file", str(dev), "--output_dir", str(tmp_path / "again")],
+    )
+    assert read_predictions(tmp_path / "again" / "submission.csv") == read_predictions(output / "submission.csv")
+
+
+def test_a_finished_sweep_generates_nothing_again(swept, toy_base, trained_adapter, dev, monkeypatch, tmp_path):
+    import shutil
+
+    from dialsum_trl import inference
+
+    output, result = swept
+    shutil.copytree(output, tmp_path / "copy")
+    lines = (output / "trials.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "copy" / "trials.jsonl").write_text("\n".join(lines[:-2]) + "\n" + lines[-2][:40], encoding="utf-8")
+    count = []
+    summarize = inference.summarize_sharded
+    monkeypatch.setattr(
+        inference, "summarize_sharded", lambda *rest, **options: count.append(1) or summarize(*rest, **options)
+    )
+    again = sweep(toy_base, trained_adapter, dev, tmp_path / "copy")
+    assert len(count) == 3  # the two that were lost, and the submission
+    assert again["chosen"] == result["chosen"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--sweep_num_beams", "0"), "--num_beams 0"),
+        (("--do_sample", "true"), "compares searches"),
+        (("--eval_file", ""), "no dev rows to choose on"),
+        (("--adapter_paths", "nowhere/none"), "nowhere"),
+    ],
+)
+def test_what_cannot_be_swept_is_one_line_before_any_trial(toy_base, trained_adapter, dev, tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        sweep(toy_base, trained_adapter, dev, tmp_path / "out", *flags)
+    journal = tmp_path / "out" / "trials.jsonl"
+    assert not journal.exists() or len(journal.read_text(encoding="utf-8").splitlines()) == 1  # no trial yet
