@@ -163,6 +163,9 @@ def _reward_snippet(record, repo_id) -> str:
 
 def _scores(record) -> str:
     evaluation = record.get("evaluation")
+    if not evaluation and record["metrics"]:
+        figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in record["metrics"].items())
+        return f"## Scores\n\nOn the evaluation rows, during training:\n\n| | |\n|---|---:|\n{figures}"
     if not evaluation:
         return ""
     rouge = evaluation["rouge"]

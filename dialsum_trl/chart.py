@@ -8,16 +8,29 @@ _WIDTH, _HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
 
 
-def line_chart(title: str, series: dict[str, list[tuple[float, float]]], x_label: str = "step") -> str:
-    """An SVG document with one line a series.
+def line_charts(panels: dict[str, dict[str, list[tuple[float, float]]]], x_label: str = "step") -> str:
+    """An SVG document with one chart below the other, each with its own scale.
 
     Args:
-        series: name -> points `(x, y)`; points that are not finite are left out, and empty series too.
+        panels: title -> series name -> points `(x, y)`. Points that are not finite are left out; so are series and
+            panels without points.
     """
-    kept = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
-    kept = {name: points for name, points in kept.items() if points}
+    charts = []
+    for title, series in panels.items():
+        kept = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
+        kept = {name: points for name, points in kept.items() if points}
+        if kept:
+            charts.append(f'<g transform="translate(0 {_HEIGHT * len(charts)})">{_panel(title, kept, x_label)}</g>')
+    height = _HEIGHT * max(1, len(charts))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" '
+        f'font-size="11" role="img"><rect width="100%" height="100%" fill="#ffffff"/>{"".join(charts)}</svg>\n'
+    )
+
+
+def _panel(title: str, kept: dict[str, list[tuple[float, float]]], x_label: str) -> str:
     points = [point for line in kept.values() for point in line]
-    x_ticks, y_ticks = (_ticks([p[i] for p in points] or [0.0]) for i in (0, 1))
+    x_ticks, y_ticks = (_ticks([p[i] for p in points]) for i in (0, 1))
 
     def place(x, y):
         return (
@@ -26,8 +39,6 @@ def line_chart(title: str, series: dict[str, list[tuple[float, float]]], x_label
         )
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        f'font-size="11" role="img"><title>{escape(title)}</title><rect width="100%" height="100%" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="16" font-size="13" fill="#111827">{escape(title)}</text>',
         f'<text x="{(_WIDTH + _LEFT) / 2:.0f}" y="{_HEIGHT - 6}" fill="#4b5563" text-anchor="middle">'
         f"{escape(x_label)}</text>",
@@ -51,7 +62,7 @@ def line_chart(title: str, series: dict[str, list[tuple[float, float]]], x_label
         parts.append(
             f'<text x="{_WIDTH - _RIGHT}" y="{16 + 13 * index}" fill="{colour}" text-anchor="end">{escape(name)}</text>'
         )
-    return "".join(parts) + "</svg>\n"
+    return "".join(parts)
 
 
 def _ticks(values: list[float], wanted: int = 5) -> list[float]:

@@ -178,7 +178,8 @@ def open_page(adapter: str | None, model: str | None, quantization: str | None, 
     from dialsum_trl.page import build_page
 
     summarizer = load(adapter, model, quantization)
-    name = adapter or model
-    build_page(lambda dialogue: stream(summarizer, dialogue, max_new_tokens), name).launch(
-        server_name="127.0.0.1", server_port=port, share=False
-    )
+    page = build_page(lambda dialogue: stream(summarizer, dialogue, max_new_tokens), Path(adapter or model).name)
+    try:
+        page.launch(server_name="127.0.0.1", server_port=port, share=False)
+    except OSError as error:
+        raise InputError(f"--port {port}: {' '.join(str(error).split())}") from None

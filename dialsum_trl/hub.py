@@ -19,11 +19,19 @@ ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
 MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
-CURVES = {"loss": "training loss", "eval_loss": "evaluation loss", "eval_rouge_mean": "ROUGE mean"}
+CURVES = {  # panels of the training curve: title -> key in the trainer's log -> name
+    "Loss": {"loss": "training", "eval_loss": "evaluation"},
+    "ROUGE mean of the evaluation rows": {"eval_rouge_mean": "evaluation"},
+    "Reward": {"reward": "training"},
+}
 
 
-def check_adapter(folder: str | Path) -> int:
+def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, trained: bool = True) -> int:
     """Checks that a saved adapter is whole: LoRA pairs of matching shapes, finite, with some non-zero B.
+
+    Args:
+        shapes: tensors that must be there, by their names in the file (`sharding.saved_shapes`).
+        trained: whether a non-zero B can be expected.
 
     Returns:
         The number of tensors.
@@ -35,9 +43,13 @@ def check_adapter(folder: str | Path) -> int:
     from safetensors import safe_open
 
     path = Path(folder) / "adapter_model.safetensors"
-    trained = 0
+    moved = 0
     with safe_open(path, "pt") as file:
         names = list(file.keys())
+        for name, shape in (shapes or {}).items():
+            found = tuple(file.get_slice(name).get_shape()) if name in names else None
+            if found != shape:
+                raise TrainingError(f"{path}: {name} should be {shape} and is {found}; the adapter was not saved whole")
         for name in names:
             tensor = file.get_tensor(name)
             if tensor.numel() == 0 or not torch.isfinite(tensor).all():
@@ -46,8 +58,8 @@ def check_adapter(folder: str | Path) -> int:
                 a = file.get_slice(name.replace("lora_B", "lora_A")).get_shape()
                 if a[0] != tensor.shape[1]:
                     raise TrainingError(f"{path}: {name} {tuple(tensor.shape)} does not fit its lora_A {tuple(a)}")
-                trained += bool(tensor.any())
-    if not trained:
+                moved += bool(tensor.any())
+    if trained and not moved:
         raise TrainingError(f"{path}: every lora_B is zero; the adapter learned nothing")
     return len(names)
 
@@ -60,7 +72,7 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
         data: `DataArguments`; the card names the training and the evaluation file.
         method: how it was trained, for the card.
     """
-    from dialsum_trl.chart import line_chart
+    from dialsum_trl.chart import line_charts
 
     folder = Path(trainer.args.output_dir)
     trainer.save_model(str(folder))
@@ -70,8 +82,11 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
     record = run_record(trainer, tokenizer, model_args, prompt, metrics, data, method)
     write_json(folder / RUN_FILE, record)
     history = trainer.state.log_history
-    curves = {name: [(row["step"], row[key]) for row in history if key in row] for key, name in CURVES.items()}
-    write_text(folder / CURVE_FILE, line_chart("Training", curves))
+    panels = {
+        title: {name: [(row["step"], row[key]) for row in history if key in row] for key, name in curves.items()}
+        for title, curves in CURVES.items()
+    }
+    write_text(folder / CURVE_FILE, line_charts(panels))
     adapter = None
     if model_args.use_peft:
         check_adapter(folder)
@@ -194,7 +209,7 @@ def _predicted(path: Path) -> dict:
         raise InputError(f"--scores {path}: is no scores.json of recipes/predict.py") from None
     if rouge is None:
         raise InputError(f"--scores {path}: holds no ROUGE; the rows that were summarized had no references")
-    return {"file": test_file, "rouge": rouge, "decoding": decoded}
+    return {"file": Path(test_file).name, "rouge": rouge, "decoding": decoded}
 
 
 def _read(path: Path) -> dict:

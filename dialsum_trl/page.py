@@ -31,6 +31,6 @@ def build_page(summarize: Callable[[str], Iterator[str]], title: str) -> gr.Bloc
         dialogue = gr.Textbox(label="대화", lines=8, placeholder="#Person1#: ...\n#Person2#: ...")
         button = gr.Button("요약", variant="primary")
         summary = gr.Textbox(label="요약", lines=3)
-        gr.Examples([[example] for example in EXAMPLES], inputs=dialogue)
+        gr.Examples([[example] for example in EXAMPLES], inputs=dialogue, label="예시")
         button.click(grow, dialogue, summary)
     return page
