@@ -8,15 +8,10 @@ process would write them (`adapter_model.safetensors`, and `optimizer.pt` in the
 from pathlib import Path
 
 from dialsum_trl.errors import TrainingError
-from dialsum_trl.sharding import make_moments, moment_source, put, whole
+from dialsum_trl.sharding import make_moments, moment_source, put, saved_name, whole
 
 OPTIMIZER_FILE, SCHEDULER_FILE, ADAPTER_FILE = "optimizer.pt", "scheduler.pt", "adapter_model.safetensors"
 MOMENTS = {"exp_avg": "state1", "exp_avg_sq": "state2"}  # torch's name -> bitsandbytes'
-
-
-def saved_name(parameter_name: str) -> str:
-    """A trained parameter's name in an adapter file."""
-    return parameter_name.replace(".modules_to_save.default", "").replace(".default", "")
 
 
 def read_moments(checkpoint: str | Path, form: str = "torch") -> dict:

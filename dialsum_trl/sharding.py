@@ -6,6 +6,21 @@ Every function here is called by every rank, for the same parameters in the same
 from dialsum_trl.topology import current
 
 
+def saved_name(parameter_name: str) -> str:
+    """A trained parameter's name in an adapter file."""
+    return parameter_name.replace(".modules_to_save.default", "").replace(".default", "")
+
+
+def saved_shapes(model) -> dict[str, tuple[int, ...]]:
+    """Name in the adapter file -> whole shape, of every tensor that trains in adapter "default" of a PEFT model."""
+    zero3 = current().kind == "zero3"
+    return {
+        saved_name(name): tuple(parameter.ds_shape if zero3 else parameter.shape)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and ".default" in name
+    }
+
+
 def moment_source(optimizer):
     """torch's optimizer under accelerate's and DeepSpeed's wrappers: its `state` holds the moments."""
     inner = optimizer.optimizer

@@ -7,7 +7,7 @@ from dialsum_trl.errors import TrainingError
 
 
 class CheckedTraining:
-    """Trainer mixin: stops on a loss or gradient that is not finite, and on an adapter that does not train.
+    """Trainer mixin: stops on a loss or gradient that is not finite, on an adapter that does not train or is not saved whole.
 
     The check reads the gradient norm once an optimizer step, so it costs one synchronization there. With fp16 a
     non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.
@@ -42,6 +42,17 @@ class CheckedTraining:
             f"{'fp16' if self.args.fp16 else 'bf16' if self.args.bf16 else 'fp32'}: {kind}; {remedy}. "
             f"The last checkpoint in {self.args.output_dir} is untouched"
         )
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        from peft import PeftModel
+
+        if self.args.should_save and isinstance(self.model, PeftModel):
+            from dialsum_trl.hub import check_adapter
+            from dialsum_trl.sharding import saved_shapes
+
+            # the first step may have learning rate 0
+            check_adapter(output_dir or self.args.output_dir, saved_shapes(self.model), self.state.global_step > 1)
 
 
 class RougeEvaluation:
