@@ -1,0 +1,73 @@
+"""Unfaithful versions of a summary: one fact changed, the rest left alone, so that only the fact can decide."""
+
+import random
+import re
+
+MASK = re.compile(r"#([A-Za-z]+?)(\d*)#")
+NUMBER = re.compile(r"(?<![#A-Za-z\d])\d+(?![\d#])")
+# Sentence ends and what denies them; the first rule that fits is taken.
+NEGATIONS = (
+    (r"하지 않기로 한다(?=[.,]|$)", "하기로 한다"),
+    (r"하기로 한다(?=[.,]|$)", "하지 않기로 한다"),
+    (r"하지 않(는다|았다)(?=[.,]|$)", "한다"),
+    (r"할 수 없다(?=[.,]|$)", "할 수 있다"),
+    (r"할 수 있다(?=[.,]|$)", "할 수 없다"),
+    (r"없다(?=[.,]|$)", "있다"),
+    (r"있다(?=[.,]|$)", "없다"),
+    (r"했다(?=[.,]|$)", "하지 않았다"),
+    (r"한다(?=[.,]|$)", "하지 않는다"),
+)
+
+
+def swap_speakers(text: str, draw: random.Random) -> str | None:
+    """The first two speakers of the summary in each other's place; None when it names fewer."""
+    speakers = list(dict.fromkeys(re.findall(r"#Person\d+#", text)))
+    if len(speakers) < 2:
+        return None
+    exchange = dict(zip(speakers[:2], speakers[1::-1], strict=True))
+    return re.sub("|".join(map(re.escape, exchange)), lambda match: exchange[match[0]], text)
+
+
+def change_number(text: str, draw: random.Random) -> str | None:
+    """One number becomes another of as many digits; None without numbers."""
+    found = list(NUMBER.finditer(text))
+    if not found:
+        return None
+    match = draw.choice(found)
+    digits = len(match[0])
+    low, high = (10 ** (digits - 1), 10**digits - 1) if digits > 1 else (1, 9)
+    other = draw.choice([n for n in (int(match[0]) + step for step in (-3, -2, -1, 1, 2, 3)) if low <= n <= high])
+    return f"{text[: match.start()]}{other}{text[match.end() :]}"
+
+
+def change_mask(text: str, draw: random.Random) -> str | None:
+    """One mask becomes another: a speaker who is not in the summary, an address for a phone number."""
+    found = list(MASK.finditer(text))
+    if not found:
+        return None
+    match = draw.choice(found)
+    if match[1] == "Person":
+        others = [f"#Person{n}#" for n in range(1, 5) if f"#Person{n}#" not in text]
+    else:
+        others = [m for m in ("#Address#", "#PhoneNumber#", "#Email#", "#CardNumber#") if m != match[0]]
+    return f"{text[: match.start()]}{draw.choice(others)}{text[match.end() :]}"
+
+
+def negate(text: str, draw: random.Random) -> str | None:
+    """The last clause whose ending is known says the opposite; None when none is."""
+    for pattern, opposite in NEGATIONS:
+        found = list(re.finditer(pattern, text))
+        if found:
+            return f"{text[: found[-1].start()]}{opposite}{text[found[-1].end() :]}"
+    return None
+
+
+KINDS = {"speakers": swap_speakers, "number": change_number, "mask": change_mask, "negation": negate}
+
+
+def negatives(text: str, draw: random.Random) -> list[tuple[str, str]]:
+    """`(kind, unfaithful version)` for each kind that fits `text`, in drawn order."""
+    kinds = list(KINDS)
+    draw.shuffle(kinds)
+    versions = [(kind, KINDS[kind](text, draw)) for kind in kinds]
+    return [(kind, version) for kind, version in versions if version is not None and version != text]

@@ -1,0 +1,92 @@
+"""From sampled summaries to preference pairs: pure functions of rows, samples and a seed."""
+
+import random
+from collections import Counter
+
+from dialsum_trl.faithfulness import negatives
+
+MAX_REFERENCE_SHARE = 0.3  # more of them teaches to tell people from models instead of good from bad
+
+
+def alike_in_length(a: str, b: str, tolerance: float) -> bool:
+    """Whether the shorter text has at least `1 - tolerance` of the longer one's characters."""
+    return min(len(a), len(b)) >= (1 - tolerance) * max(len(a), len(b))
+
+
+def best_and_worst(samples: list[str], scores: list[float], margin: float, tolerance: float):
+    """The two samples that differ most in score among those of like length, or why there are none.
+
+    Returns:
+        `(chosen, rejected, margin), None` or `None, reason`.
+    """
+    distinct = {}
+    for text, score in zip(samples, scores, strict=True):
+        if text:
+            distinct.setdefault(text, score)
+    if len(distinct) < 2:
+        return None, "all samples alike"
+    spread = max(distinct.values()) - min(distinct.values())
+    if spread < margin:
+        return None, f"margin below {margin:.2f}"
+    fits = [(distinct[a] - distinct[b], a, b) for a in distinct for b in distinct if alike_in_length(a, b, tolerance)]
+    gap, chosen, rejected = max(fits)
+    if gap < margin:
+        return None, f"lengths differ by more than {100 * tolerance:.0f} %"
+    return (chosen, rejected, gap), None
+
+
+def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_share, faithfulness_share, seed):
+    """Pairs of three kinds from sampled summaries.
+
+    Args:
+        rows: dicts with `fname`, `dialogue`, `summaries`.
+        samples, scores: for each row its sampled summaries and their mean ROUGE F1 (0 to 1).
+        rouge: `(texts, references) -> scores`, for the unfaithful versions.
+        margin: least difference in score between chosen and rejected (not asked of unfaithful versions).
+        tolerance: how much shorter one of the two may be, as a share.
+        reference_share, faithfulness_share: greatest share of these kinds among all pairs.
+
+    Returns:
+        `(pairs, why rows gave no pair of samples)`; the second is a Counter.
+    """
+    draw, dropped = random.Random(seed), Counter()
+    pairs, with_reference, unfaithful = [], [], []
+    for row, texts, values in zip(rows, samples, scores, strict=True):
+        base = {"fname": row["fname"], "prompt": row["dialogue"]}
+        found, reason = best_and_worst(texts, values, margin, tolerance)
+        if found:
+            pairs.append({**base, "chosen": found[0], "rejected": found[1], "margin": found[2], "kind": "samples"})
+        else:
+            dropped[reason] += 1
+        reference = draw.choice(row["summaries"]).strip()
+        near = [
+            (value, text)
+            for value, text in zip(values, texts, strict=True)
+            if text and value <= 1 - margin and alike_in_length(reference, text, tolerance)
+        ]
+        if near:
+            value, text = draw.choice(near)
+            gap = 1 - value
+            with_reference.append({**base, "chosen": reference, "rejected": text, "margin": gap, "kind": "reference"})
+        good = max(zip(values, texts, strict=True))[1] if any(texts) else reference
+        unfaithful += [
+            {**base, "chosen": good, "rejected": version, "kind": kind, "references": row["summaries"]}
+            for kind, version in negatives(good, draw)[:1]
+        ]
+    rest = 1 - reference_share - faithfulness_share
+    wanted = {
+        "reference": round(len(pairs) * reference_share / rest),
+        "faithfulness": round(len(pairs) * faithfulness_share / rest),
+    }
+    draw.shuffle(with_reference)
+    draw.shuffle(unfaithful)
+    unfaithful = unfaithful[: wanted["faithfulness"]]
+    if unfaithful:
+        references = [pair.pop("references") for pair in unfaithful]
+        chosen, rejected = (rouge([pair[side] for pair in unfaithful], references) for side in ("chosen", "rejected"))
+        for pair, high, low in zip(unfaithful, chosen, rejected, strict=True):
+            pair["margin"] = high - low
+    pairs += with_reference[: wanted["reference"]] + unfaithful
+    order = {row["fname"]: index for index, row in enumerate(rows)}
+    pairs.sort(key=lambda pair: order[pair["fname"]])
+    return [{**pair, "margin": round(pair["margin"], 4)} for pair in pairs], dropped

@@ -1,0 +1,217 @@
+"""Preference pairs without human labels: summaries sampled from an SFT adapter, ranked by Korean ROUGE."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+    parse_recipe,
+)
+from dialsum_trl.console import is_main_process, say, table
+from dialsum_trl.errors import InputError, command
+from dialsum_trl.pair_making import MAX_REFERENCE_SHARE, make_pairs
+from dialsum_trl.runs import RUN_FILE, use_adapter_settings
+
+PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=100)
+SAMPLES_FILE, PAIRS_FILE, SETTINGS_FILE = "samples.jsonl", "pairs.jsonl", "settings.json"
+ROWS_AT_A_TIME = 256  # sampled, written, then the next: what a killed run loses at most
+
+
+@dataclass
+class PreferenceArguments:
+    output_dir: str = flag("outputs/preferences", "Where samples.jsonl and pairs.jsonl go.")
+    samples: int = flag(6, "Summaries sampled a dialogue, 4 to 8.")
+    margin: float = flag(0.10, "Least difference in ROUGE (mean of 1, 2, L; 0 to 1) between chosen and rejected.")
+    length_tolerance: float = flag(0.20, "How much shorter one of the two may be, as a share of characters.")
+    reference_share: float = flag(0.15, "Greatest share of reference-against-sample pairs (at most 0.3).")
+    faithfulness_share: float = flag(0.15, "Greatest share of pairs whose rejected summary has one fact changed.")
+    write_folds: str | None = flag(None, "Folder: write the training rows as two folds to train on, and stop.")
+    trained_rows: bool = flag(False, "Allow an adapter that was trained on a file of this name.")
+    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    use_cpu: bool = flag(False, "Run on the CPU.")
+
+    def __post_init__(self):
+        if not 2 <= self.samples <= 64:
+            raise InputError(f"--samples {self.samples}: 4 to 8 are usual, 2 are the least")
+        if not 0 <= self.reference_share <= MAX_REFERENCE_SHARE:
+            raise InputError(f"--reference_share {self.reference_share}: 0 to {MAX_REFERENCE_SHARE}")
+        if not 0 <= self.faithfulness_share <= 0.5:
+            raise InputError(f"--faithfulness_share {self.faithfulness_share}: 0 to 0.5")
+
+
+def write_folds(rows, folder: str, seed: int) -> list[Path]:
+    """Two CSVs with half of the rows each, drawn by `seed`: an adapter trained on one samples on the other."""
+    import csv
+    import io
+    import random
+
+    from dialsum_trl.files import write_text
+
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    most = max(len(row) for row in rows["summaries"])
+    names = ["summary"] if most == 1 else [f"summary{n + 1}" for n in range(most)]
+    paths = []
+    for fold in range(2):
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["fname", "dialogue", *names])
+        for index in sorted(order[fold::2]):
+            row = rows[index]
+            writer.writerow([row["fname"], row["dialogue"], *row["summaries"], *[""] * (most - len(row["summaries"]))])
+        paths.append(Path(folder) / f"fold{fold}.csv")
+        write_text(paths[-1], buffer.getvalue())
+    return paths
+
+
+def check_unseen(adapter_path: str | None, train_file: str) -> None:
+    """Raises InputError when the adapter's record says that it was trained on a file of this name.
+
+    On rows it has learned by heart, an adapter's samples are all good and their order says little.
+    """
+    record = Path(adapter_path or "") / RUN_FILE
+    if not adapter_path or not record.exists():
+        return
+    seen = (json.loads(record.read_text(encoding="utf-8")).get("data") or {}).get("file")
+    if seen == Path(train_file).name:
+        raise InputError(
+            f"{adapter_path} was trained on {seen}: sample on rows it has not seen (--write_folds makes two halves to "
+            f"train on), or go on with --trained_rows true"
+        )
+
+
+def read_samples(path: Path) -> dict[str, list[str]]:
+    """fname -> samples of an earlier run; a last line cut by a kill is left out."""
+    if not path.exists():
+        return {}
+    samples = {}
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            row = json.loads(line)
+            samples[row["fname"]] = row["summaries"]
+    return samples
+
+
+def check_settings(path: Path, settings: dict) -> None:
+    """Keeps the settings beside the samples; raises InputError when earlier samples were drawn with others."""
+    from dialsum_trl.files import write_json
+
+    if not path.exists():
+        if is_main_process():
+            write_json(path, settings)
+        return
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name in settings if earlier.get(name) != settings[name]]
+    if changed:
+        raise InputError(
+            f"{path.parent}: its samples were drawn with {changed[0]} = {earlier.get(changed[0])}, now it is "
+            f"{settings[changed[0]]}; choose another --output_dir"
+        )
+
+
+def sample_rows(rows, summarizer, settings, state, path: Path) -> dict[str, list[str]]:
+    """Samples every row that `path` does not hold yet, and appends them there; fname -> samples."""
+    from dialsum_trl.files import write_text
+    from dialsum_trl.inference import summarize_sharded
+
+    done = read_samples(path)
+    todo = [i for i, fname in enumerate(rows["fname"]) if fname not in done]
+    if done:
+        say(f"{len(done)} dialogues were sampled before, {len(todo)} remain")
+    state.wait_for_everyone()
+    if is_main_process():  # without the line that a kill cut
+        write_text(path, "".join(_line(fname, texts) for fname, texts in done.items()))
+    for start in range(0, len(todo), ROWS_AT_A_TIME):
+        part = rows.select(todo[start : start + ROWS_AT_A_TIME])
+        summaries = summarize_sharded(summarizer, part["dialogue"][:], settings, state)
+        new = {f: [s.text for s in row] for f, row in zip(part["fname"], summaries, strict=True)}
+        done |= new
+        if is_main_process():
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(_line(fname, texts) for fname, texts in new.items()))
+    return done
+
+
+def _line(fname: str, texts: list[str]) -> str:
+    return json.dumps({"fname": fname, "summaries": texts}, ensure_ascii=False) + "\n"
+
+
+@command
+def make_preferences(recipe: dict, argv: list[str]) -> dict:
+    """Writes `pairs.jsonl` from the rows of `train_file`, and says what was kept and why the rest was not.
+
+    Returns:
+        The figures of the closing table; None for each when only folds were written.
+    """
+    data, prompt, model_args, rouge, decoding, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PreferenceArguments],
+        {**PREFERENCE_SETTINGS, **recipe},
+        argv,
+        adjust=use_adapter_settings,
+        stage="preferences",
+    )
+    if not data.train_file:
+        raise InputError("no dialogues: give --train_file with rows that the adapter was not trained on")
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.files import write_text
+
+    rows = read_dialogues(data.train_file, columns=data.columns())
+    if args.write_folds:
+        paths = write_folds(rows, args.write_folds, decoding.seed)
+        say("train an adapter on each fold, then sample with each on the other: " + ", ".join(map(str, paths)))
+        return {"folds": [str(path) for path in paths]}
+    if not args.trained_rows:
+        check_unseen(model_args.adapter_path, data.train_file)
+
+    from dialsum_trl import inference
+    from dialsum_trl.rouge import RougeConfig, score
+
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    folder = Path(args.output_dir)
+    drawn = {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+    check_settings(folder / SETTINGS_FILE, {"adapter": model_args.adapter_path, "samples": args.samples, **drawn})
+    state = inference.start(args.use_cpu)
+    summarizer = inference.load(model_args, prompt, decoding, state.device)
+    settings = inference.generation_settings(decoding, args.max_length, args.samples)
+    sampled = sample_rows(rows, summarizer, settings, state, folder / SAMPLES_FILE)
+
+    def mean_rouge(texts, references):
+        report = score(texts, references, config, bootstrap=0, floor_line=None)
+        return (report.per_row.mean(axis=1) / 100).tolist()
+
+    samples = [sampled[fname] for fname in rows["fname"]]
+    references = [row for row, texts in zip(rows["summaries"], samples, strict=True) for _ in texts]
+    scores = iter(mean_rouge([text for texts in samples for text in texts], references))
+    pairs, dropped = make_pairs(
+        list(rows),
+        samples,
+        [[next(scores) for _ in texts] for texts in samples],
+        mean_rouge,
+        margin=args.margin,
+        tolerance=args.length_tolerance,
+        reference_share=args.reference_share,
+        faithfulness_share=args.faithfulness_share,
+        seed=decoding.seed,
+    )
+    if is_main_process():
+        write_text(folder / PAIRS_FILE, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
+    kinds = Counter(pair["kind"] for pair in pairs)
+    figures = {
+        "dialogues": len(rows),
+        "samples a dialogue": args.samples,
+        **{f"pairs: {kind}": count for kind, count in kinds.most_common()},
+        **{f"no pair of samples: {reason}": count for reason, count in dropped.most_common()},
+        "pairs": len(pairs),
+        "file": str(folder / PAIRS_FILE),
+    }
+    table("Preferences", list(figures.items()))
+    if not pairs:
+        raise InputError(f"no pairs: {dict(dropped)}; lower --margin, raise --temperature or --samples")
+    return figures

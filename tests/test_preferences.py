@@ -1,0 +1,179 @@
+"""Preference pairs: which samples become pairs, unfaithful versions, and runs that go on where they stopped."""
+
+import json
+import random
+
+import pytest
+
+from dialsum_trl import faithfulness, preferences
+from dialsum_trl.errors import InputError
+from dialsum_trl.pair_making import best_and_worst, make_pairs
+from dialsum_trl.pairs import read_pairs
+from dialsum_trl.preferences import make_preferences
+from tests import phase3_toys as toys
+
+SUMMARY = "#Person1#은 #Person2#에게 3시에 만나기로 한다고 말한다."
+
+
+def test_best_against_worst_when_they_differ_enough():
+    found, reason = best_and_worst(["가나다", "가나라", "가나마"], [0.3, 0.9, 0.5], 0.1, 0.2)
+    assert found == ("가나라", "가나다", pytest.approx(0.6)) and reason is None
+
+
+def test_samples_of_other_lengths_are_passed_over():
+    found, _ = best_and_worst(["가" * 10, "나" * 30, "다" * 11], [0.9, 0.1, 0.5], 0.1, 0.2)
+    assert found == ("가" * 10, "다" * 11, pytest.approx(0.4))
+
+
+@pytest.mark.parametrize(
+    ("samples", "scores", "reason"),
+    [
+        (["가", "가"], [0.5, 0.5], "all samples alike"),
+        (["가", ""], [0.5, 0.0], "all samples alike"),
+        (["가", "나"], [0.5, 0.45], "margin below 0.10"),
+        (["가" * 10, "나" * 30], [0.9, 0.1], "lengths differ by more than 20 %"),
+    ],
+)
+def test_a_row_without_a_pair_says_why(samples, scores, reason):
+    assert best_and_worst(samples, scores, 0.1, 0.2) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("speakers", "#Person1#은 #Person2#를 만난다.", {"#Person2#은 #Person1#를 만난다."}),
+        ("number", "3시에 만난다.", {f"{n}시에 만난다." for n in (1, 2, 4, 5, 6)}),
+        ("number", "10명이 온다.", {f"{n}명이 온다." for n in (11, 12, 13)}),
+        ("mask", "#Person1#은 간다.", {f"#Person{n}#은 간다." for n in (2, 3, 4)}),
+        ("mask", "#Email#로 보낸다.", {f"{m}로 보낸다." for m in ("#Address#", "#PhoneNumber#", "#CardNumber#")}),
+        ("negation", "예약을 취소하기로 한다.", {"예약을 취소하지 않기로 한다."}),
+        ("negation", "방이 없다.", {"방이 있다."}),
+        ("negation", "차를 권한다.", {"차를 권하지 않는다."}),
+        ("speakers", "#Person1#은 간다.", {None}),
+        ("number", "#Person1#은 간다.", {None}),
+        ("mask", "민수는 간다.", {None}),
+        ("negation", "비가 온다.", {None}),
+    ],
+)
+def test_an_unfaithful_version_changes_one_fact(kind, text, expected):
+    found = {faithfulness.KINDS[kind](text, random.Random(seed)) for seed in range(40)}
+    assert found == expected
+
+
+def test_negatives_never_equal_the_summary():
+    for seed in range(20):
+        versions = faithfulness.negatives(SUMMARY, random.Random(seed))
+        assert {kind for kind, _ in versions} >= {"speakers", "number", "mask"}
+        assert all(text != SUMMARY for _, text in versions)
+
+
+def rows_and_samples(n):
+    rows = [{"fname": f"r{i}", "dialogue": f"#Person1#: {i}", "summaries": [SUMMARY]} for i in range(n)]
+    bad = SUMMARY.replace("만나기로 한다고", "안 온다고 해서")
+    return rows, [[bad, SUMMARY.replace("말한다", "전한다")]] * n, [[0.4, 0.8]] * n
+
+
+def pairs_of(n=100, **changes):
+    settings = dict(margin=0.1, tolerance=0.2, reference_share=0.3, faithfulness_share=0.2, seed=0) | changes
+    return make_pairs(*rows_and_samples(n), lambda texts, references: [0.5] * len(texts), **settings)
+
+
+def test_references_and_unfaithful_versions_keep_to_their_shares():
+    pairs, dropped = pairs_of()
+    kinds = [pair["kind"] for pair in pairs]
+    assert kinds.count("samples") == 100 and not dropped
+    assert kinds.count("reference") / len(kinds) == pytest.approx(0.3, abs=0.01)
+    assert sum(kind in faithfulness.KINDS for kind in kinds) / len(kinds) == pytest.approx(0.2, abs=0.01)
+
+
+def test_pairs_follow_from_the_seed_alone():
+    assert pairs_of(20) == pairs_of(20)
+    assert pairs_of(20, seed=1) != pairs_of(20)
+
+
+def test_a_reference_is_never_set_against_a_sample_that_is_as_good():
+    rows, samples, _ = rows_and_samples(10)
+    pairs, _ = make_pairs(rows, samples, [[0.95, 0.99]] * 10, None, margin=0.1, tolerance=0.2, reference_share=0.3,
+                          faithfulness_share=0, seed=0)  # fmt: skip
+    assert pairs == []
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("preferences")
+    base = toys.make_base(folder / "base")
+    adapter = toys.make_adapter(base, folder / "sft")
+    (folder / "rows.csv").write_text(
+        "fname,dialogue,summary\n"
+        + "".join(f"r{i},#Person1#: 방이 {i}개 있나요?,방이 {i}개 있다.\n" for i in range(8)),
+        encoding="utf-8",
+    )
+    return {"base": base, "sft": adapter, "rows": folder / "rows.csv"}
+
+
+def settings(folders, output_dir, **changes):
+    return {
+        "adapter_path": folders["sft"],
+        "model_name_or_path": folders["base"],
+        "dtype": "float32",
+        "quantization": "none",
+        "use_cpu": "true",
+        "train_file": folders["rows"],
+        "output_dir": output_dir,
+        "samples": 4,
+        "max_new_tokens": 12,
+        "rouge_tokenizer": "char",
+        "margin": 0.01,
+        "length_tolerance": 0.9,
+        **changes,
+    }
+
+
+def test_sampled_pairs_are_read_by_the_reward_model(folders, tmp_path):
+    figures = make_preferences({}, toys.flags(settings(folders, tmp_path)))
+    pairs = read_pairs(tmp_path / "pairs.jsonl")
+    assert len(pairs) == figures["pairs"] > 0
+    assert {pair["kind"] for pair in pairs} <= {"samples", "reference", *faithfulness.KINDS}
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_pairs(folders, tmp_path):
+    make_preferences({}, toys.flags(settings(folders, tmp_path / "whole")))
+    make_preferences({}, toys.flags(settings(folders, tmp_path / "died")))
+    samples = tmp_path / "died" / "samples.jsonl"
+    samples.write_text(
+        samples.read_text(encoding="utf-8")[: len(samples.read_text(encoding="utf-8")) // 2], encoding="utf-8"
+    )
+    make_preferences({}, toys.flags(settings(folders, tmp_path / "died")))
+    for name in ("samples.jsonl", "pairs.jsonl"):
+        assert (tmp_path / "died" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_samples_of_other_settings_are_not_mixed(folders, tmp_path):
+    make_preferences({}, toys.flags(settings(folders, tmp_path)))
+    with pytest.raises(InputError, match="temperature"):
+        make_preferences({}, toys.flags(settings(folders, tmp_path, temperature=0.7)))
+
+
+def test_rows_the_adapter_was_trained_on_are_refused(folders, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "dialsum.json").write_text(json.dumps({"data": {"file": "rows.csv"}}))
+    with pytest.raises(InputError, match="write_folds"):
+        preferences.check_unseen(str(adapter), "somewhere/rows.csv")
+    preferences.check_unseen(str(adapter), "somewhere/other.csv")
+
+
+def test_folds_split_the_rows_in_two(folders, tmp_path):
+    from dialsum_trl.data import read_dialogues
+
+    make_preferences({}, toys.flags(settings(folders, tmp_path, write_folds=tmp_path / "folds")))
+    folds = [read_dialogues(tmp_path / "folds" / f"fold{n}.csv") for n in range(2)]
+    whole = read_dialogues(folders["rows"])
+    assert sorted(folds[0]["fname"][:] + folds[1]["fname"][:]) == sorted(whole["fname"][:])
+    assert len(folds[0]) == len(folds[1]) == 4
+
+
+@pytest.mark.parametrize(("change", "message"), [({"samples": 1}, "samples"), ({"reference_share": 0.4}, "0.3")])
+def test_wrong_settings_are_named(folders, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        make_preferences({}, toys.flags(settings(folders, tmp_path, **change)))
