@@ -112,14 +112,14 @@ def load_summarizer(
         device: default: the GPU of this process, else the CPU.
         merge: False keeps the base quantized and the adapter apart: least memory, slower.
         engine: "torch", or "vllm" where that is installed.
-        auto_class: transformers auto class for other than causal models.
+        auto_class: transformers auto class; default: that of causal models or of encoder-decoders, as the config says.
 
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
     """
     import torch
 
-    from dialsum_trl.models import load_base, load_tokenizer, resize_embeddings
+    from dialsum_trl.models import auto_class_of, load_base, load_tokenizer, resize_embeddings
 
     tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style)
     if engine == "vllm":
@@ -137,7 +137,7 @@ def load_summarizer(
         quantization=quantization,
         revision=revision,
         device=device,
-        auto_class=auto_class,
+        auto_class=auto_class or auto_class_of(model_name_or_path, revision),
     )
     resize_embeddings(model, tokenizer)
     if quantization != "none" and merge:
@@ -275,11 +275,14 @@ def encode_prompts(
     """Token ids of each dialogue's prompt, over-long dialogues shortened to leave room for the summary."""
     from dialsum_trl.console import say
     from dialsum_trl.prompts import fit
+    from dialsum_trl.text_pairs import fit_source
 
     tokenizer, budget = summarizer.tokenizer, settings.max_length - settings.max_new_tokens
     if summarizer.model is not None and summarizer.model.config.is_encoder_decoder:
-        return [tokenizer(d, truncation=True, max_length=settings.max_length).input_ids for d in dialogues]
-    fitted = [fit(tokenizer, dialogue, budget, instruction) for dialogue in dialogues]
+        budget = settings.max_length  # the encoder's own: the summary is not in it
+        fitted = [fit_source(tokenizer, dialogue, budget) for dialogue in dialogues]
+    else:
+        fitted = [fit(tokenizer, dialogue, budget, instruction) for dialogue in dialogues]
     if shortened := sum(f.shortened for f in fitted):
         say(f"{shortened} of {len(dialogues)} dialogues lost middle turns to fit into {budget} prompt tokens")
     return [f.prompt_ids for f in fitted]

@@ -204,6 +204,14 @@ def keep_trainable_on_cpu(model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def auto_class_of(name_or_path: str, revision: str = "main"):
+    """The transformers auto class that generates with this model: causal, or encoder-decoder."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    config = _load(AutoConfig.from_pretrained, name_or_path, "configuration", revision=revision)
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
 def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):
     """LoRA settings from `ModelArguments`; rows of added chat tokens are trained too (they start random)."""
     from peft import LoraConfig

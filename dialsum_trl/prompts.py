@@ -136,19 +136,23 @@ class Fitted:
 
 
 def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
-    """Shortens a dialogue until its prompt has at most `budget` tokens.
-
-    Turns are dropped from the middle outwards: header, instruction, the first and the last turn and the assistant
-    header stay. When two turns alone are too long, the longer one loses its middle.
-
-    Raises:
-        InputError: not even an empty dialogue fits.
-    """
-    dialogue = neutralize(tokenizer, dialogue)
+    """Shortens a dialogue until its prompt has at most `budget` tokens; header and instruction stay."""
 
     def encode(text):
         return render(tokenizer, prompt_messages(text, instruction), generation=True)
 
+    return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, budget)
+
+
+def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
+    """Shortens a dialogue until `encode(dialogue)` has at most `budget` ids.
+
+    Turns are dropped from the middle outwards; the first and the last turn stay. When two turns alone are too long, the
+    longer one loses its middle.
+
+    Raises:
+        InputError: not even an empty dialogue fits.
+    """
     ids = encode(dialogue)
     if len(ids) <= budget:
         return Fitted(dialogue, ids)

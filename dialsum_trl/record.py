@@ -48,6 +48,7 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
     origin = base_origin(name, revision)
     return {
         "method": method,
+        **({"task_type": "SEQ_2_SEQ_LM"} if trainer.model.config.is_encoder_decoder else {}),
         "base_model": origin.repo_id if origin.loads_by_name else name,
         "base_revision": (origin.commit if origin.loads_by_name else None) or revision,
         "base_origin": {"repo_id": origin.repo_id, "commit": origin.commit},

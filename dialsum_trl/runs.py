@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from dialsum_trl.arguments import match_precision
 from dialsum_trl.errors import InputError
 
 RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
@@ -70,13 +71,40 @@ def adapter_settings(adapter_path: str) -> dict:
         raise InputError(f"--adapter_path {folder}: {record.name} or {config.name} is damaged ({error})") from None
 
 
+def model_settings(model_name_or_path: str) -> dict:
+    """How a fully fine-tuned model was trained (dtype, quantization, prompt style); nothing for other models."""
+    record = Path(model_name_or_path) / RUN_FILE
+    if not record.exists():
+        return {}
+    try:
+        values = json.loads(record.read_text(encoding="utf-8"))
+        return {key: values[key] for key in ("dtype", "quantization", "prompt_style")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--model_name_or_path {record.parent}: {record.name} is damaged ({error})") from None
+
+
 def use_adapter_settings(values: dict, given: set[str]) -> None:
-    """`adjust` of `parse_recipe`: what the user did not set follows the adapter.
+    """`adjust` of `parse_recipe`: what the user did not set follows the adapter, or the fully fine-tuned model.
 
     Raises:
         InputError: neither a model nor an adapter was named.
     """
     if values["adapter_path"]:
         values.update({k: v for k, v in adapter_settings(values["adapter_path"]).items() if k not in given})
+    elif values["model_name_or_path"]:
+        found = model_settings(values["model_name_or_path"])
+        values.update({k: v for k, v in found.items() if k not in given})
     if not values["model_name_or_path"]:
         raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")
+
+
+def continue_adapter(values: dict, given: set[str]) -> None:
+    """`adjust` of stages that train an SFT adapter further: base, dtype and prompt style are the adapter's.
+
+    Raises:
+        InputError: no adapter was named.
+    """
+    if not values["adapter_path"]:
+        raise InputError("--adapter_path: give the SFT adapter to start from, outputs/sft_...")
+    use_adapter_settings(values, given)
+    match_precision(values, given)

@@ -1,0 +1,211 @@
+"""The encoder-decoder baseline (KoBART; T5 and mBART by flag): read top to bottom in `train_seq2seq`."""
+
+import time
+from dataclasses import dataclass, field
+
+from dialsum_trl.arguments import (
+    DataArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+    match_precision,
+    parse_recipe,
+)
+from dialsum_trl.console import say, table
+from dialsum_trl.errors import InputError, command
+from dialsum_trl.rows import batch_arithmetic, read_rows
+from dialsum_trl.text_pairs import MASKS
+
+
+@dataclass
+class Seq2SeqArguments:
+    effective_batch_size: int = flag(
+        32, "Rows an optimizer step over all processes; accumulation is derived unless given."
+    )
+    max_source_length: int = flag(1024, "Tokens that the encoder reads; longer dialogues lose middle turns.")
+    max_target_length: int = flag(200, "Tokens of a summary, in training and when generating.")
+    mask_tokens: list[str] = field(
+        default_factory=lambda: list(MASKS), metadata={"help": "Made one token each; none leaves the vocabulary alone."}
+    )
+    language: str | None = flag(None, "Language code of both sides, for models that need one (mBART: ko_KR).")
+
+
+def seq2seq_config():
+    from transformers import Seq2SeqTrainingArguments
+
+    return Seq2SeqTrainingArguments
+
+
+def adjust(values: dict, given: set[str]) -> None:
+    """Mixed precision from the dtype; full weights only; generation as long as the targets; no evaluation without dev.
+
+    Raises:
+        InputError: adapters or a quantized base were asked for.
+    """
+    match_precision(values, given)
+    for name, wanted in (("use_peft", False), ("quantization", "none")):
+        if name in given and values[name] != wanted:
+            raise InputError(f"--{name} {values[name]}: an encoder-decoder is fine-tuned in full; leave --{name} out")
+        values[name] = wanted
+    if "generation_max_length" not in given:
+        values["generation_max_length"] = values["max_target_length"]
+    if not (values["eval_file"] or values["dataset_name"]):
+        values.update(eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
+
+
+def load_model(model_args: ModelArguments, seq2seq: Seq2SeqArguments, args, tokenizer, pieces: dict[int, list[int]]):
+    """The model in float32 (mixed precision is the trainer's), with room for the mask tokens.
+
+    Raises:
+        InputError: it is no encoder-decoder, or reads fewer tokens than `--max_source_length`.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    from dialsum_trl.models import load_base, resize_embeddings
+    from dialsum_trl.text_pairs import start_from_pieces
+
+    model = load_base(
+        model_args.model_name_or_path,
+        dtype="float32",
+        quantization="none",
+        revision=model_args.model_revision,
+        device=args.device,
+        auto_class=AutoModelForSeq2SeqLM,
+    )
+    positions = model.config.to_dict().get("max_position_embeddings")  # T5 has none: its positions are relative
+    longest = max(seq2seq.max_source_length, seq2seq.max_target_length)
+    if positions and longest > positions:
+        raise InputError(
+            f"{model_args.model_name_or_path} has {positions} positions: lower --max_source_length or "
+            f"--max_target_length to that"
+        )
+    resize_embeddings(model, tokenizer)
+    start_from_pieces(model, pieces)
+    if seq2seq.language:
+        model.generation_config.forced_bos_token_id = tokenizer.convert_tokens_to_ids(seq2seq.language)
+    return model
+
+
+def load_tokenizer(model_args: ModelArguments, language: str | None):
+    """The tokenizer, without a chat template, writing and reading `language` where the model has several."""
+    from dialsum_trl.models import load_tokenizer
+
+    tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
+    tokenizer.chat_template = None
+    if language:
+        if language not in tokenizer.get_vocab():
+            raise InputError(f"--language {language}: the vocabulary of {tokenizer.name_or_path} has no such code")
+        tokenizer.src_lang = tokenizer.tgt_lang = language
+    return tokenizer
+
+
+def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments, max_length: int):
+    """`compute_metrics` for generated ids: ROUGE against the dev references, and the share cut by the limit."""
+    import numpy as np
+
+    from dialsum_trl.rouge import RougeConfig, score
+
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+
+    def compute(prediction) -> dict[str, float]:
+        ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)
+        texts = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        report = score(texts, references, config, bootstrap=0)
+        lengths = (ids != tokenizer.pad_token_id).sum(1)
+        say(f"  {references[0][0]!r} <- {texts[0]!r}")
+        return {
+            "rouge1": report.rouge1,
+            "rouge2": report.rouge2,
+            "rougeL": report.rougeL,
+            "rouge_mean": report.mean,
+            "rouge_sum": report.sum,
+            "hit_limit": float((lengths >= max_length).mean()),
+        }
+
+    return compute
+
+
+def trainer_class():
+    from transformers import Seq2SeqTrainer
+
+    from dialsum_trl.training import CheckedTraining
+
+    class DialogueSeq2SeqTrainer(CheckedTraining, Seq2SeqTrainer):
+        """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation."""
+
+    return DialogueSeq2SeqTrainer
+
+
+@command
+def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
+    """Fine-tunes an encoder-decoder in full and leaves it in `output_dir`, for `recipes/predict.py`.
+
+    Returns:
+        The figures of the closing table.
+    """
+    data, model_args, rouge, seq2seq, args = parse_recipe(
+        [DataArguments, ModelArguments, RougeArguments, Seq2SeqArguments],
+        recipe,
+        argv,
+        ("transformers.Seq2SeqTrainingArguments", seq2seq_config),
+        adjust,
+        stage="seq2seq",
+    )
+    from transformers import DataCollatorForSeq2Seq, set_seed
+
+    from dialsum_trl import hub
+    from dialsum_trl.record import REPORTED_METRICS
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.text_pairs import add_mask_tokens, encode_text_pairs
+
+    checkpoint = prepare_output_dir(args)
+    push_when_done = hub.plan_push(args, model_args)
+    batch_arithmetic(args, seq2seq.effective_batch_size)
+    train, dev = read_rows(data)
+
+    tokenizer = load_tokenizer(model_args, seq2seq.language)
+    masks = [] if seq2seq.mask_tokens == ["none"] else seq2seq.mask_tokens
+    pieces = add_mask_tokens(tokenizer, masks)
+    train_rows, fit = encode_text_pairs(train, tokenizer, seq2seq.max_source_length, seq2seq.max_target_length)
+    say(fit.line("train", seq2seq.max_source_length))
+    dev_rows = None
+    if dev is not None:
+        dev_rows, dev_fit = encode_text_pairs(dev, tokenizer, seq2seq.max_source_length, seq2seq.max_target_length)
+        say(dev_fit.line("dev", seq2seq.max_source_length))
+
+    set_seed(args.seed)
+    model = load_model(model_args, seq2seq, args, tokenizer, pieces)
+    trainer = trainer_class()(
+        model=model,
+        args=args,
+        train_dataset=train_rows,
+        eval_dataset=dev_rows,
+        processing_class=tokenizer,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge, args.generation_max_length) if dev else None,
+    )
+
+    started = time.time()
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.time() - started
+    metrics = trainer.evaluate() if dev is not None else {}
+    trainer.save_state()
+    hub.save_adapter(trainer, tokenizer, model_args, PromptArguments(), metrics, data, method="seq2seq fine-tuning")
+
+    figures = {
+        "rows": len(train_rows),
+        "parameters": model.num_parameters(),
+        "mask tokens added": len(pieces),
+        "optimizer steps": trainer.state.global_step,
+        "rows a step": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "seconds": round(seconds, 1),
+        "peak GPU memory, GiB": peak_memory_gib(),
+        "train loss": round(result.training_loss, 4),
+        **{key: round(value, 4) for key, value in metrics.items() if key in (*REPORTED_METRICS, "eval_rouge_sum")},
+        "model": args.output_dir,
+    }
+    table("Fine-tuning finished", list(figures.items()))
+    if push_when_done:
+        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    return figures
