@@ -22,7 +22,7 @@ from dialsum_trl.tiny.words import SYLLABLES
 VOCAB_SIZE = 2048
 # How the real tokenizers cut text before BPE; Llama 3 groups digits by three, Qwen takes them one by one.
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-DIGITS = {"llama": r"\p{N}{1,3}", "qwen3": r"\p{N}"}
+DIGITS = {"llama": r"\p{N}{1,3}", "qwen3": r"\p{N}", "bart": r"\p{N}"}
 SPECIAL_TOKENS = {
     "llama": [
         "<|begin_of_text|>",
@@ -50,10 +50,17 @@ SPECIAL_TOKENS = {
         "<|vision_end|>",
         "<|fim_pad|>",
     ],
+    "bart": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
 }
 NAMED_TOKENS = {
     "llama": dict(bos_token="<|begin_of_text|>", eos_token="<|eot_id|>", pad_token="<|finetune_right_pad_id|>"),
     "qwen3": dict(eos_token="<|im_end|>", pad_token="<|endoftext|>"),
+    "bart": dict(bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>"),
+}
+# What the real tokenizers put around a text.
+WRAPPED = {
+    "llama": ("<|begin_of_text|> $A", "<|begin_of_text|> $A <|begin_of_text|> $B:1"),
+    "bart": ("<s> $A </s>", "<s> $A </s> </s> $B </s>"),
 }
 TEMPLATES = {"llama": "llama3_2.jinja", "qwen3": "qwen3_instruct_2507.jinja"}
 
@@ -105,18 +112,16 @@ def train_tokenizer(name: str, texts: list[str]):
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens(special)
-    if name == "llama":
-        bos = NAMED_TOKENS[name]["bos_token"]
+    if name in WRAPPED:
+        single, pair = WRAPPED[name]
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A",
-            pair=f"{bos} $A {bos} $B:1",
-            special_tokens=[(bos, tokenizer.token_to_id(bos))],
+            single=single, pair=pair, special_tokens=[(t, tokenizer.token_to_id(t)) for t in special if t in pair]
         )
     return tokenizer
 
 
 def save_tokenizers(folder: Path) -> None:
-    """Train and save the tokenizers into `folder/llama` and `folder/qwen3`."""
+    """Train and save the tokenizers into `folder/llama`, `folder/qwen3` and `folder/bart`."""
     from mecab import MeCab
     from transformers import PreTrainedTokenizerFast
 
@@ -125,12 +130,14 @@ def save_tokenizers(folder: Path) -> None:
     for name in SPECIAL_TOKENS:
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=train_tokenizer(name, texts),
-            chat_template=(files("trl") / "chat_templates" / TEMPLATES[name]).read_text(encoding="utf-8"),
             additional_special_tokens=[t for t in SPECIAL_TOKENS[name] if t not in NAMED_TOKENS[name].values()],
             clean_up_tokenization_spaces=False,
             model_max_length=2048,
             **NAMED_TOKENS[name],
         )
+        if name in TEMPLATES:
+            template = files("trl") / "chat_templates" / TEMPLATES[name]
+            tokenizer.chat_template = template.read_text(encoding="utf-8")
         tokenizer.save_pretrained(folder / name)
 
 

@@ -19,6 +19,8 @@ INVENTED_SLOTS = pool(
 )
 ORDINALS = ("첫", "두", "세", "네", "다섯", "여섯", "일곱", "여덟")
 MEMO_SHARE = 0.12
+LIST_SHARE = 0.15
+INFILL_SHARE = 0.3
 
 
 def invented_word(rng: Random) -> str:
@@ -99,21 +101,51 @@ def tasks_for(rng: Random, drawn: Play, count: int = 7) -> Iterator[tuple[str, s
         yield _memo(rng, drawn) if rng.random() < MEMO_SHARE else task(rng, drawn)
 
 
+def _unseen(rng: Random, scenes, forbidden: set[tuple[str, ...]]) -> Play:
+    while True:
+        drawn = play(rng.choice(scenes), rng, invented_words(rng))
+        if drawn.key not in forbidden:
+            return drawn
+
+
 def conversation(rng: Random, scenes, forbidden: set[tuple[str, ...]]) -> list[dict]:
     """Messages of one pretraining chat: a dialogue, then questions and answers about it, or a list to copy.
 
     Dialogues whose facts are in `forbidden` (the dev and test splits) are never drawn.
     """
-    system = {"role": "system", "content": rng.choice(SYSTEMS)}
-    if rng.random() < 0.15:
+    if rng.random() < LIST_SHARE:
         turns = [word_list(rng) for _ in range(3)]
     else:
-        drawn = play(rng.choice(scenes), rng, invented_words(rng))
-        while drawn.key in forbidden:
-            drawn = play(rng.choice(scenes), rng, invented_words(rng))
+        drawn = _unseen(rng, scenes, forbidden)
         turns = list(tasks_for(rng, drawn))
         turns[0] = (f"{turns[0][0]}\n\n{drawn.dialogue}", turns[0][1])
-    messages = [system]
+    messages = [{"role": "system", "content": rng.choice(SYSTEMS)}]
     for ask, answer in turns:
         messages += [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
     return messages
+
+
+def _infill(rng: Random, text: str, mask_token: str) -> str:
+    """Replace runs of one to four words, about a third of all, by one mask each (BART's text infilling)."""
+    lines = []
+    for line in text.split("\n"):
+        words, kept = line.split(" "), []
+        while words:
+            if rng.random() < 0.15:
+                kept.append(mask_token)
+                words = words[rng.randint(1, 4) :]
+            else:
+                kept.append(words.pop(0))
+        lines.append(" ".join(kept))
+    return "\n".join(lines)
+
+
+def source_and_target(rng: Random, scenes, forbidden: set[tuple[str, ...]], mask_token: str) -> tuple[str, str]:
+    """A text pair for an encoder-decoder model: questions and dialogue to answers, or infilling."""
+    if rng.random() < LIST_SHARE:
+        return word_list(rng)
+    drawn = _unseen(rng, scenes, forbidden)
+    if rng.random() < INFILL_SHARE:
+        return _infill(rng, drawn.dialogue, mask_token), drawn.dialogue
+    asks, answers = zip(*tasks_for(rng, drawn, 4), strict=True)
+    return "\n".join((*asks, "", drawn.dialogue)), "\n".join(answers)
