@@ -1,8 +1,8 @@
 """Several LoRA adapters on one frozen base: the rooms of Phase 3.
 
-peft's `set_adapter` decides which adapter is used *and* which trains: it freezes every other one, so that a critic whose
-adapter is switched on only for its own forward never learns. Here the two are apart: `Rooms.active` changes what is used
-and leaves `requires_grad` as it was.
+peft's `set_adapter` decides which adapter is used *and* which trains: it freezes every other one, so that a critic
+whose adapter is switched on only for its own forward never learns. Here the two are apart: `Rooms.active` changes what
+is used and leaves `requires_grad` as it was.
 """
 
 import copy
@@ -31,14 +31,34 @@ def load_policy(base, adapter_path: str | Path):
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"--adapter_path {adapter_path}: cannot be loaded onto {base.config.name_or_path}: {reason} Give the folder "
-            f"that SFT wrote and the base it was trained on"
+            f"--adapter_path {adapter_path}: cannot be loaded onto {base.config.name_or_path}: {reason} Give the "
+            f"folder that SFT wrote and the base it was trained on"
         ) from error
     if model.peft_config[POLICY].modules_to_save:
         raise InputError(
             f"--adapter_path {adapter_path}: has full layers ({model.peft_config[POLICY].modules_to_save})"
         )
     return model
+
+
+def load_base_and_policy(model_args, args):
+    """The base that `ModelArguments` name on this process' device, with the policy of `--adapter_path`."""
+    from transformers import set_seed
+
+    from dialsum_trl.models import load_base
+
+    set_seed(args.seed)
+    base = load_base(
+        model_args.model_name_or_path,
+        dtype=model_args.dtype,
+        quantization=model_args.quantization,
+        revision=model_args.model_revision,
+        quant_storage=model_args.bnb_4bit_quant_storage,
+        attn_implementation=model_args.attn_implementation,
+        device=args.device,
+    )
+    base.config.use_cache = False
+    return load_policy(base, model_args.adapter_path)
 
 
 def add_copy(model, source: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """PPO's arithmetic as pure functions of tensors (Schulman et al. 2017; Ziegler et al. 2019, arXiv:1909.08593).
 
-Shapes: `(B, T)` tokens of B completions, padded on the right; `mask` is 1 on a completion's tokens (its end-of-turn token
-included) and 0 on padding. Position t of `values` is the critic's estimate before token t is chosen.
+Shapes: `(B, T)` tokens of B completions, padded on the right; `mask` is 1 on a completion's tokens (its end-of-turn
+token included) and 0 on padding. Position t of `values` is the critic's estimate before token t is chosen.
 """
 
 import torch
@@ -12,7 +12,7 @@ def token_rewards(scores, logps, reference_logps, mask, kl_coef: float):
 
     Args:
         scores: `(B,)` reward of each completion.
-        logps, reference_logps: `(B, T)` log-probabilities (nats) under the policy that sampled and the frozen reference.
+        logps, reference_logps: `(B, T)` log-probabilities (nats) under the policy that sampled and the reference.
 
     Returns:
         `(B, T)`; summed over a row: `score - kl_coef * sum(logp - reference_logp)`.
@@ -62,13 +62,13 @@ def policy_loss(logps, old_logps, advantages, clip: float):
 
 
 def value_loss(values, old_values, returns, clip: float):
-    """Half the squared error of each value, clipped around the old one, and whether the clip decided it; both `(B, T)`."""
+    """Half the squared error of each value, clipped around the old, and whether the clip decided it; both `(B, T)`."""
     near = old_values + (values - old_values).clamp(-clip, clip)
     plain, clipped = (values - returns) ** 2, (near - returns) ** 2
     return 0.5 * torch.maximum(plain, clipped), clipped > plain
 
 
 def explained_variance(values, returns, mask) -> torch.Tensor:
-    """`1 - var(returns - values) / var(returns)` over the masked entries: 1 is perfect, below 0 worse than a constant."""
+    """`1 - var(returns - values) / var(returns)` over the masked entries: 1 is perfect, 0 as good as a constant."""
     inside = mask.bool()
     return 1 - (returns - values)[inside].var(correction=0) / returns[inside].var(correction=0).clamp(min=1e-8)

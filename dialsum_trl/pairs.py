@@ -1,18 +1,28 @@
 """Preference pairs: JSONL rows `prompt, chosen, rejected, margin, kind`, and their token ids.
 
-`prompt` is a dialogue, `chosen` and `rejected` are summaries of it. `margin` (how much better) and `kind` (where the pair
-came from) may be absent: pairs judged by people are read in the same form.
+`prompt` is a dialogue, `chosen` and `rejected` are summaries of it. `margin` (how much better) and `kind` (where the
+pair came from) may be absent: pairs judged by people are read in the same form.
 """
 
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
+from dialsum_trl.arguments import flag
 from dialsum_trl.cleaning import clean_dialogue
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import encode_completion, fit, neutralize, prompt_messages, render
 
 TEXTS = ("prompt", "chosen", "rejected")
+
+
+@dataclass
+class PairArguments:
+    pairs_file: str | None = flag(None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).")
+    eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.")
+    held_out: float = flag(0.1, "Share of the dialogues held out when there is no --eval_pairs_file.")
+    effective_batch_size: int = flag(32, "Pairs an optimizer step over all processes.")
 
 
 def read_pairs(path: str | Path) -> list[dict]:

@@ -14,7 +14,8 @@ class PolicyWatch(RougeEvaluation):
     """Trainer mixin: each evaluation summarizes the dev rows greedily, scores them with ROUGE and the run's rewards,
     and keeps the adapter with the highest reward. A tripwire stops the run; `restore_best` puts the best adapter back.
 
-    The trainer offers `rewards_of(rows, completions, completion_ids) -> (rows, functions) tensor` and `weighted(rewards)`.
+    The trainer offers `rewards_of(rows, completions, completion_ids)` (a tensor `(rows, functions)`) and
+    `weighted(rewards)`.
     `watch_rows` are the dev rows with the columns that the reward functions take.
     """
 

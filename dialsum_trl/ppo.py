@@ -7,14 +7,13 @@ from dialsum_trl.arguments import (
     ModelArguments,
     PromptArguments,
     RougeArguments,
-    match_precision,
     parse_recipe,
 )
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import InputError, command
+from dialsum_trl.errors import command
 from dialsum_trl.rewards import RewardArguments, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
-from dialsum_trl.runs import use_adapter_settings
+from dialsum_trl.runs import continue_adapter
 
 PPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -48,11 +47,8 @@ def ppo_config():
 
 
 def adjust(values: dict, given: set[str]) -> None:
-    """The base, dtype and prompt style are the SFT adapter's; mixed precision follows; no dev rows, no evaluations."""
-    if not values["adapter_path"]:
-        raise InputError("--adapter_path: give the SFT adapter that PPO starts from and is held to, outputs/sft_...")
-    use_adapter_settings(values, given)
-    match_precision(values, given)
+    """As for every stage that trains an adapter further; no dev rows, no evaluations."""
+    continue_adapter(values, given)
     if not (values["eval_file"] or values["dataset_name"]):
         values.update(eval_strategy="no", eval_on_start=False)
 
@@ -72,10 +68,8 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         adjust,
         stage="ppo",
     )
-    from transformers import set_seed
-
     from dialsum_trl import hub, models
-    from dialsum_trl.adapters import load_policy
+    from dialsum_trl.adapters import load_base_and_policy
     from dialsum_trl.learned_reward import LearnedReward
     from dialsum_trl.ppo_trainer import PPOTrainer
     from dialsum_trl.prompts import template_kwargs
@@ -94,17 +88,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     train_rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
     say(f"train: {len(train_rows)} dialogues, {shortened} shortened")
 
-    set_seed(args.seed)
-    base = models.load_base(
-        model_args.model_name_or_path,
-        dtype=model_args.dtype,
-        quantization=model_args.quantization,
-        revision=model_args.model_revision,
-        attn_implementation=model_args.attn_implementation,
-        device=args.device,
-    )
-    base.config.use_cache = False
-    model = load_policy(base, model_args.adapter_path)
+    model = load_base_and_policy(model_args, args)
     functions = reward_functions(paid.reward_functions, rouge_config, stop_ids)
     if paid.reward_adapter_path:
         functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))

@@ -42,8 +42,8 @@ class PPOConfig(GRPOConfig):
         at_once = self.per_device_train_batch_size * processes
         if self.rollout_batch_size % (at_once * self.num_mini_batches):
             raise ValueError(
-                f"--rollout_batch_size {self.rollout_batch_size} does not divide into {self.num_mini_batches} mini-batches "
-                f"of {processes} processes x --per_device_train_batch_size {self.per_device_train_batch_size}"
+                f"--rollout_batch_size {self.rollout_batch_size} does not divide into {self.num_mini_batches} "
+                f"mini-batches of {processes} processes x --per_device_train_batch_size {self.per_device_train_batch_size}"
             )
         if self.beta:
             raise ValueError(f"--beta {self.beta}: PPO has its KL in the reward; use --kl_coef")

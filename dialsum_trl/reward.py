@@ -7,7 +7,7 @@ from pathlib import Path
 from dialsum_trl.arguments import ModelArguments, PromptArguments, flag, match_precision, parse_recipe
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import TrainingError, command
-from dialsum_trl.pairs import encode_pairs, length_baselines, read_sides
+from dialsum_trl.pairs import PairArguments, encode_pairs, length_baselines, read_sides
 from dialsum_trl.rows import batch_arithmetic
 from dialsum_trl.runs import use_adapter_settings
 
@@ -28,14 +28,6 @@ REWARD_SETTINGS = dict(
     logging_steps=10,
     logging_nan_inf_filter=False,
 )
-
-
-@dataclass
-class PairArguments:
-    pairs_file: str | None = flag(None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).")
-    eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.")
-    held_out: float = flag(0.1, "Share of the dialogues held out when there is no --eval_pairs_file.")
-    effective_batch_size: int = flag(32, "Pairs an optimizer step over all processes.")
 
 
 @dataclass

@@ -4,8 +4,7 @@ import math
 import random
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from dialsum_trl.advantages import explained_variance, gae, policy_loss, token_rewards, value_loss, whiten
 

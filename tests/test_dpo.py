@@ -1,0 +1,85 @@
+"""DPO on a toy: it starts at ln 2 from the SFT adapter and learns what the pairs say."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dialsum_trl.dpo import train_dpo, trainer_class
+from dialsum_trl.errors import InputError, TrainingError
+from tests import phase3_toys as toys
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dpo")
+    base = toys.make_base(folder / "base")
+    pairs = [
+        {
+            "prompt": f"#Person1#: 방이 {i}개 있나요?",
+            "chosen": f"방이 {i}개 있다고 합니다",
+            "rejected": f"방이 {i}개 있다고 그랬어",
+        }
+        for i in range(64)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft"), "pairs": folder / "pairs.jsonl"}
+
+
+def settings(folders, output_dir, **changes):
+    return {
+        "adapter_path": folders["sft"],
+        "model_name_or_path": folders["base"],
+        "dtype": "float32",
+        "quantization": "none",
+        "use_cpu": "true",
+        "pairs_file": folders["pairs"],
+        "held_out": 0.25,
+        "output_dir": output_dir,
+        "effective_batch_size": 8,
+        "learning_rate": 1e-2,
+        "save_strategy": "no",
+        "disable_tqdm": "true",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("quantization", ["none", "4bit"])
+def test_it_starts_at_ln_2_and_learns_the_pairs(folders, tmp_path, quantization):
+    figures = train_dpo({}, toys.flags(settings(folders, tmp_path / "out", quantization=quantization)))
+    assert figures["first loss (ln 2 = 0.6931)"] == pytest.approx(math.log(2), abs=1e-6)
+    assert figures["held-out accuracy"] > 0.9 and figures["held-out loss"] < 0.67
+
+
+def test_the_policy_is_saved_alone(folders, tmp_path):
+    train_dpo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=2, warmup_steps=0)))
+    saved, start = (load_file(f / "adapter_model.safetensors") for f in (tmp_path / "out", folders["sft"]))
+    assert saved.keys() == start.keys()
+    assert any(not torch.equal(saved[name], start[name]) for name in saved)
+    assert not (tmp_path / "out" / "ref").exists()
+
+
+def test_a_reference_that_is_not_the_start_is_noticed(folders, tmp_path, monkeypatch):
+    from dialsum_trl import adapters
+
+    def differs(model, source, target):
+        for name, parameter in model.named_parameters():
+            if f".{target}." in name:
+                parameter.data.mul_(3)
+
+    monkeypatch.setattr(adapters, "copy_weights", differs)
+    with pytest.raises(TrainingError, match="ln 2"):
+        train_dpo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=2, warmup_steps=0)))
+
+
+def test_it_asks_for_the_sft_adapter(folders, tmp_path):
+    flags = settings(folders, tmp_path / "out")
+    del flags["adapter_path"]
+    with pytest.raises(InputError, match="--adapter_path"):
+        train_dpo({}, toys.flags(flags))
+
+
+def test_the_rows_are_taken_as_they_are_tokenized(folders):
+    assert trainer_class()._prepare_dataset(None, "rows", None, None, "train") == "rows"
