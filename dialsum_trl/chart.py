@@ -30,7 +30,7 @@ def line_charts(panels: dict[str, dict[str, list[tuple[float, float]]]], x_label
 
 def _panel(title: str, kept: dict[str, list[tuple[float, float]]], x_label: str) -> str:
     points = [point for line in kept.values() for point in line]
-    x_ticks, y_ticks = (_ticks([p[i] for p in points]) for i in (0, 1))
+    x_ticks, y_ticks = (ticks([p[i] for p in points]) for i in (0, 1))
 
     def place(x, y):
         return (
@@ -65,7 +65,7 @@ def _panel(title: str, kept: dict[str, list[tuple[float, float]]], x_label: str)
     return "".join(parts)
 
 
-def _ticks(values: list[float], wanted: int = 5) -> list[float]:
+def ticks(values: list[float], wanted: int = 5) -> list[float]:
     """Round numbers that span `values`, about `wanted` of them, at least two."""
     low, high = min(values), max(values)
     if low == high:

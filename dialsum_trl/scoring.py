@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dialsum_trl.errors import InputError
 from dialsum_trl.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
 from dialsum_trl.tokens import HANGUL
 
@@ -36,24 +35,10 @@ def score_files(predictions: Path, references: Path, bootstrap: int = 1000) -> l
 def paired(predictions: Path, references: Path) -> Pairs:
     """Summaries matched to references by fname."""
     from dialsum_trl.data import read_dialogues
-    from dialsum_trl.tables import read_table
+    from dialsum_trl.submission import read_aligned
 
     rows = read_dialogues(references)
-    written: dict[str, str] = {}
-    for row in read_table(predictions):
-        if not {"fname", "summary"} <= row.values.keys():
-            raise InputError(f"{predictions}: needs the columns fname and summary; it has {', '.join(row.values)}")
-        fname = (row.values["fname"] or "").strip()
-        if fname in written:
-            raise InputError(f"{predictions}: row {row.number}: '{fname}' occurs twice; every row is scored once")
-        written[fname] = row.values["summary"] or ""
-    wanted = rows["fname"][:]
-    missing, extra = [name for name in wanted if name not in written], sorted(written.keys() - set(wanted))
-    if missing or extra:
-        parts = [f"{len(missing)} rows of {references} have no summary ({missing[0]})"] if missing else []
-        parts += [f"{len(extra)} summaries have no row ({extra[0]})"] if extra else []
-        raise InputError(f"{predictions}: {'; '.join(parts)}; score the file on the rows it was made for")
-    return Pairs([written[name] for name in wanted], rows["summaries"][:])
+    return Pairs(read_aligned(predictions, rows["fname"][:]), rows["summaries"][:])
 
 
 def configurations(pairs: Pairs) -> list[RougeConfig]:
@@ -97,6 +82,8 @@ def print_reports(reports: list[RougeReport], pairs: Pairs) -> None:
             Text(f"{report.floor.mean:.2f}", "bold red" if below else "dim"),
         )
     console.print(table)
-    console.print(Text(f"first line: the competition's; floor: the mean that {CONSTANT_LINE!r} reaches on all rows", "dim"))
+    console.print(
+        Text(f"first line: the competition's; floor: the mean that {CONSTANT_LINE!r} reaches on all rows", "dim")
+    )
     if reports[0].mean <= reports[0].floor.mean:
         console.print(Text("these summaries are no better than one constant line", "bold red"))

@@ -124,10 +124,10 @@ def test_score_with_three_references_shows_mean_and_max(monkeypatch, capsys, tmp
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ("fname,summary\ndev_0,요약\n", "have no summary"),
-        ("fname,summary\nother,요약\n", "have no row"),
-        ("fname,text\ndev_0,요약\n", "needs the columns fname and summary"),
-        ("fname,summary\ndev_0,요약\ndev_0,요약\n", "occurs twice"),
+        ("fname,summary\ndev_0,요약\n", "63 ids are missing"),
+        ("fname,summary\nother,요약\n", "ids are not known there: other"),
+        ("fname,text\ndev_0,요약\n", "name its columns fname,summary"),
+        ("fname,summary\ndev_0,요약\ndev_0,요약\n", "appears a second time"),
     ],
 )
 def test_score_refuses_files_that_do_not_match(monkeypatch, capsys, tmp_path, content, match):

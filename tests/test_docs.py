@@ -1,0 +1,100 @@
+"""Every command in the README and the docs is parsed by what it calls; every link and file that they name is there."""
+
+import importlib
+import re
+import shlex
+
+import pytest
+import typer
+
+from dialsum_trl.cli import app
+from dialsum_trl.recipe_file import read_recipe
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+KNOWN = ("accelerate", "dialsum", "make", "python", "pip", "git", "export", "cp", "cd", "hf")
+
+
+def commands(page):
+    """The command lines of a page's bash blocks, continued lines joined, comments and placeholders left out."""
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = [word for word in shlex.split(line, comments=True) if word != "..."]
+            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                words.pop(0)
+            if words:
+                yield words
+
+
+ALL = [pytest.param(words, id=f"{page.name}: {' '.join(words)[:70]}") for page in PAGES for words in commands(page)]
+
+
+class Parsed(Exception):
+    """The recipe read its settings; nothing more is wanted."""
+
+
+def parse_recipe_command(words, monkeypatch):
+    """Has a recipe's own stage parse the flags, and stops there."""
+    [at] = [i for i, word in enumerate(words) if re.fullmatch(r"recipes/\w+\.py", word)]
+    for i, word in enumerate(words[:at]):
+        if word == "--config_file":
+            assert (ROOT / words[i + 1]).is_file(), words[i + 1]
+    stage, _ = read_recipe(ROOT / words[at])
+    module = importlib.import_module(f"dialsum_trl.{stage}")
+    original = module.parse_recipe
+
+    def stop(groups, recipe, argv, trainer_config=None, adjust=None, stage=None):
+        on_cpu = {"use_cpu": True, "bf16": False} if trainer_config else {}
+        original(groups, {**recipe, **on_cpu}, argv, trainer_config, None, stage)
+        raise Parsed
+
+    monkeypatch.setattr(module, "parse_recipe", stop)
+    name = next(name for name in vars(module) if name in (stage, f"train_{stage}", f"make_{stage}"))
+    argv = words[at + 1 :]
+    with pytest.raises((Parsed, SystemExit)) as end:
+        vars(module)[name]({}, argv)
+    assert end.type is Parsed or (end.value.code == 0 and {"--help", "--help_all"} & set(argv))
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_the_command_is_understood(words, monkeypatch, tmp_path):
+    if any(word.startswith("recipes/") and word.endswith(".py") for word in words) and words[0] in (
+        "accelerate",
+        "python",
+    ):
+        for i, word in enumerate(words):
+            if word == "--config" and not (ROOT / words[i + 1]).exists():  # the reader's own file
+                own = tmp_path / "my.yaml"
+                own.write_text("{}", encoding="utf-8")
+                words = [*words[: i + 1], str(own), *words[i + 2 :]]
+        monkeypatch.chdir(ROOT)
+        parse_recipe_command(words, monkeypatch)
+    elif words[0] == "dialsum":
+        command = typer.main.get_command(app)
+        with command.make_context("dialsum", words[1:]) as context:
+            assert words[1] in command.list_commands(context)
+            command.get_command(context, words[1]).make_context(words[1], words[2:])
+    elif words[0] == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
+        assert (ROOT / (words[2].replace(".", "/") + ".py")).is_file()
+    else:
+        assert words[0] in KNOWN, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:recipes|dialsum_trl|accelerate_configs|benchmarks|docs|tests)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_python_examples_of_the_docs_run(capsys):
+    code = [c for page in PAGES for c in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+    assert code
+    for example in code:
+        if "torch" not in example and "PeftModel" not in example:
+            exec(compile(example, "docs", "exec"), {})
