@@ -5,7 +5,7 @@
     python -m benchmarks.generation_speed --smoke            # CPU, toy shape
 
 499 prompts of real lengths, exactly 64 new tokens each (no stop token), tokenization not counted. transformers runs on
-a part of them, in batches of like lengths, which favours it. Both must choose the same tokens in float32 on a toy shape
+the 64 of medium length in one batch, which favours it. Both must choose the same tokens in float32 on a toy shape
 on the same device; on the bfloat16 model near ties of random weights fall either way, so there the share of equal first
 tokens and the mean common beginning are recorded, for ours and for transformers against itself in another batch.
 """
@@ -14,7 +14,7 @@ import argparse
 import tempfile
 import time
 
-from benchmarks.shapes import build, lengths, machine, write_result
+from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
 
 STOPS_ONE_IN = 45  # the variant with stop tokens: geometric lengths of this mean
 
@@ -84,7 +84,6 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--shape", default="llama3b")
     parser.add_argument("--smoke", action="store_true", help="toy shape, few prompts; writes nothing")
-    parser.add_argument("--skip_nf4", action="store_true", help="leave out our run on the base kept in nf4")
     parser.add_argument("--name", default="generation_speed", help="name of the result file")
     args = parser.parse_args(argv)
     import numpy as np
@@ -95,10 +94,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
     from dialsum_trl.fallback import generate_with_transformers
     from dialsum_trl.generation import GenerationSettings, dequantize, generate_ids
     from dialsum_trl.models import load_base
-    from dialsum_trl.slots import SlotCache
 
     logging.disable_progress_bar()
-    shape, count, part, tokens = ("smoke", 12, 4, 6) if args.smoke else (args.shape, 499, 128, 64)
+    shape, count, part, tokens = ("smoke", 12, 4, 6) if args.smoke else (args.shape, 499, 64, 64)
     device, dtype = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
     rows = []
 
@@ -112,71 +110,58 @@ def main(argv: list[str] | None = None) -> list[dict]:
         rows.append(shown)
         return row
 
-    with tempfile.TemporaryDirectory() as folder:
-        equal = equal_to_transformers(f"{folder}/toy")
-        start = synchronized()
-        path = build(shape, f"{folder}/model", dtype)
-        built, start = synchronized() - start, synchronized()
-        model = load_base(str(path), dtype=dtype, quantization="4bit", device=device).eval()
-        print(f"built in {built:.1f} s, loaded and quantized in {synchronized() - start:.1f} s", flush=True)
     draw = np.random.default_rng(2)
-    top = model.config.vocab_size
+    top = SHAPES[shape][1]["vocab_size"]
     prompts = [draw.integers(10, top - 300, n).tolist() for n in lengths(count)[0]]
-    subset = prompts[:part]
+    middle = sorted(range(count), key=lambda i: len(prompts[i]))[(count - part) // 2 :][:part]
+    subset = [prompts[i] for i in middle]
 
     def settings(beams: int, batch: int | None = None, **more) -> GenerationSettings:
         return GenerationSettings(max_new_tokens=tokens, num_beams=beams, batch_size=batch, **more)
 
-    def theirs(beams: int, batch: int):
-        return lambda chosen: generate_with_transformers(model, chosen, settings(beams, batch), [], 0, lambda n: None)
+    def theirs(beams: int):
+        return lambda chosen: generate_with_transformers(model, chosen, settings(beams, 64), [], 0, lambda n: None)
 
     def ours(chosen_settings: GenerationSettings, stop_ids=()):
         return lambda chosen: generate_ids(model, chosen, chosen_settings, list(stop_ids), 0)
 
-    few = 2 if args.smoke else 8
-    theirs(1, few)(subset[:few])  # warm-up
-    add("transformers generate, greedy, nf4, batches of 64", theirs(1, 64), subset)
-    if not args.skip_nf4:
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(build(shape, f"{folder}/model", dtype))
+        start = synchronized()
+        model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
+        loaded, start = synchronized() - start, synchronized()
+        dequantize(model, dtype)
+        print(f"loaded and quantized in {loaded:.1f} s, dequantized in {synchronized() - start:.2f} s", flush=True)
+
+        add("ours, greedy, first call of the process", ours(settings(1)), prompts)
+        greedy = add("ours, greedy", ours(settings(1)), prompts)
+        add("ours, beam 4, first call", ours(settings(4)), prompts)
+        add("ours, beam 4", ours(settings(4)), prompts)
+        sampling = settings(1, do_sample=True)
+        stops = range(0, top, STOPS_ONE_IN)
+        add(f"ours, sampling, stops after {STOPS_ONE_IN} tokens on average", ours(sampling, stops), prompts, None)
+        add("ours, one dialogue, beam 4", ours(settings(4)), prompts[:1])
+
+        reference = add(f"transformers generate, greedy, {dtype}, one batch of 64", theirs(1), subset)
+        rows[-1]["ours_agrees"] = agreement([greedy["outputs"][i] for i in middle], reference["outputs"])
+        itself = theirs(1)(subset[: part // 2])  # another batch, other padding
+        rows[-1]["itself_in_another_batch_agrees"] = agreement(itself, reference["outputs"][: part // 2])
+        print({name: value for name, value in rows[-1].items() if name.endswith("agrees")}, flush=True)
+        add(f"transformers generate, beam 4, {dtype}, one batch of 64", theirs(4), subset)
+        if device == "cuda" and not args.smoke:
+            profile(decoding, model, settings(1), prompts, "greedy")
+            profile(decoding, model, settings(4), prompts, "beam 4")
+
+        del model
+        model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
         add("ours, greedy, base kept in nf4", ours(settings(1)), subset)
-    start = synchronized()
-    dequantize(model, dtype)
-    seconds = round(synchronized() - start, 2)
-    print(f"dequantized in {seconds} s", flush=True)
-    reference = add(f"transformers generate, greedy, {dtype}, batches of 64", theirs(1, 64), subset)
-    small = subset[: part // 2]
-    itself = theirs(1, 64)(small)  # other neighbours, other padding
-    print("transformers against itself in other batches:", agreement(itself, reference["outputs"][: part // 2]))
-    add(f"transformers generate, beam 4, {dtype}, batches of 64", theirs(4, 64), small)
-    first = add("ours, greedy, first call", ours(settings(1)), prompts, dequantized_in_seconds=seconds)
-    add("ours, greedy", ours(settings(1)), prompts, **agreement(first["outputs"][:part], reference["outputs"]))
-    add("ours, beam 4, first call", ours(settings(4)), prompts)
-    add("ours, beam 4", ours(settings(4)), prompts)
-    stops = range(0, top, STOPS_ONE_IN)
-    sampling = settings(1, do_sample=True, num_return_sequences=1)
-    add(f"ours, sampling, stops after {STOPS_ONE_IN} tokens on average", ours(sampling, stops), prompts, None)
-    add("ours, one dialogue, beam 4", ours(settings(4)), prompts[:1])
-    if device == "cuda" and not args.smoke:
-        profile(decoding, model, settings(1), prompts, "greedy")
-        profile(decoding, model, settings(4), prompts, "beam 4")
-        without_kernel(SlotCache)
-        add("ours, greedy, PyTorch's attention with a mask", ours(settings(1)), prompts)
-        add("ours, beam 4, PyTorch's attention with a mask", ours(settings(4)), prompts)
+        add("transformers generate, greedy, nf4, one batch of 64", theirs(1), subset)
+        equal = equal_to_transformers(f"{folder}/toy")
     if not equal:
         raise SystemExit("our decoding and transformers' generate differ in float32")
     if not args.smoke:
         print(f"written: {write_result(args.name, rows)} ({machine()})")
     return rows
-
-
-def without_kernel(cache_class) -> None:
-    """From here on attention is PyTorch's: what the Triton kernel is compared with."""
-    original = cache_class.__init__
-
-    def start(self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        self.kernel = None
-
-    cache_class.__init__ = start
 
 
 def profile(decoding, model, settings, prompts: list, name: str) -> None:

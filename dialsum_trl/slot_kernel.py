@@ -25,7 +25,7 @@ def _block(q, k_at, v_at, n, stop, visible, best, total, acc, IEEE: tl.constexpr
     return higher, total, acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["limit"])  # one compilation for every max_new_tokens
 def _attend(
     q_ptr, k_ptr, v_ptr, visible_ptr, length_ptr, step_ptr, out_ptr,
     q_row, q_head, q_cand, k_row, k_head, k_entry, v_row, v_head, v_entry, seen_row, seen_cand,
