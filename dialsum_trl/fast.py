@@ -69,6 +69,8 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
         micro_batches = plan.micro_batches
         args.gradient_checkpointing = args.activation_checkpointing = False  # the plan keeps and redoes what it says
         args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
+        if args.optim == "paged_adamw_32bit" and args.device.type == "cuda":
+            args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
     else:
         say(f"Packed, but not fused: {reason}")
         micro_batches = args.gradient_accumulation_steps
@@ -132,8 +134,10 @@ class PackedTraining:
                 sampler.set_epoch(int(state.epoch + 1e-6))
 
         self.add_callback(SetEpoch())
-        loader = DataLoader(
-            self._remove_unused_columns(self.train_dataset, description="training"),
+        columns = self.train_dataset.with_format("numpy")
+        pairs = zip(columns["input_ids"], columns["labels"], strict=True)
+        loader = DataLoader(  # rows from memory: the GPU waits while the host collates
+            [{"input_ids": ids, "labels": labels} for ids, labels in pairs],
             batch_sampler=sampler,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,

@@ -101,7 +101,7 @@ class Plan:
         names = {"all": "keep everything", "mlp": "redo gate/up", "layer": "redo the layer"}
         keep = ", ".join(f"{count} layers {names[name]}" for name, count in counts.items())
         return (
-            f"Plan for {self.budget:.1f} GiB: {self.micro_batches} micro-batches a step of at most {self.tokens} tokens; "
+            f"Plan for {self.budget:.1f} GiB: {self.micro_batches} micro-batches a step, up to {self.tokens} tokens; "
             f"{keep}; base {'dequantized once' if self.resident else 'dequantized twice a micro-batch'}; "
             f"about {self.gib:.1f} GiB"
         )

@@ -102,7 +102,7 @@ class PackCollator:
 
     input_ids, labels, position_ids: (1, T). The label of a document's first token is -100, because labels are shifted
     and the token before it belongs to another document. cu_seq_lens_q and .._k: int32 edges of the documents; the
-    filler at the end is a document of its own, never longer than the longest real one could be asked for.
+    filler at the end is a document of its own.
 
     Args:
         pad_id: token of the filler.
@@ -113,23 +113,26 @@ class PackCollator:
         self.pad_id, self.multiple = pad_id, multiple
 
     def __call__(self, rows: list[dict]) -> dict:
+        import numpy as np
         import torch
 
-        ids = [list(row["input_ids"]) for row in rows]
-        labels = [[-100, *row["labels"][1:]] for row in rows]
+        ids = [np.asarray(row["input_ids"], dtype=np.int64) for row in rows]
+        labels = [np.asarray(row["labels"], dtype=np.int64) for row in rows]
         filler = -sum(map(len, ids)) % self.multiple
         if filler:
-            ids.append([self.pad_id] * filler)
-            labels.append([-100] * filler)
-        lengths = torch.tensor([len(document) for document in ids])
-        edges = torch.cat((torch.zeros(1, dtype=torch.long), lengths.cumsum(0)))
-        positions = torch.arange(int(edges[-1])) - torch.repeat_interleave(edges[:-1], lengths)
-        edges = edges.to(torch.int32)
+            ids.append(np.full(filler, self.pad_id))
+            labels.append(np.full(filler, -100))
+        lengths = np.array([len(document) for document in ids])
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        labels = np.concatenate(labels)
+        labels[starts] = -100
+        edges = torch.from_numpy(np.append(0, ends).astype(np.int32))
         longest = int(lengths.max())
         return {
-            "input_ids": torch.tensor([token for document in ids for token in document])[None],
-            "labels": torch.tensor([label for document in labels for label in document])[None],
-            "position_ids": positions[None],
+            "input_ids": torch.from_numpy(np.concatenate(ids))[None],
+            "labels": torch.from_numpy(labels)[None],
+            "position_ids": torch.from_numpy(np.arange(ends[-1]) - starts.repeat(lengths))[None],
             "cu_seq_lens_q": edges,
             "cu_seq_lens_k": edges,
             "max_length_q": longest,

@@ -6,12 +6,12 @@ import triton.language as tl
 
 @triton.jit
 def _hash(index, key):
-    x = index.to(tl.uint32) * 0x9E3779B1
-    x = x ^ (x >> 15) ^ key.to(tl.uint32)
-    x = x * 0x85EBCA6B
-    x = x ^ (x >> 13)
-    x = x * 0xC2B2AE35
-    return x ^ (x >> 16)
+    x = index.to(tl.uint32) ^ key.to(tl.uint32)
+    x = x ^ (x >> 16)
+    x = x * 0x21F0AAAD
+    x = x ^ (x >> 15)
+    x = x * 0xD35A2D97
+    return x ^ (x >> 15)
 
 
 @triton.jit

@@ -1,0 +1,334 @@
+"""Training tokens a second: the design's settings in plain TRL, TRL's packing, Unsloth where installed, and ours.
+
+    python -m benchmarks.sft_speed                          # one GPU, Llama-3.2-3B shape
+    python -m benchmarks.sft_speed --shape llama8b --variants plain ours ours_16gib
+    python -m benchmarks.sft_speed --curve 50               # also the loss curves of both paths, 8 rows a step
+    python -m benchmarks.sft_speed --smoke                  # CPU, toy shape
+
+Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows a step of
+the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see the
+same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The first steps,
+with compilation, are timed apart; one step after the timed ones is profiled.
+"""
+
+import argparse
+import gc
+import importlib.util
+import math
+import tempfile
+import time
+
+from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
+from dialsum_trl.memory import prepare_allocator
+
+PEAK_FLOPS = 7.9e14  # bf16, measured with 8192^3 on H100 and H200
+WARMUP = 2
+# Kernel names -> what they do, first match counts.
+KINDS = {
+    "matrix products": ("nvjet", "gemm", "cutlass"),
+    "attention": ("flash", "fmha", "attention"),
+    "lora": ("lora_",),
+    "swiglu": ("swiglu",),
+    "norm and rope": ("rms_norm", "rope"),
+    "dequantization": ("load_weight", "dequant", "Dequant"),
+    "optimizer and clipping": ("adam", "Adam", "multi_tensor", "optimizer", "lpnorm"),
+    "lm head": ("_forward_kernel", "_backward_kernel"),
+}
+# variant -> (measured steps, memory budget in GiB)
+VARIANTS = {
+    "plain": (2, None),
+    "trl_packing": (2, None),
+    "unsloth": (6, None),
+    "ours": (14, None),
+    "ours_8gib": (10, 8.0),
+    "ours_16gib": (8, 16.0),
+}
+
+
+def make_rows(count: int, vocabulary: int, seed: int = 0):
+    """Rows {"input_ids", "labels"} with the lengths of real dialogues and Zipf-distributed tokens to learn from."""
+    import numpy as np
+    from datasets import Dataset
+
+    draw = np.random.default_rng(seed)
+    ids, labels = [], []
+    for prompt, completion in zip(*lengths(count, seed), strict=True):
+        tokens = (draw.zipf(1.3, prompt + completion) * 7919 % vocabulary).tolist()
+        ids.append(tokens)
+        labels.append([-100] * int(prompt) + tokens[prompt:])
+    return Dataset.from_dict({"input_ids": ids, "labels": labels})
+
+
+def settings(folder: str, variant: str, steps: int, smoke: bool, rows_a_step: int, **more):
+    """The recipes' shared settings as trainer arguments for one variant."""
+    from trl import SFTConfig
+
+    from dialsum_trl.sft import SFT_SETTINGS
+
+    known = SFTConfig.__dataclass_fields__
+    values = {name: value for name, value in SFT_SETTINGS.items() if name in known}
+    values |= dict(
+        output_dir=folder, max_steps=steps, logging_steps=1, eval_strategy="no", save_strategy="no",
+        load_best_model_at_end=False, report_to="none", disable_tqdm=True, bf16=not smoke, use_cpu=smoke,
+        per_device_train_batch_size=min(8, rows_a_step), gradient_accumulation_steps=max(1, rows_a_step // 8),
+        dataset_kwargs={"skip_prepare_dataset": True}, warmup_steps=0,
+    )  # fmt: skip
+    if variant == "trl_packing":  # packs of 8 rows' tokens, so that a step stays about 64 rows
+        values |= dict(
+            packing=True, max_length=1024 if smoke else 2560, per_device_train_batch_size=1, dataset_kwargs=None
+        )
+    return SFTConfig(**(values | more))
+
+
+def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
+    """The recipes' model: nf4 base through transformers, LoRA through PEFT."""
+    from peft import get_peft_model
+    from transformers import set_seed
+
+    from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.models import load_base, lora_config
+
+    set_seed(42)  # every variant starts from the same adapters
+    base = load_base(
+        str(path), dtype="float32" if smoke else "bfloat16", quantization="none" if smoke else "4bit",
+        attn_implementation=attention, device="cpu" if smoke else 0,
+    )  # fmt: skip
+    base.config.use_cache = False
+    return get_peft_model(base, lora_config(ModelArguments(lora_dropout=dropout)))
+
+
+def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) -> dict:
+    """Trains one variant and returns its figures."""
+    import torch
+    from transformers import AutoTokenizer, TrainerCallback
+
+    from dialsum_trl.fast import prepare
+    from dialsum_trl.memory import limit_gpu
+    from dialsum_trl.sft import trainer_class, upcast_trainable
+
+    measured, budget = VARIANTS[variant]
+    profiled = torch.cuda.is_available() and "max_steps" not in more
+    recorder = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+    steps = more.pop("max_steps", WARMUP + (1 if smoke else measured))
+    if torch.cuda.is_available():
+        limit_gpu(1e9)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    class Clock(TrainerCallback):
+        times, kernels = [], {}
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            Clock.times.append(time.perf_counter())
+            if profiled and state.global_step == steps:
+                recorder.start()
+
+        def on_train_end(self, args, state, control, **kwargs):
+            if profiled:
+                torch.cuda.synchronize()
+                recorder.stop()
+                seconds = time.perf_counter() - Clock.times[steps - 1]
+                Clock.kernels = shares(recorder.key_averages(), seconds)
+
+    with tempfile.TemporaryDirectory() as folder:
+        args = settings(folder, variant, steps + profiled, smoke, rows_a_step, **more)
+        model, fast = load(path, smoke), None
+        pad = 0
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if variant.startswith("ours"):
+            sizes = [len(ids) for ids in rows["input_ids"]]
+            fast = prepare(model, args, sizes, pad, "none" if smoke else "4bit", None if smoke else budget)
+        trainer = trainer_class()(
+            model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()],
+            data_collator=fast.collator if fast else None,
+        )  # fmt: skip
+        trainer.schedule = fast.schedule if fast else None
+        upcast_trainable(trainer.model, "float32")
+        started = time.perf_counter()
+        trainer.train()
+    log = [entry for entry in trainer.state.log_history if "grad_norm" in entry][:steps]
+    losses, norms = [entry["loss"] for entry in log], [entry["grad_norm"] for entry in log]
+    if len(log) != steps or not all(math.isfinite(x) and x > 0 for x in losses + norms):
+        raise SystemExit(f"{variant}: not finite, or zero, in {losses} {norms}")
+    times = [started, *Clock.times[:steps]]
+    seconds = times[-1] - times[WARMUP]
+    tokens = step_tokens(rows, rows_a_step, args.seed, steps, trainer if variant == "trl_packing" else None)
+    result = {
+        "tokens_per_second": round(sum(tokens[WARMUP:]) / seconds),
+        "seconds_a_step": round(seconds / (steps - WARMUP), 3),
+        "first_step_seconds": round(times[1] - times[0], 1),
+        "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else 0,
+        "allocated_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0,
+        "plan": fast.plan.line() if fast and fast.plan else None,
+        "percent_of_step": Clock.kernels,
+        "losses": [round(x, 5) for x in losses],
+        "grad_norms": [round(x, 4) for x in norms],
+    }
+    del trainer, model, fast
+    gc.collect()
+    return result
+
+
+def shares(averages, seconds: float) -> dict:
+    """Percent of a step's seconds that each kind of kernel takes, and that the GPU idles (profiling included)."""
+    sums = {}
+    for event in averages:
+        kind = next((kind for kind, names in KINDS.items() if any(name in event.key for name in names)), "other")
+        sums[kind] = sums.get(kind, 0) + event.self_device_time_total / 1e6
+    sums["idle"] = max(0.0, seconds - sum(sums.values()))
+    return {kind: round(100 * value / seconds, 1) for kind, value in sorted(sums.items(), key=lambda item: -item[1])}
+
+
+def step_tokens(rows, rows_a_step: int, seed: int, steps: int, packed_trainer) -> list[int]:
+    """Real tokens of each optimizer step; TRL packs its own way, so there it is the mean of its packs."""
+    from dialsum_trl.packing import Schedule
+
+    sizes = [len(ids) for ids in rows["input_ids"]]
+    if packed_trainer is not None:
+        packs = [len(ids) for ids in packed_trainer.train_dataset["input_ids"]]
+        return [round(sum(packs) / len(packs) * packed_trainer.args.gradient_accumulation_steps)] * steps
+    schedule = Schedule(sizes, rows_a_step, 1, seed=seed)
+    batches = [batch for epoch in range(1 + steps * rows_a_step // len(sizes)) for batch in schedule.epoch(epoch)]
+    return [sum(sizes[row] for row in batch) for batch in batches[:steps]]
+
+
+def equality(path, rows, smoke: bool) -> dict:
+    """Loss and gradients of one pack without dropout: plain layers and ours, each against plain layers in float32."""
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    from dialsum_trl.attention import register
+    from dialsum_trl.fused.attach import attach
+    from dialsum_trl.packing import PackCollator
+
+    name, device = register(), "cpu" if smoke else "cuda"
+    pack = PackCollator(0)([rows[i] for i in range(12)])
+    batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in pack.items()}
+
+    def gradients(model, half: bool):
+        model.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            log_probs = model(**batch, use_cache=False, fused_lm_head=True).log_probs
+        loss = -log_probs.sum() / (batch["labels"] != -100).sum()
+        loss.backward()
+        return loss.item(), {n: p.grad.float().cpu() for n, p in model.named_parameters() if p.requires_grad}
+
+    model = load(path, smoke, dropout=0.0, attention=name).train()
+    add_fused_lm_head(model.get_base_model())
+    draw = torch.Generator().manual_seed(5)
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+            if "lora_B" in key:  # zeros would hide the gradients of A
+                parameter.data = (torch.randn(parameter.shape, generator=draw) * 0.02).to(device)
+    found = {"plain": gradients(model, not smoke)}
+    state = {}
+    for key, module in model.named_modules():
+        if type(module).__name__ == "Linear4bit":
+            state[f"{key}.weight"] = dequantize_4bit(module.weight.data, module.weight.quant_state).cpu()
+    state = {k: v.detach().cpu() for k, v in model.named_parameters() if k not in state} | state
+    attach(model)
+    found["ours"] = gradients(model, not smoke)
+    del model
+    gc.collect()
+
+    from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.models import lora_config
+
+    base = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation=name)
+    add_fused_lm_head(base)
+    from peft import get_peft_model
+
+    reference = get_peft_model(base, lora_config(ModelArguments(lora_dropout=0.0))).to(device).train()
+    reference.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    found["float32"] = gradients(reference, False)
+    del reference, base
+    gc.collect()
+    return {
+        **{f"loss_{name}": loss for name, (loss, _) in found.items()},
+        **{f"grad_norm_{name}": norm(grads) for name, (_, grads) in found.items()},
+        "plain_against_float32": agreement(found["plain"][1], found["float32"][1]),
+        "ours_against_float32": agreement(found["ours"][1], found["float32"][1]),
+        "ours_against_plain": agreement(found["ours"][1], found["plain"][1]),
+    }
+
+
+def norm(grads: dict) -> float:
+    """Global norm of named gradients."""
+    return round(math.sqrt(sum(float(g.norm()) ** 2 for g in grads.values())), 5)
+
+
+def agreement(grads: dict, others: dict) -> dict:
+    """Cosines of the gradients of every adapter matrix: smallest and mean."""
+    from torch.nn.functional import cosine_similarity
+
+    cosines = [float(cosine_similarity(grads[k].flatten(), others[k].flatten(), 0)) for k in others]
+    return {"smallest_cosine": round(min(cosines), 6), "mean_cosine": round(sum(cosines) / len(cosines), 6)}
+
+
+def curves(path, rows, steps: int, smoke: bool) -> dict:
+    """Losses of both paths over the same small steps (8 rows, a rate at which random weights learn)."""
+    more = dict(max_steps=steps, learning_rate=1e-3, max_grad_norm=1.0)
+    plain = run(path, "plain", rows, smoke, 8, **more)["losses"]
+    ours = run(path, "ours", rows, smoke, 8, **more)["losses"]
+    gaps = [abs(a - b) for a, b in zip(plain, ours, strict=True)]
+    return {"plain": plain, "ours": ours, "largest_gap": max(gaps), "mean_gap": round(sum(gaps) / len(gaps), 6)}
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--shape", choices=SHAPES, default="llama3b")
+    variants = ["plain", "trl_packing", "unsloth", "ours", "ours_8gib"]
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=variants)
+    parser.add_argument("--curve", type=int, default=0, help="steps of the loss curves")
+    parser.add_argument("--skip_equality", action="store_true")
+    parser.add_argument("--name", default="sft_speed", help="name of the result file")
+    parser.add_argument("--smoke", action="store_true", help="toy shape on the CPU; writes no result file")
+    args = parser.parse_args(argv)
+    prepare_allocator()
+    shape = "smoke" if args.smoke else args.shape
+    sizes = SHAPES[shape][1]
+    parameters = decoder_parameters(sizes)
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = build(shape, folder, "float32" if args.smoke else "bfloat16")
+        count = 64 if args.smoke else 64 * 20
+        rows = make_rows(count, min(sizes["vocab_size"], 128000) - 300)
+        if not args.skip_equality:
+            results.append({"variant": "equality", "shape": shape, **equality(path, rows, args.smoke)})
+            print(results[-1], flush=True)
+        for variant in args.variants:
+            if variant == "unsloth" and importlib.util.find_spec("unsloth") is None:
+                print("unsloth: not installed, left out", flush=True)
+                continue
+            figures = run(path, variant, rows, args.smoke, 16 if args.smoke else 64)
+            share = 100 * figures["tokens_per_second"] * 4 * parameters / PEAK_FLOPS
+            results.append({"variant": variant, "shape": shape, "percent_of_ceiling": round(share, 1), **figures})
+            print(results[-1], flush=True)
+        if args.curve:
+            results.append({"variant": "curves", "shape": shape, **curves(path, rows, args.curve, args.smoke)})
+            print({k: v for k, v in results[-1].items() if "gap" in k}, flush=True)
+    print(f"{machine()}, {shape}\n{'variant':>14} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
+    for row in results:
+        if "tokens_per_second" in row:
+            share, reserved = row["percent_of_ceiling"], row["reserved_gib"]
+            print(f"{row['variant']:>14} {row['tokens_per_second']:8d} {share:9.1f}% {reserved:12.1f}")
+    if not args.smoke:
+        print(f"written: {write_result(args.name, results)}")
+    return results
+
+
+def decoder_parameters(sizes: dict) -> int:
+    """Parameters of the shape, embeddings once: what a token passes through."""
+    hidden, heads, dim = sizes["hidden_size"], sizes["num_attention_heads"], sizes.get("head_dim")
+    dim = dim or hidden // heads
+    layer = hidden * dim * (2 * heads + 2 * sizes["num_key_value_heads"]) + 3 * hidden * sizes["intermediate_size"]
+    return layer * sizes["num_hidden_layers"] + sizes["vocab_size"] * hidden
+
+
+if __name__ == "__main__":
+    main()
