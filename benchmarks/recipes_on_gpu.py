@@ -45,7 +45,7 @@ def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
         writer.writerow(["fname", "dialogue", "summary"])
         for index, (prompt, completion) in enumerate(zip(*lengths(rows), strict=True)):
             dialogue, used = [], 60  # the header and the instruction
-            while used < prompt:
+            while not dialogue or used < prompt:
                 dialogue.append(turns[at % len(turns)])
                 used += sizes[at % len(turns)]
                 at += 1

@@ -53,6 +53,12 @@ def adjust(values: dict, given: set[str]) -> None:
         values.update(eval_strategy="no", eval_on_start=False)
 
 
+def mean_of(entries: list[dict], name: str) -> float | None:
+    """The mean of a logged figure over the entries that have it."""
+    values = [entry[name] for entry in entries if entry.get(name) is not None]
+    return sum(values) / len(values) if values else None
+
+
 @command
 def train_ppo(recipe: dict, argv: list[str]) -> dict:
     """Trains the SFT adapter further on rewards and leaves the policy adapter alone in `output_dir`.
@@ -105,8 +111,10 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     metrics = trainer.watch["best_metrics"] or {}
     hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, data, method="PPO")
 
-    history = trainer.state.log_history
-    last = next((entry for entry in reversed(history) if "kl" in entry), {})
+    steps = [entry for entry in trainer.state.log_history if "kl" in entry]
+    last = steps[-1] if steps else {}
+    parts = ("generation", "scoring", "learning")
+    spent = {f"seconds a rollout, {part}": mean_of(steps[1:] or steps, f"seconds/{part}") for part in parts}
     figures = {
         "dialogues": len(train_rows),
         "optimizer steps": trainer.state.global_step,
@@ -119,6 +127,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         "KL to SFT at the end, nats a summary": last.get("kl"),
         "explained variance at the end": last.get("explained_variance"),
         "stopped by": trainer.watch["tripped"] or "end of training",
+        **spent,
         "seconds": round(seconds, 1),
         "peak GPU memory, GiB": peak_memory_gib(),
         "adapter": args.output_dir,

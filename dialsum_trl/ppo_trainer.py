@@ -94,6 +94,8 @@ class PPOTrainer(FastRollouts, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTr
         started = time.perf_counter()
         prompts = [row["prompt"] for row in inputs]
         prompt_ids, completion_ids, _, completions, *_ = self._generate(prompts)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the key/value cache's room is free for activations again
         generated = time.perf_counter()
 
         batch = pad_rollout(prompt_ids, completion_ids, self._tokenizer.pad_token_id, self.accelerator.device)

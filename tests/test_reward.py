@@ -119,7 +119,7 @@ def test_scoring_leaves_the_policy_as_it_was(folders, trained):
 
 def test_a_model_that_only_counts_characters_is_refused(folders, tmp_path):
     file = write_pairs(tmp_path / "longer.jsonl", longer_pairs())
-    with pytest.raises(TrainingError, match="longer wins.*optimize length"):
+    with pytest.raises(TrainingError, match=r"longer wins.*optimize length"):
         train_reward({}, toys.flags(settings(folders, file, tmp_path / "out")))
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
 
@@ -190,7 +190,8 @@ def test_held_out_pairs_of_training_dialogues_are_an_error(tmp_path):
 
 
 def test_length_baselines_count_ties_as_half():
-    pairs = [{"chosen": "가나", "rejected": "가"}, {"chosen": "가", "rejected": "나"}, {"chosen": "가", "rejected": "나다"},
+    pairs = [{"chosen": "가나", "rejected": "가"}, {"chosen": "가", "rejected": "나"},
+             {"chosen": "가", "rejected": "나다"},
              {"chosen": "가나다", "rejected": "나다"}]  # fmt: skip
     assert length_baselines(pairs) == {"longer wins": 0.625, "shorter wins": 0.375}
 

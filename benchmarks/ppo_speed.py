@@ -1,0 +1,125 @@
+"""PPO steps on random weights of a true shape: memory, and seconds of generating, scoring and learning.
+
+    python -m benchmarks.ppo_speed --shapes llama3b llama8b    # one GPU
+    python -m benchmarks.ppo_speed --smoke                     # CPU, toy shape
+
+One 4-bit base with policy, reference, critic and reward as LoRA r16 adapters; 64 dialogues of real lengths a rollout, 100
+new tokens each (random weights never end their turn). A rollout is learned from twice: two PPO steps.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.recipes_on_gpu import write_rows
+from benchmarks.shapes import SHAPES, write_result
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMITS = {"llama3b": 14, "llama8b": 24}  # GiB reserved
+
+
+def make_adapters(shape: str, folder: Path) -> None:
+    """Random LoRA adapters of the shape in `folder/sft` and `folder/reward`; no weights of the base are made."""
+    import torch
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from safetensors.torch import save_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from dialsum_trl.adapters import SCORE
+    from dialsum_trl.arguments import ModelArguments
+
+    family, sizes = SHAPES[shape]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+        config = LoraConfig(r=16, target_modules=ModelArguments().lora_target_modules, task_type="CAUSAL_LM")
+        names = get_peft_model_state_dict(get_peft_model(model, config))
+    for room in ("sft", "reward"):
+        torch.manual_seed(len(room))
+        state = {name: torch.randn(tensor.shape) * 0.01 for name, tensor in names.items()}
+        config.task_type, config.modules_to_save = ("SEQ_CLS", ["score"]) if room == "reward" else ("CAUSAL_LM", None)
+        if room == "reward":
+            state[SCORE] = torch.randn(1, sizes["hidden_size"]) * 0.01
+        config.save_pretrained(folder / room)
+        save_file(state, folder / room / "adapter_model.safetensors")
+    (folder / "reward" / "reward.json").write_text(json.dumps({"score_mean": 0.0, "score_std": 1.0}))
+
+
+def measure(folder: Path, steps: int, micro_batch: int, smoke: bool) -> dict:
+    """The figures of a PPO run in a process of its own."""
+    settings = [
+        "--model_name_or_path", f"{folder}/model", "--adapter_path", f"{folder}/sft",
+        "--reward_adapter_path", f"{folder}/reward", "--reward_functions", "no_repetition",
+        "--train_file", f"{folder}/rows.csv", "--output_dir", f"{folder}/out",
+        "--max_steps", str(steps), "--rollout_batch_size", "8" if smoke else "64",
+        "--per_device_train_batch_size", str(min(micro_batch, 4) if smoke else micro_batch),
+        "--max_completion_length", "8" if smoke else "100", "--max_truncated", "1.1", "--kl_target", "1e9",
+        "--logging_steps", "2", "--save_strategy", "no", "--disable_tqdm", "true",
+    ]  # fmt: skip
+    settings += ["--use_cpu", "true", "--dtype", "float32"] if smoke else ["--dtype", "bfloat16"]
+    code = (
+        "import json, sys; from dialsum_trl.ppo import train_ppo; "
+        "print('FIGURES ' + json.dumps(train_ppo({}, sys.argv[1:])))"
+    )
+    environment = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *settings], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    if done.returncode:
+        raise SystemExit(f"PPO failed:\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}")
+    print(done.stdout[-6000:], flush=True)
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
+
+
+def run(shape: str, steps: int, micro_batch: int, smoke: bool) -> dict:
+    """Builds model, adapters and rows, measures, and checks the memory limit of the shape."""
+    started = time.time()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        maker = [sys.executable, "-m", "benchmarks.shapes", shape, str(folder / "model")]
+        subprocess.run(maker, check=True, cwd=ROOT, capture_output=True)
+        make_adapters(shape, folder)
+        write_rows(folder / "rows.csv", folder / "model", 64 * steps)
+        built = time.time() - started
+        figures = measure(folder, steps, micro_batch, smoke)
+    finally:
+        shutil.rmtree(folder)
+    peak = figures["peak GPU memory, GiB"]
+    row = {
+        "variant": f"PPO, 64 dialogues a rollout, 2 passes, micro-batches of {micro_batch}, 100 new tokens, LoRA r16 x 4",
+        "shape": shape,
+        "ppo_steps": figures["optimizer steps"],
+        **{f"{part}_s_a_rollout": round(figures[f"seconds a rollout, {part}"], 2)
+           for part in ("generation", "scoring", "learning")},
+        "seconds": figures["seconds"],
+        "seconds_a_step": round(figures["seconds"] / figures["optimizer steps"], 2),
+        "peak_gib": peak,
+        "limit_gib": LIMITS.get(shape),
+        "within_limit": peak <= LIMITS.get(shape, float("inf")),
+        "build_s": round(built, 1),
+    }  # fmt: skip
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=["llama3b", "llama8b"], choices=list(SHAPES))
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--micro_batch", type=int, default=8)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    rows = []
+    for shape in ["smoke"] if args.smoke else args.shapes:
+        rows.append(run(shape, 4 if args.smoke else args.steps, args.micro_batch, args.smoke))
+        if not args.smoke:
+            write_result("ppo_speed", rows)
+
+
+if __name__ == "__main__":
+    main()
