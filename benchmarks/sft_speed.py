@@ -7,8 +7,8 @@
 
 Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows a step of
 the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see the
-same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The first steps,
-with compilation, are timed apart; one step after the timed ones is profiled.
+same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The
+first steps, with compilation, are timed apart; one step after the timed ones is profiled.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
 from dialsum_trl.memory import prepare_allocator
 
 PEAK_FLOPS = 7.9e14  # bf16, measured with 8192^3 on H100 and H200
-WARMUP = 2
 # Kernel names -> what they do, first match counts.
 KINDS = {
     "matrix products": ("nvjet", "gemm", "cutlass"),
@@ -34,14 +33,14 @@ KINDS = {
     "optimizer and clipping": ("adam", "Adam", "multi_tensor", "optimizer", "lpnorm"),
     "lm head": ("_forward_kernel", "_backward_kernel"),
 }
-# variant -> (measured steps, memory budget in GiB)
+# variant -> (steps before the clock, measured steps, memory budget in GiB)
 VARIANTS = {
-    "plain": (2, None),
-    "trl_packing": (2, None),
-    "unsloth": (6, None),
-    "ours": (14, None),
-    "ours_8gib": (10, 8.0),
-    "ours_16gib": (8, 16.0),
+    "plain": (1, 2, None),
+    "trl_packing": (1, 2, None),
+    "unsloth": (2, 6, None),
+    "ours": (2, 14, None),
+    "ours_8gib": (2, 10, 8.0),
+    "ours_16gib": (2, 8, 16.0),
 }
 
 
@@ -106,10 +105,10 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     from dialsum_trl.memory import limit_gpu
     from dialsum_trl.sft import trainer_class, upcast_trainable
 
-    measured, budget = VARIANTS[variant]
-    profiled = torch.cuda.is_available() and "max_steps" not in more
+    warmup, measured, budget = VARIANTS[variant]
+    profiled = torch.cuda.is_available() and "max_steps" not in more and variant.startswith("ours")
     recorder = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
-    steps = more.pop("max_steps", WARMUP + (1 if smoke else measured))
+    steps = more.pop("max_steps", warmup + (1 if smoke else measured))
     if torch.cuda.is_available():
         limit_gpu(1e9)
         torch.cuda.empty_cache()
@@ -153,11 +152,11 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     if len(log) != steps or not all(math.isfinite(x) and x > 0 for x in losses + norms):
         raise SystemExit(f"{variant}: not finite, or zero, in {losses} {norms}")
     times = [started, *Clock.times[:steps]]
-    seconds = times[-1] - times[WARMUP]
+    seconds = times[-1] - times[warmup]
     tokens = step_tokens(rows, rows_a_step, args.seed, steps, trainer if variant == "trl_packing" else None)
     result = {
-        "tokens_per_second": round(sum(tokens[WARMUP:]) / seconds),
-        "seconds_a_step": round(seconds / (steps - WARMUP), 3),
+        "tokens_per_second": round(sum(tokens[warmup:]) / seconds),
+        "seconds_a_step": round(seconds / (steps - warmup), 3),
         "first_step_seconds": round(times[1] - times[0], 1),
         "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else 0,
         "allocated_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0,
@@ -239,7 +238,9 @@ def equality(path, rows, smoke: bool) -> dict:
     from dialsum_trl.arguments import ModelArguments
     from dialsum_trl.models import lora_config
 
-    base = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation=name)
+    base = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation=name, device_map={"": device}
+    )
     add_fused_lm_head(base)
     from peft import get_peft_model
 
