@@ -1,0 +1,119 @@
+"""What each launch configuration refuses, and what it sets, before anything is downloaded."""
+
+import pytest
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.topology import Topology, current, device_map, fit_topology, trained_dtype
+
+LAUNCHED = ("WORLD_SIZE", "RANK", "MASTER_PORT", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION")
+
+
+@pytest.fixture
+def under(monkeypatch):
+    """Sets the environment that the launcher gives its processes under a configuration."""
+    for name in (*LAUNCHED, "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_DEEPSPEED_ZERO_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def set_up(kind: str, processes: int = 2) -> None:
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        if kind.startswith("zero"):
+            monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+            monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", kind[-1])
+        if kind == "fsdp":
+            monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+
+    return set_up
+
+
+def settings(**changed) -> dict:
+    values = dict(quantization="4bit", dtype="bfloat16", bnb_4bit_quant_storage="uint8", use_cpu=False, optim="paged")
+    return {**values, **changed}
+
+
+@pytest.mark.parametrize("kind", ["ddp", "zero2", "zero3", "fsdp"])
+def test_the_topology_is_read_from_the_launcher(under, kind):
+    under(kind, 4)
+    assert current() == Topology(kind, 4)
+
+
+def test_without_a_launcher_it_is_single(under):
+    assert current() == Topology("single", 1)
+
+
+@pytest.mark.parametrize("kind", ["zero3", "fsdp"])
+def test_4bit_weights_that_are_split_are_stored_in_the_model_dtype(under, kind):
+    under(kind)
+    values = settings()
+    fit_topology("sft", values, set())
+    assert values["bnb_4bit_quant_storage"] == "bfloat16"
+
+
+@pytest.mark.parametrize("kind", ["ddp", "zero2"])
+def test_4bit_weights_that_stay_whole_keep_their_storage(under, kind):
+    under(kind)
+    values = settings()
+    fit_topology("sft", values, set())
+    assert values["bnb_4bit_quant_storage"] == "uint8"
+
+
+@pytest.mark.parametrize("kind", ["zero2", "zero3", "fsdp"])
+def test_split_optimizer_states_are_kept_by_torch(under, kind):
+    under(kind)
+    values = settings()
+    fit_topology("sft", values, set())
+    assert values["optim"] == "adamw_torch"
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "changed", "given", "words"),
+    [
+        ("fsdp", "sft", {"use_cpu": True}, set(), "FSDP needs GPUs"),
+        ("zero2", "ppo", {}, set(), "ppo holds policy, reference, critic and reward"),
+        ("zero3", "sft", {"quantization": "8bit"}, set(), "8-bit weights cannot be split"),
+        ("fsdp", "sft", {}, {"bnb_4bit_quant_storage"}, "--bnb_4bit_quant_storage uint8 under fsdp"),
+        ("zero2", "sft", {"optim": "paged_adamw_32bit"}, {"optim"}, "--optim paged_adamw_32bit under zero2"),
+    ],
+)
+def test_what_a_topology_cannot_run_is_one_line_that_names_one_that_can(under, kind, stage, changed, given, words):
+    under(kind)
+    with pytest.raises(InputError) as error:
+        fit_topology(stage, settings(**changed), given)
+    message = str(error.value)
+    assert words in message
+    assert "accelerate_configs/" in message
+    assert "\n" not in message
+
+
+def test_a_launcher_that_started_one_of_several_processes_is_an_error(under, monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with pytest.raises(InputError, match=r"ddp\.yaml"):
+        fit_topology("sft", settings(use_cpu=True), set())
+
+
+def test_a_variable_that_would_switch_deepspeed_off_is_an_error(under, monkeypatch):
+    under("zero2")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(InputError, match="ACCELERATE_USE_CPU"):
+        fit_topology("sft", settings(), set())
+
+
+def test_prediction_runs_under_every_configuration(under):
+    for kind in ("ddp", "zero3", "fsdp"):
+        under(kind)
+        fit_topology("predict", {"quantization": "8bit", "use_cpu": True}, set())
+
+
+def test_the_base_goes_whole_to_this_process_unless_the_engine_splits_it(under):
+    under("ddp")
+    assert device_map("cuda:1", "none") == {"": "cuda:1"}
+    assert trained_dtype("bfloat16") == "float32"
+    under("zero3")
+    assert device_map("cuda:1", "4bit") is None
+    assert trained_dtype("bfloat16") == "bfloat16"  # DeepSpeed keeps the float32 masters
+
+
+def test_fsdp_quantizes_on_the_device_and_streams_unquantized_weights_from_the_host(under):
+    under("fsdp")
+    assert device_map("cuda:1", "4bit") == {"": "cuda:1"}
+    assert device_map("cuda:1", "none") is None
