@@ -1,0 +1,293 @@
+"""The report: what it counts, that every text stays text, and that the page needs nothing from anywhere."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialsum_trl.data import read_dialogues
+from dialsum_trl.errors import InputError
+from dialsum_trl.generation import Summary
+from dialsum_trl.predictions import System, write_predictions
+from dialsum_trl.report import figures, plots
+from dialsum_trl.report.build import named, read_run, report
+from dialsum_trl.report.page import Lengths, Run, shade
+from dialsum_trl.rouge import RougeConfig, score
+from tests.conftest import TINY
+
+WORDS = RougeConfig("whitespace")
+ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    """12 dev rows; the dialogue, summary, topic and fname of the first are markup."""
+    path = tmp_path_factory.mktemp("rows") / "dev.csv"
+    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as source:
+        rows = list(csv.DictReader(source))[:12]
+    rows[0] |= {
+        "dialogue": rows[0]["dialogue"] + f"\n#Person1#: {ATTACK}",
+        "topic": "<b>주제</b>",
+        "fname": "<i>dev</i>",
+    }
+    rows[0]["summary"] += f" {ATTACK}"
+    with path.open("w", encoding="utf-8", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folders(dev, tmp_path_factory):
+    """Three systems: the first words of the references, most of them, and the references with markup."""
+    rows = read_dialogues(dev)
+    base = tmp_path_factory.mktemp("systems")
+    for name, keep in (("start", 0.3), ("more", 0.7), ("whole", 1.0)):
+        texts = [
+            " ".join(words[: max(1, round(len(words) * keep))]) for words in (s[0].split() for s in rows["summaries"])
+        ]
+        if name == "whole":
+            texts[1] = f"{ATTACK} {texts[1]}"
+        generated = [Summary(text, len(text) // 2, index < 3) for index, text in enumerate(texts)]
+        how = {"model": f"toy{ATTACK}", "adapter": None, "decoding": {"num_beams": 4, "batch_size": None}}
+        write_predictions(base / name, rows["fname"][:], texts, how, generated=generated)
+    return base
+
+
+def build(dev, folders, output, *flags):
+    systems = [f"{name}={folders / name}" for name in ("start", "more", "whole")]
+    fixed = ["--systems", *systems, "--test_file", str(dev), "--output_file", str(output), "--bootstrap", "50"]
+    return report({}, [*fixed, *flags])
+
+
+@pytest.fixture(scope="module")
+def page(dev, folders, tmp_path_factory):
+    output = tmp_path_factory.mktemp("report") / "report.html"
+    run = output.parent / "sft"
+    run.mkdir()
+    history = [{"step": s, "loss": 3 / s, "eval_loss": 2 / s, "eval_rouge_mean": 10.0 * s} for s in (1, 2, 3)]
+    (run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    (run / "dialsum.json").write_text(
+        json.dumps(
+            {"base_model": str(TINY / "llama"), "settings": {"max length, tokens": 1024, "learning rate": 0.005}}
+        )
+    )
+    flags = ("--train_file", str(TINY / "data" / "train.csv"), "--runs", f"SFT={run}", "--note", ATTACK)
+    content = build(dev, folders, output, *flags)
+    return output.read_text(encoding="utf-8"), content
+
+
+class Elements(HTMLParser):
+    """Tags and attributes of a page, and whether every element is closed in order."""
+
+    VOID = ("meta", "br", "img", "circle", "path", "rect")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.balanced = [], [], [], True
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_endtag(self, tag):
+        self.balanced &= bool(self.open) and self.open.pop() == tag
+
+
+def test_markup_in_dialogues_summaries_topics_and_settings_stays_text(page):
+    elements = Elements(page[0])
+    assert not {"script", "img", "iframe", "link", "object"} & set(elements.tags)
+    assert not [name for name, _ in elements.attributes if name.startswith("on")]
+    assert page[0].count("&lt;script&gt;") >= 5 and "&lt;b&gt;주제&lt;/b&gt;" in page[0]
+
+
+def test_the_page_is_whole_and_asks_nobody(page):
+    elements = Elements(page[0])
+    assert elements.balanced and not elements.open
+    assert not re.search(r"https?://|url\(|@import|src=[\"']", page[0])
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in elements.attributes
+
+
+def test_every_section_and_its_figures_are_there(page):
+    text, content = page
+    for heading in ("Systems", "Training", "Data", "Topics and lengths", "Best and worst of whole", "Settings"):
+        assert f">{heading}<" in text
+    for system in content["systems"].values():
+        assert f"{system['rouge']['mean']:.2f}" in text
+    assert "constant line" in text and "over 512" in text and "over 1024" in text and "learning rate" in text
+    assert text.count("<article>") == 12  # six best and six worst of twelve rows
+
+
+def test_the_figures_are_the_scores_of_the_summaries(page, dev, folders):
+    rows = read_dialogues(dev)
+    content = page[1]["systems"]
+    from dialsum_trl.submission import read_aligned
+
+    for name in ("start", "more", "whole"):
+        texts = read_aligned(folders / name / "submission.csv", rows["fname"][:])
+        assert content[name]["rouge"]["mean"] == pytest.approx(score(texts, rows["summaries"]).mean, abs=1e-3)
+        assert content[name]["hit_limit"] == pytest.approx(25)
+    assert content["more"]["change"]["delta"] == pytest.approx(
+        content["more"]["rouge"]["mean"] - content["start"]["rouge"]["mean"], abs=1e-3
+    )
+    assert content["start"]["length_ratio"] < content["more"]["length_ratio"] < 1
+
+
+def test_the_figures_stand_beside_the_page_as_json(dev, folders, tmp_path):
+    content = build(dev, folders, tmp_path / "r.html", "--focus", "start")
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8")) == content
+    assert content["lengths"]["unit"] == "characters"  # no run and no tokenizer is known here
+    assert "Best and worst of start" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_worse_system_is_shown_as_worse(dev, folders, tmp_path):
+    systems = [f"{name}={folders / name}" for name in ("whole", "start")]
+    flags = ["--systems", *systems, "--test_file", str(dev), "--output_file", str(tmp_path / "r.html")]
+    content = report({}, flags)
+    change = content["systems"]["start"]["change"]
+    assert change["delta"] < 0 and change["interval95"][1] < 0
+    assert 'class="worse"' in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_other_column_names_are_followed(dev, folders, tmp_path):
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text(dev.read_text(encoding="utf-8").replace("fname,dialogue,", "fname,text,", 1), encoding="utf-8")
+    build(renamed, folders, tmp_path / "r.html", "--dialogue_column", "text")
+    assert "12 usable rows of 12" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--focus", "best"), "--focus best: no such system; there are start, more, whole"),
+        (("--systems", "a=nowhere"), "nowhere does not exist"),
+        (("--runs", "SFT=."), r"holds no trainer_state\.json"),
+        (("--test_file", str(TINY / "data" / "dev.csv")), r"53 rows of .* have no summary"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line_and_nothing_is_written(dev, folders, tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        build(dev, folders, tmp_path / "r.html", *flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_system_named_twice_is_an_error(folders):
+    with pytest.raises(InputError, match="the name start stands twice"):
+        named([f"start={folders / 'start'}", str(folders / "start")])
+
+
+def test_a_damaged_run_is_an_error(tmp_path):
+    (tmp_path / "trainer_state.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        read_run("x", tmp_path)
+
+
+# Figures
+
+
+def scored(*texts, references=None):
+    names = [f"r{i}" for i in range(len(texts[0]))]
+    rows = {
+        "fname": names,
+        "dialogue": ["#Person1#: 가"] * len(names),
+        "summaries": references or [["가 나 다"]] * len(names),
+    }
+    systems = [System(f"s{i}", dict(zip(names, each, strict=True)), {}, {}, {}) for i, each in enumerate(texts)]
+    return figures.score_systems(systems, rows, WORDS, bootstrap=50)
+
+
+def test_a_change_is_unclear_while_its_interval_holds_0():
+    assert figures.Change("a", 1.0, (-0.1, 2.0)).verdict == "unclear"
+    assert figures.Change("a", 1.0, (0.1, 2.0)).verdict == "better"
+    assert figures.Change("a", -1.0, (-2.0, -0.1)).verdict == "worse"
+
+
+def test_topics_come_most_frequent_first_and_rows_without_one_are_left_out():
+    (one,) = scored(["가 나 다", "가", "라", "가 나 다"])
+    groups = figures.by_topic([one], ["b", "a", "b", None])
+    assert [(group.name, group.rows) for group in groups] == [("b", 2), ("a", 1)]
+    assert groups[0].means == [pytest.approx((100 + 0) / 2)]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_every_row_is_in_one_length_group(lengths):
+    systems = scored(["가 나 다"] * len(lengths))
+    assert sum(group.rows for group in figures.by_length(systems, lengths, "tokens")) == len(lengths)
+
+
+def test_best_and_worst_rows_are_the_extremes_and_never_overlap():
+    (one,) = scored(["가 나 다", "라", "가 나", "가", "마"])
+    good, bad = figures.extremes(one, 10)
+    assert good == [0, 2] and bad == [4, 1]
+    assert figures.extremes(scored(["가"])[0]) == ([0], [])
+
+
+TEXTS = st.text(st.sampled_from("가나다 #Person1#은.,<>&"), max_size=30)
+
+
+@given(TEXTS, TEXTS)
+@settings(max_examples=150, deadline=None)
+def test_the_pieces_of_a_difference_give_the_text_back(left, right):
+    for text, pieces in zip((left, right), figures.differences(left, right), strict=True):
+        assert "".join(piece.text for piece in pieces) == text
+
+
+def test_what_only_one_side_has_is_marked():
+    left, right = figures.differences("#Person1#은 월요일에 간다.", "#Person1#은 화요일에 간다.")
+    assert [piece.text for piece in left if not piece.shared] == ["월요일"]
+    assert [piece.text for piece in right if not piece.shared] == ["화요일"]
+
+
+def test_equal_texts_have_no_marks():
+    assert all(piece.shared for side in figures.differences("가 나 다", "가 나 다") for piece in side)
+
+
+# Plots and page
+
+
+def test_curves_skip_what_is_not_finite_and_what_was_logged_once():
+    run = Run(
+        "x", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 2, "eval_rouge_mean": 9.0}], {}
+    )
+    (loss,) = run.plots
+    assert "nan" not in loss and "Loss" in loss
+
+
+def test_truncated_shares_follow_the_limits():
+    lengths = Lengths("x", "tokens", [100, 600, 1100, 1200], 1024)
+    assert lengths.shares == [(512, 75.0), (1024, 50.0)] and lengths.truncated == 50.0
+    assert "512: 75.00 % over" in lengths.plot and "1024: 50.00 % over" in lengths.plot
+    assert Lengths("x", "characters", [5], 1024).truncated is None
+
+
+@pytest.mark.parametrize("values", [[1], [7, 7, 7], [1, 100_000], list(range(1, 500))])
+def test_a_histogram_draws_every_value_once(values):
+    drawn = plots.histogram(values, "tokens", [(512, "512")])
+    assert "nan" not in drawn and drawn.count("<rect") >= 1
+
+
+def test_the_intervals_of_all_systems_lie_inside_the_picture():
+    drawn = plots.intervals([("a" * 60, 0.0, (0.0, 0.1)), ("b", 99.9, None)], 38.0, "floor")
+    places = [float(x) for x in re.findall(r'cx="([-\d.]+)"', drawn)]
+    assert len(places) == 2 and all(0 <= x <= plots.WIDE for x in places) and "…" in drawn
+
+
+def test_the_lowest_mean_is_white_and_the_highest_darkest():
+    groups = [figures.Group("a", 1, [10.0, 20.0]), figures.Group("b", 1, [15.0, 30.0])]
+    assert [shade(mean, groups) for mean in (10.0, 30.0)] == [0, 65]
+    assert shade(5.0, [figures.Group("a", 1, [5.0])]) == 30
+    assert np.isfinite(shade(12.0, groups))
