@@ -6,7 +6,7 @@
 The page loads nothing from anywhere and runs no script. Training curves come from the systems' adapters.
 """
 
-from dialsum_trl.report.build import report
+from dialsum_trl.report import report
 
 RECIPE = dict()
 

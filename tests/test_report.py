@@ -14,9 +14,9 @@ from dialsum_trl.data import read_dialogues
 from dialsum_trl.errors import InputError
 from dialsum_trl.generation import Summary
 from dialsum_trl.predictions import System, write_predictions
-from dialsum_trl.report import figures, plots
-from dialsum_trl.report.build import named, read_run, report
-from dialsum_trl.report.page import Lengths, Run, shade
+from dialsum_trl.report import named, read_run, report
+from dialsum_trl.reporting import figures, plots
+from dialsum_trl.reporting.page import Lengths, Run, shade
 from dialsum_trl.rouge import RougeConfig, score
 from tests.conftest import TINY
 

@@ -55,7 +55,7 @@ def read_run(name: str, folder: Path):
     Raises:
         InputError: it holds no log, or a damaged one.
     """
-    from dialsum_trl.report.page import Run
+    from dialsum_trl.reporting.page import Run
 
     if not (folder / STATE_FILE).exists():
         raise InputError(f"{folder}: holds no {STATE_FILE}; give the output_dir of a training run")
@@ -81,7 +81,7 @@ def find_runs(scored) -> list:
 def audit_file(path: str, columns: dict[str, str]):
     """A `page.FileCheck` of a data file, its columns under their canonical names."""
     from dialsum_trl.audit import audit_rows
-    from dialsum_trl.report.page import FileCheck
+    from dialsum_trl.reporting.page import FileCheck
     from dialsum_trl.tables import read_table
 
     names = {actual: canonical for canonical, actual in columns.items()}
@@ -95,7 +95,7 @@ def audit_file(path: str, columns: dict[str, str]):
 def count_lengths(rows, name: str, tokenizer: str | None, max_length: int | None):
     """`page.Lengths` of prompt + first summary, and the length of every prompt."""
     from dialsum_trl.lengths import measure
-    from dialsum_trl.report.page import Lengths
+    from dialsum_trl.reporting.page import Lengths
 
     how = measure(tokenizer)
     prompts = how.prompt(rows["dialogue"][:])
@@ -123,7 +123,7 @@ def report(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.files import write_json, write_text
     from dialsum_trl.predictions import read_system
     from dialsum_trl.record import versions
-    from dialsum_trl.report import figures, page
+    from dialsum_trl.reporting import figures, page
     from dialsum_trl.rouge import RougeConfig, bootstrap_interval
 
     rows = read_dialogues(args.test_file, columns=data.columns())
