@@ -293,7 +293,11 @@ def test_when_one_machine_fails_the_ssh_launcher_stops_the_others(toy, tmp_path)
         assert run.poll() is None
         time.sleep(0.2)
     listed = subprocess.run(["ps", "-o", "pid=,args=", "-A"], capture_output=True, text=True).stdout.splitlines()
-    second = [line for line in listed if "--machine_rank 1" in line and "--main_process_port" in line and "machines-fail" in line]
+    second = [
+        line
+        for line in listed
+        if "--machine_rank 1" in line and "--main_process_port" in line and "machines-fail" in line
+    ]
     assert second, "the second machine's launcher is not there"
     os.kill(int(second[0].split()[0]), signal.SIGTERM)
     started = time.monotonic()

@@ -1,0 +1,267 @@
+"""One GPU against several: the recipes under every accelerate configuration, on random weights of the true shapes.
+
+    python -m benchmarks.scaling                  # every GPU of this machine, 3B shape, under 9 minutes on two H100
+    python -m benchmarks.scaling --shape llama8b --runs single_gpu ddp
+    python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
+
+Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it, 64
+rows a step whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are those between the
+log lines of steps; the first steps, with compilation, are left out. Tokens are those of the rows, without padding.
+Efficiency is tokens a second over processes times those of one. A run that does not end in its time is stopped.
+"""
+
+import argparse
+import ast
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.recipes_on_gpu import write_rows
+from benchmarks.shapes import build, write_result
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS_A_STEP, SKIPPED_STEPS = 64, 6
+SFT = ("single_gpu", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+RUNS = (*SFT, "predict_one", "predict", "ppo")
+RECIPES = {"llama3b": "sft_llama3b", "llama8b": "sft_llama8b", "smoke": "sft_llama3b"}
+FIGURES = ("run", "processes", "tokens_per_second", "efficiency", "seconds_a_step", "peak_gib", "largest_difference")
+
+
+class GpuMemory(threading.Thread):
+    """Highest memory of each GPU while it runs, GiB, as nvidia-smi sees it (contexts and NCCL buffers included)."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.peaks, self.stopped = {}, threading.Event()
+
+    def run(self):
+        query = ["nvidia-smi", "--query-gpu=index,memory.used", "--format=csv,noheader,nounits"]
+        while not self.stopped.wait(0.5):
+            for line in subprocess.run(query, capture_output=True, text=True).stdout.splitlines():
+                index, used = map(int, line.split(","))
+                self.peaks[index] = max(self.peaks.get(index, 0.0), round(used / 1024, 2))
+
+
+def launch(config: str, processes: int, arguments: list, log: Path, limit: float, gpus: str | None = None) -> list:
+    """Runs a recipe under a configuration; returns `(seconds since the start, line)` of its output.
+
+    Raises:
+        SystemExit: it failed or took longer than `limit` seconds; the end of its output is in the message.
+    """
+    env = dict(os.environ, PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", PYTHONPATH=path())
+    env |= {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
+    file = str(ROOT / "accelerate_configs" / f"{config}.yaml")
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file]
+    command += (
+        [] if config in ("single_gpu", "cpu") else ["--num_processes", str(processes), "--main_process_port", "0"]
+    )
+    started, lines = time.monotonic(), []
+    child = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+    timer = threading.Timer(max(1.0, limit), os.killpg, (child.pid, signal.SIGKILL))
+    timer.start()
+    with log.open("w") as file:
+        for line in child.stdout:
+            lines.append((time.monotonic() - started, line.rstrip()))
+            file.write(f"{lines[-1][0]:8.2f} {line}")
+    timer.cancel()
+    if child.wait() != 0:
+        tail = [line for _, line in lines if "rror" in line][:6] + [line for _, line in lines[-12:]]
+        raise SystemExit(f"{config} failed after {time.monotonic() - started:.0f} s:\n" + "\n".join(tail))
+    return lines
+
+
+def path() -> str:
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+class Bench:
+    """The model, the rows and what was measured so far."""
+
+    def __init__(self, options, folder: Path):
+        self.options, self.folder, self.results = options, folder, []
+        self.shape = "smoke" if options.smoke else options.shape
+        self.steps = 9 if options.smoke else options.steps
+        self.model, self.rows = folder / "model", folder / "rows.csv"
+        maker = [sys.executable, "-m", "benchmarks.shapes", self.shape, str(self.model)]
+        subprocess.run(maker, check=True, cwd=ROOT, env=dict(os.environ, PYTHONPATH=path()))
+        write_rows(self.rows, self.model, ROWS_A_STEP * self.steps)
+        self.tokens = self.tokens_a_step()
+
+    def tokens_a_step(self) -> list[int]:
+        """Tokens of each step's rows: the schedule is the same for every number of processes."""
+        from dialsum_trl.data import read_dialogues
+        from dialsum_trl.encoding import encode_dataset
+        from dialsum_trl.models import load_tokenizer, stop_token_ids
+        from dialsum_trl.packing import Schedule
+
+        tokenizer = load_tokenizer(str(self.model))
+        rows, _ = encode_dataset(read_dialogues(str(self.rows)), tokenizer, stop_token_ids(tokenizer), 1024)
+        sizes = [len(ids) for ids in rows["input_ids"]]
+        steps = Schedule(sizes, ROWS_A_STEP, 1, seed=42).epoch(0)
+        return [sum(sizes[row] for row in step) for step in steps]
+
+    def common(self) -> list:
+        arguments = ["--model_name_or_path", self.model]
+        return [*arguments, "--use_cpu", "true", "--dtype", "float32"] if self.options.smoke else arguments
+
+    def sft(self, run: str, limit: float) -> dict:
+        processes = 1 if run == "single_gpu" else self.options.processes
+        config = "cpu" if run == "single_gpu" and self.options.smoke else run
+        output = self.folder / run
+        arguments = [
+            ROOT / f"recipes/{RECIPES[self.shape]}.py", *self.common(), "--train_file", self.rows,
+            "--output_dir", output, "--max_steps", self.steps, "--logging_steps", 1, "--save_strategy", "no",
+            "--warmup_steps", 0, "--lora_dropout", 0, "--disable_tqdm", "true",
+        ]  # fmt: skip
+        memory = GpuMemory()
+        if not self.options.smoke:
+            memory.start()
+        lines = launch(config, processes, arguments, self.log(run), limit, "0" if run == "single_gpu" else None)
+        memory.stopped.set()
+        steps = [(seconds, ast.literal_eval(line)) for seconds, line in lines if line.startswith("{'loss'")]
+        if len(steps) != self.steps:
+            raise SystemExit(f"{run}: {len(steps)} of {self.steps} steps in its log")
+        times = [seconds for seconds, _ in steps]
+        skip = min(SKIPPED_STEPS, self.steps // 2)
+        seconds = times[-1] - times[skip - 1]
+        losses, norms = ([float(entry[key]) for _, entry in steps] for key in ("loss", "grad_norm"))
+        if not all(0 < value < 1e4 for value in losses + norms):
+            raise SystemExit(f"{run}: losses {losses} or gradient norms {norms} are not finite and positive")
+        printed = " ".join(line for _, line in lines)
+        return {
+            "processes": processes,
+            "tokens_per_second": round(sum(self.tokens[skip : self.steps]) / seconds),
+            "seconds_a_step": round(seconds / (self.steps - skip), 3),
+            "seconds_to_first_step": round(times[0], 1),
+            "peak_gib": float(re.search(r"peak GPU memory, GiB +([\d.]+)", printed)[1]),
+            "peak_gib_of_each_gpu": memory.peaks,
+            "losses": losses,
+            "grad_norms": norms,
+            "plan": next((line for _, line in lines if line.startswith(("Plan", "Packed"))), None),
+            **self.compare(output),
+        }
+
+    def compare(self, output: Path) -> dict:
+        """The saved adapter against that of one process: which tensors, and how far B is from it."""
+        from safetensors.torch import load_file
+
+        reference = self.folder / "single_gpu" / "adapter_model.safetensors"
+        if not reference.exists():
+            return {}
+        one, many = load_file(reference), load_file(output / "adapter_model.safetensors")
+        whole = {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in many.items()}
+        far, norm, largest = 0.0, 0.0, 0.0
+        for name in one:
+            difference = (one[name].float() - many[name].float()) if name in many else one[name].float()
+            largest = max(largest, difference.abs().max().item())
+            if "lora_B" in name:
+                far, norm = far + difference.square().sum().item(), norm + one[name].float().square().sum().item()
+        return {
+            "adapter_whole": whole and any(t.any() for n, t in many.items() if "lora_B" in n),
+            "largest_difference": round(largest, 6),
+            "relative_difference_of_b": round((far / norm) ** 0.5, 4),
+        }
+
+    def predict(self, run: str, limit: float) -> dict:
+        processes = 1 if run == "predict_one" else self.options.processes
+        one = "cpu" if self.options.smoke else "single_gpu"
+        test, output, tokens = self.folder / "test.csv", self.folder / run, 4 if self.options.smoke else 64
+        if not test.exists():
+            write_rows(test, self.model, 16 if self.options.smoke else 499)
+        arguments = [
+            ROOT / "recipes/predict.py", *self.common(), "--adapter_path", self.folder / "single_gpu",
+            "--test_file", test, "--output_dir", output, "--num_beams", 1, "--max_new_tokens", tokens,
+            "--rouge_tokenizer", "char", "--bootstrap", 10,
+        ]  # fmt: skip
+        config = one if processes == 1 else "ddp"
+        lines = launch(config, processes, arguments, self.log(run), limit, "1" if run == "predict_one" else None)
+        figures = {"processes": processes, "seconds": round(lines[-1][0], 1)}
+        other = self.folder / "predict_one" / "submission.csv"
+        if run == "predict" and other.exists():
+            mine, theirs = (file.read_text().splitlines() for file in (output / "submission.csv", other))
+            same = sum(a == b for a, b in zip(mine[1:], theirs[1:], strict=True))
+            figures |= {"rows": len(mine) - 1, "rows_equal_to_one_process": same}
+        return figures
+
+    def ppo(self, run: str, limit: float) -> dict:
+        steps = 2 if self.options.smoke else 4
+        arguments = [
+            ROOT / "recipes/ppo.py", *self.common(), "--adapter_path", self.folder / "single_gpu",
+            "--train_file", self.rows, "--output_dir", self.folder / run, "--reward_functions", "rouge",
+            "mask_fidelity", "--reward_weights", 1.0, 0.2, "--max_steps", steps, "--save_strategy", "no",
+            "--logging_steps", 1, "--rouge_tokenizer", "char", "--disable_tqdm", "true",
+            "--max_completion_length", 8 if self.options.smoke else 64,
+        ]  # fmt: skip
+        lines = launch("ddp", self.options.processes, arguments, self.log(run), limit)
+        logs = [line for _, line in lines if line.startswith("{") and "reward" in line]
+        if len(logs) < steps:
+            raise SystemExit(f"ppo: {len(logs)} of {steps} steps in its log")
+        return {"processes": self.options.processes, "seconds": round(lines[-1][0], 1), "steps": steps, "log": logs[-1]}
+
+    def log(self, run: str) -> Path:
+        self.options.logs.mkdir(parents=True, exist_ok=True)
+        return self.options.logs / f"{run}.log"
+
+    def measure(self, run: str, limit: float) -> None:
+        """One run into `results`; one that fails is recorded as that, and the others go on."""
+        started = time.monotonic()
+        kind = self.sft if run in SFT else self.ppo if run == "ppo" else self.predict
+        try:
+            figures = kind(run, limit)
+        except SystemExit as error:
+            figures = {"failed": str(error)}
+        wall = round(time.monotonic() - started, 1)
+        self.results.append({"variant": run, "run": run, "shape": self.shape, **figures, "wall_seconds": wall})
+        one = next((r for r in self.results if r["run"] == "single_gpu" and "failed" not in r), None)
+        if run in SFT and one and "failed" not in figures:
+            rate = figures["tokens_per_second"] / one["tokens_per_second"] / figures["processes"]
+            self.results[-1]["efficiency"] = round(rate, 3)
+        print(json.dumps(self.results[-1]), flush=True)
+        if not self.options.smoke:
+            write_result(f"scaling_{self.shape}_{self.options.processes}", self.results)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--smoke", action="store_true", help="two CPU processes, toy shape; writes no result file")
+    parser.add_argument("--shape", default="llama3b", choices=["llama3b", "llama8b"])
+    parser.add_argument("--processes", type=int, default=None, help="default: every GPU of this machine")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS)
+    parser.add_argument("--seconds", type=float, default=530, help="for all runs together")
+    parser.add_argument("--limit", type=float, default=110, help="for one run")
+    parser.add_argument("--logs", type=Path, default=None, help="where each run's output goes")
+    options = parser.parse_args()
+    ends = time.monotonic() + options.seconds
+    if options.processes is None:
+        import torch
+
+        options.processes = 2 if options.smoke else torch.cuda.device_count()
+    with tempfile.TemporaryDirectory() as folder:
+        options.logs = options.logs or Path(folder) / "logs"
+        bench = Bench(options, Path(folder))
+        print(f"model and rows after {time.monotonic() - ends + options.seconds:.0f} s", flush=True)
+        for run in options.runs:
+            if (left := ends - time.monotonic()) < 15:
+                print(f"{run}: no time left", flush=True)
+                continue
+            bench.measure(run, min(left, options.limit))
+    print("| " + " | ".join(FIGURES) + " |\n|" + "---|" * len(FIGURES))
+    for result in bench.results:
+        print(
+            "| " + " | ".join(str(result.get(name, "failed" if "failed" in result else "")) for name in FIGURES) + " |"
+        )
+
+
+if __name__ == "__main__":
+    main()
