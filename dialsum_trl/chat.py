@@ -1,12 +1,10 @@
 """`dialsum summarize` and `dialsum chat`: dialogues in, summaries out as they are generated."""
 
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
-from dialsum_trl.console import quiet_libraries
 from dialsum_trl.errors import InputError
 from dialsum_trl.runs import use_adapter_settings
 
@@ -19,9 +17,7 @@ def load(adapter: str | None, model: str | None, quantization: str | None):
 
     from dialsum_trl.generation import load_summarizer
 
-    quiet_libraries()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.disable_progress_bar()  # a chat shows dialogues and summaries only
     values = {
         "adapter_path": local_adapter(adapter),
         "model_name_or_path": model,

@@ -1,11 +1,13 @@
 """`dialsum`: what needs no launcher. Each command is one flow in its own room; heavy imports happen there."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dialsum_trl.console import quiet_libraries
 from dialsum_trl.errors import InputError, TrainingError
 
 app = typer.Typer(
@@ -170,6 +172,8 @@ def push(
 
 def main() -> None:
     """Entry point: input errors are one line on stderr and exit code 2, failed checks exit code 1."""
+    quiet_libraries()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         app(prog_name="dialsum")
     except (InputError, TrainingError) as error:

@@ -48,6 +48,8 @@ def merge_adapter(
     settings = {"model_revision": "main", "quantization": "none", "prompt_style": "native", **settings}
     if model is not None:
         settings |= {"model_name_or_path": model, "model_revision": "main"}
+    if not settings["model_name_or_path"]:
+        raise InputError(f"{adapter}: does not say which base it was trained on; name it with --model_name_or_path")
     rank = write_merged(adapter, output, settings, dtype, shard_size)
     passed = verify is None or compare_merged(adapter, output, settings, dtype, verify, rows)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}

@@ -1,6 +1,7 @@
 """Pushing and loading back through the real client against a Hub on loopback; faults; what travels and what not."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from huggingface_hub import constants
 
 from dialsum_trl import hub, upload
 from dialsum_trl.errors import InputError, TrainingError
+from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
 
 REPO = "tester/llama-dialsum"
@@ -237,3 +239,34 @@ print("EQUAL", model.peft_config["default"].revision)
     )
     assert f"EQUAL {commit}" in run.stdout, run.stdout + run.stderr
     assert server.token not in run.stdout + run.stderr
+
+
+@pytest.mark.slow
+def test_a_recipe_that_pushes_sends_one_commit_without_checkpoints_or_training_arguments(toy_base, tmp_path):
+    base = shutil.copytree(toy_base, tmp_path / "Qwen2.5-7B-Instruct")  # a folder whose name tells its repository
+    rows = TINY / "data" / "dev.csv"
+    with HubServer() as server:
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": server.url,
+            "HF_TOKEN": server.token,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(tmp_path / "home"),
+        }
+        flags = f"--model_name_or_path {base} --train_file {rows} --output_dir {tmp_path / 'run'} --use_cpu true "
+        flags += (
+            "--dtype float32 --quantization none --max_steps 2 --save_strategy steps --save_steps 1 --rouge_rows 0 "
+        )
+        flags += "--effective_batch_size 2 --per_device_train_batch_size 2 --push_to_hub true --hub_model_id tester/run"
+        command = [sys.executable, str(ROOT / "recipes" / "sft_llama3b.py"), *flags.split()]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+        assert run.returncode == 0, run.stdout + run.stderr
+        repo = server.repos["tester/run"]
+        assert len(repo.commits) == 2  # the empty repository and the push
+        assert not [name for name in repo.files if "checkpoint" in name or name.endswith(".bin")]
+        assert "base_model: Qwen/Qwen2.5-7B-Instruct" in repo.files["README.md"].decode()
+        everything = b"".join(body for _, _, body in server.requests) + (run.stdout + run.stderr).encode()
+        everything += b"".join(file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file())
+        assert server.token.encode() not in everything
+        assert not any(str(tmp_path).encode() in content for content in repo.files.values())

@@ -143,3 +143,12 @@ def test_an_adapter_of_another_base_is_one_clear_line_and_leaves_nothing(trained
 def test_a_folder_that_is_no_adapter_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         merge.merge_adapter(tmp_path / "nothing", tmp_path / "model")
+
+
+def test_an_adapter_that_names_no_base_asks_for_it(trained_adapter, tmp_path):
+    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    (folder / "dialsum.json").unlink()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": None}))
+    with pytest.raises(InputError, match="--model_name_or_path"):
+        merge.merge_adapter(folder, tmp_path / "model")
