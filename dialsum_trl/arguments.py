@@ -127,6 +127,13 @@ class PredictArguments:
     bootstrap: int = flag(1000, "Resamples of the 95 %% interval.")
 
 
+SHARED = {
+    item.name
+    for group in (DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PredictArguments)
+    for item in fields(group)
+}
+
+
 def _tokens(settings: dict) -> tuple[list[str], dict]:
     """A settings dict as command-line tokens, so that argparse checks every value; None becomes a default."""
     tokens, nones = [], {}
@@ -244,7 +251,8 @@ def parse_recipe(
         _print_help(groups, recipe, trainer_name)
         sys.exit(0)
     config_path, argv = _pop_config(list(argv))
-    config = stage_settings(read_config(config_path), stage) if config_path else {}
+    config_file = read_config(config_path) if config_path else {}
+    config = stage_settings(config_file, stage)
     if load_trainer_config:
         groups = [*groups, load_trainer_config()]
     parser = _parser(groups)
@@ -253,6 +261,9 @@ def parse_recipe(
         sys.exit(0)
 
     known = {action.dest for action in parser._actions}
+    # a common key may be meant for other stages: those of the shared groups are passed over where a stage lacks them
+    passed_over = SHARED - known - set(config_file.get(stage) or {})
+    config = {key: value for key, value in config.items() if key not in passed_over}
     for settings, where in ((recipe, "recipe"), (config, f"--config {config_path}")):
         if unknown := [key for key in settings if key not in known]:
             raise _unknown(unknown, known, where)

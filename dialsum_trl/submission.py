@@ -64,7 +64,8 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
         raise InputError(f"ids appear twice: {_some(repeated)}; give every row its own")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file, such as {path / 'submission.csv'}")
-    texts = dict(zip(fnames, summaries, strict=True))
+    # byte-level vocabularies can spell a NUL, and no reader takes a file that holds one
+    texts = {name: text.replace("\0", "") for name, text in zip(fnames, summaries, strict=True)}
     if template is None:
         rows = [{"fname": name, "summary": ""} for name in fnames]
         id_column = "fname"
@@ -80,6 +81,7 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     write_text(path, "".join(lines))
     for count, what in (
         (sum(not text.strip() for text in summaries), "are empty"),
+        (sum("\0" in text for text in summaries), "held a NUL byte: it was left out"),
         (sum(bool(_FORMULA.match(text)) for text in summaries), "start like a spreadsheet formula: ' put before them"),
     ):
         if count:

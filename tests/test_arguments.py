@@ -50,6 +50,15 @@ def test_a_stage_reads_its_own_section_above_the_common_keys(tmp_path):
     assert parse(["--config", path], stage="sft")[1].lora_r == 8
 
 
+def test_a_common_key_serves_the_stages_that_have_it_and_a_misspelt_one_is_an_error(tmp_path):
+    groups = [DataArguments]
+    path = config_file(tmp_path, "dtype: float32\ntrain_file: a.csv\n")
+    assert parse_recipe(groups, {}, ["--config", path], stage="report")[0].train_file == "a.csv"
+    for text in ("dtyp: float32\n", "report:\n  dtype: float32\n"):
+        with pytest.raises(InputError, match="unknown setting dtyp"):
+            parse_recipe(groups, {}, ["--config", config_file(tmp_path, text)], stage="report")
+
+
 def test_null_takes_a_setting_back_to_none(tmp_path):
     path = config_file(tmp_path, "model_name_or_path: null\n")
     assert parse(["--config", path])[1].model_name_or_path is None

@@ -135,3 +135,9 @@ def test_a_template_that_repeats_an_id_is_an_error(tmp_path):
     path.write_text("fname,summary\na,\na,\n", encoding="utf-8")
     with pytest.raises(InputError, match="'a' appears a second time in the template"):
         write_submission(tmp_path / "s.csv", ["a"], ["x"], path)
+
+
+def test_a_nul_byte_is_left_out_and_counted_so_that_the_file_can_be_read(tmp_path, capsys):
+    write_submission(tmp_path / "s.csv", ["a", "b"], ["가\0나", "다"])
+    assert read_predictions(tmp_path / "s.csv") == {"a": "가나", "b": "다"}
+    assert "1 of 2 summaries held a NUL byte" in capsys.readouterr().out
