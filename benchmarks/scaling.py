@@ -4,9 +4,9 @@
     python -m benchmarks.scaling --shape llama8b --runs single_gpu ddp
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
 
-Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it, 64
-rows a step whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are those between the
-log lines of steps; the first steps, with compilation, are left out. Tokens are those of the rows, without padding.
+Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
+64 rows a step whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are those between
+the log lines of steps; the first steps, with compilation, are left out. Tokens are those of the rows, without padding.
 Efficiency is tokens a second over processes times those of one. A run that does not end in its time is stopped.
 """
 
@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from benchmarks.recipes_on_gpu import write_rows
-from benchmarks.shapes import build, write_result
+from benchmarks.shapes import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS_A_STEP, SKIPPED_STEPS = 64, 6

@@ -1,8 +1,8 @@
 """Checkpoints that one process and many processes can continue from alike.
 
-DeepSpeed and FSDP save optimizer states as each rank's pieces, which load on the same number of ranks only. What a LoRA run
-trains is small, so it is gathered instead: the adapter's float32 masters and the optimizer's moments are written as one
-process would write them (`adapter_model.safetensors`, and `optimizer.pt` in the form of torch's AdamW).
+DeepSpeed and FSDP save optimizer states as each rank's pieces, which load on the same number of ranks only. What a LoRA
+run trains is small, so it is gathered instead: the adapter's float32 masters and the optimizer's moments are written as
+one process would write them (`adapter_model.safetensors`, and `optimizer.pt` in the form of torch's AdamW).
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def for_groups(scheduler: dict, count: int) -> dict:
 
 
 class PortableCheckpoints:
-    """Trainer mixin for LoRA runs: under ZeRO and FSDP it saves what one process would save; it loads either anywhere."""
+    """Trainer mixin for LoRA runs: ZeRO and FSDP save what one process would save, and either loads anywhere."""
 
     def _gathers(self) -> bool:
         from peft import PeftModel
@@ -49,7 +49,7 @@ class PortableCheckpoints:
     # saving
 
     def save_model(self, output_dir=None, _internal_call=False):
-        if not self._gathers() or self.model_wrapped is self.model and self.is_deepspeed_enabled:
+        if not self._gathers() or (self.is_deepspeed_enabled and self.model_wrapped is self.model):
             super().save_model(output_dir, _internal_call)
             return
         state = {name: whole(parameter) for name, parameter in self._trained().items()}

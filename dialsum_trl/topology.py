@@ -1,7 +1,7 @@
 """What runs under what: the launcher's configuration, checked before anything is downloaded.
 
-`accelerate launch --config_file accelerate_configs/X.yaml` speaks to its processes through environment variables. Read here,
-they tell which stages, quantizations and devices that configuration can carry, and where the base model is placed.
+`accelerate launch --config_file accelerate_configs/X.yaml` speaks to its processes through environment variables. Read
+here, they tell which stages, quantizations and devices that configuration can carry, and where the base is placed.
 """
 
 import os
@@ -69,8 +69,8 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
     cpu = bool(values.get("use_cpu")) or _set("ACCELERATE_USE_CPU")
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(
-            "several processes were asked for and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs with "
-            "--use_cpu true behind the recipe), or unset MASTER_PORT if one is what you want"
+            "several processes were asked for and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
+            "with --use_cpu true behind the recipe), or unset MASTER_PORT if one is what you want"
         )
     if topology.owns_precision and not find_spec("deepspeed"):
         raise InputError(
@@ -80,7 +80,8 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
         return
     if topology.owns_precision and _set("ACCELERATE_USE_CPU"):
         raise InputError(
-            "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true behind the recipe"
+            "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true behind the "
+            "recipe, or use accelerate_configs/cpu.yaml"
         )
     if topology.kind == "fsdp" and cpu:
         raise InputError(
@@ -102,15 +103,15 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
         storage = values["bnb_4bit_quant_storage"] if "bnb_4bit_quant_storage" in given else values["dtype"]
         if storage != values["dtype"]:
             raise InputError(
-                f"--bnb_4bit_quant_storage {storage} under {topology.kind}: 4-bit weights are split between processes only "
-                f"in the model's dtype: leave the flag out, or use accelerate_configs/ddp.yaml"
+                f"--bnb_4bit_quant_storage {storage} under {topology.kind}: 4-bit weights are split between processes "
+                f"only in the model's dtype: leave the flag out, or use accelerate_configs/ddp.yaml"
             )
         values["bnb_4bit_quant_storage"] = storage
     if topology.kind not in ("single", "ddp") and "optim" in values:
         if "optim" in given and str(values["optim"]) not in TORCH_ADAMW:
             raise InputError(
-                f"--optim {values['optim']} under {topology.kind}: the optimizer's state is split or gathered there in torch's "
-                f"form: leave --optim out (adamw_torch), or use accelerate_configs/ddp.yaml"
+                f"--optim {values['optim']} under {topology.kind}: the optimizer's state is split and gathered in "
+                f"torch's form: leave --optim out (adamw_torch), or use accelerate_configs/ddp.yaml"
             )
         values["optim"] = values["optim"] if "optim" in given else "adamw_torch"
     if topology.kind == "single" and not cpu and (devices := visible_gpus()) > 1:

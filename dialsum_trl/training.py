@@ -7,7 +7,7 @@ from dialsum_trl.errors import TrainingError
 
 
 class CheckedTraining:
-    """Trainer mixin: stops on a loss or gradient that is not finite, on an adapter that does not train or is not saved whole.
+    """Trainer mixin: stops when loss or gradient is not finite, when the adapter does not train or is not saved whole.
 
     The check reads the gradient norm once an optimizer step, so it costs one synchronization there. With fp16 a
     non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.

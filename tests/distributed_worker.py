@@ -2,8 +2,8 @@
 
     accelerate launch --config_file ... tests/distributed_worker.py jobs.json
 
-A job: `{"stage": "sft" | "predict", "argv": [...], "seen": path prefix}` and optionally `"fails": {"rank", "step", "how"}`,
-which makes one process raise (or be killed) in that step.
+A job: `{"stage": "sft" | "predict", "argv": [...], "seen": path prefix}` and optionally
+`"fails": {"rank", "step", "how"}`, which makes one process raise (or be killed) in that step.
 """
 
 import json

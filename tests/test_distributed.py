@@ -117,7 +117,7 @@ def losses(folder: Path, key: str = "loss") -> list[float]:
 def assert_same_run(one: Path, other: Path) -> None:
     """Equal losses in every step and the same whole adapter to 1e-4.
 
-    The evaluation loss is a mean over batches of means over tokens, so it moves a little with how rows fall into batches.
+    The evaluation loss is a mean over batches of means over tokens: it moves a little with how rows fall into batches.
     """
     from safetensors.torch import load_file
 
