@@ -4,6 +4,7 @@ import hashlib
 import time
 from pathlib import Path
 
+from dialsum_trl import __version__
 from dialsum_trl.provenance import base_origin
 
 REPORTED_METRICS = (
@@ -32,8 +33,8 @@ def versions() -> dict[str, str]:
     """Versions of the packages a result depends on."""
     from importlib.metadata import version
 
-    names = ("dialsum-trl", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets")
-    return {name: version(name) for name in names}
+    names = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets")
+    return {"dialsum-trl": __version__, **{name: version(name) for name in names}}
 
 
 def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> dict:
