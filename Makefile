@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,deepspeed]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llama-models dashscope
 	touch $@
 
