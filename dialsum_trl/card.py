@@ -58,7 +58,7 @@ def _metadata(record, name, adapter) -> str:
             for key, label in METRICS.items()
             if key != "sum"
         ]
-    method = record["method"].lower()
+    method = record["method"].lower().replace(" ", "-")
     data = ModelCardData(
         model_name=name,
         language="ko",

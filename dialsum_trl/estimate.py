@@ -95,12 +95,11 @@ def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, pr
     """
     rows_a_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
     lengths = [min(length, settings.get("max_length", 1024)) for length in lengths]
-    choices = [processes * 2**power for power in range(10) if processes * 2**power <= rows_a_step]
-
-    def largest(micro_batches):
-        return Schedule(lengths, rows_a_step, micro_batches, processes).largest(1)
-
-    tokens = {count: largest(count) for count in choices}
+    rows = rows_a_step // processes  # of one process
+    choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
+    tokens = {
+        count: Schedule(lengths, rows_a_step, count * processes, processes).largest(1) for count in choices
+    }  # as `fast` chooses
 
     def fits(gib):
         return plan(shape, tokens.__getitem__, choices, gib)

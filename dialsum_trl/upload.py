@@ -34,22 +34,18 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
             asked for.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
 
     require_token()
-    try:
-        with _impatient_client():
-            api = HfApi()
-            repo_id = _persist(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id, repo_id)
-            if private and not _persist(lambda: api.repo_info(repo_id), repo_id).private:
-                raise InputError(
-                    f"{repo_id} exists and is public, but a private push was asked for; choose another name, or push "
-                    f"with --public (--hub_private_repo false in a recipe)"
-                )
-            commit = _persist(lambda: _commit(api, files, repo_id), repo_id)
-            _persist(lambda: _compare(api, files, repo_id, commit), repo_id)
-    except HFValidationError as error:
-        raise InputError(f"{repo_id!r} is no repository name: {_first_line(error)}") from None
+    with _impatient_client():
+        api = HfApi()
+        repo_id = _persist(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id, repo_id)
+        if private and not _persist(lambda: api.repo_info(repo_id), repo_id).private:
+            raise InputError(
+                f"{repo_id} exists and is public, but a private push was asked for; choose another name, or push with "
+                f"--public (--hub_private_repo false in a recipe)"
+            )
+        commit = _persist(lambda: _commit(api, files, repo_id), repo_id)
+        _persist(lambda: _compare(api, files, repo_id, commit), repo_id)
     return repo_id
 
 
@@ -99,17 +95,16 @@ def _persist(step, repo_id: str):
             return step()
         except OfflineModeIsEnabled:
             raise InputError(f"push to {repo_id}: HF_HUB_OFFLINE is set; unset it to reach the Hub") from None
-        except (httpx2.HTTPError, _Incomplete, json.JSONDecodeError, RuntimeError) as error:
-            cause = error
-            if isinstance(error, RuntimeError):  # the client's wrapper around what happened to one large file
-                cause = error.__cause__
-                if not isinstance(cause, httpx2.HTTPError):
-                    raise
+        except (httpx2.HTTPError, OSError, RuntimeError, json.JSONDecodeError, _Incomplete) as error:
+            # one large file's failure comes wrapped; hf_xet raises OSError and RuntimeError of its own
+            cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
             status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
             if wait is None or (status is not None and status not in TRANSIENT):
                 raise InputError(f"push to {repo_id} failed: {_reason(cause, status)}") from None
             say(f"push to {repo_id}: {_first_line(cause)}; trying again in {wait} s")
             time.sleep(wait)
+        except ValueError as error:  # a name that is none, metadata or files that the Hub does not take
+            raise InputError(f"push to {repo_id} failed: {_first_line(error)}") from None
 
 
 def _reason(error, status: int | None) -> str:

@@ -90,6 +90,14 @@ def test_a_reward_adapter_is_loaded_with_its_score_head(record):
     assert "pipeline_tag: text-classification" in text
 
 
+def test_a_full_encoder_decoder_is_loaded_without_a_base(record):
+    named = hub._named({**record, "task_type": "SEQ_2_SEQ_LM", "method": "seq2seq fine-tuning"}, f"{LLAMA}@{COMMIT}")
+    text = model_card(named, "tester/kobart", None)
+    assert 'AutoModelForSeq2SeqLM.from_pretrained("tester/kobart"' in text
+    assert "PeftModel" not in text
+    assert "- seq2seq-fine-tuning" in text
+
+
 def scores_file(path, **changes):
     rouge = {"rouge1": 40.0, "rouge2": 20.0, "rougeL": 38.0, "mean": 32.7, "sum": 98.0, "n": 499}
     config = {"tokenizer": "mecab", "masks": "split", "references": "mean", "tokens_by": "python-mecab-ko"}

@@ -241,6 +241,27 @@ print("EQUAL", model.peft_config["default"].revision)
     assert server.token not in run.stdout + run.stderr
 
 
+@pytest.mark.parametrize("name", ["a/b/c", "tester/with space", "tester/-x"])
+def test_a_name_that_is_none_is_one_clear_line(server, trained_adapter, name):
+    with pytest.raises(InputError, match="failed: "):
+        hub.push(trained_adapter, name, base=BASE)
+
+
+def test_a_failure_inside_the_xet_library_is_tried_again_and_then_one_line(server, trained_adapter, monkeypatch):
+    from huggingface_hub import HfApi
+
+    tried = []
+
+    def broken(*args, **kwargs):  # what hf_xet raises when its storage does not answer
+        tried.append(1)
+        raise RuntimeError("Data processing error: CAS service error")
+
+    monkeypatch.setattr(HfApi, "create_commit", broken)
+    with pytest.raises(InputError, match=r"CAS service error.*Nothing was lost"):
+        push(trained_adapter)
+    assert len(tried) == len(upload.WAITS) + 1
+
+
 @pytest.mark.slow
 def test_a_recipe_that_pushes_sends_one_commit_without_checkpoints_or_training_arguments(toy_base, tmp_path):
     base = shutil.copytree(toy_base, tmp_path / "Qwen2.5-7B-Instruct")  # a folder whose name tells its repository
