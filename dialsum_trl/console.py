@@ -11,7 +11,9 @@ def is_main_process() -> bool:
 def quiet_libraries() -> None:
     """Silences lines that libraries print on every start and that no user can act on."""
     import logging
+    import warnings
 
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft and TRL do
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
 
 

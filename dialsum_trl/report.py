@@ -20,7 +20,8 @@ class ReportArguments:
     )
     test_file: str | None = flag(None, "CSV or JSONL with dialogues and references that all systems are scored on.")
     runs: list[str] | None = field(
-        default=None, metadata={"help": "name=outputs/sft ..., training runs; default: those of the systems' adapters."}
+        default=None,
+        metadata={"help": "name=outputs/sft ..., training runs; default: those of the systems' adapters and models."},
     )
     focus: str | None = flag(None, "System whose best and worst dialogues are shown; default: the last one.")
     tokenizer: str | None = flag(None, "Model whose tokens are counted; default: the runs' own, else characters.")
@@ -68,10 +69,10 @@ def read_run(name: str, folder: Path):
 
 
 def find_runs(scored) -> list:
-    """The runs of the systems' adapters that lie on this machine, each once."""
+    """The runs of the systems' adapters or models that lie on this machine, each once."""
     runs, seen = [], set()
     for one in scored:
-        folder = Path(one.how.get("adapter") or "")
+        folder = Path(one.how.get("adapter") or one.how.get("model") or "")
         if folder not in seen and (folder / STATE_FILE).exists():
             runs.append(read_run(one.name, folder))
         seen.add(folder)

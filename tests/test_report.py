@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -187,6 +188,21 @@ def test_what_cannot_be_reported_is_one_line_and_nothing_is_written(dev, folders
 def test_a_system_named_twice_is_an_error(folders):
     with pytest.raises(InputError, match="the name start stands twice"):
         named([f"start={folders / 'start'}", str(folders / "start")])
+
+
+def test_the_curves_of_a_systems_adapter_are_found_once(dev, folders, tmp_path):
+    run = tmp_path / "adapter"
+    run.mkdir()
+    history = [{"step": step, "loss": 1 / step} for step in (1, 2)]
+    (run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    for name in ("start", "more"):
+        shutil.copytree(folders / name, tmp_path / name)
+        scores = json.loads((tmp_path / name / "scores.json").read_text(encoding="utf-8"))
+        (tmp_path / name / "scores.json").write_text(json.dumps({**scores, "adapter": str(run)}))
+    systems = [f"{name}={tmp_path / name}" for name in ("start", "more")]
+    report({}, ["--systems", *systems, "--test_file", str(dev), "--output_file", str(tmp_path / "r.html")])
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count("Loss, start") == 2 and "Loss, more" not in text  # label and title of one picture
 
 
 def test_a_damaged_run_is_an_error(tmp_path):
