@@ -163,7 +163,10 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
     if not is_adapter and not (folder / "config.json").exists():
         raise InputError(f"{folder}: holds neither an adapter ({ADAPTER_CONFIG}) nor a model (config.json) to push")
     if not (folder / RUN_FILE).exists():
-        raise InputError(f"{folder}: has no {RUN_FILE}, so nothing is known of its training; push it with `hf upload`")
+        raise InputError(
+            f"{folder}: has no {RUN_FILE}, so nothing is known of its training; give the folder of a finished run (its "
+            f"checkpoints have none), or share it without a card by `hf upload`"
+        )
     record = _named(_read(folder / RUN_FILE), base)
     if "/" not in record["base_model"]:
         raise _unknown_base(record["base_model"], "give it with --base owner/name")

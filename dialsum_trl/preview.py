@@ -1,5 +1,6 @@
 """`dialsum preview`: one row exactly as the trainer gets it, token by token."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     encoded, fitted = encode_row(
         tokenizer, source["dialogue"], source["summaries"][0], stop_token_ids(tokenizer), max_length, shown_with[0]
     )
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     print_head(console, source["fname"], encoded, fitted, max_length, len(shown_with))
     found = pieces(tokenizer, encoded)
     if list_tokens:
