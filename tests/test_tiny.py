@@ -16,6 +16,7 @@ from dialsum_trl.tiny.words import Word
 
 TINY = Path(dialsum_trl.tiny.__file__).parent
 FAMILIES = ("llama", "qwen3")
+FOLDERS = (*FAMILIES, "bart")
 CHAT_TOKENS = {
     "llama": ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
     "qwen3": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
@@ -104,7 +105,7 @@ def test_the_test_split_has_three_different_references_and_a_submission_template
     assert [row["fname"] for row in rows("sample_submission.csv")] == [row["fname"] for row in test]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_tokenizers_give_korean_masks_and_emoji_back_unchanged(name):
     tok = tokenizer(name)
     texts = [row["dialogue"] + row["summary"] for row in rows("dev.csv")]
@@ -154,6 +155,16 @@ def test_models_load_from_safetensors_with_grouped_query_attention_and_both_stop
     assert model.dtype == torch.float32
 
 
+def test_bart_loads_from_safetensors_and_reads_1024_tokens():
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(TINY / "bart", use_safetensors=True)
+    assert model.config.vocab_size == len(tokenizer("bart"))
+    assert model.config.max_position_embeddings >= 1024
+    assert model.dtype == torch.float32
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_4_bit_loading_gives_nearly_the_same_predictions(name):
     import torch
@@ -169,7 +180,7 @@ def test_4_bit_loading_gives_nearly_the_same_predictions(name):
     assert (plain.exp() * (plain - rounded)).sum(-1).mean() < 0.02  # KL, nats a token
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_toy_folders_stay_small(name):
     assert sum(path.stat().st_size for path in (TINY / name).iterdir()) < 5_000_000
     assert sum(path.stat().st_size for path in (TINY / "data").iterdir()) < 500_000
