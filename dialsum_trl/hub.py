@@ -148,12 +148,14 @@ def push(
     """
     if not is_main_process():
         return None
+    from huggingface_hub import constants
+
     from dialsum_trl.upload import upload
 
     folder, repo_id = Path(folder), repo_id or Path(folder).resolve().name
     files = shared_files(folder, repo_id, base, scores)
-    repo_id = upload(files, repo_id, private)
-    say(f"pushed {len(files)} files to {repo_id} ({'private' if private else 'public'})")
+    repo_id, is_private = upload(files, repo_id, private)
+    say(f"pushed {len(files)} files to {constants.ENDPOINT}/{repo_id} ({'private' if is_private else 'public'})")
     return repo_id
 
 

@@ -11,13 +11,11 @@ from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 
 WAITS = (2, 8, 30)  # seconds before the second, third and fourth attempt
-TIMEOUT = (
-    120  # seconds without a byte from the Hub before a request counts as broken; the client's own default is never
-)
+TIMEOUT = 120  # seconds without a byte before a request counts as broken; the client's own default is never
 TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # 409, 412: another commit came in between
 
 
-def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -> str:
+def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -> tuple[str, bool]:
     """Creates the repository where it is missing and commits `files` to its main branch.
 
     A file that has arrived is not sent again, neither by a later attempt nor by a later call.
@@ -27,7 +25,7 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
         repo_id: `owner/name`, or `name` for the owner of the token.
 
     Returns:
-        The full repository id.
+        The full repository id, and whether the repository is private.
 
     Raises:
         InputError: no token, no permission, the Hub cannot be reached, or a public repository where a private one was
@@ -39,14 +37,14 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
     with _impatient_client():
         api = HfApi()
         repo_id = _persist(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id, repo_id)
-        if private and not _persist(lambda: api.repo_info(repo_id), repo_id).private:
+        is_private = _persist(lambda: api.repo_info(repo_id), repo_id).private
+        if private and not is_private:
             raise InputError(
                 f"{repo_id} exists and is public, but a private push was asked for; choose another name, or push with "
                 f"--public (--hub_private_repo false in a recipe)"
             )
-        commit = _persist(lambda: _commit(api, files, repo_id), repo_id)
-        _persist(lambda: _compare(api, files, repo_id, commit), repo_id)
-    return repo_id
+        _persist(lambda: _compare(api, files, repo_id, _commit(api, files, repo_id)), repo_id)
+    return repo_id, is_private
 
 
 def require_token() -> None:
@@ -112,6 +110,8 @@ def _reason(error, status: int | None) -> str:
         return f"the Hub refused ({status}); check that the token may write there: {_first_line(error)}"
     if status is not None:
         return f"{_first_line(error)}. Nothing was lost; the same command continues"
+    if isinstance(error, _Incomplete):
+        return f"{error}. Nothing was lost here; push again"
     return f"the Hub does not answer ({_first_line(error)}). Nothing was lost; check the network and push again"
 
 

@@ -3,7 +3,7 @@
     with HubServer() as hub:
         ...                                    # HF_ENDPOINT=hub.url, HF_TOKEN=hub.token, HF_HUB_DISABLE_XET=1
         hub.repos["tester/model"].files["README.md"]
-    hub.fail("PUT /lfs/", "reset", times=2)    # the next two matching requests break: 500, 403, reset, slow, html
+    hub.fail("PUT /lfs/", "reset", times=2)    # the next two matching requests break: 500, 403, reset, slow, html, lose
 
 Xet uploads, which the Hub uses by default, are not spoken here: the client falls back to LFS with HF_HUB_DISABLE_XET=1.
 """
@@ -120,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.hub.requests.append((method, self.path, self.body))
+        self.loses = fault == "lose"
         if fault == "slow":
             time.sleep(5)
         if fault == "html":
@@ -269,6 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if value["oid"] not in self.hub.objects:
                     return self.answer(400, {"error": f"{value['path']} was never uploaded"})
                 changes[value["path"]] = self.hub.objects[value["oid"]]
+        if self.loses:
+            changes.pop("adapter_model.safetensors", None)
         name = repo.commit(changes)
         return self.answer(
             200, {"success": True, "commitUrl": f"{self.hub.url}/{repo_id}/commit/{name}", "commitOid": name}

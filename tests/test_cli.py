@@ -153,6 +153,6 @@ def test_push_from_the_shell_sends_the_adapter_and_shows_no_token(trained_adapte
             [*command, "tester/from-shell", "--base", "acme/toy"], env=environment, capture_output=True, text=True
         )
         assert run.returncode == 0, run.stderr
-        assert "pushed 8 files to tester/from-shell (private)" in run.stdout
+        assert f"pushed 8 files to {server.url}/tester/from-shell (private)" in run.stdout
         assert "adapter_model.safetensors" in server.repos["tester/from-shell"].files
         assert server.token not in run.stdout + run.stderr

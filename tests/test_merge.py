@@ -109,6 +109,8 @@ def test_the_merged_model_can_be_pushed_with_its_card(merged):
     files = shared_files(merged, "tester/merged", base="acme/toy-llama")
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= files.keys()
     assert "adapter_config.json" not in files
+    contents = [content if isinstance(content, bytes) else content.read_bytes() for content in files.values()]
+    assert not any(b"/tmp" in content or str(merged.parent.parent).encode() in content for content in contents)
     card = files["README.md"].decode()
     assert "base_model_relation: finetune" in card
     assert 'AutoModelForCausalLM.from_pretrained("tester/merged"' in card
