@@ -3,8 +3,8 @@
     python -m benchmarks.ppo_speed --shapes llama3b llama8b    # one GPU
     python -m benchmarks.ppo_speed --smoke                     # CPU, toy shape
 
-One 4-bit base with policy, reference, critic and reward as LoRA r16 adapters; 64 dialogues of real lengths a rollout, 100
-new tokens each (random weights never end their turn). A rollout is learned from twice: two PPO steps.
+One 4-bit base with policy, reference, critic and reward as LoRA r16 adapters; 64 dialogues of real lengths a rollout,
+100 new tokens each (random weights never end their turn). A rollout is learned from twice: two PPO steps.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def run(shape: str, steps: int, micro_batch: int, smoke: bool) -> dict:
         shutil.rmtree(folder)
     peak = figures["peak GPU memory, GiB"]
     row = {
-        "variant": f"PPO, 64 dialogues a rollout, 2 passes, micro-batches of {micro_batch}, 100 new tokens, LoRA r16 x 4",
+        "variant": f"PPO, 64 dialogues a rollout, 2 passes in micro-batches of {micro_batch}, 100 new tokens, LoRA r16 x 4",
         "shape": shape,
         "ppo_steps": figures["optimizer steps"],
         **{f"{part}_s_a_rollout": round(figures[f"seconds a rollout, {part}"], 2)

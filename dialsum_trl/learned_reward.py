@@ -64,6 +64,9 @@ class LearnedReward:
             for prompt, ids in zip(prompts, completion_ids, strict=True)
         ]
         plain = torch.autocast(self.model.device.type, enabled=False)  # as the scale was measured
+        training = self.model.training
+        self.model.eval()  # without dropout
         with torch.no_grad(), plain, self.rooms.active(REWARD):
             scores = last_token_scores(backbone(self.model), self.head, rows, self.tokenizer.pad_token_id)
+        self.model.train(training)
         return [(score - self.mean) / self.std for score in scores]

@@ -25,6 +25,7 @@ class PPOConfig(GRPOConfig):
     ppo_epochs: int = setting(2, "Passes over a rollout.")
     num_generations: int | None = setting(1, "Completions a prompt; PPO needs no groups.")
     max_completion_length: int | None = setting(100, "Longest sampled summary, tokens.")
+    disable_dropout: bool = setting(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")
     kl_coef: float = setting(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.")
     gamma: float = setting(1.0, "Discount of later rewards.")
     lam: float = setting(0.95, "Lambda of generalized advantage estimation.")
@@ -42,8 +43,8 @@ class PPOConfig(GRPOConfig):
         at_once = self.per_device_train_batch_size * processes
         if self.rollout_batch_size % (at_once * self.num_mini_batches):
             raise ValueError(
-                f"--rollout_batch_size {self.rollout_batch_size} does not divide into {self.num_mini_batches} "
-                f"mini-batches of {processes} processes x --per_device_train_batch_size {self.per_device_train_batch_size}"
+                f"--rollout_batch_size {self.rollout_batch_size} does not divide into {self.num_mini_batches} mini-"
+                f"batches of {processes} processes x --per_device_train_batch_size {self.per_device_train_batch_size}"
             )
         if self.beta:
             raise ValueError(f"--beta {self.beta}: PPO has its KL in the reward; use --kl_coef")

@@ -1,8 +1,8 @@
 """PPO on TRL's GRPOTrainer: one frozen base that carries policy, reference, critic and reward as adapters.
 
 From TRL come the data order, generation's bookkeeping, the chunked log-probabilities, logging and checkpoints; the
-rollout's scores and advantages and both losses are ours. The critic is trained by a backward of its own while its adapter
-is active: under gradient checkpointing its layers are recomputed then, and must not be recomputed as the policy's.
+rollout's scores and advantages and both losses are ours. The critic is trained by a backward of its own while its
+adapter is active: gradient checkpointing recomputes its layers then, and must not recompute them as the policy's.
 """
 
 import json
@@ -63,7 +63,7 @@ class PPOTrainer(FastRollouts, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTr
         add_copy(model, POLICY, REFERENCE)
         add_copy(model, POLICY, CRITIC)
         head = nn.Linear(model.config.hidden_size, 1)
-        nn.init.normal_(head.weight, std=1 / model.config.hidden_size)
+        nn.init.normal_(head.weight, std=0.01 / model.config.hidden_size)  # values start as one constant
         nn.init.zeros_(head.bias)
         model.value_head = head.to(model.device)
         self.rooms = Rooms(model, trained=(POLICY, CRITIC))
@@ -203,7 +203,7 @@ class PPOTrainer(FastRollouts, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTr
     def _average_gradients(self) -> None:
         """Averages the gradients of both adapters over the ranks.
 
-        The forwards go past DistributedDataParallel, which expects one backward for each and all of its parameters in it.
+        The forwards go past DistributedDataParallel: it expects one backward a forward, with all its parameters in it.
         """
         if self.accelerator.num_processes == 1:
             return

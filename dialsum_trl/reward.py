@@ -194,7 +194,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     best = max(baselines, key=baselines.get)
     if accuracy < baselines[best] + weak.min_margin and not weak.accept_weak:
         raise TrainingError(
-            f"held-out accuracy {accuracy:.3f} is not {weak.min_margin} above that of '{best}' ({baselines[best]:.3f}): "
+            f"held-out accuracy {accuracy:.3f} is not {weak.min_margin} above '{best}' ({baselines[best]:.3f}): "
             f"PPO would optimize length. Make more or clearer pairs, train longer, or keep it with --accept_weak true"
         )
     hub.save_adapter(trainer, tokenizer, model_args, prompt, {}, method="reward model")

@@ -18,7 +18,7 @@ def pad_rollout(prompts: list[list[int]], completions: list[list[int]], pad_id: 
 
 
 def trim(batch: dict) -> dict:
-    """Cuts padding columns that all rows share: on the left of the prompts, on the right of what runs along completions.
+    """Cuts padding columns that all rows share: left of the prompts, right of what runs along completions.
 
     Entries without dimensions stay.
     """

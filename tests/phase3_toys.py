@@ -36,7 +36,11 @@ def make_adapter(base: Path, folder: Path) -> Path:
 
     torch.manual_seed(1)
     config = LoraConfig(
-        r=4, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+        r=4,
+        lora_dropout=0.1,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        task_type="CAUSAL_LM",
+        init_lora_weights=False,
     )
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     model.save_pretrained(folder)

@@ -88,6 +88,7 @@ def test_it_learns_what_the_pairs_say_and_not_their_length(trained):
 def test_scores_on_the_policys_base_equal_those_of_the_training_run(folders, trained):
     scale = json.loads((trained["folder"] / "reward.json").read_text())
     reward = learned_reward(folders, trained["folder"])
+    reward.model.train()  # as a trainer calls it: dropout must not reach the scores
     _, held = hold_out(read_pairs(folders["root"] / "polite.jsonl"), 0.25, 42)
     scores = []
     for pair, row in zip(
@@ -104,6 +105,7 @@ def test_scores_on_the_policys_base_equal_those_of_the_training_run(folders, tra
 def test_a_score_does_not_depend_on_the_rows_beside_it(folders, trained):
     reward = learned_reward(folders, trained["folder"])
     rows = [encode_prompt(reward.tokenizer, "#Person1#: " + "방이 있나요? " * n) for n in range(1, 9)]
+    reward.model.eval()
     with torch.no_grad(), reward.rooms.active("reward"):
         together = last_token_scores(backbone(reward.model), reward.head, rows, 0)
         alone = [last_token_scores(backbone(reward.model), reward.head, [row], 0)[0] for row in rows]

@@ -1,0 +1,189 @@
+"""Our PPO beside trl==1.12.0's, the last with a PPOTrainer: the same toy policy, reward model and number of samples.
+
+    python -m benchmarks.ppo_vs_trl112        # CPU; pip fetches trl 1.12.0 into a temporary folder of its own
+
+trl 1.12 holds policy, reference, value and reward as models of their own and trains policy and value in full; ours
+holds one base and adapters. trl runs with each learning rate given and its best one counts. Memory on the toy is mostly
+the libraries', so the bytes of weights and optimizer states are given too, here and computed for the 3B shape.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import ppo_learns
+from benchmarks.record import record
+from benchmarks.shapes import SHAPES
+
+ROOT = Path(__file__).resolve().parents[1]
+TRL = "trl==1.12.0"
+ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.05, 1.0
+
+
+def merge(folder: Path, base: Path, adapter: Path, reward: Path) -> None:
+    """Full models for trl 1.12: `folder/policy` (base + SFT adapter) and `folder/scorer` (base + reward adapter)."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for name, kind, path, extra in (
+        ("policy", AutoModelForCausalLM, adapter, {}),
+        ("scorer", AutoModelForSequenceClassification, reward, {"num_labels": 1}),
+    ):
+        model = PeftModel.from_pretrained(kind.from_pretrained(base, dtype="float32", **extra), path).merge_and_unload()
+        model.config.pad_token_id = tokenizer.pad_token_id
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+
+
+def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: int) -> dict:
+    """Runs in the process that imports trl 1.12: rewards a rollout, seconds, memory."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.models import load_tokenizer, stop_token_ids
+    from dialsum_trl.prompts import encode_prompt
+
+    torch.manual_seed(seed)
+    tokenizer = load_tokenizer(str(folder / "policy"))
+    tokenizer.padding_side, tokenizer.eos_token_id = "left", stop_token_ids(tokenizer)[0]
+    prompts = [{"input_ids": encode_prompt(tokenizer, d)} for d in read_dialogues(rows)["dialogue"]]
+
+    def scorer():
+        return AutoModelForSequenceClassification.from_pretrained(folder / "scorer", num_labels=1, dtype="float32")
+
+    models = {
+        "policy": AutoModelForCausalLM.from_pretrained(folder / "policy", dtype="float32"),
+        "reference": AutoModelForCausalLM.from_pretrained(folder / "policy", dtype="float32"),
+        "reward": scorer(),
+        "value": scorer(),
+    }
+    args = PPOConfig(
+        output_dir=str(folder / f"trl{seed}"), use_cpu=True, bf16=False, seed=seed, learning_rate=learning_rate,
+        per_device_train_batch_size=16, gradient_accumulation_steps=ROLLOUT // 16, num_mini_batches=4, num_ppo_epochs=1,
+        total_episodes=samples, response_length=NEW_TOKENS, stop_token_id=stop_token_ids(tokenizer)[0], temperature=1.0,
+        kl_coef=KL, missing_eos_penalty=PENALTY, lam=0.97, num_sample_generations=0, lr_scheduler_type="constant",
+        local_rollout_forward_batch_size=ROLLOUT, report_to=[], save_strategy="no", logging_steps=1, disable_tqdm=True,
+        gradient_checkpointing=False,
+    )  # fmt: skip
+    trainer = PPOTrainer(
+        args=args, processing_class=tokenizer, model=models["policy"], ref_model=models["reference"],
+        reward_model=models["reward"], value_model=models["value"], train_dataset=Dataset.from_list(prompts),
+        eval_dataset=Dataset.from_list(prompts[:8]),
+    )  # fmt: skip
+    started = time.process_time()
+    trainer.train()
+    weights = sum(p.numel() * p.element_size() for m in models.values() for p in m.parameters())
+    trained = sum(p.numel() * p.element_size() for m in ("policy", "value") for p in models[m].parameters())
+    return {
+        "rewards": [round(entry["objective/scores"], 4) for entry in trainer.state.log_history],
+        "kl_last": round(trainer.state.log_history[-1]["objective/kl"], 3),
+        "cpu_s": round(time.process_time() - started, 1),
+        "weights_and_states_mib": round((weights + 3 * trained) / 2**20, 1),
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def run_theirs(site: Path, *arguments) -> dict:
+    """`theirs` in a process whose first trl is 1.12."""
+    code = (
+        "import sys, json, pathlib; from benchmarks import ppo_vs_trl112 as b; a = sys.argv[1:]; "
+        "r = b.theirs(pathlib.Path(a[0]), pathlib.Path(a[1]), int(a[2]), float(a[3]), int(a[4])); "
+        "print('FIGURES ' + json.dumps(r))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{site}:{ROOT}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+                   "HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    if done.returncode:
+        raise SystemExit(f"trl 1.12 failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
+
+
+def ours(folder: Path, rows: Path, adapter: Path, reward: Path, samples: int, seed: int) -> dict:
+    """Our PPO on the same samples, in a process of its own."""
+    flags = [
+        "--adapter_path", str(adapter), "--train_file", str(rows), "--output_dir", str(folder / f"ours{seed}"),
+        "--reward_functions", "none", "--reward_adapter_path", str(reward), "--max_steps", str(samples // 16),
+        "--seed", str(seed), *ppo_learns.PPO, "--kl_coef", str(KL), "--missing_end_penalty", str(PENALTY),
+        "--kl_target", "1e9",
+    ]  # fmt: skip
+    run = ppo_learns.stage("ppo", flags)
+    return {
+        "rewards": [round(entry["score"], 4) for entry in run["log"]],
+        "kl_last": round(run["log"][-1]["kl"], 3),
+        "cpu_s": run["cpu_s"],
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+    }
+
+
+def bytes_at(shape: str) -> dict:
+    """GiB of weights, gradients and AdamW states at a true shape: four bf16 models, two of them trained, and ours."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from dialsum_trl.arguments import ModelArguments
+
+    family, sizes = SHAPES[shape]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+        whole = sum(p.numel() for p in model.parameters())
+        embedding = model.get_input_embeddings().weight.numel() * (1 if sizes["tie_word_embeddings"] else 2)
+        config = LoraConfig(r=16, target_modules=ModelArguments().lora_target_modules, task_type="CAUSAL_LM")
+        lora = sum(p.numel() for n, p in get_peft_model(model, config).named_parameters() if "lora_" in n)
+    linear = whole - embedding
+    one_base = linear * (4 + 8 / 64 + 32 / 64 / 256) / 8 + embedding * 2  # nf4, scales in 8 bits, embeddings in bf16
+    adapters = 4 * lora * 4 + 2 * lora * (4 + 8)  # four in float32; gradients and moments of two
+    four = 4 * whole * 2 + 2 * whole * (2 + 4)  # bf16 weights; gradients and two bf16 moments of policy and value
+    gib = 2**30
+    return {"trl112_gib": round(four / gib, 1), "ours_gib": round((one_base + adapters) / gib, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=768)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--learning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4], help="of trl 1.12")
+    parser.add_argument("--base", type=Path, default=ppo_learns.TINY / "llama")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        site = folder / "site"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), TRL]
+        subprocess.run(pip, check=True)
+        seen, unseen = ppo_learns.split_rows(folder)
+        adapter = ppo_learns.sft_start(folder, args.base, seen)
+        reward, about = ppo_learns.learned_reward(folder, adapter, unseen)
+        scale = json.loads((reward / "reward.json").read_text())
+        (reward / "reward.json").write_text(json.dumps({**scale, "score_mean": 0.0, "score_std": 1.0}))
+        merge(folder, args.base, adapter, reward)
+        runs = []
+        for seed in args.seeds:
+            runs.append({"side": "ours", "seed": seed, **ours(folder, unseen, adapter, reward, args.samples, seed)})
+            for rate in args.learning_rates:
+                found = run_theirs(site, folder, unseen, args.samples, rate, seed)
+                runs.append({"side": TRL, "seed": seed, "learning_rate": rate, **found})
+    for run in runs:
+        run["reward_last"] = round(sum(run["rewards"][-3:]) / len(run["rewards"][-3:]), 4)
+    record(
+        "ppo_vs_trl112",
+        "PPO from the same SFT policy with the same reward model, one thread",
+        f"toy, {args.samples} sampled summaries of at most {NEW_TOKENS} tokens, {ROLLOUT} a rollout",
+        ["torch", "transformers", "trl", "peft"],
+        {**about, "runs": runs, "computed_at_3b_shape": bytes_at("llama3b")},
+    )
+
+
+if __name__ == "__main__":
+    main()
