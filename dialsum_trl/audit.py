@@ -62,35 +62,42 @@ class Audit:
         return any(row["summaries"] for row in self.rows)
 
 
-def audit_rows(table: list[Row]) -> Audit:
-    """Examines every row of a file that has the columns `fname` (or `id`) and `dialogue`."""
+def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
+    """Examines every row.
+
+    Args:
+        names: role -> column (`data.resolve_columns`).
+    """
     columns = list(table[0].values)
-    name_column = "fname" if "fname" in columns else "id"
-    references = [name for name in REFERENCES if name in columns]
+    references = [names[role] for role in REFERENCES if role in names]
     found: dict[tuple[str, str], list[str]] = {}
-    masks, names, dialogues = Counter(), {}, {}
+    masks, dialogues, seen = Counter(), {}, set()
     rows, kept = [], []
 
     def report(level, text):
         found.setdefault((level, text), []).append(label)
 
+    def text_of(column):
+        value = source.values.get(column)
+        if value is not None and not isinstance(value, str):
+            report("error", f"rows whose {column} is no text")
+        return value if isinstance(value, str) else ""
+
     for source in table:
-        raw = source.values["dialogue"] or ""
-        fname = (source.values[name_column] or "").strip()
-        label = fname or f"row {source.number}"
+        label = str(source.values.get(names["fname"]) or f"row {source.number}").strip()
+        fname, raw = text_of(names["fname"]).strip(), text_of(names["dialogue"])
         dialogue = clean_dialogue(raw)
-        summaries = [text for text in (source.values[name] for name in references) if text and text.strip()]
-        usable = True
+        summaries = [text for text in map(text_of, references) if text.strip()]
         if not fname:
-            report("error", f"rows without {name_column}")
-        elif fname in names:
-            report("error", f"rows whose {name_column} an earlier row has")
+            report("error", f"rows without {names['fname']}")
+        elif fname in seen:
+            report("error", f"rows whose {names['fname']} an earlier row has")
         if not dialogue:
             report("error", "rows without a dialogue")
         if references and not summaries:
             report("error", "rows without a summary")
-        usable = bool(fname and fname not in names and dialogue and (summaries or not references))
-        names.setdefault(fname, source.number)
+        usable = bool(fname and fname not in seen and dialogue and (summaries or not references))
+        seen.add(fname)
         for level, text in [*_dirt(raw), *_turns(dialogue), *_summaries(dialogue, summaries)]:
             report(level, text)
         for text in (dialogue, *summaries):

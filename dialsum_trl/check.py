@@ -20,7 +20,11 @@ COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def check_files(
-    files: list[Path], tokenizer: str | None = None, max_length: int = 1024, fix: Path | None = None
+    files: list[Path],
+    tokenizer: str | None = None,
+    max_length: int = 1024,
+    fix: Path | None = None,
+    columns: dict[str, str] | None = None,
 ) -> bool:
     """Prints what there is to know about each file and about the files together.
 
@@ -28,6 +32,7 @@ def check_files(
         files: the first is for training, the others for evaluation.
         tokenizer: model whose tokens are counted; characters without one.
         fix: where a cleaned copy of the first file goes.
+        columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
 
     Returns:
         Whether training would take the files.
@@ -42,7 +47,7 @@ def check_files(
     audits: list[Audit | None] = []
     clean = True
     for path in files:
-        audit = read_audit(path, console)
+        audit = read_audit(path, console, columns or {})
         audits.append(audit)
         clean &= audit is not None and not any(finding.level == "error" for finding in audit.findings)
         if audit is None:
@@ -57,21 +62,20 @@ def check_files(
         if train is not None and audit is not None:
             shared |= print_leakage(console, files[0], path, train, audit)
     if fix is not None and train is not None:
-        print_fixed(console, files[0], fix, train, shared)
+        print_fixed(console, files[0], fix, train, shared, (columns or {}).get("dialogue", "dialogue"))
     clean &= not shared
     console.print(Text("ready for training", "green") if clean else Text("not ready: see the errors above", "bold red"))
     return clean
 
 
-def read_audit(path: Path, console: Console) -> Audit | None:
+def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
     """The audit of a file, or None after printing why it cannot be read."""
-    from dialsum_trl.data import iter_rows
+    from dialsum_trl.data import resolve_columns
 
     try:
         table = list(read_table(path))
-        if "dialogue" not in table[0].values or not {"fname", "id"} & table[0].values.keys():
-            next(iter_rows(path, require_summary=False))  # says what is missing, and what may have been meant
-        return audit_rows(table)
+        names = resolve_columns(str(path), list(table[0].values), columns, require_summary=False)
+        return audit_rows(table, names)
     except InputError as error:
         print_entry(console, "error", Text(str(error)))
         return None
@@ -120,20 +124,20 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
     return equal
 
 
-def print_fixed(console: Console, path: Path, fix: Path, train: Audit, shared: set[str]) -> None:
-    written = write_fixed(fix, train, shared)
+def print_fixed(console: Console, path: Path, fix: Path, train: Audit, shared: set[str], column: str) -> None:
+    written = write_fixed(fix, train, shared, column)
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
     console.print(line)
 
 
-def write_fixed(fix: Path, train: Audit, shared: set[str]) -> int:
-    """Writes the usable rows with clean dialogues as CSV or JSONL, aside and then renamed; returns their number."""
+def write_fixed(fix: Path, train: Audit, shared: set[str], column: str) -> int:
+    """Writes the usable rows with clean dialogues in `column`, as CSV or JSONL; returns their number."""
     if fix.suffix.lower() not in (".csv", ".jsonl"):
         raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
     pairs = zip(train.rows, train.kept, strict=True)
-    rows = [{**source.values, "dialogue": row["dialogue"]} for row, source in pairs if row["fname"] not in shared]
+    rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in shared]
     text = io.StringIO(newline="")
     if fix.suffix.lower() == ".csv":
         writer = csv.DictWriter(text, train.columns, restval="", lineterminator="\n")

@@ -50,6 +50,9 @@ def check(
         Path | None,
         typer.Option("--fix", help="Write a cleaned copy of the first file here; originals are not touched."),
     ] = None,
+    fname: Annotated[str | None, typer.Option("--fname_column", help="Column that holds the row id.")] = None,
+    dialogue: Annotated[str | None, typer.Option("--dialogue_column", help="Column that holds the dialogue.")] = None,
+    summary: Annotated[str | None, typer.Option("--summary_column", help="Column that holds the summary.")] = None,
 ):
     """Look through data files before a GPU is paid for.
 
@@ -57,7 +60,9 @@ def check(
     """
     from dialsum_trl.check import check_files
 
-    sys.exit(0 if check_files(files, tokenizer, max_length, fix) else 1)
+    names = {"fname": fname, "dialogue": dialogue, "summary": summary}
+    columns = {role: name for role, name in names.items() if name is not None}
+    sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns) else 1)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def iter_rows(source, *, columns: dict[str, str] | None = None, require_summary:
     for row in rows:
         if row.values.keys() != present:  # once for CSV; JSONL rows may differ
             present = row.values.keys()
-            names = _resolve_columns(_where(place, row), list(present), columns or {}, require_summary)
+            names = resolve_columns(_where(place, row), list(present), columns or {}, require_summary)
         checked = _checked_row(place, row, names, require_summary)
         fname = checked["fname"]
         if fname in seen:
@@ -103,8 +103,17 @@ def _where(place, row):
     return f"{place}: row {row.number}" + (f" (line {row.line})" if row.line else "")
 
 
-def _resolve_columns(where, present, renamed, require_summary):
-    """Role -> column of this source, for the roles it has."""
+def resolve_columns(where, present, renamed, require_summary):
+    """Role (`ROLES`) -> column of this source, for the roles it has.
+
+    Args:
+        where: how the source and its row are named in errors.
+        present: its columns.
+        renamed: role -> column, as the user gave them.
+
+    Raises:
+        InputError: a column is missing, or two could be the reference.
+    """
     unknown = [role for role in renamed if role not in ROLES]
     if unknown:
         raise InputError(f"no column role is called '{unknown[0]}'; the roles are {', '.join(ROLES)}")

@@ -116,6 +116,17 @@ def test_a_missing_column_names_the_one_that_was_meant(tmp_path, capsys):
     assert has(lines, "error", "--dialogue_column Dialog")
 
 
+def test_columns_of_other_names_are_given_and_kept_by_fix(tmp_path, capsys):
+    train = write(tmp_path / "train.csv", [("a", GOOD.replace("\n", "\\n"), "요약")], header=("key", "text", "target"))
+    columns = {"fname": "key", "dialogue": "text", "summary": "target"}
+    ready, lines = checked(capsys, train, columns=columns, fix=tmp_path / "fixed.csv")
+    assert ready
+    assert has(lines, "note", r"literal \n")
+    assert read_dialogues(tmp_path / "fixed.csv", columns=columns)["dialogue"][:] == [GOOD]
+    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.reader(file)) == ["key", "text", "target"]
+
+
 def test_a_file_without_summaries_is_for_prediction(tmp_path, capsys):
     ready, lines = checked(capsys, write(tmp_path / "test.csv", [("test_0", GOOD)], header=("fname", "dialogue")))
     assert ready
@@ -182,6 +193,27 @@ def test_the_histogram_counts_every_row(tmp_path, capsys):
 def test_the_embedded_sample_files_are_ready(capsys):
     ready, _ = checked(capsys, *(TINY / "data" / name for name in ("train.csv", "dev.csv", "test.csv")))
     assert ready
+
+
+def test_jsonl_rows_without_a_key_or_with_numbers_are_errors_and_not_a_crash(tmp_path, capsys):
+    path = tmp_path / "train.jsonl"
+    rows = [
+        {"fname": "a", "dialogue": GOOD, "summary": "요약"},
+        {"fname": "b"},
+        {"fname": 3, "dialogue": 4, "summary": None},
+    ]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    ready, lines = checked(capsys, path)
+    assert not ready
+    assert has(lines, "error", "rows whose dialogue is no text: 1 (3)")
+    assert has(lines, "error", "rows without a dialogue: 2 (b, 3)")
+
+
+def test_two_columns_that_could_be_the_reference_are_an_error(tmp_path, capsys):
+    rows = [("a", GOOD, "요약", "요약")]
+    ready, lines = checked(capsys, write(tmp_path / "t.csv", rows, ("fname", "dialogue", "summary", "summary1")))
+    assert not ready
+    assert has(lines, "error", "both 'summary' and 'summary1' exist")
 
 
 def test_jsonl_is_read_too(tmp_path, capsys):
