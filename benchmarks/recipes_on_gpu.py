@@ -54,15 +54,25 @@ def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
             writer.writerow([f"row_{index}", "\n".join(dialogue), tokenizer.decode(ids).strip("\ufffd ") or "요약"])
 
 
-def run(recipe: str, steps: int, smoke: bool, folder: Path, extra: list[str]) -> dict:
-    """Runs one recipe in its own process and returns its figures."""
+def run(recipe: str, steps: int, smoke: bool, folder: Path, limit_s: float, extra: list[str]) -> dict:
+    """Runs one recipe in its own process and returns its figures; says at once when it fails."""
+    try:
+        return figures(recipe, steps, smoke, folder, limit_s, extra)
+    except (subprocess.SubprocessError, RuntimeError) as error:
+        print(f"{recipe} FAILED: {error}", flush=True)
+        return {"variant": recipe, "failed": str(error)[-500:]}
+
+
+def figures(recipe: str, steps: int, smoke: bool, folder: Path, limit_s: float, extra: list[str]) -> dict:
     true_shape, smoke_shape, limit = RECIPES[recipe]
     shape = smoke_shape if smoke else true_shape
     started = time.time()
     folder = folder / recipe
     model = folder / "model"
     maker = [sys.executable, "-m", "benchmarks.shapes", shape, str(model)]
-    subprocess.run(maker, check=True, cwd=ROOT, capture_output=True)  # its own process: the GPU is free again behind it
+    subprocess.run(
+        maker, check=True, cwd=ROOT, capture_output=True, timeout=limit_s
+    )  # its own process: the GPU is free again behind it
     write_rows(folder / "rows.csv", model, 64 * steps)
     built = time.time() - started
     output = folder / "adapter"
@@ -75,17 +85,22 @@ def run(recipe: str, steps: int, smoke: bool, folder: Path, extra: list[str]) ->
     ]  # fmt: skip
     if smoke:
         command += ["--use_cpu", "true", "--dtype", "float32"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    log = folder / "log"
+    with log.open("w") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, timeout=limit_s)
+    printed = log.read_text(errors="replace")
     if done.returncode:
-        raise SystemExit(f"{recipe} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        raise RuntimeError(f"exit code {done.returncode}\n{printed[-4000:]}")
     state = json.loads((output / "trainer_state.json").read_text())
-    log = [entry for entry in state["log_history"] if "grad_norm" in entry]
-    losses, norms = [e["loss"] for e in log], [e["grad_norm"] for e in log]
+    steps_logged = [entry for entry in state["log_history"] if "grad_norm" in entry]
+    losses, norms = [e["loss"] for e in steps_logged], [e["grad_norm"] for e in steps_logged]
     bad = [s for s, (loss, norm) in enumerate(zip(losses, norms, strict=True), 1)
            if not (math.isfinite(loss) and math.isfinite(norm) and norm > 0)]  # fmt: skip
-    if len(log) != steps or bad:
-        raise SystemExit(f"{recipe}: {len(log)} of {steps} steps logged, not finite or zero at {bad}: {losses} {norms}")
-    peak = float(next(line.split()[-1] for line in done.stdout.splitlines() if "peak GPU memory" in line))
+    if len(steps_logged) != steps or bad:
+        raise RuntimeError(
+            f"{len(steps_logged)} of {steps} steps logged, not finite or zero at {bad}: {losses} {norms}"
+        )
+    peak = float(next(line.split()[-1] for line in printed.splitlines() if "peak GPU memory" in line))
     shutil.rmtree(model)
     if not smoke and peak > limit:
         print(f"{recipe}: {peak} GiB reserved, the bar is {limit}")
@@ -100,17 +115,20 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="toy shapes on the CPU; writes no result file")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="recipes at the same time")
+    parser.add_argument("--limit", type=float, default=240, help="seconds for each of build and training")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
     arguments, extra = parser.parse_known_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         todo = [
-            pool.submit(run, recipe, arguments.steps, arguments.smoke, Path(folder), extra)
+            pool.submit(run, recipe, arguments.steps, arguments.smoke, Path(folder), arguments.limit, extra)
             for recipe in arguments.recipes
         ]
         for job in as_completed(todo):
             rows.append(job.result())
             print(json.dumps(rows[-1]), flush=True)
+    if failed := [row["variant"] for row in rows if "failed" in row]:
+        raise SystemExit(f"failed: {', '.join(failed)}")
     if not arguments.smoke:
         write_result("recipes_on_gpu", rows)
 
