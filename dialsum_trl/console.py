@@ -15,6 +15,7 @@ def quiet_libraries() -> None:
 
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft and TRL do
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # that a CPU is a CPU
 
 
 def say(*parts) -> None:
