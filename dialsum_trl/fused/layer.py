@@ -151,7 +151,7 @@ class _Pass:
         weight, norm, inputs = self.weight(layer.qkv), layer.norms[0][0], layer.qkv.inputs
         wide = torch.mm(qkv_grad, weight if need_hidden else weight[:, inputs:])
         grad_b = torch.mm(qkv_grad.t(), low)
-        grad_a = ops.lora_backward(wide, hidden, (rstd, norm), *self.lora(layer.qkv))
+        grad_a = ops.lora_backward(wide, hidden, (rstd, norm), *self.lora(layer.qkv), low_only=not need_hidden)
         qkv_grads = layer.qkv.gradients(grad_a, grad_b)
         if not need_hidden:
             return None, qkv_grads, out_grads

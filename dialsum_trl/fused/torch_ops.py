@@ -68,28 +68,27 @@ def widen(x, extra: int) -> torch.Tensor:
     return wide
 
 
-def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None):
+def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None, low_only=False):
     """Adds the adapters' part to the input gradient and returns the gradients of A as float32 (n R, K).
 
-    grad_wide (T, K + E): the input gradient of the base and, in the extra columns, that of A's output; or those columns
-    alone, (T, E), where no input gradient is wanted. The sum goes to `out` (T, K), or in place without it.
+    grad_wide (T, K + E): the input gradient of the base and, in the extra columns, that of A's output; or, `low_only`,
+    those columns alone, (T, E), where no input gradient is wanted. The sum goes to `out` (T, K), or in place.
     x (T, K): the input, or what was normalized into it when `norm` is (rstd, weight).
     """
     k = x.shape[1]
-    need_input_grad = grad_wide.shape[1] > k
-    low = grad_wide[:, k:] if need_input_grad else grad_wide
+    low = grad_wide if low_only else grad_wide[:, k:]
     if norm is not None:
         x = norm[1] * (x.float() * norm[0][:, None]).to(x.dtype)
-    if need_input_grad:
+    if not low_only:
         total = grad_wide[:, :k].float()
     grad_a = torch.zeros(len(a) * rank, k, dtype=torch.float32, device=x.device)
     for j, matrix in enumerate(a):
         rows = slice(j * rank, j * rank + matrix.shape[0])
         grad = low[:, rows]
         grad_a[rows] = (grad.t() @ _dropped(x, j, p, keys)).float() * (scale / (1 - p))
-        if need_input_grad:
+        if not low_only:
             total = total + _dropped(grad @ matrix.to(x.dtype), j, p, keys) * (scale / (1 - p))
-    if need_input_grad:
+    if not low_only:
         (grad_wide[:, :k] if out is None else out).copy_(total)
     return grad_a
 

@@ -73,10 +73,9 @@ def widen(x, extra: int):
     return wide
 
 
-def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None):
+def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None, low_only=False):
     rows, k = x.shape
-    need_input_grad = grad_wide.shape[1] > k
-    low = grad_wide[:, k:] if need_input_grad else grad_wide
+    low = grad_wide if low_only else grad_wide[:, k:]
     rstd, weight = norm if norm is not None else (x, x)
     out = grad_wide if out is None else out
     block_rows, block_cols, warps, stages = BACKWARD
@@ -86,7 +85,7 @@ def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys
         x, rstd, weight, low, *_three(a), grad_wide, out, partial,
         x.stride(0), low.stride(0), grad_wide.stride(0), out.stride(0),
         rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys, rows_per_split,
-        N=len(a), R=rank, NORM=norm is not None, INPUT_GRAD=need_input_grad, BT=block_rows, BK=block_cols,
+        N=len(a), R=rank, NORM=norm is not None, INPUT_GRAD=not low_only, BT=block_rows, BK=block_cols,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return partial.sum(0)

@@ -1,0 +1,68 @@
+"""Toy models with LoRA adapters that already do something, and a pack for them."""
+
+import torch
+
+from dialsum_trl.attention import register
+from dialsum_trl.packing import PackCollator
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FAMILIES = ("llama", "qwen2", "qwen3")
+
+
+def lora_model(family: str = "llama", dropout: float = 0.0, rank: int = 8, base=None, vocabulary: int = 96, **lora):
+    """A three-layer model of that family with random adapters, norms and biases, on packed attention."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    if base is None:
+        sizes = dict(
+            vocab_size=vocabulary, hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=256,
+        )  # fmt: skip
+        if family == "qwen3":
+            sizes["head_dim"] = 32
+        base = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+    settings = dict(r=rank, lora_alpha=16, lora_dropout=dropout, target_modules=TARGETS) | lora
+    model = get_peft_model(base, LoraConfig(**settings))
+    draw = torch.Generator().manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=draw) * 0.05
+        elif "norm" in name:
+            parameter.data = (1 + torch.randn(parameter.shape, generator=draw) * 0.1).to(parameter.dtype)
+        elif name.endswith("base_layer.bias"):
+            parameter.data = (torch.randn(parameter.shape, generator=draw) * 0.1).to(parameter.dtype)
+    model.set_attn_implementation(register())
+    return model.train()
+
+
+def documents(sizes=(17, 5, 30), vocabulary: int = 96) -> list[dict]:
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(0, vocabulary, (size,), generator=draw).tolist() for size in sizes]
+    return [{"input_ids": row, "labels": [-100, -100, *row[2:]]} for row in rows]
+
+
+def pack(rows: list[dict], multiple: int = 16) -> dict:
+    return PackCollator(0, multiple)(rows)
+
+
+def token_losses(model, batch: dict) -> torch.Tensor:
+    """Loss of every position of a pack or of one row, 0 where nothing is supervised."""
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    logits = model(**inputs, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(
+        logits[0, :-1], batch["labels"][0, 1:], ignore_index=-100, reduction="none"
+    )
+
+
+def loss_and_gradients(model, batch: dict):
+    model.zero_grad()
+    loss = token_losses(model, batch).sum()
+    loss.backward()
+    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def difference(gradients: dict, others: dict) -> float:
+    """Largest difference of two sets of gradients, relative to the largest entry of each matrix."""
+    return max(float((gradients[k] - others[k]).abs().max() / others[k].abs().max()) for k in others)

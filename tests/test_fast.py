@@ -1,0 +1,104 @@
+"""The fast path trains as the padded one: same rows a step, same losses, same adapters; so do evaluation and resume."""
+
+import pytest
+import torch
+
+from dialsum_trl.fast import prepare
+from tests.fused_models import documents, lora_model
+
+
+def rows(count: int = 22):
+    from datasets import Dataset
+
+    return Dataset.from_list(documents([8 + 5 * (i % 7) for i in range(count)]))
+
+
+def arguments(folder, **more):
+    from trl import SFTConfig
+
+    settings = dict(
+        output_dir=str(folder), per_device_train_batch_size=4, gradient_accumulation_steps=2, num_train_epochs=2,
+        learning_rate=1e-3, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+        bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, activation_checkpointing=False, warmup_steps=0,
+        logging_nan_inf_filter=False,
+    )  # fmt: skip
+    return SFTConfig(**(settings | more))
+
+
+def train(folder, fast: bool, dropout: float = 0.0, resume=None, **more):
+    from transformers import AutoTokenizer
+    from trl import SFTTrainer
+
+    from dialsum_trl.fast import PackedTraining
+    from tests.conftest import TINY
+
+    class Trainer(PackedTraining, SFTTrainer):
+        pass
+
+    data, args, model = (
+        rows(),
+        arguments(folder, **more),
+        lora_model(dropout=dropout, vocabulary=2048),
+    )  # the tokenizer's
+    path = None
+    if fast:
+        path = prepare(model, args, [len(ids) for ids in data["input_ids"]], 0, "none", None)
+    else:
+        model.set_attn_implementation("sdpa")
+    trainer = Trainer(
+        model=model,
+        args=args,
+        train_dataset=data,
+        eval_dataset=data.select(range(6)),
+        processing_class=AutoTokenizer.from_pretrained(TINY / "llama"),
+        data_collator=path.collator if path else None,
+    )
+    trainer.schedule = path.schedule if path else None
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def logged(trainer, key: str) -> list[float]:
+    return [entry[key] for entry in trainer.state.log_history if key in entry]
+
+
+def adapters(trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters() if p.requires_grad])
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fast")
+    return train(folder / "plain", False), train(folder / "fast", True)
+
+
+def test_every_step_has_the_loss_and_gradient_norm_of_the_padded_path(both):
+    plain, fast = both
+    assert len(logged(plain, "loss")) == 6
+    assert logged(fast, "loss") == pytest.approx(logged(plain, "loss"), rel=1e-4)
+    assert logged(fast, "grad_norm") == pytest.approx(logged(plain, "grad_norm"), rel=1e-4)
+
+
+def test_the_adapters_end_where_those_of_the_padded_path_end(both):
+    plain, fast = (adapters(trainer) for trainer in both)
+    assert float((plain - fast).abs().max()) < 1e-5
+
+
+def test_evaluation_in_packs_has_the_loss_of_padded_evaluation(both):
+    plain, fast = both
+    assert fast.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-4)
+
+
+def test_a_resumed_run_ends_at_the_same_adapters_dropout_included(tmp_path):
+    whole = train(tmp_path / "whole", True, dropout=0.1, save_strategy="steps", save_steps=4)
+    resumed = train(tmp_path / "again", True, dropout=0.1, resume=str(tmp_path / "whole" / "checkpoint-4"))
+    assert torch.equal(adapters(whole), adapters(resumed))
+
+
+def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
+    model = lora_model(target_modules=["q_proj", "v_proj"])
+    args = arguments(tmp_path)
+    path = prepare(model, args, [20] * 8, 0, "none", None)
+    assert not path.fused and path.plan is None
+    assert "Packed, but not fused: not every projection" in capsys.readouterr().out
+    assert args.gradient_accumulation_steps == 2 and path.schedule.rows_a_step == 8

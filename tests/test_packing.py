@@ -1,0 +1,78 @@
+"""Packs: an optimizer step keeps its rows, and a pack says where its documents begin."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialsum_trl.packing import PackCollator, Schedule, ScheduleSampler, deal, padded
+
+LENGTHS = [20 + (37 * i) % 300 for i in range(150)]
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=80), st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_every_row_is_dealt_once_and_no_group_is_empty(lengths, groups):
+    dealt = deal(lengths, groups)
+    assert sorted(row for group in dealt for row in group) == list(range(len(lengths)))
+    assert len(dealt) == min(groups, len(lengths)) and all(dealt)
+
+
+@given(st.lists(st.integers(1, 1000), min_size=4, max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_groups_differ_by_at_most_one_row_of_tokens(lengths):
+    sums = [sum(lengths[row] for row in group) for group in deal(lengths, 4)]
+    assert max(sums) - min(sums) <= max(lengths)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_step_sees_the_rows_of_the_padded_path_in_the_order_of_the_seed(processes):
+    schedule = Schedule(LENGTHS, rows_a_step=64, micro_batches=4, processes=processes, seed=7)
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(7 + 1)).tolist()
+    batches = schedule.epoch(1)
+    for step in range(2):
+        mine = [row for batch in batches[4 * step : 4 * step + 4] for row in batch]
+        assert sorted(mine) == sorted(order[64 * step : 64 * step + 64])
+    assert len(batches) == schedule.batches_an_epoch() == 12
+
+
+def test_the_last_step_of_an_epoch_has_as_many_micro_batches_as_its_rows_allow():
+    schedule = Schedule([10] * 67, rows_a_step=64, micro_batches=8, processes=2)
+    assert schedule.batches_an_epoch() == len(schedule.epoch(0)) == 8 + 2
+
+
+def test_a_last_row_alone_is_joined_by_one_of_the_epochs_first_so_that_every_process_has_one():
+    schedule = Schedule([10] * 65, rows_a_step=64, micro_batches=2, processes=2)
+    last = schedule.epoch(0)[-2:]
+    assert [len(batch) for batch in last] == [1, 1]
+    assert len(schedule.epoch(0)) == schedule.batches_an_epoch() == 4
+
+
+def test_the_largest_pack_of_all_epochs_is_known_before_training():
+    schedule = Schedule(LENGTHS, rows_a_step=64, micro_batches=4)
+    sizes = [padded(sum(LENGTHS[r] for r in batch)) for epoch in range(3) for batch in schedule.epoch(epoch)]
+    assert schedule.largest(3) == max(sizes)
+
+
+def test_the_sampler_gives_the_same_epoch_again_and_another_one_after_set_epoch():
+    sampler = ScheduleSampler(Schedule(LENGTHS, 64, 4))
+    first = list(sampler)
+    assert list(sampler) == first and len(sampler) == len(first)
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_a_pack_holds_its_documents_back_to_back_with_positions_edges_and_filler():
+    rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8, 9], "labels": [8, 9]}]
+    pack = PackCollator(pad_id=1, multiple=8)(rows)
+    assert pack["input_ids"].tolist() == [[5, 6, 7, 8, 9, 1, 1, 1]]
+    assert pack["labels"].tolist() == [[-100, 6, 7, -100, 9, -100, -100, -100]]
+    assert pack["position_ids"].tolist() == [[0, 1, 2, 0, 1, 0, 1, 2]]
+    assert pack["cu_seq_lens_q"].tolist() == pack["cu_seq_lens_k"].tolist() == [0, 3, 5, 8]
+    assert pack["cu_seq_lens_q"].dtype == torch.int32
+    assert pack["max_length_q"] == pack["max_length_k"] == 3
+
+
+def test_a_pack_of_the_right_length_gets_no_filler():
+    pack = PackCollator(pad_id=1, multiple=4)([{"input_ids": [1, 2, 3, 4], "labels": [-100, -100, 3, 4]}])
+    assert pack["cu_seq_lens_q"].tolist() == [0, 4]
