@@ -80,17 +80,15 @@ def find_runs(scored) -> list:
 
 
 def audit_file(path: str, columns: dict[str, str]):
-    """A `page.FileCheck` of a data file, its columns under their canonical names."""
+    """A `page.FileCheck` of a data file; `columns` as for `data.read_dialogues`."""
     from dialsum_trl.audit import audit_rows
+    from dialsum_trl.data import resolve_columns
     from dialsum_trl.reporting.page import FileCheck
     from dialsum_trl.tables import read_table
 
-    names = {actual: canonical for canonical, actual in columns.items()}
-    rows = [
-        row._replace(values={names.get(key, key): value for key, value in row.values.items()})
-        for row in read_table(path)
-    ]
-    return FileCheck(Path(path).name, audit_rows(rows))
+    rows = list(read_table(path))
+    names = resolve_columns(path, list(rows[0].values), columns, require_summary=False)
+    return FileCheck(Path(path).name, audit_rows(rows, names))
 
 
 def count_lengths(rows, name: str, tokenizer: str | None, max_length: int | None):

@@ -275,7 +275,7 @@ def test_equal_texts_have_no_marks():
 # Plots and page
 
 
-def test_curves_skip_what_is_not_finite_and_what_was_logged_once():
+def test_curves_skip_what_is_not_finite_and_what_was_logged_at_one_step():
     run = Run(
         "x", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 2, "eval_rouge_mean": 9.0}], {}
     )

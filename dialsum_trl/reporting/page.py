@@ -26,7 +26,7 @@ class Run:
 
     @property
     def plots(self) -> list[Markup]:
-        """Loss, ROUGE on dev, and for PPO and GRPO the reward; those that were logged more than once."""
+        """Loss, ROUGE on dev, and for PPO and GRPO the reward; those that were logged at two steps or more."""
         wanted = {
             "Loss": {"training loss": "loss", "dev loss": "eval_loss"},
             "ROUGE on dev rows": {"mean": "eval_rouge_mean", "R-1": "eval_rouge1", "R-2": "eval_rouge2"},
@@ -38,7 +38,7 @@ class Run:
                 name: [(row["step"], row[key]) for row in self.history if isinstance(row.get(key), int | float)]
                 for name, key in keys.items()
             }
-            if any(len(points) > 1 for points in series.values()):
+            if any(len({step for step, _ in points}) > 1 for points in series.values()):
                 found.append(plots.curves(f"{title}, {self.name}", series))
         return found
 

@@ -78,8 +78,10 @@ def show(systems: dict[str, Path], samples: int = 2) -> None:
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.predictions import read_system
 
-    rows = read_dialogues(Path(__file__).parent / "data" / "dev.csv")
     read = [read_system(name, path) for name, path in systems.items()]
+    rows = [
+        row for row in read_dialogues(Path(__file__).parent / "data" / "dev.csv") if row["fname"] in read[0].summaries
+    ]
     for index in range(0, len(rows), -(-len(rows) // samples)):
         row = rows[index]
         print(f"\n{row['dialogue']}")
