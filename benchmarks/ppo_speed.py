@@ -91,7 +91,7 @@ def run(shape: str, steps: int, micro_batch: int, smoke: bool) -> dict:
         shutil.rmtree(folder)
     peak = figures["peak GPU memory, GiB"]
     row = {
-        "variant": f"PPO, 64 dialogues a rollout, 2 passes in micro-batches of {micro_batch}, 100 new tokens, LoRA r16 x 4",
+        "variant": f"PPO, 64 dialogues a rollout, 2 passes, micro-batch {micro_batch}, 100 new tokens, LoRA r16 x 4",
         "shape": shape,
         "ppo_steps": figures["optimizer steps"],
         **{f"{part}_s_a_rollout": round(figures[f"seconds a rollout, {part}"], 2)

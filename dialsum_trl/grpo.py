@@ -72,6 +72,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
 
+    paid.check_weights(args.reward_weights)
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)
     train, _ = read_rows(data)

@@ -7,8 +7,8 @@ import torch
 
 from dialsum_trl.adapters import REWARD, Rooms, add_reward
 from dialsum_trl.prompts import render
+from dialsum_trl.rewards import SCALE_FILE
 
-SCALE_FILE = "reward.json"  # beside the reward adapter: mean and standard deviation of its held-out scores
 ROWS = 16  # completions scored at a time
 
 

@@ -82,6 +82,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
 
+    paid.check_weights(args.reward_weights)
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)
     rouge_config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)

@@ -5,13 +5,9 @@ rollout's scores and advantages and both losses are ours. The critic is trained 
 adapter is active: gradient checkpointing recomputes its layers then, and must not recompute them as the policy's.
 """
 
-import json
 import time
-from pathlib import Path
 
 import torch
-from peft import get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
 from torch import nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -25,21 +21,18 @@ from dialsum_trl.adapters import (
     Rooms,
     add_copy,
     copy_weights,
-    load_adapter_state,
     upcast_trained,
 )
 from dialsum_trl.errors import TrainingError
 from dialsum_trl.learned_reward import LearnedReward, backbone
 from dialsum_trl.policy_watch import PolicyWatch
+from dialsum_trl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
 from dialsum_trl.rollout_batch import in_chunks, pad_rollout, trim
 from dialsum_trl.rollouts import FastRollouts, PolicyAlone
 from dialsum_trl.training import CheckedTraining
 
-CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
-HEAD_PREFIX = "value_head."
 
-
-class PPOTrainer(FastRollouts, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTrainer):
+class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTrainer):
     """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
 
     Args:
@@ -294,30 +287,3 @@ class PPOTrainer(FastRollouts, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTr
         self._logs["advantages"].extend(self.accelerator.gather(advantages).tolist())
         for name, column in zip(self.reward_func_names, self.accelerator.gather(rewards).T.tolist(), strict=True):
             self._logs["rewards"][name].extend(column)
-
-    # checkpoints
-
-    def save_policy(self, folder) -> None:
-        """Writes the policy adapter and the tokenizer."""
-        self._save(str(folder))
-
-    def load_policy_weights(self, folder) -> None:
-        """Puts a saved policy adapter back in place."""
-        load_adapter_state(self.model, load_file(Path(folder) / "adapter_model.safetensors"), POLICY)
-
-    def save_model(self, output_dir=None, _internal_call=False):
-        super().save_model(output_dir, _internal_call)
-        if _internal_call and self.args.should_save:  # a checkpoint: what a resumed run needs beside the policy
-            state = {k: v.contiguous() for k, v in get_peft_model_state_dict(self.model, adapter_name=CRITIC).items()}
-            state |= {HEAD_PREFIX + name: value for name, value in self.model.value_head.state_dict().items()}
-            save_file(state, Path(output_dir) / CRITIC_FILE)
-            (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        folder = Path(resume_from_checkpoint)
-        self.load_policy_weights(folder)
-        state = load_file(folder / CRITIC_FILE)
-        head = {k.removeprefix(HEAD_PREFIX): state.pop(k) for k in list(state) if k.startswith(HEAD_PREFIX)}
-        self.model.value_head.load_state_dict(head)
-        load_adapter_state(self.model, state, CRITIC)
-        self.watch = json.loads((folder / WATCH_FILE).read_text(encoding="utf-8"))

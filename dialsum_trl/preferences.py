@@ -143,6 +143,12 @@ def _line(fname: str, texts: list[str]) -> str:
     return json.dumps({"fname": fname, "summaries": texts}, ensure_ascii=False) + "\n"
 
 
+def adjust(values: dict, given: set[str]) -> None:
+    """The base is the adapter's; folds are written without any model."""
+    if not values["write_folds"]:
+        use_adapter_settings(values, given)
+
+
 @command
 def make_preferences(recipe: dict, argv: list[str]) -> dict:
     """Writes `pairs.jsonl` from the rows of `train_file`, and says what was kept and why the rest was not.
@@ -154,7 +160,7 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
         [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PreferenceArguments],
         {**PREFERENCE_SETTINGS, **recipe},
         argv,
-        adjust=use_adapter_settings,
+        adjust=adjust,
         stage="preferences",
     )
     if not data.train_file:

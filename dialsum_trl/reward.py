@@ -147,7 +147,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl import hub, models
     from dialsum_trl.adapters import upcast_trained
     from dialsum_trl.files import write_json
-    from dialsum_trl.learned_reward import SCALE_FILE
+    from dialsum_trl.rewards import SCALE_FILE
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
 
     checkpoint = prepare_output_dir(args)

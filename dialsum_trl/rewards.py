@@ -6,6 +6,7 @@ They have TRL's reward signature: `completions` (texts, or messages with one ass
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dialsum_trl.arguments import flag
 from dialsum_trl.errors import InputError
@@ -16,6 +17,7 @@ BROKEN_MASK = re.compile(r"#(?=\S)|(?<=\S)#")
 HANGUL = re.compile("[가-힣ㄱ-ㅣ]")  # syllables, single letters
 LENGTH_BAND = (0.6, 1.4)  # of the references' mean length: no loss inside
 LENGTH_LIMITS = (0.2, 2.0)  # nothing is earned outside
+SCALE_FILE = "reward.json"  # beside a reward adapter: mean and standard deviation of its held-out scores
 
 
 def texts(completions) -> list[str]:
@@ -138,6 +140,18 @@ class RewardArguments:
             self.reward_functions = []
         if not self.reward_functions and not self.reward_adapter_path:
             raise InputError("no reward: give --reward_functions rouge ... or --reward_adapter_path outputs/reward")
+        for file in ("adapter_model.safetensors", SCALE_FILE):
+            if self.reward_adapter_path and not (Path(self.reward_adapter_path) / file).exists():
+                raise InputError(
+                    f"--reward_adapter_path {self.reward_adapter_path}: holds no {file}; give the folder of "
+                    f"recipes/reward.py"
+                )
+
+    def check_weights(self, weights: list[float] | None) -> None:
+        """Raises InputError when `--reward_weights` are not one a reward."""
+        names = [*self.reward_functions, *(["reward_model"] if self.reward_adapter_path else [])]
+        if weights is not None and len(weights) != len(names):
+            raise InputError(f"--reward_weights: {len(weights)} for {len(names)} rewards ({', '.join(names)})")
 
 
 def online_rows(rows, tokenizer, prompt_budget: int):

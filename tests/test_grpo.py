@@ -1,6 +1,9 @@
 """GRPO on a toy: PPO's rewards, our generation, KL on, the policy alone in the folder."""
 
+from contextlib import nullcontext
+
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.grpo import GRPO_SETTINGS, train_grpo
@@ -52,7 +55,7 @@ def test_it_trains_and_saves_the_policy_alone(folders, tmp_path):
     assert not (tmp_path / "out" / "ref").exists()
 
 
-def test_summaries_of_one_dialogue_differ_and_belong_to_their_prompt(folders):
+def test_summaries_of_one_dialogue_differ_and_belong_to_their_prompt(monkeypatch):
     calls = []
 
     class Trainer(FastRollouts):
@@ -63,22 +66,13 @@ def test_summaries_of_one_dialogue_differ_and_belong_to_their_prompt(folders):
             calls.append((prompts, count))
             return [[[p[0], n] for n in range(count)] for p in prompts]
 
-    from contextlib import nullcontext
-
-    import trl.models
-
-    original, trl.models.unwrap_model_for_generation = trl.models.unwrap_model_for_generation, lambda *a: nullcontext()
-    try:
-        ids, _ = Trainer()._generate_single_turn([[1], [1], [2], [3], [3]], None, {}, 2)
-    finally:
-        trl.models.unwrap_model_for_generation = original
+    monkeypatch.setattr("trl.models.unwrap_model_for_generation", lambda *args: nullcontext())
+    ids, _ = Trainer()._generate_single_turn([[1], [1], [2], [3], [3]], None, {}, 2)
     assert ids == [[1, 0], [1, 1], [2, 0], [3, 0], [3, 1]]
     assert calls == [([[2]], 1), ([[1], [3]], 2)]
 
 
 def test_a_resumed_run_ends_where_the_whole_one_does(folders, tmp_path):
-    import torch
-
     train_grpo({}, toys.flags(settings(folders, tmp_path / "whole", save_total_limit=9)))
     train_grpo({}, toys.flags(settings(folders, tmp_path / "part", max_steps=2)))
     train_grpo({}, toys.flags(settings(folders, tmp_path / "part", resume_from_checkpoint="true")))

@@ -254,6 +254,8 @@ def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept(folders, tmp_p
         ({"beta": 0.1}, "kl_coef"),
         ({"reward_functions": ["bleu"]}, "bleu"),
         ({"reward_functions": ["none"]}, "no reward"),
+        ({"reward_weights": [1.0]}, "1 for 2 rewards"),
+        ({"reward_adapter_path": "nowhere"}, "nowhere"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_loaded(folders, tmp_path, change, message):

@@ -166,7 +166,7 @@ def test_rows_the_adapter_was_trained_on_are_refused(folders, tmp_path):
 def test_folds_split_the_rows_in_two(folders, tmp_path):
     from dialsum_trl.data import read_dialogues
 
-    make_preferences({}, toys.flags(settings(folders, tmp_path, write_folds=tmp_path / "folds")))
+    make_preferences({}, toys.flags({"train_file": folders["rows"], "write_folds": tmp_path / "folds"}))
     folds = [read_dialogues(tmp_path / "folds" / f"fold{n}.csv") for n in range(2)]
     whole = read_dialogues(folders["rows"])
     assert sorted(folds[0]["fname"][:] + folds[1]["fname"][:]) == sorted(whole["fname"][:])

@@ -1,0 +1,41 @@
+"""PPO's checkpoints: the policy adapter as everywhere, and beside it what only a resumed run needs."""
+
+import json
+from pathlib import Path
+
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from dialsum_trl.adapters import CRITIC, POLICY, load_adapter_state
+
+CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
+HEAD_PREFIX = "value_head."
+
+
+class PPOCheckpoints:
+    """Trainer mixin: checkpoints with the critic's adapter and head, and with what the evaluations have seen."""
+
+    def save_policy(self, folder) -> None:
+        """Writes the policy adapter and the tokenizer."""
+        self._save(str(folder))
+
+    def load_policy_weights(self, folder) -> None:
+        """Puts a saved policy adapter back in place."""
+        load_adapter_state(self.model, load_file(Path(folder) / "adapter_model.safetensors"), POLICY)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        if _internal_call and self.args.should_save:  # a checkpoint: what a resumed run needs beside the policy
+            state = {k: v.contiguous() for k, v in get_peft_model_state_dict(self.model, adapter_name=CRITIC).items()}
+            state |= {HEAD_PREFIX + name: value for name, value in self.model.value_head.state_dict().items()}
+            save_file(state, Path(output_dir) / CRITIC_FILE)
+            (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        folder = Path(resume_from_checkpoint)
+        self.load_policy_weights(folder)
+        state = load_file(folder / CRITIC_FILE)
+        head = {k.removeprefix(HEAD_PREFIX): state.pop(k) for k in list(state) if k.startswith(HEAD_PREFIX)}
+        self.model.value_head.load_state_dict(head)
+        load_adapter_state(self.model, state, CRITIC)
+        self.watch = json.loads((folder / WATCH_FILE).read_text(encoding="utf-8"))

@@ -1,0 +1,69 @@
+"""The commands of docs/phase3.md parse: every recipe is there and takes the flags it is given."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dialsum_trl import arguments
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = {
+    "preferences": "make_preferences",
+    "reward": "train_reward",
+    "ppo": "train_ppo",
+    "dpo": "train_dpo",
+    "grpo": "train_grpo",
+    "sft_llama3b": "train_sft",
+}
+
+
+def commands() -> list[str]:
+    """Every recipe command in the document and in the recipes of Phase 3, one line each."""
+    text = (ROOT / "docs" / "phase3.md").read_text(encoding="utf-8")
+    for name in STAGES:
+        text += (ROOT / "recipes" / f"{name}.py").read_text(encoding="utf-8")
+    lines = text.replace("\\\n", " ").splitlines()
+    found = [
+        re.search(r"recipes/\w+\.py( +--.*)$", line)
+        for line in lines
+        if "accelerate launch" in line or "python " in line
+    ]
+    return sorted({match[0] for match in found if match})
+
+
+class Parsed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command_parses(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("sft_llama3b", "fold0", "fold1", "reward", "ppo"):
+        place = tmp_path / "outputs" / folder
+        place.mkdir(parents=True)
+        record = {"base_model": "base", "base_revision": "main", "dtype": "bfloat16", "quantization": "4bit"}
+        (place / "dialsum.json").write_text(json.dumps({**record, "prompt_style": "native"}))
+        for name in ("adapter_config.json", "adapter_model.safetensors", "reward.json"):
+            (place / name).write_text("{}")
+    name, argv = re.match(r"recipes/(\w+)\.py(.*)", command).groups()
+    argv = shlex.split(argv, comments=True)
+    if name not in STAGES:
+        pytest.skip("another document's recipe")
+    module = __import__(f"dialsum_trl.{'sft' if name.startswith('sft') else name}", fromlist=["x"])
+
+    def parse_only(*args, **kwargs):
+        arguments.parse_recipe(*args, **kwargs)
+        raise Parsed
+
+    monkeypatch.setattr(module, "parse_recipe", parse_only)
+    with pytest.raises(Parsed):
+        getattr(module, STAGES[name])({"use_cpu": True, "dtype": "float32"} if name != "preferences" else {}, argv)
+
+
+@pytest.mark.parametrize("name", ["preferences", "reward", "ppo", "dpo", "grpo"])
+def test_the_demo_configures_every_stage(name):
+    config = arguments.stage_settings(arguments.read_config(str(ROOT / "recipes" / "demo.yaml")), name)
+    assert config["adapter_path"] == "outputs/demo/sft" and config["output_dir"] == f"outputs/demo/{name}"
