@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.errors import InputError
+
 GIB = 2**30
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 HUB_SECONDS = 5  # to wait for the Hub
@@ -212,9 +214,13 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
         **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
     )
     train_file = settings["train_file"]
-    lengths = row_lengths(train_file, model, columns.columns())
+    try:
+        lengths = row_lengths(train_file, model, columns.columns())
+    except InputError as error:
+        return [Finding("rows", "fail", str(error))]
     count = max(1, torch.cuda.device_count())
-    free = torch.cuda.mem_get_info()[0] / GIB if torch.cuda.is_available() else 0.0
+    cards = range(torch.cuda.device_count())
+    free = min((torch.cuda.mem_get_info(card)[0] / GIB for card in cards), default=0.0)  # the smallest decides
     budget = settings["memory_gib"] or free
     result = estimate(settings, shape, lengths, budget, count)
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
@@ -225,14 +231,19 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
     if not budget:
         least = f"a GPU of {result.least} GiB" if result.least else "more than one GPU has"
         ample = estimate(settings, shape, lengths, AMPLE, count)
-        return [*findings, Finding("fits", "ok", f"needs {least}; about {ample.hours():.1f} h on an H100")]
+        return [*findings, Finding("fits", "ok", f"needs {least}; {_time(ample.hours())} on an H100")]
     if result.best is None:
         text = f"{model} in {quantization} does not fit into {budget:.1f} GiB (it needs {result.least or 'over 141'})"
         return [*findings, Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))]
-    peak = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-    pace = f"about {result.hours(peak):.1f} h" if peak else f"about {result.hours():.1f} h on an H100"
+    peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
+    known = peaks and all(peaks)
+    pace = _time(result.hours(min(peaks))) if known else f"{_time(result.hours())} on an H100"
     text = f"about {result.best.gib:.1f} of {budget:.1f} GiB a GPU; {pace} (without evaluations)"
     return [*findings, Finding("fits", "ok", text)]
+
+
+def _time(hours: float) -> str:
+    return f"about {hours:.1f} h" if hours >= 1 else f"about {max(1, round(60 * hours))} min"
 
 
 def _what_fits(settings, lengths, budget, count) -> str:

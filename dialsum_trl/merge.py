@@ -11,7 +11,7 @@ COMMANDS = """\
 Serve it:
   vllm serve {folder} --served-model-name dialsum --max-model-len 2048
   docker run --gpus all --shm-size 1g -p 8080:80 -v {folder}:/model \\
-      ghcr.io/huggingface/text-generation-inference --model-id /model
+      ghcr.io/huggingface/text-generation-inference:latest --model-id /model
   python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {name}.gguf --outtype bf16
   llama-server --model {name}.gguf --ctx-size 2048
 Or serve the adapter on its base, without merging:

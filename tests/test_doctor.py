@@ -1,5 +1,7 @@
 """`dialsum doctor`: what it says about this machine, the Hub and a recipe; a token is never shown."""
 
+import re
+
 import pytest
 from huggingface_hub import constants
 
@@ -53,6 +55,44 @@ def test_a_machine_without_a_gpu_fails_for_a_recipe_that_needs_one(capsys):
     output = capsys.readouterr().out
     assert "fail gpu" in output
     assert "needs a GPU of" in output
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """An H100 that is free and a T4 that others fill, as torch would report them."""
+    import torch
+
+    cards = [("NVIDIA H100 80GB HBM3", (9, 0), 79.0, 80.0), ("Tesla T4", (7, 5), 15.0, 15.6)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=0: cards[index][0])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=0: cards[index][1])
+    memory = {index: tuple(int(gib * doctor.GIB) for gib in card[2:]) for index, card in enumerate(cards)}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index=0: memory[index])
+    return memory
+
+
+def test_each_gpu_is_listed_with_its_memory_and_bf16(two_cards):
+    first, second = doctor.gpus()
+    assert first == doctor.Finding("gpu", "ok", "0: NVIDIA H100 80GB HBM3, 79.0 of 80.0 GiB free, bf16")
+    assert (second.state, second.remedy) == ("warn", "train with --dtype float16")
+
+
+def test_a_gpu_that_others_fill_is_a_warning(two_cards):
+    two_cards[0] = (20 * doctor.GIB, 80 * doctor.GIB)
+    assert "nvidia-smi" in doctor.gpus()[0].remedy
+
+
+def test_several_gpus_are_started_with_ddp(two_cards):
+    assert "accelerate_configs/ddp.yaml" in doctor.launcher().text
+
+
+def test_the_smallest_card_decides_on_memory_and_the_slowest_on_time(two_cards):
+    finding = state(doctor.fits("sft", settings(), False), "fits")
+    minutes = int(re.search(r"of 15.0 GiB a GPU; about (\d+) min", finding.text)[1])
+    two_cards[1] = two_cards[0]
+    assert "of 79.0 GiB a GPU" in state(doctor.fits("sft", settings(), False), "fits").text
+    assert minutes > 20
 
 
 def test_a_package_outside_its_bounds_fails(monkeypatch):
@@ -136,3 +176,10 @@ def test_the_shape_of_a_local_model_comes_from_its_config(toy_base):
 def test_an_unknown_model_gives_a_warning_and_no_figure():
     finding = state(doctor.fits("sft", settings(model_name_or_path="acme/unknown"), False), "recipe")
     assert finding.state == "warn"
+
+
+def test_rows_that_cannot_be_read_are_a_finding_and_not_the_end(tmp_path):
+    missing = settings(model_name_or_path=str(TINY / "llama"), train_file=str(tmp_path / "none.csv"))
+    shape_known = {**missing, "model_name_or_path": "Qwen/Qwen3-4B-Instruct-2507"}
+    finding = state(doctor.fits("sft", shape_known, False), "rows")
+    assert finding.state == "fail"
