@@ -5,9 +5,10 @@
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
-64 rows a step whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are those between
-the log lines of steps; the first steps, with compilation, are left out. Tokens are those of the rows, without padding.
-Efficiency is tokens a second over processes times those of one. A run that does not end in its time is stopped.
+64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are
+those between the log lines of steps; the first steps, with compilation, are left out. Tokens are those of the rows,
+without padding. Efficiency is tokens a second over processes times those of one. A run that does not end in its time is
+stopped and recorded as failed; the others go on.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from benchmarks.recipes_on_gpu import write_rows
 from benchmarks.shapes import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS_A_STEP, SKIPPED_STEPS = 64, 6
+SKIPPED_STEPS = 6
 SFT = ("single_gpu", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 RUNS = (*SFT, "predict_one", "predict", "ppo")
 RECIPES = {"llama3b": "sft_llama3b", "llama8b": "sft_llama8b", "smoke": "sft_llama3b"}
@@ -94,7 +95,7 @@ class Bench:
         self.model, self.rows = folder / "model", folder / "rows.csv"
         maker = [sys.executable, "-m", "benchmarks.shapes", self.shape, str(self.model)]
         subprocess.run(maker, check=True, cwd=ROOT, env=dict(os.environ, PYTHONPATH=path()))
-        write_rows(self.rows, self.model, ROWS_A_STEP * self.steps)
+        write_rows(self.rows, self.model, options.rows_a_step * self.steps)
         self.tokens = self.tokens_a_step()
 
     def tokens_a_step(self) -> list[int]:
@@ -107,7 +108,7 @@ class Bench:
         tokenizer = load_tokenizer(str(self.model))
         rows, _ = encode_dataset(read_dialogues(str(self.rows)), tokenizer, stop_token_ids(tokenizer), 1024)
         sizes = [len(ids) for ids in rows["input_ids"]]
-        steps = Schedule(sizes, ROWS_A_STEP, 1, seed=42).epoch(0)
+        steps = Schedule(sizes, self.options.rows_a_step, 1, seed=42).epoch(0)
         return [sum(sizes[row] for row in step) for step in steps]
 
     def common(self) -> list:
@@ -120,8 +121,9 @@ class Bench:
         output = self.folder / run
         arguments = [
             ROOT / f"recipes/{RECIPES[self.shape]}.py", *self.common(), "--train_file", self.rows,
-            "--output_dir", output, "--max_steps", self.steps, "--logging_steps", 1, "--save_strategy", "no",
-            "--warmup_steps", 0, "--lora_dropout", 0, "--disable_tqdm", "true",
+            "--output_dir", output, "--max_steps", self.steps, "--effective_batch_size", self.options.rows_a_step,
+            "--logging_steps", 1, "--save_strategy", "no", "--warmup_steps", 0, "--lora_dropout", 0,
+            "--disable_tqdm", "true",
         ]  # fmt: skip
         memory = GpuMemory()
         if not self.options.smoke:
@@ -201,12 +203,19 @@ class Bench:
             "mask_fidelity", "--reward_weights", 1.0, 0.2, "--max_steps", steps, "--save_strategy", "no",
             "--logging_steps", 1, "--rouge_tokenizer", "char", "--disable_tqdm", "true",
             "--max_completion_length", 8 if self.options.smoke else 64,
+            "--max_truncated", 1.1, "--kl_target", 1e9,  # random weights never end a summary
         ]  # fmt: skip
         lines = launch("ddp", self.options.processes, arguments, self.log(run), limit)
-        logs = [line for _, line in lines if line.startswith("{") and "reward" in line]
-        if len(logs) < steps:
-            raise SystemExit(f"ppo: {len(logs)} of {steps} steps in its log")
-        return {"processes": self.options.processes, "seconds": round(lines[-1][0], 1), "steps": steps, "log": logs[-1]}
+        printed = " ".join(line for _, line in lines)
+        if f" {steps} " not in (found := re.search(r"optimizer steps +\d+ ", printed)[0]):
+            raise SystemExit(f"ppo: {found.strip()} instead of {steps}")
+        peak = float(re.search(r"peak GPU memory, GiB +([\d.]+)", printed)[1])
+        return {
+            "processes": self.options.processes,
+            "steps": steps,
+            "seconds": float(re.search(r"  seconds +([\d.]+)", printed)[1]),
+            "peak_gib": peak,
+        }
 
     def log(self, run: str) -> Path:
         self.options.logs.mkdir(parents=True, exist_ok=True)
@@ -237,6 +246,7 @@ def main() -> None:
     parser.add_argument("--shape", default="llama3b", choices=["llama3b", "llama8b"])
     parser.add_argument("--processes", type=int, default=None, help="default: every GPU of this machine")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rows_a_step", type=int, default=64, help="over all processes, the same for each number")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS)
     parser.add_argument("--seconds", type=float, default=530, help="for all runs together")
     parser.add_argument("--limit", type=float, default=110, help="for one run")

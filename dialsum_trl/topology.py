@@ -78,6 +78,8 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
         )
     if stage in INFERENCE:
         return
+    if "log_on_each_node" not in given:
+        values["log_on_each_node"] = False  # one process prints, not one a machine
     if topology.owns_precision and _set("ACCELERATE_USE_CPU"):
         raise InputError(
             "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true behind the "

@@ -43,6 +43,10 @@ class CheckedTraining:
             f"The last checkpoint in {self.args.output_dir} is untouched"
         )
 
+    def is_local_process_zero(self) -> bool:
+        """One process of the run prints, not one a machine."""
+        return self.is_world_process_zero()
+
     def save_model(self, output_dir=None, _internal_call=False):
         super().save_model(output_dir, _internal_call)
         from peft import PeftModel

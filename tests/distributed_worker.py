@@ -2,10 +2,11 @@
 
     accelerate launch --config_file ... tests/distributed_worker.py jobs.json
 
-A job: `{"stage": "sft" | "predict", "argv": [...], "seen": path prefix}` and optionally
+A job: `{"stage": "sft", "reward" ... or "predict", "argv": [...], "seen": path prefix}` and optionally
 `"fails": {"rank", "step", "how"}`, which makes one process raise (or be killed) in that step.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -31,10 +32,9 @@ def plant_failure(rank: int, step: int, how: str) -> None:
 def run(job: dict) -> None:
     if "fails" in job:
         plant_failure(**job["fails"])
-    from dialsum_trl.predict import predict
-    from dialsum_trl.sft import train_sft
-
-    {"sft": train_sft, "predict": predict}[job["stage"]]({}, job["argv"])
+    stage = job["stage"]
+    module = importlib.import_module(f"dialsum_trl.{stage}")
+    vars(module)["predict" if stage == "predict" else f"train_{stage}"]({}, job["argv"])
     from accelerate import PartialState
 
     state = PartialState()
