@@ -36,7 +36,7 @@ def train(name, rows, output, *flags):
     argv = [
         "--config", str(ROOT / "recipes" / "demo.yaml"), "--model_name_or_path", toy, "--output_dir", str(output),
         "--train_file", str(rows / "train.csv"), "--eval_file", str(rows / "dev.csv"),
-        "--max_steps", "2", "--logging_steps", "1", "--rouge_rows", "2", "--rouge_max_new_tokens", "8",
+        "--effective_batch_size", "16", "--max_steps", "2", "--logging_steps", "1", "--rouge_rows", "2", "--rouge_max_new_tokens", "8",
         "--disable_tqdm", "true", *flags,
     ]  # fmt: skip
     return train_sft(recipe(name), argv)
@@ -163,3 +163,9 @@ def test_resuming_equals_the_unbroken_run(rows, tmp_path):
         for run in ("whole", "broken")
     ]  # fmt: skip
     assert logs[0] == logs[1]
+
+
+def test_an_adapter_that_gets_no_gradient_stops_after_three_steps(rows, tmp_path):
+    with pytest.raises(TrainingError, match="gradient norm was 0 for 3 steps: the adapter is not training"):
+        train("sft_llama3b", rows, tmp_path / "out", "--lora_dropout", "1", "--fast", "false", "--max_steps", "8",
+              "--rouge_rows", "0", "--save_strategy", "no")  # fmt: skip
