@@ -110,11 +110,13 @@ class RougeEvaluation:
 
     def _rouge_metrics(self, outputs: list[list[int]]) -> dict[str, float]:
         from dialsum_trl.rouge import score
+        from dialsum_trl.samples import log_summaries
 
         texts = [self.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in outputs]
         report = self.rouge_report = score(texts, self.rouge_references, self.rouge_config)
         hits = sum(len(ids) >= self.rouge_max_new_tokens for ids in outputs)
         say(f"  {self.rouge_references[0][0]!r} <- {texts[0]!r}")
+        log_summaries(self, self.rouge_references, texts)
         return {
             "eval_rouge_mean": report.mean,
             "eval_rouge1": report.rouge1,
