@@ -36,7 +36,8 @@ def train(name, rows, output, *flags):
     argv = [
         "--config", str(ROOT / "recipes" / "demo.yaml"), "--model_name_or_path", toy, "--output_dir", str(output),
         "--train_file", str(rows / "train.csv"), "--eval_file", str(rows / "dev.csv"),
-        "--effective_batch_size", "16", "--max_steps", "2", "--logging_steps", "1", "--rouge_rows", "2", "--rouge_max_new_tokens", "8",
+        "--effective_batch_size", "16", "--max_steps", "2", "--logging_steps", "1", "--rouge_rows", "2",
+        "--rouge_max_new_tokens", "8",
         "--disable_tqdm", "true", *flags,
     ]  # fmt: skip
     return train_sft(recipe(name), argv)
