@@ -1,6 +1,6 @@
 """Ensembles: the consensus of several prediction files, or one adapter averaged from several."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dialsum_trl.arguments import (
@@ -13,9 +13,8 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.predictions import SCORES, SUBMISSION
 from dialsum_trl.runs import adapter_settings
-
-SUBMISSION, SCORES = "submission.csv", "scores.json"
 
 
 @dataclass
@@ -168,27 +167,15 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
     if args.weights:
         raise InputError("--weights and --greedy true exclude each other: greedy averages all alike")
 
-    import torch
-
-    from dialsum_trl.generation import GenerationSettings, load_summarizer, summarize
+    from dialsum_trl import inference
+    from dialsum_trl.generation import summarize
     from dialsum_trl.rouge import score
 
-    if not args.use_cpu and not torch.accelerator.is_available():
-        raise InputError("no GPU found: add --use_cpu true (slow for models of billions), or run on a GPU")
-    chosen = {key: value for key, value in asdict(decoding).items() if key != "engine"}
-    settings = GenerationSettings(**chosen, max_length=args.max_length)
+    state = inference.start(args.use_cpu)
+    settings = inference.generation_settings(decoding, args.max_length)
 
     def dev_score(folder):
-        summarizer = load_summarizer(
-            model_args.model_name_or_path,
-            str(folder),
-            dtype=model_args.dtype,
-            quantization=model_args.quantization,
-            revision=model_args.model_revision,
-            prompt_style=prompt.prompt_style,
-            device="cpu" if args.use_cpu else None,
-            engine=decoding.engine,
-        )
+        summarizer = inference.load(replace(model_args, adapter_path=str(folder)), prompt, decoding, state.device)
         texts = [summary.text for summary in summarize(summarizer, rows["dialogue"], settings)]
         report = score(texts, rows["summaries"], config, args.bootstrap)
         say(report.table(folder.name))
