@@ -81,6 +81,11 @@ def masks(text: str, dialogue: str | None = None) -> str:
     return text if invented else mended  # odd hashes around a mended mask can read as another one
 
 
+def broken_characters(text: str, dialogue: str | None = None) -> str:
+    """Without the replacement characters that half a letter leaves (byte-level vocabularies spell letters in bytes)."""
+    return re.sub(" ?\ufffd+", "", text)
+
+
 def foreign_script(text: str, dialogue: str | None = None) -> str:
     """Without letters of other scripts (Chinese characters, kana, Cyrillic ...) that the dialogue does not use.
 
@@ -97,7 +102,16 @@ def foreign_script(text: str, dialogue: str | None = None) -> str:
 
 RULES: dict[str, Callable[[str, str | None], str]] = {
     rule.__name__: rule
-    for rule in (strip, first_paragraph, label, foreign_script, masks, repeated_sentences, unfinished_sentence)
+    for rule in (
+        strip,
+        first_paragraph,
+        label,
+        broken_characters,
+        foreign_script,
+        masks,
+        repeated_sentences,
+        unfinished_sentence,
+    )
 }
 
 

@@ -10,6 +10,7 @@ from dialsum_trl.errors import InputError
 from dialsum_trl.postprocess import (
     RULES,
     apply,
+    broken_characters,
     deltas_table,
     first_paragraph,
     foreign_script,
@@ -42,6 +43,11 @@ def test_the_first_paragraph_is_kept_on_one_line():
 @pytest.mark.parametrize("head", ["요약: ", "**요약**: ", "Summary:\n", "### Response: ", "대화 요약 : "])
 def test_a_label_is_taken_off(head):
     assert label(head + DONE) == DONE
+
+
+def test_half_a_letter_goes_and_whole_ones_stay():
+    assert broken_characters("만나자고\ufffd. 그래 \ufffd\ufffd") == "만나자고. 그래"
+    assert broken_characters(DONE) == DONE
 
 
 def test_a_summary_without_a_label_stays():
