@@ -23,13 +23,13 @@ from benchmarks.record import record
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "dialsum_trl" / "tiny"
-SFT = ["--learning_rate", "5e-3", "--num_train_epochs", "1", "--effective_batch_size", "16", "--rouge_rows", "0",
+SFT = ["--learning_rate", "5e-3", "--num_train_epochs", "2", "--effective_batch_size", "16", "--rouge_rows", "0",
        "--eval_strategy", "no", "--save_strategy", "no"]  # fmt: skip
-PPO = ["--learning_rate", "1e-3", "--critic_learning_rate", "3e-3", "--warmup_steps", "0", "--ppo_epochs", "1",
-       "--num_mini_batches", "4", "--per_device_train_batch_size", "16", "--rollout_batch_size", "64", "--lam", "0.97",
-       "--kl_coef", "0.01", "--missing_end_penalty", "0.3", "--max_completion_length", "64", "--num_train_epochs", "10",
-       "--activation_checkpointing", "false", "--logging_steps", "4", "--save_strategy", "no",
-       "--rouge_rows", "64"]  # fmt: skip
+PPO = ["--learning_rate", "1e-3", "--critic_learning_rate", "5e-4", "--warmup_steps", "0", "--ppo_epochs", "1",
+       "--num_mini_batches", "4", "--per_device_train_batch_size", "16", "--rollout_batch_size", "64", "--lam", "1.0",
+       "--kl_coef", "0.005", "--kl_target", "30", "--missing_end_penalty", "0.3", "--max_completion_length", "64",
+       "--num_train_epochs", "40", "--activation_checkpointing", "false", "--logging_steps", "4",
+       "--save_strategy", "no", "--rouge_rows", "64"]  # fmt: skip
 
 
 def stage(name: str, flags: list[str]) -> dict:
@@ -88,7 +88,7 @@ def learn(folder: Path, adapter: Path, train: Path, seed: int, steps: int, extra
     flags = [
         "--adapter_path", str(adapter), "--train_file", str(train), "--eval_file", str(TINY / "data" / "dev.csv"),
         "--output_dir", str(folder / f"ppo{seed}"), "--seed", str(seed), "--max_steps", str(steps),
-        "--eval_steps", str(steps // 3), *PPO, *extra,
+        "--eval_steps", str(steps // 2), *PPO, *extra,
     ]  # fmt: skip
     run = stage("ppo", flags)
     rewards = [entry["reward"] for entry in run["log"]]
@@ -131,7 +131,7 @@ def learned_reward(folder: Path, adapter: Path, unseen: Path) -> tuple[Path, dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps, four a rollout")
+    parser.add_argument("--steps", type=int, default=104, help="optimizer steps, four a rollout")
     parser.add_argument("--base", type=Path, default=TINY / "llama")
     parser.add_argument("--learned", action="store_true")
     args = parser.parse_args()
@@ -143,15 +143,16 @@ def main() -> None:
         if args.learned:
             reward, about = learned_reward(folder, adapter, unseen)
             extra = ["--reward_functions", "none", "--reward_adapter_path", str(reward)]
-        runs = [learn(folder, adapter, unseen, seed, args.steps, extra) for seed in args.seeds]
-    kind = "learned" if args.learned else "rouge"
-    record(
-        f"ppo_learns_{kind}",
-        f"PPO on the toy, reward: {kind}",
-        f"{args.steps} optimizer steps of 16 of 64 sampled summaries a rollout, one thread",
-        ["torch", "transformers", "trl", "peft"],
-        {**about, "runs": runs},
-    )
+        kind, runs = "learned" if args.learned else "rouge", []
+        for seed in args.seeds:
+            runs.append(learn(folder, adapter, unseen, seed, args.steps, extra))
+            record(
+                f"ppo_learns_{kind}",
+                f"PPO on the toy, reward: {kind}",
+                f"{args.steps} optimizer steps of 16 of 64 sampled summaries a rollout, one thread",
+                ["torch", "transformers", "trl", "peft"],
+                {**about, "runs": runs},
+            )
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: i
         output_dir=str(folder / f"trl{seed}"), use_cpu=True, bf16=False, seed=seed, learning_rate=learning_rate,
         per_device_train_batch_size=16, gradient_accumulation_steps=ROLLOUT // 16, num_mini_batches=4, num_ppo_epochs=1,
         total_episodes=samples, response_length=NEW_TOKENS, stop_token_id=stop_token_ids(tokenizer)[0], temperature=1.0,
-        kl_coef=KL, missing_eos_penalty=PENALTY, lam=0.97, num_sample_generations=0, lr_scheduler_type="constant",
+        kl_coef=KL, missing_eos_penalty=PENALTY, lam=1.0, num_sample_generations=0, lr_scheduler_type="constant",
         local_rollout_forward_batch_size=ROLLOUT, report_to=[], save_strategy="no", logging_steps=1, disable_tqdm=True,
         gradient_checkpointing=False,
     )  # fmt: skip

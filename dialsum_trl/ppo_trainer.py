@@ -232,7 +232,8 @@ class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, Checked
         Raises:
             TrainingError: otherwise.
         """
-        if self._first_weights is not None and self.state.global_step < self._first_step + 2:
+        wait = self.max_overflows if self.args.fp16 else 2  # fp16's first steps may be skipped while the scale falls
+        if self._first_weights is not None and self.state.global_step < self._first_step + wait:
             return
         if self._first_weights == {}:
             return

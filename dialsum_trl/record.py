@@ -25,6 +25,10 @@ SETTINGS = {  # fields of the trainer's arguments that a card shows, where the t
     "max_grad_norm": "gradient clipping",
     "max_length": "max length, tokens",
     "beta": "KL weight",
+    "kl_coef": "KL weight in the reward",
+    "critic_learning_rate": "critic's learning rate",
+    "ppo_epochs": "passes over a rollout",
+    "rollout_batch_size": "summaries a rollout",
     "seed": "seed",
 }
 
@@ -71,6 +75,8 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
 
 def _settings(trainer) -> dict:
     args, values = trainer.args, trainer.args.to_dict()
+    if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
+        del values["beta"]
     shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     return {**shown, "rows a step": rows, "optimizer steps": trainer.state.global_step}

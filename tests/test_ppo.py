@@ -364,3 +364,15 @@ def test_two_processes_end_with_the_same_policy_and_critic(folders, tmp_path):
     ranks = [load_file(tmp_path / "out" / f"rank{rank}.safetensors") for rank in range(2)]
     assert len(ranks[0]) == 26
     assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_it_learns_from_a_rouge_reward(tmp_path):
+    from benchmarks import ppo_learns
+
+    seen, unseen = ppo_learns.split_rows(tmp_path)
+    adapter = ppo_learns.sft_start(tmp_path, ppo_learns.TINY / "llama", seen)
+    figures = ppo_learns.learn(tmp_path, adapter, unseen, 1, 104, ["--reward_functions", "rouge"])
+    assert figures["gained_of_distance_to_1"] >= 0.2
+    assert figures["dev_best_rouge_mean"] >= figures["dev_start_rouge_mean"]

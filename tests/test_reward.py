@@ -210,3 +210,39 @@ def test_both_summaries_of_a_pair_share_a_prompt_and_end_their_turn(folders):
     assert row["chosen_ids"][-1] == row["rejected_ids"][-1] == stop_ids[0]
     assert len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) <= 300
     assert tokenizer.decode(row["chosen_ids"][:-1]) == "짧다"
+
+
+def online_settings(folders, trained, output_dir):
+    changes = {"reward_functions": "none", "reward_adapter_path": trained["folder"], "max_completion_length": 6}
+    flags = settings(
+        folders, None, output_dir, save_steps=4, max_steps=4, learning_rate=1e-2, warmup_steps=0, **changes
+    )
+    for name in ("pairs_file", "held_out", "effective_batch_size"):
+        del flags[name]
+    return flags | {"train_file": toys.TRAIN, "save_strategy": "steps"}
+
+
+def test_ppo_and_grpo_are_paid_by_it_and_leave_it_alone(folders, trained, tmp_path, monkeypatch):
+    from dialsum_trl.adapters import CRITIC, REWARD, fingerprints
+    from dialsum_trl.grpo import train_grpo
+    from dialsum_trl.ppo import train_ppo
+    from dialsum_trl.ppo_trainer import PPOTrainer
+
+    seen, train = {}, PPOTrainer.train
+
+    def compared(self, **kwargs):
+        before = fingerprints(self.model)
+        train(self, **kwargs)
+        after = fingerprints(self.model)
+        seen.update({room: before[room] == after[room] for room in before})
+
+    monkeypatch.setattr(PPOTrainer, "train", compared)
+    small = {"rollout_batch_size": 8, "per_device_train_batch_size": 4, "max_truncated": 1.1}
+    figures = train_ppo({}, toys.flags(online_settings(folders, trained, tmp_path / "ppo") | small))
+    assert figures["rewards"] == "reward_model"
+    assert seen == {"base": True, "reference": True, REWARD: True, POLICY: False, CRITIC: False, "value_head": False}
+
+    small = {"num_generations": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    small |= {"mask_truncated_completions": "false"}
+    figures = train_grpo({}, toys.flags(online_settings(folders, trained, tmp_path / "grpo") | small))
+    assert figures["rewards"] == "reward_model" and figures["last KL to SFT, nats a token"] > 0
