@@ -1,0 +1,152 @@
+"""The stages after SFT on two CPU processes, and SFT over two "machines" of one process each."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.phase3_toys import TRAIN, flags, make_adapter
+from tests.two_processes import (
+    TOLERANCE,
+    ZERO2,
+    ZERO3,
+    assert_same_run,
+    environment,
+    finish,
+    launch,
+    make_toy,
+    needs_compiler,
+    runs_on_one_process,
+    sft_argv,
+    start,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return make_toy(tmp_path_factory.mktemp("distributed"))
+
+
+@pytest.fixture(scope="module")
+def one_process(toy):
+    return runs_on_one_process(toy)
+
+
+@pytest.fixture(scope="module")
+def pairs(toy):
+    """An SFT adapter and preference pairs, for the stages after SFT."""
+    make_adapter(toy / "base", toy / "sft")
+    rows = [
+        {
+            "prompt": f"#Person1#: 방이 {i}개 있나요?",
+            "chosen": f"방이 {i}개 있다고 합니다",
+            "rejected": "방이 있다고 그랬어",
+        }
+        for i in range(48)
+    ]
+    (toy / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return toy / "pairs.jsonl"
+
+
+def later_argv(toy: Path, output: Path, **settings) -> list[str]:
+    common = {"adapter_path": toy / "sft", "model_name_or_path": toy / "base", "output_dir": output, "use_cpu": True}
+    common |= {"dtype": "float32", "quantization": "4bit", "max_steps": 4, "learning_rate": 1e-2, "warmup_steps": 0}
+    common |= {"per_device_train_batch_size": 4, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1}
+    return flags({**common, **settings})
+
+
+@pytest.mark.parametrize("config", ["ddp", ZERO2, ZERO3])
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, config):
+    from safetensors.torch import load_file
+
+    settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
+    folders = []
+    for where, processes in (("cpu", 1), (config, 2)):
+        folders.append(toy / f"{stage}-{where}-for-{config}")
+        argv = later_argv(toy, folders[-1], **settings)
+        done = launch(toy, where, [{"stage": stage, "argv": argv}], processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in folders)
+    assert one.keys() == two.keys()
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("stage", "config"),
+    [
+        ("grpo", "ddp"),
+        pytest.param("grpo", "deepspeed_zero2", marks=needs_compiler),
+        pytest.param("grpo", "deepspeed_zero3", marks=needs_compiler),
+        ("ppo", "ddp"),
+    ],
+)
+def test_online_stages_run_on_two_processes_and_save_a_whole_policy(toy, pairs, stage, config):
+    from safetensors.torch import load_file
+
+    settings = dict(train_file=TRAIN, max_completion_length=8, reward_functions=["hangul_share", "no_repetition"])
+    if stage == "grpo":
+        settings |= dict(num_generations=4, gradient_accumulation_steps=2, mask_truncated_completions="false")
+    else:
+        settings |= dict(rollout_batch_size=8, max_truncated=1.1, critic_learning_rate=1e-2)
+    output = toy / f"{stage}-{config}"
+    done = launch(toy, config, [{"stage": stage, "argv": later_argv(toy, output, **settings)}])
+    assert done.returncode == 0, done.stderr[-3000:]
+    start, policy = (load_file(folder / "adapter_model.safetensors") for folder in (toy / "sft", output))
+    assert {name: t.shape for name, t in start.items()} == {name: t.shape for name, t in policy.items()}
+    assert any((start[name] != policy[name]).any() for name in start)
+
+
+SSH = """#!/usr/bin/env bash
+while [[ $1 == -* ]]; do [[ $1 == -o ]] && shift; shift; done
+shift
+exec bash -c "$1"
+"""
+
+
+def several_machines(toy: Path, output: Path, folder: Path, **settings) -> subprocess.Popen:
+    """The ssh launcher with an ssh that stays on this machine: two "machines" of one process each."""
+    folder.mkdir()
+    (folder / "ssh").write_text(SSH)
+    (folder / "ssh").chmod(0o755)
+    env = environment() | {
+        "PATH": f"{folder}:{environment()['PATH']}",
+        "HOSTS": "127.0.0.1 localhost",
+        "PROCESSES_PER_NODE": "1",
+        "MAIN_PORT": str(20000 + os.getpid() % 10000),
+    }
+    command = ["bash", str(ROOT / "accelerate_configs/launch/ssh.sh"), "recipes/sft_llama3b.py"]
+    command += sft_argv(toy, output, **settings)
+    return start(command, ROOT, env)
+
+
+@needs_compiler
+def test_the_ssh_launcher_trains_over_two_machines_as_one_process_does(toy, one_process, tmp_path):
+    done = finish(several_machines(toy, toy / "machines", tmp_path / "bin"), 900)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert done.stdout.count("'loss': ") == 6  # not once a machine
+    assert_same_run(one_process("4bit"), toy / "machines")
+
+
+@needs_compiler
+def test_when_one_machine_fails_the_ssh_launcher_stops_the_others(toy, tmp_path):
+    run = several_machines(toy, toy / "machines-fail", tmp_path / "bin", max_steps=2000, eval_steps=1000)
+    while not (toy / "machines-fail/checkpoint-3/trainer_state.json").exists() and run.poll() is None:
+        time.sleep(0.2)
+    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "-A"], capture_output=True, text=True).stdout.splitlines()
+    second = [line for line in listed if "--machine_rank 1" in line and "machines-fail" in line]
+    for line in second:
+        os.kill(int(line.split()[0]), signal.SIGTERM)
+    started = time.monotonic()
+    done = finish(run, 120)
+    assert second, (done.stdout + done.stderr)[-3000:]
+    assert done.returncode != 0
+    assert "one of the machines failed" in done.stderr
+    assert time.monotonic() - started < 60
