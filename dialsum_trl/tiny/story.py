@@ -3,7 +3,7 @@
 python -m dialsum_trl.tiny.story outputs/demo/adapter outputs/demo
 
 Zero-shot, SFT, instruction tuning, consensus (MBR) and post-processing on the same unseen rows; one table, one report.
-Nothing is chosen by these rows, so a step that costs points shows that.
+No step looks at the references of these rows before the table, so one that costs points shows that.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dialsum_trl.console import quiet_libraries
 from dialsum_trl.errors import InputError, TrainingError
 
 SAMPLES = 8
-INSTRUCTIONS = ("--instructions", "random", "--num_train_epochs", "1", "--learning_rate", "1e-3")
+INSTRUCTIONS = ("--instructions", "random", "--num_train_epochs", "2", "--learning_rate", "2e-3")
 SAMPLING = ("--do_sample", "true", "--num_beams", "1", "--temperature", "0.7", "--num_return_sequences", str(SAMPLES))
 NEXT = """On a GPU, with real data (fname,dialogue,summary):
   accelerate launch recipes/sft_llama3b.py --train_file data/train.csv --eval_file data/dev.csv

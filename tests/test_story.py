@@ -1,0 +1,75 @@
+"""The demo's second act from an adapter to the report, and the figures that the docs quote."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from dialsum_trl.submission import read_predictions
+from dialsum_trl.tiny.story import SAMPLES, tell
+from tests.conftest import ROOT, TINY
+
+STEPS = ("zero-shot", "SFT", "instruction-tuned", "MBR", "post-processed")
+
+
+def first_rows(split, count, folder):
+    path = folder / f"{split}.csv"
+    with (TINY / "data" / f"{split}.csv").open(encoding="utf-8", newline="") as source:
+        chosen = list(csv.reader(source))[: count + 1]
+    with path.open("w", encoding="utf-8", newline="") as target:
+        csv.writer(target).writerows(chosen)
+    return path
+
+
+@pytest.fixture(scope="module")
+def told(toy_base, trained_adapter, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("story")
+    train, dev = first_rows("train", 8, folder), first_rows("dev", 4, folder)
+    config = folder / "story.yaml"
+    config.write_text(
+        f"model_name_or_path: {toy_base}\ndtype: float32\nquantization: none\nuse_cpu: true\nmax_new_tokens: 8\n"
+        f"sft:\n  train_file: {train}\n  eval_file: {dev}\n  per_device_train_batch_size: 4\n"
+        f"  effective_batch_size: 4\n"
+        f"  max_steps: 2\n  logging_steps: 1\n"
+        f"  rouge_rows: 2\n  rouge_max_new_tokens: 8\n  save_strategy: 'no'\n  fast: false\n"
+        f"predict:\n  test_file: {dev}\nensemble:\n  test_file: {dev}\npostprocess:\n  test_file: {dev}\n"
+        f"report:\n  train_file: {train}\n  test_file: {dev}\n",
+        encoding="utf-8",
+    )
+    return folder, tell(trained_adapter, folder / "out", str(config))
+
+
+def test_every_step_is_scored_on_the_same_rows_and_compared_with_the_one_before(told):
+    _, figures = told
+    assert tuple(figures["systems"]) == STEPS
+    assert {one["rouge"]["n"] for one in figures["systems"].values()} == {4}
+    assert [one["change"] and one["change"]["since"] for one in figures["systems"].values()] == [None, *STEPS[:-1]]
+
+
+def test_the_story_leaves_one_page_and_its_seconds(told):
+    folder, _ = told
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(f"</i>{name}</th>" in page for name in STEPS) and "Loss, " in page
+    assert json.loads((folder / "out" / "seconds.json").read_text())["MBR"] >= 0
+
+
+def test_the_consensus_is_one_of_its_candidates(told):
+    folder = told[0] / "out"
+    files = [folder / name / "submission.csv" for name in ("sft", "instruction_tuned")]
+    files += [folder / "samples" / "candidates" / f"{number}.csv" for number in range(1, SAMPLES + 1)]
+    candidates = [read_predictions(path) for path in files]
+    for fname, text in read_predictions(folder / "mbr" / "submission.csv").items():
+        assert text in [each[fname] for each in candidates]
+
+
+def test_the_figures_in_the_docs_are_those_of_the_results():
+    results = json.loads((ROOT / "benchmarks" / "results" / "pipeline_demo.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    for name, one in results["systems"].items():
+        (row,) = re.findall(rf"^\| {re.escape(name)} \|(.*)$", page, re.MULTILINE)
+        shown = [f"{one['mean']:.2f}", f"{one['sum']:.2f}"]
+        if one["change"]:
+            shown += [f"{value:+.2f}" for value in (one["change"]["delta"], *one["change"]["interval95"])]
+        assert all(figure in row for figure in shown), (name, shown, row)
+    assert f"{results['floor']['mean']:.2f}" in page
