@@ -1,6 +1,8 @@
 """What each step of the pipeline gives on the toy's dev rows, and its seconds: the figures of docs/pipeline.md.
 
-python -m benchmarks.pipeline_demo [--smoke]
+python -m benchmarks.pipeline_demo [--smoke] [--keep outputs/demo]
+
+The table in docs/pipeline.md is written from the recorded figures: `python -m benchmarks.pipeline_demo --docs_only`.
 """
 
 import argparse
@@ -15,8 +17,11 @@ import time
 from pathlib import Path
 
 from benchmarks.record import RESULTS, record
+from dialsum_trl.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs" / "pipeline.md"
+MARKS = ("<!-- figures: benchmarks/pipeline_demo.py -->", "<!-- end of figures -->")
 SFT = (
     "accelerate", "launch", "--quiet", "--config_file", "accelerate_configs/cpu.yaml", "recipes/sft_llama3b.py",
     "--config", "recipes/demo.yaml", "--output_dir",
@@ -29,7 +34,12 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--smoke", action="store_true", help="one training step, to test this script")
     parser.add_argument("--keep", type=Path, help="folder to leave the demo's files in; it must not exist")
     parser.add_argument("--output_dir", type=Path, default=RESULTS)
+    parser.add_argument("--docs_only", action="store_true", help="only put the recorded figures into docs/pipeline.md")
     args = parser.parse_args(argv)
+    if args.docs_only:
+        results = json.loads((args.output_dir / "pipeline_demo.json").read_text(encoding="utf-8"))
+        write_text(DOCS, with_figures(DOCS.read_text(encoding="utf-8"), results))
+        return results
     folder = args.keep or Path(tempfile.mkdtemp(prefix="demo-"))
     adapter = folder / "adapter"
     smoke = ["--max_steps", "1", "--warmup_steps", "0"] if args.smoke else []
@@ -60,6 +70,27 @@ def main(argv: list[str] | None = None) -> dict:
         figures={"systems": systems, "floor": first["floor"], "seconds": timings, "seconds of the other steps": steps},
         folder=args.output_dir,
     )
+
+
+def with_figures(page: str, results: dict) -> str:
+    """`page` with the table between its two figure marks made from `results`."""
+    lines = [
+        "| step | ROUGE mean | sum | change of the mean | 95 % of the change | masks kept | cut by the limit |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, one in results["systems"].items():
+        change, limit = one["change"], one["hit_limit"]
+        cells = [f"{one['mean']:.2f}", f"{one['sum']:.2f}", "", "", f"{one['masks_kept']:.1f} %", ""]
+        if change:
+            cells[2:4] = f"{change['delta']:+.2f}", "{:+.2f} to {:+.2f}".format(*change["interval95"])
+        if limit is not None:
+            cells[5] = f"{limit:.1f} %"
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    floor = results["floor"]
+    lines.append(f"| constant line | {floor['mean']:.2f} | {floor['sum']:.2f} | | | | |")
+    before, rest = page.split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    return before + MARKS[0] + "\n\n" + "\n".join(lines) + "\n\n" + MARKS[1] + after
 
 
 def run(command: list[str]) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
 import csv
 import json
-import re
 
 import pytest
 
+from benchmarks import pipeline_demo
 from dialsum_trl.submission import read_predictions
 from dialsum_trl.tiny.story import SAMPLES, tell
 from tests.conftest import ROOT, TINY
@@ -65,11 +65,6 @@ def test_the_consensus_is_one_of_its_candidates(told):
 
 def test_the_figures_in_the_docs_are_those_of_the_results():
     results = json.loads((ROOT / "benchmarks" / "results" / "pipeline_demo.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
-    for name, one in results["systems"].items():
-        (row,) = re.findall(rf"^\| {re.escape(name)} \|(.*)$", page, re.MULTILINE)
-        shown = [f"{one['mean']:.2f}", f"{one['sum']:.2f}"]
-        if one["change"]:
-            shown += [f"{value:+.2f}" for value in (one["change"]["delta"], *one["change"]["interval95"])]
-        assert all(figure in row for figure in shown), (name, shown, row)
-    assert f"{results['floor']['mean']:.2f}" in page
+    page = pipeline_demo.DOCS.read_text(encoding="utf-8")
+    assert pipeline_demo.with_figures(page, results) == page
+    assert f"{results['systems']['MBR']['mean']:.2f}" in page and f"{results['floor']['mean']:.2f}" in page
