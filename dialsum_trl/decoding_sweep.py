@@ -63,7 +63,11 @@ def plan(args: SweepArguments, decoding: DecodingArguments) -> list[dict]:
         if setting not in settings:
             settings.append(setting)
     if args.trials is not None and args.trials < len(settings):
-        settings = settings[:1] + random.Random(decoding.seed).sample(settings[1:], max(0, args.trials - 1))
+        draw = random.Random(decoding.seed)
+        rest = [[setting for setting in settings[1:] if setting["adapter"] == path] for path in args.adapter_paths]
+        turns = itertools.zip_longest(*(draw.sample(group, len(group)) for group in rest))  # adapters take turns
+        drawn = [setting for turn in turns for setting in turn if setting is not None]
+        settings = [settings[0], *drawn[: max(0, args.trials - 1)]]
     return sorted(settings, key=lambda setting: args.adapter_paths.index(setting["adapter"]))
 
 

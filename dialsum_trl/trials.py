@@ -88,29 +88,39 @@ def describe(setting: dict) -> str:
     if setting["no_repeat_ngram_size"]:
         words.append(f"no repeated {setting['no_repeat_ngram_size']}-grams")
     words.append(f"{setting['max_new_tokens']} tokens")
-    name = "base" if setting["adapter"] == BASE else Path(setting["adapter"]).name
-    return f"{name}, {', '.join(words)}"
+    return f"{adapter_name(setting)}, {', '.join(words)}"
+
+
+def adapter_name(setting: dict) -> str:
+    """The folder of the setting's adapter, or `base`."""
+    return "base" if setting["adapter"] == BASE else Path(setting["adapter"]).name
 
 
 def print_trials(trials: list[dict], gain: dict, dev_file: str) -> None:
     """The table, best first, and what to make of it."""
+    several = len({trial["setting"]["adapter"] for trial in trials}) > 1
     lines = []
     for index in sorted(range(len(trials)), key=lambda i: -trials[i]["rouge"]["mean"]):
-        trial, span = trials[index], gain["intervals"][index]
+        trial, setting, span = trials[index], trials[index]["setting"], gain["intervals"][index]
+        change = f"{gain['deltas'][index]:+.2f}" + (" [{:.1f}, {:.1f}]".format(*span) if span else "")
         lines.append(
             (
-                describe(trial["setting"]),
+                *([adapter_name(setting)] if several else []),
+                setting["num_beams"],
+                f"{setting['length_penalty']:g}" if setting["num_beams"] > 1 else "",
+                setting["no_repeat_ngram_size"] or "",
+                setting["max_new_tokens"],
                 f"{trial['rouge']['mean']:.2f}",
-                "usual" if index == 0 else f"{gain['deltas'][index]:+.2f}",
-                f"{span[0]:+.2f} to {span[1]:+.2f}" if index and span else "",
-                f"{trial['tokens']:.1f}",
-                f"{100 * trial['hit_limit']:.1f} %",
-                f"{trial['seconds']:.0f}",
+                change if index else "usual",
+                f"{100 * trial['hit_limit']:.1f}",
             )
         )
     rouge = trials[0]["rouge"]
-    title = f"Decoding on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}"
-    table(title, lines, ("setting", "ROUGE mean", "delta", "95 %", "tokens", "cut", "seconds"))
+    table(
+        f"ROUGE mean on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}",
+        lines,
+        (*(["adapter"] if several else []), "beams", "len", "ngram", "limit", "mean", "change [95 %]", "cut %"),
+    )
     best = gain["best"]
     say(f"chosen: {describe(trials[best]['setting'])}")
     if best and gain["intervals"][best] and gain["intervals"][best][0] <= 0:

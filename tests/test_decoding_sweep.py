@@ -44,6 +44,11 @@ def test_a_draw_follows_the_seed_and_keeps_the_usual_decoding():
     assert one == again != other and len(one) == 5 and one[0] == other[0]
 
 
+def test_a_draw_gives_every_adapter_its_share():
+    drawn = plan(arguments(adapter_paths=["a", "b", "c"], trials=10), DecodingArguments())
+    assert [sum(setting["adapter"] == path for setting in drawn) for path in "abc"] == [4, 3, 3]
+
+
 def test_every_adapter_is_loaded_once():
     order = [setting["adapter"] for setting in plan(arguments(adapter_paths=["a", "b"]), DecodingArguments())]
     assert order == sorted(order) and set(order) == {"a", "b"}
