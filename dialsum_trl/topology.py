@@ -12,8 +12,8 @@ from dialsum_trl.errors import InputError
 
 # Stages whose trainer synchronizes its own gradients: every process needs the whole model and its own optimizer.
 REPLICATED_ONLY = ("ppo",)
-# Stages that only generate: every process holds the whole model and takes its share of the rows.
 TORCH_ADAMW = ("adamw_torch", "OptimizerNames.ADAMW_TORCH")
+# Stages that train nothing: every process holds the whole model and takes its share of the rows.
 INFERENCE = ("predict", "ensemble", "preferences", "decoding_sweep", "postprocess", "report")
 
 
@@ -72,12 +72,14 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
             "several processes were asked for and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
             "with --use_cpu true behind the recipe), or unset MASTER_PORT if one is what you want"
         )
+    if stage in INFERENCE:
+        for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):
+            os.environ.pop(name, None)  # nothing is split: from here on as under ddp.yaml
+        return
     if topology.owns_precision and not find_spec("deepspeed"):
         raise InputError(
             'DeepSpeed is not installed: pip install "dialsum-trl[deepspeed]", or use accelerate_configs/ddp.yaml'
         )
-    if stage in INFERENCE:
-        return
     if "log_on_each_node" not in given:
         values["log_on_each_node"] = False  # one process prints, not one a machine
     if topology.owns_precision and _set("ACCELERATE_USE_CPU"):

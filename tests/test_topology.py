@@ -98,10 +98,12 @@ def test_a_variable_that_would_switch_deepspeed_off_is_an_error(under, monkeypat
         fit_topology("sft", settings(), set())
 
 
-def test_prediction_runs_under_every_configuration(under):
-    for kind in ("ddp", "zero3", "fsdp"):
-        under(kind)
-        fit_topology("predict", {"quantization": "8bit", "use_cpu": True}, set())
+@pytest.mark.parametrize("kind", ["ddp", "zero3", "fsdp"])
+def test_prediction_holds_the_whole_model_under_every_configuration(under, kind):
+    under(kind)
+    fit_topology("predict", {"quantization": "8bit", "use_cpu": True}, set())
+    assert current() == Topology("ddp", 2)
+    assert device_map("cuda:1", "none") == {"": "cuda:1"}
 
 
 def test_the_base_goes_whole_to_this_process_unless_the_engine_splits_it(under):
