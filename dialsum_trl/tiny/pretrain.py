@@ -73,7 +73,7 @@ def round_to_nf4(model) -> None:
     from bitsandbytes.functional import get_4bit_type
     from torch.nn.utils import parametrize
 
-    levels = get_4bit_type("nf4", device="cpu")
+    levels = get_4bit_type("nf4", device=model.device)
     middles = (levels[1:] + levels[:-1]) / 2
 
     class Rounded(torch.nn.Module):
@@ -97,14 +97,22 @@ def bake(model) -> None:
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
-def pretrain(name: str, folder: Path, steps: int, tokens: int, lr: float, bf16: bool, seed: int) -> None:
-    """Train `folder/name` for `steps` steps of about `tokens` tokens and save it in bfloat16."""
+def pretrain(
+    name: str, folder: Path, steps: int, tokens: int, lr: float, bf16: bool, seed: int, device: str, more: bool
+) -> None:
+    """Train `folder/name` for `steps` steps of about `tokens` tokens and save it in bfloat16.
+
+    `more` goes on from the weights that lie there instead of starting anew.
+    """
     import torch
     from transformers import AutoTokenizer
 
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(folder / name)
     model = new_model(name, tokenizer)
+    if more:
+        model = type(model).from_pretrained(folder / name, dtype=torch.float32)
+    model.to(device).train()
     batches = (text_pair_batches if name == "bart" else chat_batches)(tokenizer, Random(seed), tokens)
     matrices = [p for n, p in model.named_parameters() if ".layers." in n and p.ndim == 2]
     others = [p for n, p in model.named_parameters() if not (".layers." in n and p.ndim == 2)]
@@ -121,7 +129,9 @@ def pretrain(name: str, folder: Path, steps: int, tokens: int, lr: float, bf16: 
     for step, (inputs, labels, weights) in zip(range(steps), batches, strict=False):
         if name != "bart" and step == int(steps * (1 - ROUNDED_SHARE)):
             round_to_nf4(model)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        inputs = {key: value.to(device) for key, value in inputs.items()}
+        labels, weights = labels.to(device), weights.to(device)
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
             logits = model(**inputs).logits.float()
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         weights = weights.flatten()
@@ -139,7 +149,7 @@ def pretrain(name: str, folder: Path, steps: int, tokens: int, lr: float, bf16: 
             rate = seen / (time.time() - started)
             print(f"{step} loss {loss.item():.3f} answers {average:.3f} {rate:.0f} tok/s", flush=True)
     bake(model)
-    model.to(torch.bfloat16)
+    model.to("cpu", torch.bfloat16)
     model.save_pretrained(folder / name)
     model.config.dtype = torch.float32  # stored small, loaded exact: CPUs are slow in bfloat16
     model.config.save_pretrained(folder / name)
@@ -154,6 +164,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--bf16", action="store_true", help="twice as fast where the CPU has AVX512_BF16")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--more", action="store_true", help="go on from the weights in the folder")
     pretrain(**vars(parser.parse_args()))
 
 
