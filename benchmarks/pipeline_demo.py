@@ -1,8 +1,8 @@
-"""What each step of the pipeline gives on the toy's dev rows, and its seconds: the figures of docs/pipeline.md.
+"""What each step of the pipeline gives on the toy's dev rows, and its seconds: the figures of docs/pipeline.md and the README.
 
 python -m benchmarks.pipeline_demo [--smoke] [--keep outputs/demo]
 
-The table in docs/pipeline.md is written from the recorded figures: `python -m benchmarks.pipeline_demo --docs_only`.
+The tables in docs/pipeline.md and in the README are written from the recorded figures: `python -m benchmarks.pipeline_demo --docs_only`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.record import RESULTS, record
 from dialsum_trl.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs" / "pipeline.md"
+PAGES = (ROOT / "docs" / "pipeline.md", ROOT / "README.md")
 MARKS = ("<!-- figures: benchmarks/pipeline_demo.py -->", "<!-- end of figures -->")
 SFT = (
     "accelerate", "launch", "--quiet", "--config_file", "accelerate_configs/cpu.yaml", "recipes/sft_llama3b.py",
@@ -34,11 +34,12 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--smoke", action="store_true", help="one training step, to test this script")
     parser.add_argument("--keep", type=Path, help="folder to leave the demo's files in; it must not exist")
     parser.add_argument("--output_dir", type=Path, default=RESULTS)
-    parser.add_argument("--docs_only", action="store_true", help="only put the recorded figures into docs/pipeline.md")
+    parser.add_argument("--docs_only", action="store_true", help="only put the recorded figures into the pages")
     args = parser.parse_args(argv)
     if args.docs_only:
         results = json.loads((args.output_dir / "pipeline_demo.json").read_text(encoding="utf-8"))
-        write_text(DOCS, with_figures(DOCS.read_text(encoding="utf-8"), results))
+        for page in PAGES:
+            write_text(page, with_figures(page.read_text(encoding="utf-8"), results))
         return results
     folder = args.keep or Path(tempfile.mkdtemp(prefix="demo-"))
     adapter = folder / "adapter"

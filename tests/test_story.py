@@ -65,6 +65,7 @@ def test_the_consensus_is_one_of_its_candidates(told):
 
 def test_the_figures_in_the_docs_are_those_of_the_results():
     results = json.loads((ROOT / "benchmarks" / "results" / "pipeline_demo.json").read_text(encoding="utf-8"))
-    page = pipeline_demo.DOCS.read_text(encoding="utf-8")
-    assert pipeline_demo.with_figures(page, results) == page
-    assert f"{results['systems']['MBR']['mean']:.2f}" in page and f"{results['floor']['mean']:.2f}" in page
+    for path in pipeline_demo.PAGES:
+        page = path.read_text(encoding="utf-8")
+        assert pipeline_demo.with_figures(page, results) == page
+        assert f"{results['systems']['MBR']['mean']:.2f}" in page and f"{results['floor']['mean']:.2f}" in page
