@@ -1,8 +1,8 @@
-"""What each step of the pipeline gives on the toy's dev rows, and its seconds: the figures of docs/pipeline.md and the README.
+"""What each step of the pipeline gives on the toy's dev rows, and its seconds, for the README and docs/pipeline.md.
 
 python -m benchmarks.pipeline_demo [--smoke] [--keep outputs/demo]
 
-The tables in docs/pipeline.md and in the README are written from the recorded figures: `python -m benchmarks.pipeline_demo --docs_only`.
+Their tables are written from the recorded figures: `python -m benchmarks.pipeline_demo --docs_only`.
 """
 
 import argparse
