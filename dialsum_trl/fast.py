@@ -42,7 +42,7 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
         InputError: the longest row alone does not fit the budget.
     """
     from dialsum_trl.attention import register
-    from dialsum_trl.fused.attach import attach, check, problem
+    from dialsum_trl.fused.attach import problem
     from dialsum_trl.topology import current
 
     rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -58,14 +58,8 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
     plan = None
     if reason is None:
         plan = _plan(model, args, schedule, rows_a_step, quantization, memory_gib)
-        started = time.time()
-        layers = attach(model, list(plan.keep), plan.resident)
-        error = check(layers)
-        if error > TOLERANCE:
-            raise RuntimeError(
-                f"a fused layer differs from the plain one by {error:.3f}; use --fast false and report it"
-            )
-        say(f"Fused layers agree with the plain ones to {error:.1e}; kernels compiled in {time.time() - started:.1f} s")
+        reason = _fuse(model, plan)
+    if reason is None:
         micro_batches = plan.micro_batches
         args.gradient_checkpointing = args.activation_checkpointing = False  # the plan keeps and redoes what it says
         args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
@@ -73,20 +67,45 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
             args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
     else:
         say(f"Packed, but not fused: {reason}")
-        micro_batches = args.gradient_accumulation_steps
+        plan, micro_batches = None, args.gradient_accumulation_steps
     args.gradient_accumulation_steps = micro_batches
     # the trainer only reports this one; the schedule deals the rows
     args.per_device_train_batch_size = -(-rows_a_step // (micro_batches * args.world_size))
     return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
 
 
+def _fuse(model, plan) -> str | None:
+    """Fuses the layers and tries the first one; puts the plain ones back and says why when it fails anywhere."""
+    from accelerate.utils import gather_object
+
+    from dialsum_trl.fused.attach import attach, check, compile_errors, detach
+
+    started, reason = time.time(), None
+    layers = attach(model, list(plan.keep), plan.resident)
+    try:
+        error = check(layers)
+    except compile_errors() as failure:
+        reason = f"its kernels do not run here ({type(failure).__name__}: {str(failure).strip().splitlines()[0][:160]})"
+    else:
+        if not error <= TOLERANCE:
+            reason = f"a fused layer differs from the plain one by {error:.3f}; please report it"
+    reason = next((found for found in gather_object([reason]) if found), None)  # all processes take one way
+    if reason:
+        detach(layers)
+    else:
+        say(f"Fused layers agree with the plain ones to {error:.1e}; kernels compiled in {time.time() - started:.1f} s")
+    return reason
+
+
 def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
     import torch
+    from accelerate.utils import gather_object
 
     from dialsum_trl.memory import GIB, Shape, free_gib, limit_gpu, plan
 
     on_gpu = args.device.type == "cuda"
     budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / GIB if on_gpu else CPU_BUDGET_GIB)
+    budget = min(gather_object([budget]))  # processes that plan differently would wait for one another forever
     adapter = model.peft_config[model.active_adapter]
     shape = Shape.of(model.get_base_model().config, adapter.r, quantization)
     rows = rows_a_step // args.world_size

@@ -13,6 +13,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.memory import prepare_allocator
 from dialsum_trl.rows import batch_arithmetic, read_rows
 
 # The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
@@ -136,6 +137,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     Returns:
         The figures of the closing table (losses, ROUGE, tokens, seconds, peak GiB).
     """
+    prepare_allocator()
     data, prompt, model_args, rouge, sft, args = parse_recipe(
         [DataArguments, PromptArguments, ModelArguments, RougeArguments, SFTArguments],
         {**SFT_SETTINGS, **recipe},

@@ -4,6 +4,7 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: more threads on a busy machine wait for one another
 
 from importlib.metadata import distribution
 from pathlib import Path

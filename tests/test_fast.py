@@ -102,3 +102,23 @@ def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     assert not path.fused and path.plan is None
     assert "Packed, but not fused: not every projection" in capsys.readouterr().out
     assert args.gradient_accumulation_steps == 2 and path.schedule.rows_a_step == 8
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [(RuntimeError("no C compiler"), "do not run here (RuntimeError: no C compiler)"), (0.3, "differs from the plain")],
+)
+def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, monkeypatch, capsys, failure, words):
+    from dialsum_trl.fused import attach
+
+    def check(layers):
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+    monkeypatch.setattr(attach, "check", check)
+    monkeypatch.setattr(attach, "compile_errors", lambda: (RuntimeError,))
+    model = lora_model()
+    path = prepare(model, arguments(tmp_path), [20] * 8, 0, "none", None)
+    assert not path.fused and words in capsys.readouterr().out
+    assert all("forward" not in vars(layer) for layer in attach.decoder_layers(model))

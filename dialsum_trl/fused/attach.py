@@ -1,5 +1,8 @@
 """Puts fused layers in place of a PEFT model's decoder layers, or says why not."""
 
+import importlib.util
+import subprocess
+
 import torch
 
 from dialsum_trl.fused.layer import FusedLayer, LayerFunction, operations
@@ -101,6 +104,21 @@ def attach(model, keep: list[str] | None = None, resident: bool = False) -> list
     return fused_layers
 
 
+def detach(layers: list[FusedLayer]) -> None:
+    """Takes `attach` back: the layers run as transformers wrote them."""
+    for fused in layers:
+        del fused.module.forward
+
+
+def compile_errors() -> tuple[type[Exception], ...]:
+    """What a machine raises that cannot build or run the kernels: no Triton, no C compiler, an unknown GPU."""
+    if importlib.util.find_spec("triton") is None:
+        return (ImportError,)
+    from triton.errors import TritonError
+
+    return (ImportError, OSError, subprocess.CalledProcessError, TritonError, RuntimeError)
+
+
 def check(layers: list[FusedLayer]) -> float:
     """Runs the first layer fused and as transformers wrote it on two random documents; compiles the kernels on the way.
 
@@ -132,4 +150,5 @@ def check(layers: list[FusedLayer]) -> float:
         grads = torch.autograd.grad(output, [start, *parameters], grad)
         results.append([output.detach(), grads[0], torch.cat([g.float().flatten() for g in grads[1:]])])
     layer.train(training)
-    return max(float((a - b).float().norm() / b.float().norm()) for a, b in zip(*results, strict=True))
+    differences = [(a - b).float().norm() / b.float().norm() for a, b in zip(*results, strict=True)]
+    return float(torch.stack(differences).max())  # NaN stays NaN

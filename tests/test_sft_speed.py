@@ -1,0 +1,20 @@
+"""The speed benchmarks run on a CPU in their smoke modes and find both paths equal."""
+
+import pytest
+
+from benchmarks import sft_curves, sft_speed
+
+
+def test_the_benchmark_measures_each_path_on_equal_losses(tmp_path):
+    rows = {row["variant"]: row for row in sft_speed.main(["--smoke", "--variants", "plain", "ours"])}
+    assert rows["equality"]["ours_against_float32"]["smallest_cosine"] > 0.9999
+    assert rows["ours"]["losses"][:2] == pytest.approx(rows["plain"]["losses"], abs=2e-3)  # dropout masks differ
+    assert rows["ours"]["tokens_per_second"] > 0 and "micro-batches" in rows["ours"]["plan"]
+
+
+def test_the_curves_of_both_paths_are_compared_step_by_step():
+    rows = sft_curves.main(["--smoke"])
+    assert len(rows[0]["ours"]) == 3 and rows[0]["largest_gap"] < 1e-3
+    losses = {row["variant"]: row["losses"] for row in rows[1:]}
+    plain, fused = (losses[f"first steps at 2e-5, {kind} layers, float32"] for kind in ("plain", "fused"))
+    assert fused == pytest.approx(plain, abs=1e-4)
