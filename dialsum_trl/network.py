@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from dialsum_trl.memory import GIB, Shape
 
-# bus bandwidth, bytes a second and direction, of the slowest link a ring passes. NVLink: an all-reduce of 1 GiB through
-# NCCL on two H100s of one host, measured; the others are what the link is sold as, less a tenth.
+# bus bandwidth, bytes a second and direction, of the slowest link a ring passes. NVLink: what NCCL's all-reduce of 1 GiB
+# is reported to reach on H100s of one host; the others are what the link is sold as, less a tenth. None measured here.
 LINKS = {
     "NVLink (H100)": 329e9,
     "PCIe 4 x16": 28e9,
