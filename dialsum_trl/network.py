@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dialsum_trl.memory import GIB, Shape
 
-# bus bandwidth, bytes a second and direction, of the slowest link a ring passes. NVLink: what NCCL's all-reduce of 1 GiB
+# bus bandwidth, bytes a second and direction, of the slowest link of a ring. NVLink: what NCCL's all-reduce of 1 GiB
 # is reported to reach on H100s of one host; the others are what the link is sold as, less a tenth. None measured here.
 LINKS = {
     "NVLink (H100)": 329e9,
