@@ -10,7 +10,8 @@ is already rounded, so the first updates are rounded away; fused layers sum both
 
 import argparse
 
-from benchmarks.sft_speed import curves, load, make_rows
+from benchmarks.sft_equality import load
+from benchmarks.sft_speed import curves, make_rows
 from benchmarks.shapes import TINY, write_result
 
 

@@ -1,4 +1,4 @@
-"""Training tokens a second: the design's settings in plain TRL, TRL's packing, Unsloth where installed, and ours.
+"""Training tokens a second: the design's settings in plain TRL, TRL's packing, and ours.
 
     python -m benchmarks.sft_speed                          # one GPU, Llama-3.2-3B shape
     python -m benchmarks.sft_speed --shape llama8b --variants plain ours ours_16gib
@@ -8,16 +8,17 @@
 Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows a step of
 the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see the
 same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The
-first steps, with compilation, are timed apart; one step after the timed ones is profiled.
+first steps, with compilation, are timed apart; one step after the timed ones is profiled. Unsloth is not among the
+variants: it pins trl <= 1.15 and transformers <= 5.17, so it cannot be installed beside this project.
 """
 
 import argparse
 import gc
-import importlib.util
 import math
 import tempfile
 import time
 
+from benchmarks.sft_equality import equality, load
 from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
 from dialsum_trl.memory import prepare_allocator
 
@@ -37,7 +38,6 @@ KINDS = {
 VARIANTS = {
     "plain": (1, 2, None),
     "trl_packing": (1, 2, None),
-    "unsloth": (2, 6, None),
     "ours": (2, 14, None),
     "ours_8gib": (2, 10, 8.0),
     "ours_16gib": (2, 8, 16.0),
@@ -77,23 +77,6 @@ def settings(folder: str, variant: str, steps: int, smoke: bool, rows_a_step: in
             packing=True, max_length=1024 if smoke else 2560, per_device_train_batch_size=1, dataset_kwargs=None
         )
     return SFTConfig(**(values | more))
-
-
-def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
-    """The recipes' model: nf4 base through transformers, LoRA through PEFT."""
-    from peft import get_peft_model
-    from transformers import set_seed
-
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.models import load_base, lora_config
-
-    set_seed(42)  # every variant starts from the same adapters
-    base = load_base(
-        str(path), dtype="float32" if smoke else "bfloat16", quantization="none" if smoke else "4bit",
-        attn_implementation=attention, device="cpu" if smoke else 0,
-    )  # fmt: skip
-    base.config.use_cache = False
-    return get_peft_model(base, lora_config(ModelArguments(lora_dropout=dropout)))
 
 
 def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) -> dict:
@@ -194,84 +177,6 @@ def step_tokens(rows, rows_a_step: int, seed: int, steps: int, packed_trainer) -
     return [sum(sizes[row] for row in batch) for batch in batches[:steps]]
 
 
-def equality(path, rows, smoke: bool) -> dict:
-    """Loss and gradients of one pack without dropout: plain layers and ours, each against plain layers in float32."""
-    import torch
-    from bitsandbytes.functional import dequantize_4bit
-    from transformers import AutoModelForCausalLM
-    from trl.trainer.utils import add_fused_lm_head
-
-    from dialsum_trl.attention import register
-    from dialsum_trl.fused.attach import attach
-    from dialsum_trl.packing import PackCollator
-
-    name, device = register(), "cpu" if smoke else "cuda"
-    pack = PackCollator(0)([rows[i] for i in range(12)])
-    batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in pack.items()}
-
-    def gradients(model, half: bool):
-        model.zero_grad()
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            log_probs = model(**batch, use_cache=False, fused_lm_head=True).log_probs
-        loss = -log_probs.sum() / (batch["labels"] != -100).sum()
-        loss.backward()
-        return loss.item(), {n: p.grad.float().cpu() for n, p in model.named_parameters() if p.requires_grad}
-
-    model = load(path, smoke, dropout=0.0, attention=name).train()
-    add_fused_lm_head(model.get_base_model())
-    draw = torch.Generator().manual_seed(5)
-    for key, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-            if "lora_B" in key:  # zeros would hide the gradients of A
-                parameter.data = (torch.randn(parameter.shape, generator=draw) * 0.02).to(device)
-    found = {"plain": gradients(model, not smoke)}
-    state = {}
-    for key, module in model.named_modules():
-        if type(module).__name__ == "Linear4bit":
-            state[f"{key}.weight"] = dequantize_4bit(module.weight.data, module.weight.quant_state).cpu()
-    state = {k: v.detach().cpu() for k, v in model.named_parameters() if k not in state} | state
-    attach(model)
-    found["ours"] = gradients(model, not smoke)
-    del model
-    gc.collect()
-
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.models import lora_config
-
-    base = AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation=name, device_map={"": device}
-    )
-    add_fused_lm_head(base)
-    from peft import get_peft_model
-
-    reference = get_peft_model(base, lora_config(ModelArguments(lora_dropout=0.0))).to(device).train()
-    reference.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-    found["float32"] = gradients(reference, False)
-    del reference, base
-    gc.collect()
-    return {
-        **{f"loss_{name}": loss for name, (loss, _) in found.items()},
-        **{f"grad_norm_{name}": norm(grads) for name, (_, grads) in found.items()},
-        "plain_against_float32": agreement(found["plain"][1], found["float32"][1]),
-        "ours_against_float32": agreement(found["ours"][1], found["float32"][1]),
-        "ours_against_plain": agreement(found["ours"][1], found["plain"][1]),
-    }
-
-
-def norm(grads: dict) -> float:
-    """Global norm of named gradients."""
-    return round(math.sqrt(sum(float(g.norm()) ** 2 for g in grads.values())), 5)
-
-
-def agreement(grads: dict, others: dict) -> dict:
-    """Cosines of the gradients of every adapter matrix: smallest and mean."""
-    from torch.nn.functional import cosine_similarity
-
-    cosines = [float(cosine_similarity(grads[k].flatten(), others[k].flatten(), 0)) for k in others]
-    return {"smallest_cosine": round(min(cosines), 6), "mean_cosine": round(sum(cosines) / len(cosines), 6)}
-
-
 def curves(path, rows, steps: int, smoke: bool, **more) -> dict:
     """Losses of both paths over the same small steps: 8 rows, a tenth of the steps to warm up, dropout as given."""
     more = dict(max_steps=steps, learning_rate=2e-4, warmup_steps=0.1) | more
@@ -284,7 +189,7 @@ def curves(path, rows, steps: int, smoke: bool, **more) -> dict:
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--shape", choices=SHAPES, default="llama3b")
-    variants = ["plain", "trl_packing", "unsloth", "ours", "ours_8gib"]
+    variants = ["plain", "trl_packing", "ours", "ours_8gib"]
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=variants)
     parser.add_argument("--curve", type=int, default=0, help="steps of the loss curves")
     parser.add_argument("--skip_equality", action="store_true")
@@ -304,9 +209,6 @@ def main(argv: list[str] | None = None) -> list[dict]:
             results.append({"variant": "equality", "shape": shape, **equality(path, rows, args.smoke)})
             print(results[-1], flush=True)
         for variant in args.variants:
-            if variant == "unsloth" and importlib.util.find_spec("unsloth") is None:
-                print("unsloth: not installed, left out", flush=True)
-                continue
             figures = run(path, variant, rows, args.smoke, 8 if args.smoke else 64)
             share = 100 * figures["tokens_per_second"] * 4 * parameters / PEAK_FLOPS
             results.append({"variant": variant, "shape": shape, "percent_of_ceiling": round(share, 1), **figures})
