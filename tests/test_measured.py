@@ -1,0 +1,38 @@
+"""The formula for memory and time against what one GPU was measured to need (benchmarks/results/sft_speed.json)."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks.shapes import RESULTS, SHAPES
+from dialsum_trl.memory import Shape, plan
+
+ROWS = [row for row in json.loads((RESULTS / "sft_speed.json").read_text()) if row.get("plan")]
+
+
+def planned(row):
+    """The plan that the formula makes today for a measured run's budget and micro-batches."""
+    from transformers import AutoConfig
+
+    family, sizes = SHAPES[row["shape"]]
+    shape = Shape.of(AutoConfig.for_model(family, **sizes), rank=16, quantization="4bit")
+    budget, count, tokens = re.match(
+        r"Plan for ([\d.]+) GiB: (\d+) micro-batches a step, up to (\d+)", row["plan"]
+    ).groups()
+    return plan(shape, lambda _: int(tokens), [int(count)], float(budget))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
+def test_the_estimated_memory_is_what_was_reserved(row):
+    assert planned(row).gib == pytest.approx(row["reserved_gib"], rel=0.06)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
+def test_the_estimated_step_is_within_a_fifth_of_the_measured_one(row):
+    assert planned(row).seconds == pytest.approx(row["seconds_a_step"], rel=0.2)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
+def test_no_measured_run_exceeded_its_budget(row):
+    assert row["reserved_gib"] <= planned(row).budget
