@@ -16,8 +16,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 setup: .venv/ready
 
-# The main job on the toy is the first line; the second takes its adapter through the rest of the pipeline.
+# The main job on the toy is the first line; the second takes its adapter through the rest of the pipeline. One thread: the
+# toy is too small for more, and threads that wait for one another spin.
 demo: export HF_HUB_OFFLINE := 1
+demo: export OMP_NUM_THREADS := 1
 demo: .venv/ready
 	$(LAUNCH) recipes/sft_llama3b.py --config recipes/demo.yaml --output_dir $(DEMO)/adapter
 	$(BIN)/python -m dialsum_trl.tiny.story $(DEMO)/adapter $(DEMO)
