@@ -59,7 +59,7 @@ def equal_to_transformers(folder: str) -> bool:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from dialsum_trl.fallback import generate_with_transformers
+    from dialsum_trl.decode.fallback import generate_with_transformers
     from dialsum_trl.generation import GenerationSettings, generate_ids
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,8 +90,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
     import torch
     from transformers.utils import logging
 
-    from dialsum_trl import decoding
-    from dialsum_trl.fallback import generate_with_transformers
+    from dialsum_trl.decode import decoding
+    from dialsum_trl.decode.fallback import generate_with_transformers
     from dialsum_trl.generation import GenerationSettings, dequantize, generate_ids
     from dialsum_trl.models import load_base
 

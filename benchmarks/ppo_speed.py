@@ -31,8 +31,8 @@ def make_adapters(shape: str, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dialsum_trl.adapters import SCORE
     from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.rl.adapters import SCORE
 
     family, sizes = SHAPES[shape]
     with torch.device("meta"):

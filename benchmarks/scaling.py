@@ -102,8 +102,8 @@ class Bench:
         """Tokens of each step's rows: the schedule is the same for every number of processes."""
         from dialsum_trl.data import read_dialogues
         from dialsum_trl.encoding import encode_dataset
+        from dialsum_trl.fast.packing import Schedule
         from dialsum_trl.models import load_tokenizer, stop_token_ids
-        from dialsum_trl.packing import Schedule
 
         tokenizer = load_tokenizer(str(self.model))
         rows, _ = encode_dataset(read_dialogues(str(self.rows)), tokenizer, stop_token_ids(tokenizer), 1024)

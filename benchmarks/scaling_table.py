@@ -6,10 +6,10 @@ Nothing is measured here. Compute time is `memory.plan`'s for 80 GiB (fitted to 
 wire is taken as not overlapped with compute, so that the efficiencies are lower bounds.
 """
 
-from dialsum_trl.estimate import known_shape, row_lengths
-from dialsum_trl.memory import plan
-from dialsum_trl.network import LINKS, efficiency, load
-from dialsum_trl.packing import Schedule
+from dialsum_trl.fast.memory import plan
+from dialsum_trl.fast.packing import Schedule
+from dialsum_trl.scale.network import LINKS, efficiency, load
+from dialsum_trl.tool.estimate import known_shape, row_lengths
 
 MODELS = {"3B": "Bllossom/llama-3.2-Korean-Bllossom-3B", "8B": "MLP-KTLim/llama-3-Korean-Bllossom-8B"}
 COUNTS, BUDGET_GIB = (1, 2, 4, 8, 16, 32, 64), 80

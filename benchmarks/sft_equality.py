@@ -28,9 +28,9 @@ def equality(path, rows, smoke: bool) -> dict:
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from dialsum_trl.attention import register
-    from dialsum_trl.fused.attach import attach
-    from dialsum_trl.packing import PackCollator
+    from dialsum_trl.fast.attention import register
+    from dialsum_trl.fast.fused.attach import attach
+    from dialsum_trl.fast.packing import PackCollator
 
     name, device = register(), "cpu" if smoke else "cuda"
     pack = PackCollator(0)([rows[i] for i in range(12)])

@@ -20,7 +20,7 @@ import time
 
 from benchmarks.sft_equality import equality, load
 from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
-from dialsum_trl.memory import prepare_allocator
+from dialsum_trl.fast.memory import prepare_allocator
 
 PEAK_FLOPS = 7.9e14  # bf16, measured with 8192^3 on H100 and H200
 # Kernel names -> what they do, first match counts.
@@ -84,8 +84,8 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     import torch
     from transformers import AutoTokenizer, TrainerCallback
 
-    from dialsum_trl.fast import prepare
-    from dialsum_trl.memory import limit_gpu
+    from dialsum_trl.fast.memory import limit_gpu
+    from dialsum_trl.fast.path import prepare
     from dialsum_trl.sft import trainer_class, upcast_trainable
 
     warmup, measured, budget = VARIANTS[variant]
@@ -166,7 +166,7 @@ def shares(averages, seconds: float) -> dict:
 
 def step_tokens(rows, rows_a_step: int, seed: int, steps: int, packed_trainer) -> list[int]:
     """Real tokens of each optimizer step; TRL packs its own way, so there it is the mean of its packs."""
-    from dialsum_trl.packing import Schedule
+    from dialsum_trl.fast.packing import Schedule
 
     sizes = [len(ids) for ids in rows["input_ids"]]
     if packed_trainer is not None:

@@ -94,7 +94,7 @@ def machine() -> str:
 
 def write_result(name: str, rows: list[dict]) -> Path:
     """Writes measured rows (`variant`, `shape` and figures) with machine and versions to `benchmarks/results`."""
-    from dialsum_trl.record import versions
+    from dialsum_trl.share.record import versions
 
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.topology import fit_topology
+from dialsum_trl.scale.topology import fit_topology
 
 STAGES = (
     "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",

@@ -34,7 +34,7 @@ def doctor(
 
     Versions, GPU, memory, disk, launcher and Hub; exit code 1 when something is not ready.
     """
-    from dialsum_trl.doctor import examine
+    from dialsum_trl.tool.doctor import examine
 
     sys.exit(0 if examine(recipe, config, train_file) else 1)
 
@@ -58,7 +58,7 @@ def check(
 
     Columns, dirt, masks, turns, duplicates, leakage and lengths; exit code 1 on what training would refuse.
     """
-    from dialsum_trl.check import check_files
+    from dialsum_trl.tool.check import check_files
 
     names = {"fname": fname, "dialogue": dialogue, "summary": summary}
     columns = {role: name for role, name in names.items() if name is not None}
@@ -79,7 +79,7 @@ def preview(
 
     Prompt grey, learned tokens green, dropped turns struck through; readable in a pipe too.
     """
-    from dialsum_trl.preview import show_row
+    from dialsum_trl.tool.preview import show_row
 
     show_row(
         recipe, row, config, {"train_file": train_file, "model_name_or_path": model, "max_length": max_length}, tokens
@@ -96,7 +96,7 @@ def summarize(
     quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
 ):
     """Summarize a file or standard input, as it is written."""
-    from dialsum_trl.chat import summarize_file
+    from dialsum_trl.tool.chat import summarize_file
 
     summarize_file(file, adapter, model, quantization, num_beams, max_new_tokens)
 
@@ -111,7 +111,7 @@ def chat(
     port: Annotated[int, typer.Option("--port", help="Port of that page, on this machine only.")] = 7860,
 ):
     """Paste dialogues, read summaries; the model stays loaded."""
-    from dialsum_trl.chat import converse, open_page
+    from dialsum_trl.tool.chat import converse, open_page
 
     if ui:
         open_page(adapter, model, quantization, max_new_tokens, port)
@@ -129,7 +129,7 @@ def score(
 
     One table, with 95 % intervals and the floor that a constant line reaches.
     """
-    from dialsum_trl.scoring import score_files
+    from dialsum_trl.tool.scoring import score_files
 
     score_files(predictions, references, bootstrap)
 
@@ -147,7 +147,7 @@ def merge(
     rows: Annotated[int, typer.Option("--rows", help="Rows of that file to summarize.")] = 100,
 ):
     """Merge an adapter into its unquantized base for serving."""
-    from dialsum_trl.merge import merge_adapter
+    from dialsum_trl.tool.merge import merge_adapter
 
     sys.exit(0 if merge_adapter(adapter, output, model, dtype, shard_size, verify, rows) else 1)
 
@@ -170,7 +170,7 @@ def push(
 
     Weights, tokenizer and a model card; the token is read from HF_TOKEN or the Hub's own login.
     """
-    from dialsum_trl.hub import push as push_folder
+    from dialsum_trl.share.hub import push as push_folder
 
     push_folder(folder, repo_id, not public, base, scores)
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dialsum_trl.cleaning import clean_dialogue, normalized
+from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
+from dialsum_trl.corpus.tables import Row, closest, read_table
 from dialsum_trl.errors import InputError
-from dialsum_trl.tables import Row, closest, read_table
 
 HUB = "hub:"
 REFERENCES = ("summary1", "summary2", "summary3")

@@ -94,7 +94,7 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     if not data.eval_file:
         raise InputError("no dev rows to choose on: give --eval_file dev.csv (fname,dialogue,summary)")
     from dialsum_trl import inference
-    from dialsum_trl.contamination import contamination_warnings
+    from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.rouge import RougeConfig, score
 

@@ -6,7 +6,7 @@ import time
 from dialsum_trl.arguments import ModelArguments, PromptArguments, parse_recipe
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import TrainingError, command
-from dialsum_trl.pairs import PairArguments, encode_pairs, read_sides
+from dialsum_trl.rl.pairs import PairArguments, encode_pairs, read_sides
 from dialsum_trl.rows import batch_arithmetic
 from dialsum_trl.runs import continue_adapter
 
@@ -38,7 +38,7 @@ def dpo_config():
 def trainer_class():
     from trl import DPOTrainer
 
-    from dialsum_trl.rollouts import PolicyAlone
+    from dialsum_trl.rl.rollouts import PolicyAlone
     from dialsum_trl.training import CheckedTraining
 
     class PairPolicyTrainer(PolicyAlone, CheckedTraining, DPOTrainer):
@@ -81,9 +81,10 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     )
     from datasets import Dataset
 
-    from dialsum_trl import hub, models
-    from dialsum_trl.adapters import POLICY, copy_weights, load_base_and_policy, upcast_trained
+    from dialsum_trl import models
+    from dialsum_trl.rl.adapters import POLICY, copy_weights, load_base_and_policy, upcast_trained
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.share import hub
 
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)

@@ -123,7 +123,7 @@ def load_summarizer(
 
     tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style)
     if engine == "vllm":
-        from dialsum_trl.vllm_engine import load_vllm
+        from dialsum_trl.decode.vllm_engine import load_vllm
 
         vllm = load_vllm(model_name_or_path, adapter_path, dtype=dtype, revision=revision)
         return Summarizer(None, tokenizer, vllm)
@@ -211,10 +211,10 @@ def generate_ids(
             raise InputError(f"prompt {index} has no tokens")
     if not prompts:
         return []
-    from dialsum_trl import decoding
+    from dialsum_trl.decode import decoding
 
     if not decoding.can_decode(model):
-        from dialsum_trl.fallback import generate_with_transformers
+        from dialsum_trl.decode.fallback import generate_with_transformers
 
         sequences = generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_finish)
     else:

@@ -5,7 +5,7 @@ import time
 from dialsum_trl.arguments import DataArguments, ModelArguments, PromptArguments, RougeArguments, parse_recipe
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command
-from dialsum_trl.rewards import RewardArguments, online_rows, reward_functions
+from dialsum_trl.rl.rewards import RewardArguments, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
 from dialsum_trl.runs import continue_adapter
 
@@ -41,7 +41,7 @@ def grpo_config():
 def trainer_class():
     from trl import GRPOTrainer
 
-    from dialsum_trl.rollouts import FastRollouts, PolicyAlone
+    from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
     from dialsum_trl.training import CheckedTraining
 
     class SummaryGRPOTrainer(FastRollouts, PolicyAlone, CheckedTraining, GRPOTrainer):
@@ -65,12 +65,13 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         continue_adapter,
         stage="grpo",
     )
-    from dialsum_trl import hub, models
-    from dialsum_trl.adapters import POLICY, Rooms, copy_weights, load_base_and_policy, upcast_trained
-    from dialsum_trl.learned_reward import LearnedReward
+    from dialsum_trl import models
     from dialsum_trl.prompts import template_kwargs
+    from dialsum_trl.rl.adapters import POLICY, Rooms, copy_weights, load_base_and_policy, upcast_trained
+    from dialsum_trl.rl.learned_reward import LearnedReward
     from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.share import hub
 
     paid.check_weights(args.reward_weights)
     checkpoint = prepare_output_dir(args)

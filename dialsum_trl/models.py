@@ -172,7 +172,7 @@ def load_base(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from dialsum_trl.topology import device_map
+    from dialsum_trl.scale.topology import device_map
 
     model = _load(
         (auto_class or AutoModelForCausalLM).from_pretrained,

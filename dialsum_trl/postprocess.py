@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from dialsum_trl.arguments import DataArguments, RougeArguments, parse_recipe
-from dialsum_trl.cleaning import normalized
 from dialsum_trl.console import say
+from dialsum_trl.corpus.cleaning import normalized
+from dialsum_trl.corpus.tables import closest
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.rouge import DEFAULT, Comparison, RougeConfig, compare
-from dialsum_trl.tables import closest
 from dialsum_trl.tokens import MASK
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。…])[\"'”’)\]]*(?=\s|$)|(?<=[다요]\.)(?=[가-힣#])")

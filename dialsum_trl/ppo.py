@@ -11,7 +11,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command
-from dialsum_trl.rewards import RewardArguments, online_rows, reward_functions
+from dialsum_trl.rl.rewards import RewardArguments, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
 from dialsum_trl.runs import continue_adapter
 
@@ -41,7 +41,7 @@ PPO_SETTINGS = dict(
 
 
 def ppo_config():
-    from dialsum_trl.ppo_config import PPOConfig
+    from dialsum_trl.rl.ppo_config import PPOConfig
 
     return PPOConfig
 
@@ -74,13 +74,14 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         adjust,
         stage="ppo",
     )
-    from dialsum_trl import hub, models
-    from dialsum_trl.adapters import load_base_and_policy
-    from dialsum_trl.learned_reward import LearnedReward
-    from dialsum_trl.ppo_trainer import PPOTrainer
+    from dialsum_trl import models
     from dialsum_trl.prompts import template_kwargs
+    from dialsum_trl.rl.adapters import load_base_and_policy
+    from dialsum_trl.rl.learned_reward import LearnedReward
+    from dialsum_trl.rl.ppo_trainer import PPOTrainer
     from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.share import hub
 
     paid.check_weights(args.reward_weights)
     checkpoint = prepare_output_dir(args)

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_json, write_text
 from dialsum_trl.submission import read_predictions, write_submission
-from dialsum_trl.tables import read_table
 
 SUBMISSION, ROWS, SCORES = "submission.csv", "predictions.jsonl", "scores.json"
 

@@ -16,7 +16,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
-from dialsum_trl.pair_making import MAX_REFERENCE_SHARE, make_pairs
+from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE, make_pairs
 from dialsum_trl.runs import RUN_FILE, use_adapter_settings
 
 PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=100)

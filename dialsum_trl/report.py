@@ -81,10 +81,10 @@ def find_runs(scored) -> list:
 
 def audit_file(path: str, columns: dict[str, str]):
     """A `page.FileCheck` of a data file; `columns` as for `data.read_dialogues`."""
-    from dialsum_trl.audit import audit_rows
+    from dialsum_trl.corpus.tables import read_table
     from dialsum_trl.data import resolve_columns
     from dialsum_trl.reporting.page import FileCheck
-    from dialsum_trl.tables import read_table
+    from dialsum_trl.tool.audit import audit_rows
 
     rows = list(read_table(path))
     names = resolve_columns(path, list(rows[0].values), columns, require_summary=False)
@@ -93,7 +93,7 @@ def audit_file(path: str, columns: dict[str, str]):
 
 def count_lengths(rows, name: str, tokenizer: str | None, max_length: int | None):
     """`page.Lengths` of prompt + first summary, and the length of every prompt."""
-    from dialsum_trl.lengths import measure
+    from dialsum_trl.corpus.lengths import measure
     from dialsum_trl.reporting.page import Lengths
 
     how = measure(tokenizer)
@@ -117,13 +117,13 @@ def report(recipe: dict, argv: list[str]) -> dict:
         raise InputError("give --systems name=outputs/x ... and --test_file dev.csv (dialogues with references)")
     if not is_main_process():
         return {}
-    from dialsum_trl.contamination import contamination_warnings
+    from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.files import write_json, write_text
     from dialsum_trl.predictions import read_system
-    from dialsum_trl.record import versions
     from dialsum_trl.reporting import figures, page
     from dialsum_trl.rouge import RougeConfig, bootstrap_interval
+    from dialsum_trl.share.record import versions
 
     rows = read_dialogues(args.test_file, columns=data.columns())
     systems = [read_system(name, path) for name, path in named(args.systems)]

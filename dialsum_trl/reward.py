@@ -7,7 +7,7 @@ from pathlib import Path
 from dialsum_trl.arguments import ModelArguments, PromptArguments, flag, match_precision, parse_recipe
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import TrainingError, command
-from dialsum_trl.pairs import PairArguments, encode_pairs, length_baselines, read_sides
+from dialsum_trl.rl.pairs import PairArguments, encode_pairs, length_baselines, read_sides
 from dialsum_trl.rows import batch_arithmetic
 from dialsum_trl.runs import use_adapter_settings
 
@@ -56,8 +56,8 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     from transformers import AutoModelForSequenceClassification, set_seed
     from transformers.utils import logging
 
-    from dialsum_trl.adapters import SCORE
     from dialsum_trl.models import load_base, lora_config
+    from dialsum_trl.rl.adapters import SCORE
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it reports the missing score head and the unused language head
@@ -107,7 +107,7 @@ def score_pairs(model, rows: list[dict], pad_id: int) -> list[tuple[float, float
     """The scores of each pair's chosen and rejected summary, computed as PPO computes them."""
     import torch
 
-    from dialsum_trl.learned_reward import backbone, last_token_scores
+    from dialsum_trl.rl.learned_reward import backbone, last_token_scores
 
     head = model.get_base_model().score.modules_to_save["default"]
     model.eval()
@@ -144,11 +144,12 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
 
     from datasets import Dataset
 
-    from dialsum_trl import hub, models
-    from dialsum_trl.adapters import upcast_trained
+    from dialsum_trl import models
     from dialsum_trl.files import write_json
-    from dialsum_trl.rewards import SCALE_FILE
+    from dialsum_trl.rl.adapters import upcast_trained
+    from dialsum_trl.rl.rewards import SCALE_FILE
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.share import hub
 
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)

@@ -11,7 +11,7 @@ def read_rows(data: DataArguments):
     Rows in both are an error, or left out of the training rows with `--drop_shared_rows true`; near copies and English
     originals are printed as warnings.
     """
-    from dialsum_trl.contamination import contamination_warnings
+    from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import check_disjoint, drop_shared, read_dialogues
 
     if data.dataset_name and data.train_file:

@@ -154,9 +154,9 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     )
     from transformers import DataCollatorForSeq2Seq, set_seed
 
-    from dialsum_trl import hub
-    from dialsum_trl.record import REPORTED_METRICS
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.share import hub
+    from dialsum_trl.share.record import REPORTED_METRICS
     from dialsum_trl.text_pairs import add_mask_tokens, encode_text_pairs
 
     checkpoint = prepare_output_dir(args)

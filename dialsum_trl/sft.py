@@ -13,7 +13,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command
-from dialsum_trl.memory import prepare_allocator
+from dialsum_trl.fast.memory import prepare_allocator
 from dialsum_trl.rows import batch_arithmetic, read_rows
 
 # The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
@@ -64,8 +64,8 @@ def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
     from peft import get_peft_model
     from transformers import set_seed
 
-    from dialsum_trl.adapters import load_policy
     from dialsum_trl.models import load_base, lora_config, resize_embeddings
+    from dialsum_trl.rl.adapters import load_policy
 
     if not model_args.use_peft and model_args.quantization != "none":
         raise InputError("full fine-tuning (--use_peft false) needs --quantization none: 4-bit weights cannot train")
@@ -103,8 +103,8 @@ def upcast_trainable(model, dtype: str) -> None:
 def trainer_class():
     from trl import SFTTrainer
 
-    from dialsum_trl.checkpoints import PortableCheckpoints
-    from dialsum_trl.fast import PackedTraining
+    from dialsum_trl.fast.path import PackedTraining
+    from dialsum_trl.scale.checkpoints import PortableCheckpoints
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
     class DialogueSFTTrainer(PackedTraining, RougeEvaluation, CheckedTraining, PortableCheckpoints, SFTTrainer):
@@ -148,11 +148,13 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     )
     from transformers import set_seed
 
-    from dialsum_trl import hub, models, topology
+    from dialsum_trl import models
     from dialsum_trl.encoding import encode_dataset
-    from dialsum_trl.fast import prepare
-    from dialsum_trl.record import REPORTED_METRICS
+    from dialsum_trl.fast.path import prepare
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.scale import topology
+    from dialsum_trl.share import hub
+    from dialsum_trl.share.record import REPORTED_METRICS
 
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)

@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from dialsum_trl.console import say
+from dialsum_trl.corpus.tables import closest, read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_text
-from dialsum_trl.tables import closest, read_table
 
 # Spreadsheets run cells that start so. The apostrophe before them (OWASP, "CSV Injection") is taken off again when
 # the file is read; cells that already start with apostrophes get one more, so that every text survives.

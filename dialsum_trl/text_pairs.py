@@ -4,9 +4,9 @@ Training and inference encode a dialogue with the same `fit_source`. Some tokeni
 a text; both sides get one here.
 """
 
-from dialsum_trl.audit import KNOWN_MASKS
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import Fitted, neutralize, shorten
+from dialsum_trl.tool.audit import KNOWN_MASKS
 
 MASKS = tuple(sorted(KNOWN_MASKS))  # one token each instead of five or more
 

@@ -52,8 +52,8 @@ class CheckedTraining:
         from peft import PeftModel
 
         if self.args.should_save and isinstance(self.model, PeftModel):
-            from dialsum_trl.hub import check_adapter
-            from dialsum_trl.sharding import saved_shapes
+            from dialsum_trl.scale.sharding import saved_shapes
+            from dialsum_trl.share.hub import check_adapter
 
             # the first step may have learning rate 0
             check_adapter(output_dir or self.args.output_dir, saved_shapes(self.model), self.state.global_step > 1)

@@ -5,7 +5,7 @@
     ... --reward_functions rouge mask_fidelity --reward_weights 1.0 0.2     # no reward model at all
 
 One 4-bit base carries policy, reference, critic and reward as adapters. Settings: PPO_SETTINGS in dialsum_trl/ppo.py,
-PPOConfig in dialsum_trl/ppo_config.py, every field of trl.GRPOConfig.
+PPOConfig in dialsum_trl/rl/ppo_config.py, every field of trl.GRPOConfig.
 """
 
 from dialsum_trl.ppo import train_ppo

@@ -62,7 +62,7 @@ def main() -> None:
     many = split(build(sys.argv[1], "float32"))
     optimizer = train(many, [batch[rank * 2 : rank * 2 + 2] for batch in batches])
 
-    from dialsum_trl.sharding import make_moments, moment_source, put, saved_shapes, whole
+    from dialsum_trl.scale.sharding import make_moments, moment_source, put, saved_shapes, whole
 
     wrapper = SimpleNamespace(optimizer=optimizer)  # as accelerate hands it over
     inner = moment_source(wrapper)

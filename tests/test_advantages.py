@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from dialsum_trl.advantages import explained_variance, gae, policy_loss, token_rewards, value_loss, whiten
+from dialsum_trl.rl.advantages import explained_variance, gae, policy_loss, token_rewards, value_loss, whiten
 
 
 def reference_gae(rewards, values, gamma, lam):

@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from dialsum_trl import hub
-from dialsum_trl.card import LICENSES, model_card
-from dialsum_trl.chart import line_charts
 from dialsum_trl.errors import InputError
 from dialsum_trl.models import VERIFIED
-from dialsum_trl.provenance import base_origin
+from dialsum_trl.share import hub
+from dialsum_trl.share.card import LICENSES, model_card
+from dialsum_trl.share.chart import line_charts
+from dialsum_trl.share.provenance import base_origin
 
 COMMIT = "0123456789" * 4
 LLAMA = "Bllossom/llama-3.2-Korean-Bllossom-3B"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dialsum_trl import chat
 from dialsum_trl.errors import InputError
+from dialsum_trl.tool import chat
 
 DIALOGUE = "#Person1#: 내일 회의는 몇 시인가요?\n#Person2#: 오후 세 시입니다.\n"
 

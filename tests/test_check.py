@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from dialsum_trl.check import check_files
+from dialsum_trl.corpus.lengths import measure, percentile
 from dialsum_trl.data import read_dialogues
 from dialsum_trl.errors import InputError
-from dialsum_trl.lengths import measure, percentile
+from dialsum_trl.tool.check import check_files
 from tests.conftest import TINY
 
 GOOD = "#Person1#: 안녕하세요. 오늘 회의는 몇 시에 시작하나요?\n#Person2#: 오후 두 시에 시작합니다."

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.cleaning import clean_dialogue, normalized
-from dialsum_trl.contamination import contamination_warnings
+from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
+from dialsum_trl.corpus.contamination import contamination_warnings
+from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.data import check_disjoint, drop_shared, iter_rows, read_dialogues, shared_rows
 from dialsum_trl.errors import InputError
-from dialsum_trl.tables import read_table
 
 DIALOGUE = "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요, 반갑습니다."
 SUMMARY = '#Person1#과 "민수"가 인사한다.'

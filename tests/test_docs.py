@@ -9,7 +9,7 @@ import typer
 
 from dialsum_trl.cli import app
 from dialsum_trl.errors import InputError
-from dialsum_trl.recipe_file import read_recipe
+from dialsum_trl.tool.recipe_file import read_recipe
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,8 +5,8 @@ import re
 import pytest
 from huggingface_hub import constants
 
-from dialsum_trl import doctor, estimate
-from dialsum_trl.memory import Shape
+from dialsum_trl.fast.memory import Shape
+from dialsum_trl.tool import doctor, estimate
 from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
 
@@ -23,7 +23,7 @@ def hub_url(monkeypatch):
 
 
 def settings(**changes):
-    from dialsum_trl.recipe_file import read_recipe
+    from dialsum_trl.tool.recipe_file import read_recipe
 
     return read_recipe(RECIPE, None, changes)[1]
 

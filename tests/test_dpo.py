@@ -62,7 +62,7 @@ def test_the_policy_is_saved_alone(folders, tmp_path):
 
 
 def test_a_reference_that_is_not_the_start_is_noticed(folders, tmp_path, monkeypatch):
-    from dialsum_trl import adapters
+    from dialsum_trl.rl import adapters
 
     def differs(model, source, target):
         for name, parameter in model.named_parameters():

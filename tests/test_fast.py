@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dialsum_trl.fast import prepare
+from dialsum_trl.fast.path import prepare
 from tests.fused_models import documents, lora_model
 
 
@@ -29,7 +29,7 @@ def train(folder, fast: bool, dropout: float = 0.0, resume=None, **more):
     from transformers import AutoTokenizer
     from trl import SFTTrainer
 
-    from dialsum_trl.fast import PackedTraining
+    from dialsum_trl.fast.path import PackedTraining
     from tests.conftest import TINY
 
     class Trainer(PackedTraining, SFTTrainer):
@@ -109,7 +109,7 @@ def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     [(RuntimeError("no C compiler"), "do not run here (RuntimeError: no C compiler)"), (0.3, "differs from the plain")],
 )
 def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, monkeypatch, capsys, failure, words):
-    from dialsum_trl.fused import attach
+    from dialsum_trl.fast.fused import attach
 
     def check(layers):
         if isinstance(failure, Exception):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dialsum_trl.fused import torch_ops
-from dialsum_trl.fused.attach import attach, check, problem
-from dialsum_trl.fused.layer import KEEP
+from dialsum_trl.fast.fused import torch_ops
+from dialsum_trl.fast.fused.attach import attach, check, problem
+from dialsum_trl.fast.fused.layer import KEEP
 from tests.fused_models import FAMILIES, difference, documents, lora_model, loss_and_gradients, pack, token_losses
 
 

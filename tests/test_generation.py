@@ -233,7 +233,7 @@ def test_other_decoders_go_through_transformers_with_left_padding(beams):
 
 
 def test_sliding_window_models_go_through_transformers():
-    from dialsum_trl.decoding import can_decode
+    from dialsum_trl.decode.decoding import can_decode
 
     assert can_decode(toy("qwen3"))
     assert not can_decode(toy("qwen3", use_sliding_window=True, sliding_window=8, max_window_layers=1))
@@ -372,7 +372,7 @@ def test_the_speed_benchmark_runs_in_smoke_mode():
     "heads, kv_heads, size, width", [(24, 8, 128, 1), (24, 8, 128, 4), (28, 4, 128, 4), (6, 2, 8, 3)]
 )
 def test_the_kernel_equals_attention_with_a_mask(dtype, tolerance, heads, kv_heads, size, width):
-    from dialsum_trl.slots import SlotCache
+    from dialsum_trl.decode.slots import SlotCache
 
     torch.manual_seed(0)
     slots, limit = 5, 20

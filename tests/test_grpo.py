@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.grpo import GRPO_SETTINGS, train_grpo
-from dialsum_trl.rollouts import FastRollouts
+from dialsum_trl.rl.rollouts import FastRollouts
 from tests import phase3_toys as toys
 
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 from huggingface_hub import constants
 
-from dialsum_trl import hub, upload
 from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.share import hub, upload
 from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
 

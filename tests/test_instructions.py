@@ -9,10 +9,10 @@ import pytest
 from dialsum_trl.data import read_dialogues
 from dialsum_trl.encoding import choose_instructions, encode_dataset
 from dialsum_trl.errors import InputError
-from dialsum_trl.hub import check_adapter
 from dialsum_trl.models import load_tokenizer, stop_token_ids
 from dialsum_trl.prompts import INSTRUCTIONS
 from dialsum_trl.sft import train_sft
+from dialsum_trl.share.hub import check_adapter
 from tests.conftest import TINY
 
 ROWS = 12

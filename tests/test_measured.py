@@ -6,7 +6,7 @@ import re
 import pytest
 
 from benchmarks.shapes import RESULTS, SHAPES
-from dialsum_trl.memory import Shape, plan
+from dialsum_trl.fast.memory import Shape, plan
 
 ROWS = [row for row in json.loads((RESULTS / "sft_speed.json").read_text()) if row.get("plan")]
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from dialsum_trl.memory import GIB, Shape, plan, prepare_allocator
+from dialsum_trl.fast.memory import GIB, Shape, plan, prepare_allocator
 
 # Llama-3.2-3B and Llama-3-8B in nf4 with rank 16.
 SMALL = Shape(28, 3072, 3072, 1024, 8192, 24, 128256, True, 0.516, 16)

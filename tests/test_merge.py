@@ -9,10 +9,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from dialsum_trl import merge
 from dialsum_trl.data import read_dialogues
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import PINNED_DATE, encode_prompt, prompt_messages
+from dialsum_trl.tool import merge
 from tests.conftest import TINY
 
 DEV = str(TINY / "data" / "dev.csv")
@@ -104,7 +104,7 @@ def test_weights_are_sharded_safetensors(trained_adapter, tmp_path):
 
 
 def test_the_merged_model_can_be_pushed_with_its_card(merged):
-    from dialsum_trl.hub import shared_files
+    from dialsum_trl.share.hub import shared_files
 
     files = shared_files(merged, "tester/merged", base="acme/toy-llama")
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= files.keys()

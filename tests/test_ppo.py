@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl.adapters import CRITIC, POLICY, REFERENCE, Rooms, fingerprints, load_policy
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
 from dialsum_trl.ppo import train_ppo
 from dialsum_trl.prompts import prompt_messages
-from dialsum_trl.rewards import hangul_share, no_repetition
+from dialsum_trl.rl.adapters import CRITIC, POLICY, REFERENCE, Rooms, fingerprints, load_policy
+from dialsum_trl.rl.rewards import hangul_share, no_repetition
 from tests import phase3_toys as toys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,8 +62,8 @@ def settings(folders, output_dir, **changes):
 def make_trainer(folders, output_dir, **changes):
     from datasets import Dataset
 
-    from dialsum_trl.ppo_config import PPOConfig
-    from dialsum_trl.ppo_trainer import PPOTrainer
+    from dialsum_trl.rl.ppo_config import PPOConfig
+    from dialsum_trl.rl.ppo_trainer import PPOTrainer
 
     tokenizer = load_tokenizer(str(folders["base"]))
     model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
@@ -268,7 +268,7 @@ class Killed(Exception):
 
 
 def test_a_run_that_died_resumes_exactly_across_an_epoch(folders, tmp_path, monkeypatch):
-    from dialsum_trl.ppo_trainer import PPOTrainer
+    from dialsum_trl.rl.ppo_trainer import PPOTrainer
 
     small = tmp_path / "train.csv"  # three rollouts an epoch
     pd.read_csv(toys.TRAIN).head(24).to_csv(small, index=False)
@@ -329,7 +329,7 @@ def test_a_killed_process_resumes_exactly(folders, tmp_path):
 TWO_RANKS = """
 import sys
 from safetensors.torch import save_file
-from dialsum_trl import ppo_trainer
+from dialsum_trl.rl import ppo_trainer
 from dialsum_trl.ppo import train_ppo
 
 average = ppo_trainer.PPOTrainer._average_gradients

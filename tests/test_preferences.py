@@ -5,11 +5,12 @@ import random
 
 import pytest
 
-from dialsum_trl import faithfulness, preferences
+from dialsum_trl import preferences
 from dialsum_trl.errors import InputError
-from dialsum_trl.pair_making import best_and_worst, make_pairs
-from dialsum_trl.pairs import read_pairs
 from dialsum_trl.preferences import make_preferences
+from dialsum_trl.rl import faithfulness
+from dialsum_trl.rl.pair_making import best_and_worst, make_pairs
+from dialsum_trl.rl.pairs import read_pairs
 from tests import phase3_toys as toys
 
 SUMMARY = "#Person1#은 #Person2#에게 3시에 만나기로 한다고 말한다."

@@ -5,11 +5,11 @@ import re
 import pytest
 from rich.console import Console
 
-from dialsum_trl import preview
 from dialsum_trl.errors import InputError
 from dialsum_trl.models import load_tokenizer, stop_token_ids
 from dialsum_trl.prompts import encode_row
-from dialsum_trl.recipe_file import read_recipe
+from dialsum_trl.tool import preview
+from dialsum_trl.tool.recipe_file import read_recipe
 from tests.conftest import ROOT, TINY
 
 RECIPE = ROOT / "recipes" / "sft_llama3b.py"

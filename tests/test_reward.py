@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from dialsum_trl.adapters import POLICY, Rooms, load_policy
 from dialsum_trl.errors import InputError, TrainingError
-from dialsum_trl.learned_reward import LearnedReward, backbone, last_token_scores
 from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
-from dialsum_trl.pairs import encode_pairs, hold_out, length_baselines, read_pairs, read_sides
 from dialsum_trl.prompts import encode_prompt, prompt_messages
 from dialsum_trl.reward import load_model, train_reward
+from dialsum_trl.rl.adapters import POLICY, Rooms, load_policy
+from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
+from dialsum_trl.rl.pairs import encode_pairs, hold_out, length_baselines, read_pairs, read_sides
 from tests import phase3_toys as toys
 
 
@@ -223,10 +223,10 @@ def online_settings(folders, trained, output_dir):
 
 
 def test_ppo_and_grpo_are_paid_by_it_and_leave_it_alone(folders, trained, tmp_path, monkeypatch):
-    from dialsum_trl.adapters import CRITIC, REWARD, fingerprints
     from dialsum_trl.grpo import train_grpo
     from dialsum_trl.ppo import train_ppo
-    from dialsum_trl.ppo_trainer import PPOTrainer
+    from dialsum_trl.rl.adapters import CRITIC, REWARD, fingerprints
+    from dialsum_trl.rl.ppo_trainer import PPOTrainer
 
     seen, train = {}, PPOTrainer.train
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dialsum_trl import rewards
 from dialsum_trl.errors import InputError
+from dialsum_trl.rl import rewards
 from dialsum_trl.rouge import RougeConfig
 
 REFERENCE = "#Person1#은 호텔 방을 예약한다."

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from dialsum_trl.errors import InputError, TrainingError
-from dialsum_trl.hub import check_adapter
 from dialsum_trl.sft import train_sft
+from dialsum_trl.share.hub import check_adapter
 from tests.conftest import ROOT, TINY
 
 RECIPES = {"sft_llama3b": "llama", "sft_llama8b": "llama", "sft_qwen25_7b": "qwen3", "sft_qwen3_4b": "qwen3"}

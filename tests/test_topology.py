@@ -3,7 +3,7 @@
 import pytest
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.topology import Topology, current, device_map, fit_topology, trained_dtype
+from dialsum_trl.scale.topology import Topology, current, device_map, fit_topology, trained_dtype
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "MASTER_PORT", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION")
 

@@ -9,7 +9,7 @@ import numpy as np
 from rapidfuzz.distance import LCSseq
 
 from dialsum_trl.predictions import System
-from dialsum_trl.rewards import hangul_share, mask_fidelity, no_repetition
+from dialsum_trl.rl.rewards import hangul_share, mask_fidelity, no_repetition
 from dialsum_trl.rouge import RougeConfig, RougeReport, bootstrap_interval, score
 from dialsum_trl.tokens import tokenize
 

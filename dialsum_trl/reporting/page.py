@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dialsum_trl.audit import Audit
 from dialsum_trl.reporting import plots
 from dialsum_trl.reporting.figures import Change, Group, Scored, differences, extremes
+from dialsum_trl.tool.audit import Audit
 
 ROOM = Path(__file__).parent
 LIMITS = (512, 1024)  # tokens

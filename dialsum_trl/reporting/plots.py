@@ -4,7 +4,7 @@ import math
 
 from markupsafe import Markup, escape
 
-from dialsum_trl.chart import ticks
+from dialsum_trl.share.chart import ticks
 
 WIDE, HALF = 960, 480  # units of a picture across the page and of one beside another
 COLOURS = 6  # classes c0 to c5 in the style

@@ -7,13 +7,13 @@ base's Hub repository and commit, never a local path.
 import json
 from pathlib import Path
 
-from dialsum_trl.card import CURVE_FILE, model_card
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.files import json_text, write_json, write_text
-from dialsum_trl.provenance import base_origin
-from dialsum_trl.record import run_record
 from dialsum_trl.runs import RUN_FILE
+from dialsum_trl.share.card import CURVE_FILE, model_card
+from dialsum_trl.share.provenance import base_origin
+from dialsum_trl.share.record import run_record
 
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -72,7 +72,7 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
         data: `DataArguments`; the card names the training and the evaluation file.
         method: how it was trained, for the card.
     """
-    from dialsum_trl.chart import line_charts
+    from dialsum_trl.share.chart import line_charts
 
     folder = Path(trainer.args.output_dir)
     trainer.save_model(str(folder))
@@ -109,7 +109,7 @@ def plan_push(args, model_args) -> bool:
         raise InputError("--hub_token would end in logs and files; put the token into the environment as HF_TOKEN")
     if not args.push_to_hub:
         return False
-    from dialsum_trl.upload import require_token
+    from dialsum_trl.share.upload import require_token
 
     args.push_to_hub = False
     require_token()
@@ -150,7 +150,7 @@ def push(
         return None
     from huggingface_hub import constants
 
-    from dialsum_trl.upload import upload
+    from dialsum_trl.share.upload import upload
 
     folder, repo_id = Path(folder), repo_id or Path(folder).resolve().name
     files = shared_files(folder, repo_id, base, scores)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.arguments import flag
-from dialsum_trl.cleaning import clean_dialogue
+from dialsum_trl.corpus.cleaning import clean_dialogue
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import encode_completion, fit, neutralize, prompt_messages, render
 

@@ -12,7 +12,7 @@ from dialsum_trl.arguments import DataArguments
 from dialsum_trl.encoding import choose_instructions
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import MAX_LENGTH, Fitted, encode_row
-from dialsum_trl.recipe_file import read_recipe
+from dialsum_trl.tool.recipe_file import read_recipe
 
 PROMPT, LEARNED, DROPPED = "prompt", "learned", "dropped"
 STYLES = {PROMPT: ("bright_black", "white"), LEARNED: ("green", "bright_green")}  # by turns, so that tokens show

@@ -3,7 +3,7 @@
 Every function here is called by every rank, for the same parameters in the same order.
 """
 
-from dialsum_trl.topology import current
+from dialsum_trl.scale.topology import current
 
 
 def saved_name(parameter_name: str) -> str:

@@ -13,9 +13,9 @@ The recomputed values are the same bits: same kernels, same dropout keys.
 import torch
 from torch.nn.functional import linear
 
-from dialsum_trl.attention import attend, attend_backward
-from dialsum_trl.fused import torch_ops
-from dialsum_trl.fused.weights import Group
+from dialsum_trl.fast.attention import attend, attend_backward
+from dialsum_trl.fast.fused import torch_ops
+from dialsum_trl.fast.fused.weights import Group
 
 KEEP = ("all", "mlp", "layer")
 
@@ -24,7 +24,7 @@ def operations(tensor: torch.Tensor):
     """The module of kernels for this tensor: Triton on a GPU, PyTorch elsewhere."""
     if not tensor.is_cuda or tensor.dtype == torch.float32:
         return torch_ops
-    from dialsum_trl.fused import triton_ops
+    from dialsum_trl.fast.fused import triton_ops
 
     return triton_ops
 

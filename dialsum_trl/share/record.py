@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from dialsum_trl import __version__
-from dialsum_trl.provenance import base_origin
+from dialsum_trl.share.provenance import base_origin
 
 REPORTED_METRICS = (
     "eval_loss",

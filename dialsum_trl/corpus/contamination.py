@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from dialsum_trl.cleaning import normalized
+from dialsum_trl.corpus.cleaning import normalized
 from dialsum_trl.data import shared_rows
 
 _HANGUL = re.compile("[가-힣]")

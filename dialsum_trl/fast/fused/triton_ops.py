@@ -3,7 +3,7 @@
 import torch
 import triton
 
-from dialsum_trl.fused import triton_kernels as kernels
+from dialsum_trl.fast.fused import triton_kernels as kernels
 
 _PROCESSORS = 132
 # Rows and columns of a tile, warps and pipeline stages of each kernel: the fastest seen on an H100 at the 3B shape.

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dialsum_trl.audit import Audit, Finding, audit_rows
+from dialsum_trl.corpus.lengths import measure, print_lengths
+from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_text
-from dialsum_trl.lengths import measure, print_lengths
-from dialsum_trl.tables import read_table
+from dialsum_trl.tool.audit import Audit, Finding, audit_rows
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -110,7 +110,7 @@ def print_entry(console: Console, level: str, text: Text) -> None:
 
 def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
     """Prints how the training file gives `path` away; returns the fnames of equal rows, which training refuses."""
-    from dialsum_trl.contamination import contamination_warnings
+    from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import shared_rows
 
     equal = {left for left, _ in shared_rows(train.rows, other.rows)}

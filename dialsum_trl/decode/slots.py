@@ -112,7 +112,7 @@ def kernel_for(device):
     """The Triton kernel on a CUDA device that has Triton, else None (PyTorch's attention with a mask)."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return None
-    from dialsum_trl.slot_kernel import attend
+    from dialsum_trl.decode.slot_kernel import attend
 
     return attend
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from dialsum_trl.adapters import REWARD, Rooms, add_reward
 from dialsum_trl.prompts import render
-from dialsum_trl.rewards import SCALE_FILE
+from dialsum_trl.rl.adapters import REWARD, Rooms, add_reward
+from dialsum_trl.rl.rewards import SCALE_FILE
 
 ROWS = 16  # completions scored at a time
 

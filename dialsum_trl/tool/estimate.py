@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dialsum_trl.memory import Plan, Shape, plan
-from dialsum_trl.packing import Schedule
+from dialsum_trl.fast.memory import Plan, Shape, plan
+from dialsum_trl.fast.packing import Schedule
 
 # Korean DialogSum: rows, and the lengths of its prompts and summaries with the Llama 3 vocabulary (lognormal, mean)
 ROWS, PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, SUMMARY_TOKENS = 12_457, 5.527, 0.459, 45
@@ -76,8 +76,8 @@ def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> 
         draw = np.random.default_rng(0)
         prompts = draw.lognormal(PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, ROWS)
         return [int(length) + SUMMARY_TOKENS for length in prompts]
+    from dialsum_trl.corpus.lengths import measure
     from dialsum_trl.data import iter_rows
-    from dialsum_trl.lengths import measure
 
     how = measure(model)
     rows = list(iter_rows(train_file, columns=columns))

@@ -5,8 +5,8 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 
-from dialsum_trl.cleaning import clean_dialogue, normalized
-from dialsum_trl.tables import Row
+from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
+from dialsum_trl.corpus.tables import Row
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
 KNOWN_MASKS = frozenset(

@@ -8,7 +8,7 @@ one process would write them (`adapter_model.safetensors`, and `optimizer.pt` in
 from pathlib import Path
 
 from dialsum_trl.errors import TrainingError
-from dialsum_trl.sharding import make_moments, moment_source, put, saved_name, whole
+from dialsum_trl.scale.sharding import make_moments, moment_source, put, saved_name, whole
 
 OPTIMIZER_FILE, SCHEDULER_FILE, ADAPTER_FILE = "optimizer.pt", "scheduler.pt", "adapter_model.safetensors"
 MOMENTS = {"exp_avg": "state1", "exp_avg_sq": "state2"}  # torch's name -> bitsandbytes'

@@ -5,8 +5,8 @@ import subprocess
 
 import torch
 
-from dialsum_trl.fused.layer import FusedLayer, LayerFunction, operations
-from dialsum_trl.fused.weights import group_problem
+from dialsum_trl.fast.fused.layer import FusedLayer, LayerFunction, operations
+from dialsum_trl.fast.fused.weights import group_problem
 
 LAYERS = ("LlamaDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 

@@ -33,7 +33,7 @@ def examine(recipe: Path | None = None, config: str | None = None, train_file: s
     """Prints what was found; returns whether nothing failed."""
     settings = None
     if recipe is not None:
-        from dialsum_trl.recipe_file import read_recipe
+        from dialsum_trl.tool.recipe_file import read_recipe
 
         stage, settings = read_recipe(recipe, config, {"train_file": train_file})
     on_cpu = bool(settings and settings.get("use_cpu"))
@@ -144,7 +144,7 @@ def _cache(model: str) -> Finding:
     from huggingface_hub import constants
 
     from dialsum_trl.models import VERIFIED
-    from dialsum_trl.provenance import cached_commit
+    from dialsum_trl.share.provenance import cached_commit
 
     if cached_commit(model, "main"):
         return Finding("model", "ok", f"{model} is in the Hub's cache")
@@ -176,7 +176,7 @@ def hub(model: str | None) -> list[Finding]:
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import get_session
 
-    from dialsum_trl.provenance import cached_commit
+    from dialsum_trl.share.provenance import cached_commit
 
     needed = bool(model) and not Path(model).is_dir() and cached_commit(model, "main") is None
     state = "fail" if needed else "warn"
@@ -202,7 +202,7 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
     import torch
 
     from dialsum_trl.arguments import DataArguments
-    from dialsum_trl.estimate import estimate, known_shape, peak_of, row_lengths
+    from dialsum_trl.tool.estimate import estimate, known_shape, peak_of, row_lengths
 
     if stage != "sft":
         return [Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")]
@@ -248,7 +248,7 @@ def _time(hours: float) -> str:
 
 def _what_fits(settings, lengths, budget, count) -> str:
     """The changes that would make a recipe fit, smallest first."""
-    from dialsum_trl.estimate import VERIFIED_SIZES, estimate, known_shape
+    from dialsum_trl.tool.estimate import VERIFIED_SIZES, estimate, known_shape
 
     changes = []
     if settings["quantization"] != "4bit":

@@ -55,7 +55,7 @@ def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
     import torch
     from transformers import TextIteratorStreamer
 
-    from dialsum_trl.cleaning import clean_dialogue
+    from dialsum_trl.corpus.cleaning import clean_dialogue
     from dialsum_trl.generation import GenerationSettings, encode_prompts
     from dialsum_trl.models import stop_token_ids
 
@@ -111,7 +111,7 @@ def summarize_file(
     if num_beams == 1:
         print_stream(summarizer, dialogue, max_new_tokens)
         return
-    from dialsum_trl.cleaning import clean_dialogue
+    from dialsum_trl.corpus.cleaning import clean_dialogue
     from dialsum_trl.generation import GenerationSettings, summarize
 
     settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
@@ -171,7 +171,7 @@ def open_page(adapter: str | None, model: str | None, quantization: str | None, 
 
     if find_spec("gradio") is None:
         raise InputError('--ui needs Gradio: pip install "dialsum-trl[ui]"')
-    from dialsum_trl.page import build_page
+    from dialsum_trl.tool.page import build_page
 
     summarizer = load(adapter, model, quantization)
     page = build_page(lambda dialogue: stream(summarizer, dialogue, max_new_tokens), Path(adapter or model).name)

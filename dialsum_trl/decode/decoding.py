@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dialsum_trl.search import BeamSearch, Sampler
-from dialsum_trl.slots import ATTENTION, SlotCache
+from dialsum_trl.decode.search import BeamSearch, Sampler
+from dialsum_trl.decode.slots import ATTENTION, SlotCache
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 PREFILL_TOKENS = 16384  # tokens of one prefill call on a GPU: enough to fill it, little enough for its activations

@@ -6,7 +6,7 @@ weights and states are split, and the traffic of each step over the slowest link
 
 from dataclasses import dataclass
 
-from dialsum_trl.memory import GIB, Shape
+from dialsum_trl.fast.memory import GIB, Shape
 
 # bus bandwidth, bytes a second and direction, of the slowest link of a ring. NVLink: what NCCL's all-reduce of 1 GiB
 # is reported to reach on H100s of one host; the others are what the link is sold as, less a tenth. None measured here.

@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from dialsum_trl.faithfulness import negatives
+from dialsum_trl.rl.faithfulness import negatives
 
 MAX_REFERENCE_SHARE = 0.3  # more of them teaches to tell people from models instead of good from bad
 

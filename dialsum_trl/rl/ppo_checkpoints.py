@@ -6,7 +6,7 @@ from pathlib import Path
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from dialsum_trl.adapters import CRITIC, POLICY, load_adapter_state
+from dialsum_trl.rl.adapters import CRITIC, POLICY, load_adapter_state
 
 CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
 HEAD_PREFIX = "value_head."

@@ -11,7 +11,7 @@ from functools import cache
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
-from dialsum_trl.packing import PackCollator, Schedule, ScheduleSampler
+from dialsum_trl.fast.packing import PackCollator, Schedule, ScheduleSampler
 
 CPU_BUDGET_GIB = 8.0
 TOLERANCE = 0.05  # of a fused layer's output and gradients against the plain layer's, in half precision
@@ -41,9 +41,9 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
     Raises:
         InputError: the longest row alone does not fit the budget.
     """
-    from dialsum_trl.attention import register
-    from dialsum_trl.fused.attach import problem
-    from dialsum_trl.topology import current
+    from dialsum_trl.fast.attention import register
+    from dialsum_trl.fast.fused.attach import problem
+    from dialsum_trl.scale.topology import current
 
     rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
@@ -78,7 +78,7 @@ def _fuse(model, plan) -> str | None:
     """Fuses the layers and tries the first one; puts the plain ones back and says why when it fails anywhere."""
     from accelerate.utils import gather_object
 
-    from dialsum_trl.fused.attach import attach, check, compile_errors, detach
+    from dialsum_trl.fast.fused.attach import attach, check, compile_errors, detach
 
     started, reason = time.time(), None
     layers = attach(model, list(plan.keep), plan.resident)
@@ -101,7 +101,7 @@ def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
     import torch
     from accelerate.utils import gather_object
 
-    from dialsum_trl.memory import GIB, Shape, free_gib, limit_gpu, plan
+    from dialsum_trl.fast.memory import GIB, Shape, free_gib, limit_gpu, plan
 
     on_gpu = args.device.type == "cuda"
     budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / GIB if on_gpu else CPU_BUDGET_GIB)

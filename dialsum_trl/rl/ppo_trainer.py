@@ -12,8 +12,9 @@ from torch import nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from dialsum_trl import advantages as ppo
-from dialsum_trl.adapters import (
+from dialsum_trl.errors import TrainingError
+from dialsum_trl.rl import advantages as ppo
+from dialsum_trl.rl.adapters import (
     CRITIC,
     POLICY,
     REFERENCE,
@@ -23,12 +24,11 @@ from dialsum_trl.adapters import (
     copy_weights,
     upcast_trained,
 )
-from dialsum_trl.errors import TrainingError
-from dialsum_trl.learned_reward import LearnedReward, backbone
-from dialsum_trl.policy_watch import PolicyWatch
-from dialsum_trl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
-from dialsum_trl.rollout_batch import in_chunks, pad_rollout, trim
-from dialsum_trl.rollouts import FastRollouts, PolicyAlone
+from dialsum_trl.rl.learned_reward import LearnedReward, backbone
+from dialsum_trl.rl.policy_watch import PolicyWatch
+from dialsum_trl.rl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
+from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
+from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
 from dialsum_trl.training import CheckedTraining
 
 

@@ -1,0 +1,1 @@
+"""Files of dialogues: read, cleaned, measured, and compared with the evaluation rows."""

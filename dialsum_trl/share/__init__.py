@@ -1,0 +1,1 @@
+"""Adapters that load elsewhere: their record, their card, and the way to the Hub."""

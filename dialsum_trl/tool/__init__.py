@@ -1,0 +1,1 @@
+"""What the `dialsum` command does, one flow a module."""
