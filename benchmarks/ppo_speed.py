@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.recipes_on_gpu import write_rows
+from benchmarks.runner import build_in_process, write_rows
 from benchmarks.shapes import SHAPES, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,8 +81,7 @@ def run(shape: str, steps: int, micro_batch: int, smoke: bool) -> dict:
     started = time.time()
     folder = Path(tempfile.mkdtemp())
     try:
-        maker = [sys.executable, "-m", "benchmarks.shapes", shape, str(folder / "model")]
-        subprocess.run(maker, check=True, cwd=ROOT, capture_output=True)
+        build_in_process(shape, folder / "model")
         make_adapters(shape, folder)
         write_rows(folder / "rows.csv", folder / "model", 64 * steps)
         built = time.time() - started

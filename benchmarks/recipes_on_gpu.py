@@ -1,30 +1,26 @@
 """Each of the four recipes takes optimizer steps on random weights of its true shape, in its own dtype.
 
-    python -m benchmarks.recipes_on_gpu --jobs 4   # one GPU of 80 GB, all four at the same time
+    python -m benchmarks.recipes_on_gpu            # one GPU of 80 GB
     python -m benchmarks.recipes_on_gpu --smoke    # CPU, toy shapes
 
 Nothing is bypassed: the recipe's own file, 4-bit loading, the default path, the NaN filter off. A step whose loss or
-gradient norm is not finite and positive fails the run.
+gradient norm is not finite and positive fails the run (so does a step that the fp16 gradient scaler skips).
+Tokens a second are of the steps behind the first three (compilation), tokens of the rows without padding.
 """
 
 import argparse
-import csv
 import json
-import math
+import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from transformers import AutoTokenizer
+from benchmarks.runner import ROOT, build_in_process, logged_steps, run_timed, tokens_a_step, write_rows
+from benchmarks.shapes import write_result
 
-from benchmarks.shapes import lengths, write_result
-from dialsum_trl.data import read_dialogues
-
-ROOT = Path(__file__).resolve().parents[1]
+WARM_UP = 3  # steps before the clock
 # recipe -> true shape, smoke shape, --memory_gib that it is given and must stay within (reserved)
 RECIPES = {
     "sft_llama3b": ("llama3b", "smoke", 8),
@@ -34,103 +30,77 @@ RECIPES = {
 }
 
 
-def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
-    """A CSV whose encoded dialogues have the lengths of real ones (the toy sentences repeated and cut)."""
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    turns = [t for d in read_dialogues(ROOT / "dialsum_trl/tiny/data/train.csv")["dialogue"] for t in d.split("\n")]
-    sizes = [len(tokenizer(turn).input_ids) for turn in turns]
-    at = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["fname", "dialogue", "summary"])
-        for index, (prompt, completion) in enumerate(zip(*lengths(rows), strict=True)):
-            dialogue, used = [], 60  # the header and the instruction
-            while not dialogue or used < prompt:
-                dialogue.append(turns[at % len(turns)])
-                used += sizes[at % len(turns)]
-                at += 1
-            summary = " ".join(turn.split(": ", 1)[-1] for turn in dialogue)
-            ids = tokenizer(summary, add_special_tokens=False).input_ids[: max(4, completion)]
-            writer.writerow([f"row_{index}", "\n".join(dialogue), tokenizer.decode(ids).strip("\ufffd ") or "요약"])
-
-
-def run(recipe: str, steps: int, smoke: bool, folder: Path, limit_s: float, extra: list[str]) -> dict:
-    """Runs one recipe in its own process and returns its figures; says at once when it fails."""
-    try:
-        return figures(recipe, steps, smoke, folder, limit_s, extra)
-    except (subprocess.SubprocessError, RuntimeError) as error:
-        print(f"{recipe} FAILED: {error}", flush=True)
-        return {"variant": recipe, "failed": str(error)[-500:]}
-
-
-def figures(recipe: str, steps: int, smoke: bool, folder: Path, limit_s: float, extra: list[str]) -> dict:
+def figures(recipe: str, options, folder: Path) -> list[dict]:
+    """Builds the shape, runs the recipe within its limit and, with --free, with the memory free as well."""
     true_shape, smoke_shape, limit = RECIPES[recipe]
-    shape = smoke_shape if smoke else true_shape
-    started = time.time()
-    folder = folder / recipe
-    model = folder / "model"
-    maker = [sys.executable, "-m", "benchmarks.shapes", shape, str(model)]
-    subprocess.run(
-        maker, check=True, cwd=ROOT, capture_output=True, timeout=limit_s
-    )  # its own process: the GPU is free again behind it
-    write_rows(folder / "rows.csv", model, 64 * steps)
-    built = time.time() - started
-    output = folder / "adapter"
-    command = [
-        sys.executable, str(ROOT / "recipes" / f"{recipe}.py"),
-        "--model_name_or_path", str(model), "--train_file", str(folder / "rows.csv"), "--output_dir", str(output),
-        "--memory_gib", str(limit),
-        "--max_steps", str(steps), "--logging_steps", "1", "--save_strategy", "no", "--disable_tqdm", "true",
-        "--warmup_steps", "0", *extra,
-    ]  # fmt: skip
-    if smoke:
-        command += ["--use_cpu", "true", "--dtype", "float32"]
-    log = folder / "log"
-    with log.open("w") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, timeout=limit_s)
-    printed = log.read_text(errors="replace")
-    if done.returncode:
-        raise RuntimeError(f"exit code {done.returncode}\n{printed[-4000:]}")
-    state = json.loads((output / "trainer_state.json").read_text())
-    steps_logged = [entry for entry in state["log_history"] if "grad_norm" in entry]
-    losses, norms = [e["loss"] for e in steps_logged], [e["grad_norm"] for e in steps_logged]
-    bad = [s for s, (loss, norm) in enumerate(zip(losses, norms, strict=True), 1)
-           if not (math.isfinite(loss) and math.isfinite(norm) and norm > 0)]  # fmt: skip
-    if len(steps_logged) != steps or bad:
-        raise RuntimeError(
-            f"{len(steps_logged)} of {steps} steps logged, not finite or zero at {bad}: {losses} {norms}"
-        )
-    peak = float(next(line.split()[-1] for line in printed.splitlines() if "peak GPU memory" in line))
+    shape = smoke_shape if options.smoke else true_shape
+    started = time.monotonic()
+    model, rows = folder / "model", folder / "rows.csv"
+    build_in_process(shape, model)
+    write_rows(rows, model, 64 * options.steps)
+    tokens = tokens_a_step(rows, model, 64)
+    built = round(time.monotonic() - started, 1)
+    print(f"{recipe}: model and rows after {built} s", flush=True)
+    results = []
+    for budget in [limit, None] if options.free else [limit]:
+        name = f"{recipe}, within {budget} GiB" if budget else f"{recipe}, memory free"
+        output = folder / f"adapter_{budget}"
+        command = [
+            sys.executable, ROOT / "recipes" / f"{recipe}.py",
+            "--model_name_or_path", model, "--train_file", rows, "--output_dir", output,
+            *(["--memory_gib", budget] if budget else []),
+            "--max_steps", options.steps, "--logging_steps", 1, "--save_strategy", "no", "--disable_tqdm", "true",
+            "--warmup_steps", 0, "--logging_nan_inf_filter", "false",
+            *(["--use_cpu", "true", "--dtype", "float32"] if options.smoke else []),
+        ]  # fmt: skip
+        begun = time.monotonic()
+        lines = run_timed(command, options.logs / f"{output.name}_{recipe}.log", options.limit)
+        times, losses, norms = logged_steps(lines, options.steps)
+        printed = "\n".join(line for _, line in lines)
+        first = min(WARM_UP, options.steps - 1)
+        seconds = times[-1] - times[first - 1]
+        peak = float(re.search(r"peak GPU memory, GiB +([\d.]+)", printed)[1])
+        record = json.loads((output / "dialsum.json").read_text())
+        row = {
+            "variant": name, "shape": shape, "dtype": record["dtype"], "losses": losses, "grad_norms": norms,
+            "peak_reserved_gib": peak, "memory_gib": budget, "within_limit": peak <= budget if budget else None,
+            "tokens_per_second": round(sum(tokens[first : options.steps]) / seconds),
+            "seconds_to_first_step": round(times[0], 1), "build_seconds": built,
+            "seconds": round(time.monotonic() - begun, 1),
+            "plan": next((line for _, line in lines if line.startswith(("Plan", "Packed"))), None),
+        }  # fmt: skip
+        print(json.dumps(row), flush=True)
+        results.append(row)
     shutil.rmtree(model)
-    if not smoke and peak > limit:
-        print(f"{recipe}: {peak} GiB reserved, the bar is {limit}")
-    return {
-        "variant": recipe, "shape": shape, "losses": losses, "grad_norms": norms, "peak_reserved_gib": peak,
-        "memory_gib": limit, "build_seconds": round(built, 1), "seconds": round(time.time() - started, 1),
-    }  # fmt: skip
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--smoke", action="store_true", help="toy shapes on the CPU; writes no result file")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1, help="recipes at the same time")
-    parser.add_argument("--limit", type=float, default=240, help="seconds for each of build and training")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--free", action="store_true", help="a second run of each with the memory free")
+    parser.add_argument("--limit", type=float, default=150, help="seconds for one run")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
-    arguments, extra = parser.parse_known_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
-        todo = [
-            pool.submit(run, recipe, arguments.steps, arguments.smoke, Path(folder), arguments.limit, extra)
-            for recipe in arguments.recipes
-        ]
-        for job in as_completed(todo):
-            rows.append(job.result())
-            print(json.dumps(rows[-1]), flush=True)
-    if failed := [row["variant"] for row in rows if "failed" in row]:
+    parser.add_argument("--logs", type=Path, default=None, help="where each run's output goes")
+    options = parser.parse_args()
+    results, failed = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        options.logs = options.logs or Path(folder) / "logs"
+        options.logs.mkdir(parents=True, exist_ok=True)
+        for recipe in options.recipes:
+            place = Path(folder) / recipe
+            place.mkdir()
+            try:
+                results += figures(recipe, options, place)
+            except SystemExit as error:
+                print(f"{recipe} FAILED: {error}", flush=True)
+                failed.append(recipe)
+                shutil.rmtree(place)
+            if not options.smoke and results:
+                write_result("recipes_on_gpu", results)
+    if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
-    if not arguments.smoke:
-        write_result("recipes_on_gpu", rows)
 
 
 if __name__ == "__main__":

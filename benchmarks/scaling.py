@@ -12,11 +12,8 @@ stopped and recorded as failed; the others go on.
 """
 
 import argparse
-import ast
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,10 +21,9 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.recipes_on_gpu import write_rows
+from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, tokens_a_step, write_rows
 from benchmarks.shapes import write_result
 
-ROOT = Path(__file__).resolve().parents[1]
 SKIPPED_STEPS = 6
 SFT = ("single_gpu", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 RUNS = (*SFT, "predict_one", "predict", "ppo")
@@ -51,38 +47,13 @@ class GpuMemory(threading.Thread):
 
 
 def launch(config: str, processes: int, arguments: list, log: Path, limit: float, gpus: str | None = None) -> list:
-    """Runs a recipe under a configuration; returns `(seconds since the start, line)` of its output.
-
-    Raises:
-        SystemExit: it failed or took longer than `limit` seconds; the end of its output is in the message.
-    """
-    env = dict(os.environ, PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", PYTHONPATH=path())
-    env |= {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
-    file = str(ROOT / "accelerate_configs" / f"{config}.yaml")
+    """Runs a recipe under a configuration; returns `(seconds since the start, line)` of its output (`run_timed`)."""
+    file = ROOT / "accelerate_configs" / f"{config}.yaml"
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file]
-    command += (
-        [] if config in ("single_gpu", "cpu") else ["--num_processes", str(processes), "--main_process_port", "0"]
+    command += [] if config in ("single_gpu", "cpu") else ["--num_processes", processes, "--main_process_port", "0"]
+    return run_timed(
+        [*command, *arguments], log, limit, environment(**({"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}))
     )
-    started, lines = time.monotonic(), []
-    child = subprocess.Popen(
-        [*command, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=ROOT, start_new_session=True,
-    )  # fmt: skip
-    timer = threading.Timer(max(1.0, limit), os.killpg, (child.pid, signal.SIGKILL))
-    timer.start()
-    with log.open("w") as file:
-        for line in child.stdout:
-            lines.append((time.monotonic() - started, line.rstrip()))
-            file.write(f"{lines[-1][0]:8.2f} {line}")
-    timer.cancel()
-    if child.wait() != 0:
-        tail = [line for _, line in lines if "rror" in line][:6] + [line for _, line in lines[-12:]]
-        raise SystemExit(f"{config} failed after {time.monotonic() - started:.0f} s:\n" + "\n".join(tail))
-    return lines
-
-
-def path() -> str:
-    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 class Bench:
@@ -93,23 +64,9 @@ class Bench:
         self.shape = "smoke" if options.smoke else options.shape
         self.steps = 9 if options.smoke else options.steps
         self.model, self.rows = folder / "model", folder / "rows.csv"
-        maker = [sys.executable, "-m", "benchmarks.shapes", self.shape, str(self.model)]
-        subprocess.run(maker, check=True, cwd=ROOT, env=dict(os.environ, PYTHONPATH=path()))
+        build_in_process(self.shape, self.model)
         write_rows(self.rows, self.model, options.rows_a_step * self.steps)
-        self.tokens = self.tokens_a_step()
-
-    def tokens_a_step(self) -> list[int]:
-        """Tokens of each step's rows: the schedule is the same for every number of processes."""
-        from dialsum_trl.data import read_dialogues
-        from dialsum_trl.encoding import encode_dataset
-        from dialsum_trl.fast.packing import Schedule
-        from dialsum_trl.models import load_tokenizer, stop_token_ids
-
-        tokenizer = load_tokenizer(str(self.model))
-        rows, _ = encode_dataset(read_dialogues(str(self.rows)), tokenizer, stop_token_ids(tokenizer), 1024)
-        sizes = [len(ids) for ids in rows["input_ids"]]
-        steps = Schedule(sizes, self.options.rows_a_step, 1, seed=42).epoch(0)
-        return [sum(sizes[row] for row in step) for step in steps]
+        self.tokens = tokens_a_step(self.rows, self.model, options.rows_a_step)
 
     def common(self) -> list:
         arguments = ["--model_name_or_path", self.model]
@@ -130,15 +87,9 @@ class Bench:
             memory.start()
         lines = launch(config, processes, arguments, self.log(run), limit, "0" if run == "single_gpu" else None)
         memory.stopped.set()
-        steps = [(seconds, ast.literal_eval(line)) for seconds, line in lines if line.startswith("{'loss'")]
-        if len(steps) != self.steps:
-            raise SystemExit(f"{run}: {len(steps)} of {self.steps} steps in its log")
-        times = [seconds for seconds, _ in steps]
+        times, losses, norms = logged_steps(lines, self.steps)
         skip = min(SKIPPED_STEPS, self.steps // 2)
         seconds = times[-1] - times[skip - 1]
-        losses, norms = ([float(entry[key]) for _, entry in steps] for key in ("loss", "grad_norm"))
-        if not all(0 < value < 1e4 for value in losses + norms):
-            raise SystemExit(f"{run}: losses {losses} or gradient norms {norms} are not finite and positive")
         printed = " ".join(line for _, line in lines)
         return {
             "processes": processes,
