@@ -20,7 +20,7 @@ from dialsum_trl.arguments import (
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.runs import adapter_settings
-from dialsum_trl.trials import BASE, Journal, compare_trials, describe, print_trials
+from dialsum_trl.trials import BASE, Trials, compare_trials, describe, print_trials
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
 AXES = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
@@ -114,7 +114,7 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     settings = plan(args, decoding)
     for setting in settings:  # a value that cannot be used shows before hours of trials
         inference.generation_settings(_decoding(decoding, setting), args.max_length)
-    journal = Journal(Path(args.output_dir) / TRIALS, about)
+    journal = Trials(Path(args.output_dir) / TRIALS, about)
 
     loaded, summarizer = None, None
     for number, setting in enumerate(settings, start=1):

@@ -6,7 +6,7 @@ import time
 from dialsum_trl.arguments import ModelArguments, PromptArguments, parse_recipe
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import TrainingError, command
-from dialsum_trl.rl.pairs import PairArguments, encode_pairs, read_sides
+from dialsum_trl.rl.pairs import PairArguments, encode_pairs, pair_names, read_sides
 from dialsum_trl.rows import batch_arithmetic
 from dialsum_trl.runs import continue_adapter
 
@@ -82,6 +82,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     from datasets import Dataset
 
     from dialsum_trl import models
+    from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.rl.adapters import POLICY, copy_weights, load_base_and_policy, upcast_trained
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
     from dialsum_trl.share import hub
@@ -97,10 +98,13 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     rows = [Dataset.from_list(encode_pairs(side, tokenizer, stop_ids, args.max_length)) for side in (train, held)]
     say(f"{len(train)} training pairs, {len(held)} held out")
 
+    about = describe(args, (prompt, model_args, pair_args), tokenizer, train, rows[0], held)
+    same_run(checkpoint, about, names := pair_names(train))
     model = load_base_and_policy(model_args, args)
     trainer = trainer_class()(
         model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
     )
+    trainer.run_settings, trainer.row_names = about, names
     upcast_trained(trainer.model)
     copy_weights(trainer.model, "ref", POLICY)  # TRL rounded the policy to bf16, not its copy
     started = time.time()

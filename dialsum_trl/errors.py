@@ -22,16 +22,27 @@ def command(function):
     """Makes a stage usable as a command and as a function.
 
     Called without `argv` (from a recipe) an `InputError` becomes one line on stderr and exit code 2 (a
-    `TrainingError`: exit code 1); called with `argv` (from Python or a test) it is raised as it is.
+    `TrainingError`: exit code 1); called with `argv` (from Python or a test) it is raised as it is. What a full GPU or
+    a full disk raises becomes a `TrainingError` that names the remedy.
     """
+
+    def run(recipe, argv):
+        from dialsum_trl.resume.exhausted import problem
+
+        try:
+            return function(recipe, argv)
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, TrainingError) or (line := problem(error, function.__name__)) is None:
+                raise
+            raise TrainingError(line) from error
 
     @functools.wraps(function)
     def wrapper(recipe=None, argv=None):
         if argv is not None:
-            return function(recipe or {}, argv)
+            return run(recipe or {}, argv)
         quiet_libraries()
         try:
-            return function(recipe or {}, sys.argv[1:])
+            return run(recipe or {}, sys.argv[1:])
         except (InputError, TrainingError) as error:
             sys.stdout.flush()
             if rank := int(os.environ.get("RANK", "0")):

@@ -67,6 +67,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     )
     from dialsum_trl import models
     from dialsum_trl.prompts import template_kwargs
+    from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.rl.adapters import POLICY, Rooms, copy_weights, load_base_and_policy, upcast_trained
     from dialsum_trl.rl.learned_reward import LearnedReward
     from dialsum_trl.rouge import RougeConfig
@@ -85,6 +86,8 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
     say(f"train: {len(rows)} dialogues, {shortened} shortened")
 
+    about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, rows)
+    same_run(checkpoint, about, train["fname"])
     model = load_base_and_policy(model_args, args)
     model.generation_config.eos_token_id = stop_ids
     config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
@@ -96,6 +99,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         model=model, reward_funcs=functions, args=args, train_dataset=rows, processing_class=tokenizer
     )
     trainer.stop_ids = stop_ids
+    trainer.run_settings, trainer.row_names = about, train["fname"][:]
     upcast_trained(trainer.model)
     if args.beta:
         copy_weights(trainer.model, "ref", POLICY)  # TRL rounded the policy to bf16, not its copy

@@ -76,6 +76,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     )
     from dialsum_trl import models
     from dialsum_trl.prompts import template_kwargs
+    from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.rl.adapters import load_base_and_policy
     from dialsum_trl.rl.learned_reward import LearnedReward
     from dialsum_trl.rl.ppo_trainer import PPOTrainer
@@ -96,6 +97,8 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     train_rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
     say(f"train: {len(train_rows)} dialogues, {shortened} shortened")
 
+    about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, train_rows, dev)
+    same_run(checkpoint, about, train["fname"])
     model = load_base_and_policy(model_args, args)
     functions = reward_functions(paid.reward_functions, rouge_config, stop_ids)
     if paid.reward_adapter_path:
@@ -105,6 +108,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         sample = dev.select(range(min(paid.rouge_rows, len(dev))))
         dev_rows, _ = online_rows(sample, tokenizer, paid.max_length - args.max_completion_length)
     trainer = PPOTrainer(model, functions, args, train_rows, tokenizer, stop_ids, dev_rows, rouge_config)
+    trainer.run_settings, trainer.row_names = about, train["fname"][:]
 
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from dialsum_trl.arguments import ModelArguments, PromptArguments, flag, match_precision, parse_recipe
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import TrainingError, command
-from dialsum_trl.rl.pairs import PairArguments, encode_pairs, length_baselines, read_sides
+from dialsum_trl.rl.pairs import PairArguments, encode_pairs, length_baselines, pair_names, read_sides
 from dialsum_trl.rows import batch_arithmetic
 from dialsum_trl.runs import use_adapter_settings
 
@@ -146,6 +146,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
 
     from dialsum_trl import models
     from dialsum_trl.files import write_json
+    from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.rl.adapters import upcast_trained
     from dialsum_trl.rl.rewards import SCALE_FILE
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
@@ -164,10 +165,13 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     say(f"{len(train)} training pairs, {len(held)} held out")
     whole = {side: [row["prompt_ids"] + row[side] for row in train_rows] for side in ("chosen_ids", "rejected_ids")}
 
+    about = describe(args, (prompt, model_args, pair_args, weak), tokenizer, train, train_rows, held)
+    same_run(checkpoint, about, names := pair_names(train))
     model = load_model(model_args, args, tokenizer)
     trainer = trainer_class()(
         model=model, args=args, train_dataset=Dataset.from_dict(whole), processing_class=tokenizer
     )
+    trainer.run_settings, trainer.row_names = about, names
     upcast_trained(trainer.model)
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)

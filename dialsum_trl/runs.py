@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from dialsum_trl.arguments import match_precision
+from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 
 RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
@@ -12,31 +13,37 @@ RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is 
 def prepare_output_dir(args) -> str | None:
     """Checks `output_dir` and returns the checkpoint to resume from, or None for a fresh run.
 
+    A checkpoint is verified before it is chosen, on the first process of the run; what a killed run left half-written
+    in its own place is deleted.
+
     Raises:
         InputError: the folder holds an earlier run and `--resume_from_checkpoint` was not given, or there is nothing
-            to resume from.
+            whole to resume from.
     """
-    from transformers.trainer_utils import get_last_checkpoint
+    from dialsum_trl.resume.choose import checkpoints, choose, clear_leftovers
+    from dialsum_trl.scale.topology import once
 
     folder = Path(args.output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: is a file; give a folder")
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     resume = args.resume_from_checkpoint
     if resume in (None, "", "false", "False"):
-        if last or (folder / "adapter_config.json").exists():
+        if checkpoints(folder) or (folder / "adapter_config.json").exists():
             raise InputError(
                 f"--output_dir {folder}: holds an earlier run; continue it with --resume_from_checkpoint true or "
                 f"choose another folder (nothing is ever overwritten)"
             )
         return None
-    if resume in ("true", "True", "latest"):
-        if last is None:
-            raise InputError(f"--resume_from_checkpoint: {folder} holds no checkpoint to continue from")
-        return last
-    if not (Path(resume) / "trainer_state.json").exists():
-        raise InputError(f"--resume_from_checkpoint {resume}: is no checkpoint folder (it lacks trainer_state.json)")
-    return resume
+
+    def whole() -> str:
+        chosen, lines = choose(folder, resume)
+        for line in lines:
+            say(line)
+        clear_leftovers(folder)
+        say(f"continues from {chosen}")
+        return str(chosen)
+
+    return once(whole)
 
 
 def peak_memory_gib() -> float:

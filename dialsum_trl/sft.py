@@ -151,6 +151,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl import models
     from dialsum_trl.encoding import encode_dataset
     from dialsum_trl.fast.path import prepare
+    from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
     from dialsum_trl.scale import topology
     from dialsum_trl.share import hub
@@ -175,6 +176,8 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         dev_rows, dev_fit = topology.once(lambda: encode_dataset(dev, tokenizer, stop_ids, args.max_length))
         say(dev_fit.line("dev", args.max_length))
 
+    about = describe(args, (data, prompt, model_args, rouge, sft), tokenizer, train, train_rows, dev)
+    same_run(checkpoint, about, train["fname"])
     args.dataset_kwargs = {"skip_prepare_dataset": True}  # the rows are final: nothing left to truncate or drop
 
     set_seed(args.seed)  # before the adapter draws its A matrices
@@ -193,6 +196,8 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         data_collator=fast.collator if fast else None,
     )
     trainer.schedule = fast.schedule if fast else None
+    trainer.run_settings = about
+    trainer.row_names = [name for name in train["fname"] for _ in range(len(train_rows) // len(train))]
     upcast_trainable(trainer.model, topology.trained_dtype(model_args.dtype))
     if dev is not None and sft.rouge_rows:
         score_summaries(trainer, dev.select(range(min(sft.rouge_rows, len(dev)))), rouge, sft.rouge_max_new_tokens)

@@ -1,29 +1,55 @@
 """What every trainer shares: loss and gradients are checked, evaluation writes summaries and scores them."""
 
 import math
+from functools import cached_property
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import TrainingError
+from dialsum_trl.resume.whole import WholeCheckpoints, last_good
+from dialsum_trl.step_rows import not_finite
 
 
-class CheckedTraining:
-    """Trainer mixin: stops when loss or gradient is not finite, when the adapter does not train or is not saved whole.
+class CheckedTraining(WholeCheckpoints):
+    """Trainer mixin: stops when loss or gradient is not finite, when the adapter does not train or is not saved whole;
+    checkpoints are whole or absent.
 
-    The check reads the gradient norm once an optimizer step, so it costs one synchronization there. With fp16 a
+    The check reads losses and the gradient norm once an optimizer step: one synchronization there. With fp16 a
     non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.
+    Set `row_names` (one a training row) after building, so that an error can name rows.
     """
 
     max_overflows = 20  # the scale halves at each: 65536 is below 1 after 16
     max_idle_steps = 3
 
+    row_names: list[str] | None = None
     overflows = 0
     idle_steps = 0
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._step_parts.append((inputs, loss.detach()))  # the trainer holds a step's batches until its end anyway
+        return loss
+
+    @cached_property
+    def _step_parts(self) -> list[tuple]:
+        return []
+
     def _get_grad_norm(self, model, grad_norm=None):
+        import torch
+
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         value = float(norm)
+        losses = torch.stack([loss.float() for _, loss in self._step_parts]).tolist()
         step = self.state.global_step + 1
-        if math.isfinite(value):
+        overflow = self.args.fp16 and not math.isfinite(value) and all(map(math.isfinite, losses))
+        if overflow and self.overflows < self.max_overflows:
+            self.overflows += 1
+        elif not (math.isfinite(value) and all(map(math.isfinite, losses))):
+            raise TrainingError(
+                f"step {step} (epoch {self.state.epoch or 0:.2f}): {not_finite(self, losses, value)} "
+                f"{last_good(self.args.output_dir)}"
+            )
+        else:
             self.overflows = 0
             self.idle_steps = self.idle_steps + 1 if value == 0 else 0
             if self.idle_steps == self.max_idle_steps:
@@ -31,17 +57,8 @@ class CheckedTraining:
                     f"step {step}: the gradient norm was 0 for {self.idle_steps} steps: the adapter is not training. "
                     f"Check --adapter_path, --lora_target_modules and that the rows have summaries"
                 )
-            return norm
-        if self.args.fp16 and self.overflows < self.max_overflows:
-            self.overflows += 1
-            return norm
-        kind = f"fp16 overflow {self.overflows + 1} times in a row" if self.args.fp16 else "not finite"
-        remedy = "use --dtype bfloat16" if self.args.fp16 else "lower --learning_rate or look at the rows of this step"
-        raise TrainingError(
-            f"step {step} (epoch {self.state.epoch or 0:.2f}): gradient norm {value} in "
-            f"{'fp16' if self.args.fp16 else 'bf16' if self.args.bf16 else 'fp32'}: {kind}; {remedy}. "
-            f"The last checkpoint in {self.args.output_dir} is untouched"
-        )
+        self._step_parts.clear()
+        return norm
 
     def is_local_process_zero(self) -> bool:
         """One process of the run prints, not one a machine."""

@@ -3,52 +3,31 @@
 A trial is `{"setting", "rouge", "tokens", "hit_limit", "seconds"}`; see `decoding_sweep.plan` for settings.
 """
 
-import json
 from pathlib import Path
 
-from dialsum_trl.console import is_main_process, say, table
+from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError
+from dialsum_trl.resume.journal import Journal, read
 
 BASE = "none"  # the base model without an adapter
 
 
-class Journal:
-    """`trials.jsonl`: what the sweep is about, then one line a finished setting. A half-written line is dropped.
+class Trials(Journal):
+    """`trials.jsonl`: what the sweep is about, then one line a finished setting.
 
     Raises:
         InputError: the file belongs to another sweep; the message names what differs.
     """
 
     def __init__(self, path: Path, about: dict):
-        self.path, self.done = path, []
-        lines = []
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                try:
-                    lines.append(json.loads(line))
-                except ValueError:
-                    break
-        if lines and lines[0] != about:
-            different = ", ".join(key for key in about if lines[0].get(key) != about[key])
+        entries = read(path)
+        if entries and entries[0] != about:
+            different = ", ".join(key for key in about if entries[0].get(key) != about[key])
             raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
-        self.done = lines[1:]
-        if is_main_process():
-            from dialsum_trl.files import write_text
-
-            write_text(path, "".join(_line(entry) for entry in [about, *self.done]))
+        super().__init__(path, about)
 
     def find(self, setting: dict) -> dict | None:
         return next((trial for trial in self.done if trial["setting"] == setting), None)
-
-    def add(self, trial: dict) -> None:
-        self.done.append(trial)
-        if is_main_process():
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(trial))
-
-
-def _line(entry):
-    return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
 def compare_trials(trials: list[dict], bootstrap: int) -> dict:

@@ -11,7 +11,7 @@ from dialsum_trl.decoding_sweep import SweepArguments, decoding_sweep, plan
 from dialsum_trl.errors import InputError
 from dialsum_trl.predict import predict
 from dialsum_trl.submission import read_predictions
-from dialsum_trl.trials import Journal, compare_trials
+from dialsum_trl.trials import Trials, compare_trials
 from tests.conftest import TINY
 
 SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",
@@ -67,10 +67,10 @@ def test_luck_on_the_choosing_rows_is_not_counted_as_gain():
 
 def test_a_journal_drops_a_half_written_line_and_goes_on(tmp_path):
     path = tmp_path / "trials.jsonl"
-    Journal(path, {"rows": "x"}).add({"setting": {"n": 1}})
+    Trials(path, {"rows": "x"}).add({"setting": {"n": 1}})
     with path.open("a") as file:
         file.write('{"setting": {"n": 2')
-    again = Journal(path, {"rows": "x"})
+    again = Trials(path, {"rows": "x"})
     again.add({"setting": {"n": 3}})
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"rows": "x"}, {"setting": {"n": 1}}, {"setting": {"n": 3}}
@@ -79,9 +79,9 @@ def test_a_journal_drops_a_half_written_line_and_goes_on(tmp_path):
 
 
 def test_a_journal_of_other_rows_is_an_error_that_says_so(tmp_path):
-    Journal(tmp_path / "trials.jsonl", {"rows": "x", "max_length": 1})
+    Trials(tmp_path / "trials.jsonl", {"rows": "x", "max_length": 1})
     with pytest.raises(InputError, match="a sweep with other rows; choose another --output_dir"):
-        Journal(tmp_path / "trials.jsonl", {"rows": "y", "max_length": 1})
+        Trials(tmp_path / "trials.jsonl", {"rows": "y", "max_length": 1})
 
 
 @pytest.fixture(scope="module")

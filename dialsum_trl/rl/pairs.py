@@ -95,6 +95,11 @@ def read_sides(pairs_file: str | None, eval_pairs_file: str | None, share: float
     return pairs, held
 
 
+def pair_names(pairs: list[dict]) -> list[str]:
+    """How a message names each pair: by how its dialogue begins."""
+    return [f"of the dialogue {' '.join(pair['prompt'].split())[:32]!r}" for pair in pairs]
+
+
 def encode_pairs(pairs: list[dict], tokenizer, stop_ids: list[int], max_length: int) -> list[dict]:
     """`{"prompt_ids", "chosen_ids", "rejected_ids"}` of each pair; both summaries end with the end of turn.
 

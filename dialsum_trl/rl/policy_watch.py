@@ -1,13 +1,11 @@
 """Watching a policy while it learns from rewards: dev summaries, tripwires, and the best adapter so far."""
 
 import json
-import shutil
 from pathlib import Path
 
 from dialsum_trl.console import say
+from dialsum_trl.rl.ppo_checkpoints import BEST_FOLDER, put_best
 from dialsum_trl.training import RougeEvaluation
-
-BEST_FOLDER = "best"
 
 
 class PolicyWatch(RougeEvaluation):
@@ -86,12 +84,12 @@ class PolicyWatch(RougeEvaluation):
     def _keep_best(self) -> None:
         if not self.args.should_save:
             return
-        folder = Path(self.args.output_dir)
-        partial = folder / f"{BEST_FOLDER}.partial"
-        self.save_policy(partial)
-        (partial / "best.json").write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
-        shutil.rmtree(folder / BEST_FOLDER, ignore_errors=True)
-        partial.rename(folder / BEST_FOLDER)
+
+        def fill(folder: Path) -> None:
+            self.save_policy(folder)
+            (folder / "best.json").write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
+
+        put_best(Path(self.args.output_dir), fill)
 
     def restore_best(self) -> None:
         """Puts the best adapter back into the policy, on every rank; without evaluations the last one stays."""

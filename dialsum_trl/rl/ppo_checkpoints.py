@@ -1,6 +1,7 @@
 """PPO's checkpoints: the policy adapter as everywhere, and beside it what only a resumed run needs."""
 
 import json
+import shutil
 from pathlib import Path
 
 from peft import get_peft_model_state_dict
@@ -10,6 +11,22 @@ from dialsum_trl.rl.adapters import CRITIC, POLICY, load_adapter_state
 
 CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
 HEAD_PREFIX = "value_head."
+
+
+BEST_FOLDER = "best"
+
+
+def put_best(output_dir: Path, fill) -> None:
+    """Makes what `fill(folder)` writes the run's best adapter: written aside, then put in its place."""
+    partial, old = output_dir / f".{BEST_FOLDER}.partial", output_dir / f".{BEST_FOLDER}.old"
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    fill(partial)
+    if (output_dir / BEST_FOLDER).exists():
+        (output_dir / BEST_FOLDER).rename(old)
+    partial.rename(output_dir / BEST_FOLDER)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 class PPOCheckpoints:
@@ -30,6 +47,8 @@ class PPOCheckpoints:
             state |= {HEAD_PREFIX + name: value for name, value in self.model.value_head.state_dict().items()}
             save_file(state, Path(output_dir) / CRITIC_FILE)
             (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
+            if self.watch["best_step"] is not None:  # what the evaluations after this checkpoint may replace
+                shutil.copytree(Path(self.args.output_dir) / BEST_FOLDER, Path(output_dir) / BEST_FOLDER)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
@@ -39,3 +58,6 @@ class PPOCheckpoints:
         self.model.value_head.load_state_dict(head)
         load_adapter_state(self.model, state, CRITIC)
         self.watch = json.loads((folder / WATCH_FILE).read_text(encoding="utf-8"))
+        if self.watch["best_step"] is not None and self.args.should_save:
+            best = folder / BEST_FOLDER
+            put_best(Path(self.args.output_dir), lambda partial: shutil.copytree(best, partial, dirs_exist_ok=True))

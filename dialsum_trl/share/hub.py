@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
-from dialsum_trl.files import json_text, write_json, write_text
+from dialsum_trl.files import json_text, move_files, write_json, write_text
 from dialsum_trl.runs import RUN_FILE
 from dialsum_trl.share.card import CURVE_FILE, model_card
 from dialsum_trl.share.provenance import base_origin
@@ -75,10 +75,12 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
     from dialsum_trl.share.chart import line_charts
 
     folder = Path(trainer.args.output_dir)
-    trainer.save_model(str(folder))
+    aside = folder / ".saving"  # a run that dies here leaves no half an adapter under its name
+    trainer.save_model(str(aside))
     if not is_main_process():
         return
-    tokenizer.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(aside))
+    move_files(aside, folder)
     record = run_record(trainer, tokenizer, model_args, prompt, metrics, data, method)
     write_json(folder / RUN_FILE, record)
     history = trainer.state.log_history

@@ -1,0 +1,69 @@
+"""Which checkpoint a run continues from: the newest whole one, or the one that was named."""
+
+import re
+import shutil
+from pathlib import Path
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.resume.manifest import flaw
+
+SAVING = ".dialsum-saving"  # in output_dir: what is being written or deleted; never resumed from
+NAME = re.compile(r"checkpoint-(\d+)$")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoint folders of an `output_dir`, whole or not, highest step first."""
+    found = [(int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := NAME.match(path.name))]
+    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that verifies, and a line for each newer one that does not."""
+    skipped = []
+    for path in checkpoints(folder):
+        if (reason := flaw(path)) is None:
+            return path, skipped
+        skipped.append(f"{path} is passed over: {reason}")
+    return None, skipped
+
+
+def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
+    """The checkpoint that `--resume_from_checkpoint` means ("true", "latest" or a path), and lines to print.
+
+    Raises:
+        InputError: there is none, or the one that was named is not whole or holds no optimizer state.
+    """
+    if resume in ("true", "True", "latest"):
+        chosen, lines = newest_whole(folder) if folder.is_dir() else (None, [])
+        if chosen is None:
+            reason = f"; {'; '.join(lines)}" if lines else ""
+            raise InputError(f"--resume_from_checkpoint: {folder} holds no checkpoint to continue from{reason}")
+    else:
+        chosen, lines = Path(resume), []
+        if not (chosen / "trainer_state.json").exists():
+            raise InputError(
+                f"--resume_from_checkpoint {resume}: is no checkpoint folder (it lacks trainer_state.json)"
+            )
+        if reason := flaw(chosen):
+            raise InputError(
+                f"--resume_from_checkpoint {resume}: {reason}; --resume_from_checkpoint true takes the newest whole one"
+            )
+    if not any(chosen.glob("rng_state*.pth")):
+        raise InputError(
+            f"--resume_from_checkpoint {chosen}: holds the model alone (--save_only_model true): a run that continues "
+            f"needs the optimizer's state too; use the adapter with --adapter_path and another --output_dir"
+        )
+    return chosen, lines
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Deletes what a killed run left half-written in its own place, and nothing else.
+
+    Raises:
+        InputError: that place is a link, to who knows where.
+    """
+    aside = folder / SAVING
+    if aside.is_symlink():
+        raise InputError(f"{aside}: is a link; checkpoints are written in it and deleted from it: remove the link")
+    for path in aside.glob("checkpoint-*"):
+        shutil.rmtree(path)

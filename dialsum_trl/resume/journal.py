@@ -1,0 +1,48 @@
+"""A journal that survives a kill: what the work is about, then one line a finished piece."""
+
+import json
+import os
+from pathlib import Path
+
+from dialsum_trl.console import is_main_process
+from dialsum_trl.files import write_text
+
+
+def read(path: Path) -> list:
+    """The lines of a journal as they were written; a half-written last line, and what is behind it, is left out."""
+    entries = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                break
+    return entries
+
+
+class Journal:
+    """Appends finished pieces to `path`; `done` holds those of an earlier run of the same work.
+
+    Args:
+        about: what the work is about, comparable after JSON. Other work in the file is forgotten: check with `read`
+            first where it must not be.
+    """
+
+    def __init__(self, path: Path, about: dict):
+        entries = read(path)
+        self.path, self.done = path, entries[1:] if entries and entries[0] == about else []
+        if is_main_process():
+            write_text(path, "".join(_line(entry) for entry in [about, *self.done]))
+
+    def add(self, piece) -> None:
+        """Keeps a finished piece; it is on the disk when this returns."""
+        self.done.append(piece)
+        if is_main_process():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(piece))
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _line(entry) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"

@@ -1,0 +1,118 @@
+"""Checkpoints that are whole or absent: written aside, sealed, then renamed; old ones lose their name first."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from dialsum_trl.errors import TrainingError
+from dialsum_trl.resume.choose import SAVING, clear_leftovers, newest_whole
+from dialsum_trl.resume.exhausted import disk_problem, free_gib
+from dialsum_trl.resume.manifest import flaw, seal, sync
+from dialsum_trl.resume.sameness import SETTINGS_FILE
+
+STATE = "trainer_state.json"
+
+
+class WholeCheckpoints:
+    """Trainer mixin: `checkpoint-N` appears in one rename when every process has written its part and it is sealed.
+
+    Set `run_settings` (`sameness.describe`) after building: it is written into each checkpoint. The folder must be one
+    that all processes see, as for the trainer's own checkpoints.
+    """
+
+    run_settings: dict | None = None
+    _aside: str | None = None
+
+    def _get_output_dir(self, trial):
+        return self._aside or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model, trial):
+        from safetensors import SafetensorError
+
+        folder = Path(super()._get_output_dir(trial))
+        aside, name = folder / SAVING, f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            clear_leftovers(folder)
+        self.accelerator.wait_for_everyone()
+        self._aside = str(aside)
+        try:
+            super()._save_checkpoint(model, trial)
+            self._name_best(folder, aside / name)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                if self.run_settings is not None:
+                    (aside / name / SETTINGS_FILE).write_text(json.dumps(self.run_settings) + "\n", encoding="utf-8")
+                seal(aside / name)
+                _take_place(aside / name, folder / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = disk_problem(error)
+            if reason is None:
+                raise
+            shutil.rmtree(aside / name, ignore_errors=True)  # half a checkpoint only takes the room that is missing
+            raise TrainingError(
+                f"step {self.state.global_step}: the checkpoint could not be written ({reason}; "
+                f"{free_gib(folder):.2f} GiB free in {folder}). {last_good(folder)} Free some space, or write elsewhere"
+            ) from error
+        finally:
+            self._aside = None
+        if self.args.should_save:
+            self._rotate(folder, aside)
+            with contextlib.suppress(OSError):  # not empty: not ours alone
+                aside.rmdir()
+        self.accelerator.wait_for_everyone()
+
+    def _name_best(self, folder: Path, written: Path) -> None:
+        """The best checkpoint by the name it will have, in the state and in the file that was just written."""
+        best = self.state.best_model_checkpoint
+        if best and Path(best).parent == written.parent:
+            named = folder / Path(best).name
+        elif self.state.best_global_step and not (best and Path(best).is_dir()):  # the folder was moved or renamed
+            named = folder / f"checkpoint-{self.state.best_global_step}"
+            if not named.is_dir():
+                return
+        else:
+            return
+        self.state.best_model_checkpoint = str(named)
+        if self.args.should_save:
+            self.state.save_to_json(str(written / STATE))
+
+    def _rotate(self, folder: Path, aside: Path) -> None:
+        """Keeps `save_total_limit` checkpoints, the newest and the best among them."""
+        from transformers.trainer_utils import sort_checkpoints
+
+        limit = self.args.save_total_limit
+        if limit is None or limit <= 0:
+            return
+        found = [Path(path) for path in sort_checkpoints(str(folder), use_mtime=True)]
+        best = self.state.best_model_checkpoint and Path(self.state.best_model_checkpoint).name
+        spare = [path for path in found[:-1] if path.name != best]
+        for path in spare[: max(0, len(found) - limit)]:
+            aside.mkdir(exist_ok=True)
+            os.rename(path, aside / path.name)
+            shutil.rmtree(aside / path.name)
+
+    def _load_best_model(self):
+        best = self.state.best_model_checkpoint
+        if self.is_world_process_zero() and (reason := flaw(best)):
+            raise TrainingError(f"the best checkpoint, {best}, cannot be loaded: {reason}")
+        super()._load_best_model()
+
+
+def _take_place(written: Path, target: Path) -> None:
+    """Renames a sealed checkpoint to its name; one of the same step gives way first."""
+    old = written.with_name(f"{written.name}.old")
+    if target.exists():
+        os.rename(target, old)
+    os.rename(written, target)
+    sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def last_good(folder: str | Path) -> str:
+    """A sentence that names the checkpoint a run in `folder` can continue from."""
+    found, _ = newest_whole(Path(folder))
+    if found is None:
+        return "There is no checkpoint yet."
+    return f"The last good checkpoint, {found}, is untouched: continue with --resume_from_checkpoint true."

@@ -1,0 +1,89 @@
+"""What went wrong in an optimizer step whose numbers are not finite: where, in which dtype, and with which rows."""
+
+import math
+from itertools import pairwise
+
+NAMED = 8  # rows an error lists
+
+
+def not_finite(trainer, losses: list[float], norm: float) -> str:
+    """The sentence for a step with a loss or a gradient norm that is not finite.
+
+    Args:
+        trainer: a `training.CheckedTraining` in that step.
+        losses: of this process' micro-batches.
+        norm: the gradient norm of all processes.
+    """
+    dtype = "fp16" if trainer.args.fp16 else "bf16" if trainer.args.bf16 else "fp32"
+    batches = [batch for batch, _ in trainer._step_parts]
+    bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
+    found = {
+        "loss": losses[bad[0]] if bad else None,
+        "rows": [name for index in bad or range(len(batches)) for name in rows_of(trainer, batches[index])],
+        "weights": _broken_weights(trainer.model),
+    }
+    if not math.isfinite(norm) and trainer.args.world_size > 1:  # the norm is the same on all processes: all are here
+        from accelerate.utils import gather_object
+
+        everywhere = gather_object([found])
+        guilty = [each for each in everywhere if each["loss"] is not None] or everywhere
+        found = {**guilty[0], "rows": [name for each in guilty for name in each["rows"]]}
+    loss, rows = found["loss"], found["rows"]
+    what = f"loss {loss}" if loss is not None else f"gradient norm {norm}"
+    where = f"rows {', '.join(rows[:NAMED])}" + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+    if found["weights"]:
+        return (
+            f"{what} in {dtype} is not finite, and neither is {found['weights']}: the steps before went too far; "
+            f"lower --learning_rate."
+        )
+    if trainer.args.fp16 and loss is None:
+        return (
+            f"{what}: fp16 overflow {trainer.overflows + 1} times in a row, a smaller loss scale does not mend it "
+            f"({where}); use --dtype bfloat16."
+        )
+    if trainer.args.fp16:
+        return f"{what} in fp16 is not finite: an activation overflowed ({where}); use --dtype bfloat16."
+    return f"{what} in {dtype} is not finite ({where}); look at these rows, or lower --learning_rate."
+
+
+def _broken_weights(model) -> str | None:
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not torch.isfinite(parameter).all():
+            return name.removeprefix("base_model.model.")
+    return None
+
+
+def rows_of(trainer, batch) -> list[str]:
+    """Names of the training rows in a batch, found by their token ids (or prompts) in the training data."""
+    names = trainer.row_names or [f"number {index + 1}" for index in range(len(trainer.train_dataset))]
+    keys = {}
+    for name, row in zip(names, trainer.train_dataset, strict=True):
+        for key in _keys(row):
+            keys.setdefault(key, name)
+    found = [keys[key] for key in _batch_keys(batch) if key in keys]
+    return list(dict.fromkeys(found))
+
+
+def _keys(row: dict) -> list:
+    """What a training row looks like in a batch: one or several id lists, or the text of its prompt."""
+    if "input_ids" in row:
+        return [tuple(row["input_ids"])]
+    if "chosen_ids" in row:
+        prompt = tuple(row.get("prompt_ids", ()))
+        return [prompt + tuple(row[side]) for side in ("chosen_ids", "rejected_ids")]
+    return [str(row["prompt"])]
+
+
+def _batch_keys(batch) -> list:
+    if isinstance(batch, list):  # online: the rows themselves
+        return [str(row["prompt"]) for row in batch]
+    ids = batch["input_ids"].tolist()
+    if "cu_seq_lens_q" in batch:
+        edges = batch["cu_seq_lens_q"].tolist()
+        return [tuple(ids[0][start:end]) for start, end in pairwise(edges)]
+    return [
+        tuple(token for token, kept in zip(row, mask, strict=True) if kept)
+        for row, mask in zip(ids, batch["attention_mask"].tolist(), strict=True)
+    ]
