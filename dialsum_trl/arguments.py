@@ -12,12 +12,7 @@ from typing import Literal
 
 from dialsum_trl.errors import InputError
 from dialsum_trl.scale.topology import fit_topology
-
-STAGES = (
-    "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",
-    "decoding_sweep", "report",
-)  # fmt: skip
-
+from dialsum_trl.settings_file import read_config, stage_settings
 
 def flag(default, help):
     """A dataclass field with its help text."""
@@ -123,6 +118,7 @@ class PredictArguments:
     )
     num_return_sequences: int = flag(1, "Summaries a dialogue, one file each in candidates/ (for recipes/ensemble.py).")
     max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    save_every: int = flag(512, "Dialogues between two savings: a run that is killed loses no more and goes on there.")
     use_cpu: bool = flag(False, "Run on the CPU.")
     bootstrap: int = flag(1000, "Resamples of the 95 %% interval.")
 
@@ -151,32 +147,19 @@ def _tokens(settings: dict) -> tuple[list[str], dict]:
     return tokens, nones
 
 
-def read_config(path: str) -> dict:
-    """The mapping in a YAML file, read by the safe loader. Raises InputError when it is not one."""
-    import yaml
-
+def _check_config(parser, groups, config: dict, where: str) -> None:
+    """Raises InputError that names the file when a value of it fits its flag neither in shape nor in type."""
+    actions = {action.dest: action for action in parser._actions}
+    mappings = {field.name for group in groups for field in fields(group) if "dict" in str(field.type)}
+    for key, value in config.items():
+        if isinstance(value, dict) and key not in mappings:
+            raise InputError(f"{where}: {key} holds settings; --{key} takes one value")
+        if isinstance(value, list) and actions[key].nargs is None:
+            raise InputError(f"{where}: {key} holds a list; --{key} takes one value")
     try:
-        with open(path, encoding="utf-8") as file:
-            config = yaml.safe_load(file)
-    except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise InputError(f"--config {path}: not valid YAML ({where[:200]})") from None
-    if config is None:
-        config = {}
-    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
-        raise InputError(f"--config {path}: must hold `key: value` lines, one setting each")
-    return config
-
-
-def stage_settings(config: dict, stage: str | None) -> dict:
-    """The settings of one stage: keys outside any section serve every stage, `sft:`, `predict:` ... only their own."""
-    common = {key: value for key, value in config.items() if key not in STAGES}
-    own = config.get(stage) or {}
-    if not isinstance(own, dict):
-        raise InputError(f"config section {stage}: must hold `key: value` lines")
-    return {**common, **own}
+        parser.parse_known_args(_tokens(config)[0])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -267,6 +250,7 @@ def parse_recipe(
     for settings, where in ((recipe, "recipe"), (config, f"--config {config_path}")):
         if unknown := [key for key in settings if key not in known]:
             raise _unknown(unknown, known, where)
+    _check_config(parser, groups, config, f"--config {config_path}")
     tokens, nones = _tokens({**recipe, **config})
     parser.set_defaults(**nones)
     namespace, rest = parser.parse_known_args(tokens + argv)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dialsum_trl import arguments
+from dialsum_trl import arguments, settings_file
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {
@@ -65,5 +65,5 @@ def test_a_documented_command_parses(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["preferences", "reward", "ppo", "dpo", "grpo"])
 def test_the_demo_configures_every_stage(name):
-    config = arguments.stage_settings(arguments.read_config(str(ROOT / "recipes" / "demo.yaml")), name)
+    config = settings_file.stage_settings(settings_file.read_config(str(ROOT / "recipes" / "demo.yaml")), name)
     assert config["adapter_path"] == "outputs/demo/sft" and config["output_dir"] == f"outputs/demo/{name}"

@@ -56,7 +56,7 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
     `bnb_4bit_quant_storage` follows `dtype` unless it was given.
 
     Args:
-        stage: one of `arguments.STAGES`.
+        stage: one of `settings_file.STAGES`.
         values: the merged settings (a namespace dict); may be changed.
         given: names that the user set.
 

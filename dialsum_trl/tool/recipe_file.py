@@ -6,15 +6,13 @@ from importlib import import_module
 from pathlib import Path
 
 from dialsum_trl.arguments import (
-    STAGES,
     DataArguments,
     ModelArguments,
     PromptArguments,
     SFTArguments,
-    read_config,
-    stage_settings,
 )
 from dialsum_trl.errors import InputError
+from dialsum_trl.settings_file import STAGES, read_config, stage_settings
 
 
 def read_recipe(path: Path, config: str | None = None, overrides: dict | None = None) -> tuple[str, dict]:

@@ -1,0 +1,146 @@
+"""The YAML file of `--config`: read by the safe loader, without tags, with every key once and sizes within reason."""
+
+import re
+from pathlib import Path
+
+from dialsum_trl.errors import InputError
+
+STAGES = (
+    "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",
+    "decoding_sweep", "report",
+)  # fmt: skip
+MAX_BYTES = 1_000_000
+MAX_NODES = 20_000  # with every alias written out
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_config(path: str) -> dict:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: names file, line or key: it cannot be read, is no mapping of settings, holds a tag, a key twice, an
+            alias that grows beyond reason, or a value that no flag could hold.
+    """
+    place = f"--config {path}"
+    config = _construct(place, _text(place, Path(path)))
+    if config is None:
+        config = {}
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise InputError(f"{place}: must hold `key: value` lines, one setting each")
+    for key, value in config.items():
+        if key in STAGES and not isinstance(value, dict | None):
+            raise InputError(f"{place}: section {key} must hold `key: value` lines")
+        if key in STAGES:
+            _check_values(place, value or {})
+    _check_values(place, {key: value for key, value in config.items() if key not in STAGES})
+    return config
+
+
+def stage_settings(config: dict, stage: str | None) -> dict:
+    """The settings of one stage: keys outside any section serve every stage, `sft:`, `predict:` ... only their own."""
+    common = {key: value for key, value in config.items() if key not in STAGES}
+    own = config.get(stage) or {}
+    return {**common, **own}
+
+
+def _text(place, path):
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror}; give the path of a YAML file") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{place}: is longer than {MAX_BYTES:,} bytes; give a YAML file of settings")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{place}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+def _construct(place, text):
+    import yaml
+
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(place, node)
+        return loader.construct_document(node)
+    except InputError:
+        raise
+    except yaml.YAMLError as error:
+        raise InputError(f"{place}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
+    except RecursionError:
+        raise InputError(f"{place}: is nested too deeply; YAML of settings has one setting each line") from None
+    except (ValueError, ArithmeticError) as error:  # a number of thousands of digits, the 40th of a month
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{place}: line 1 or below holds a value that YAML cannot read ({reason})") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_nodes(place, root) -> None:
+    """Raises InputError on tags, repeated keys and aliases that grow; before anything is built from the nodes."""
+    import yaml
+
+    sizes: dict[int, int] = {}
+
+    def size(node, above=()):
+        if node in above:
+            raise _aliases(place, node)
+        if id(node) in sizes:
+            return sizes[id(node)]
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+            raise InputError(f"{place}: line {node.start_mark.line + 1} holds the tag {node.tag}; tags are not read")
+        children = []
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(place, node)
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif len(node.value) > 4000 and node.tag.endswith(("int", "float", "timestamp")):
+            raise InputError(f"{place}: line {node.start_mark.line + 1} holds a number of {len(node.value):,} digits")
+        sizes[id(node)] = total = 1 + sum(size(child, (*above, node)) for child in children)
+        if total > MAX_NODES:
+            raise _aliases(place, node)
+        return total
+
+    size(root)
+
+
+def _aliases(place, node):
+    return InputError(
+        f"{place}: line {node.start_mark.line + 1} grows beyond {MAX_NODES:,} values by its aliases; write the values out"
+    )
+
+
+def _check_keys(place, node) -> None:
+    seen = set()
+    for key, _ in node.value:
+        name = (key.tag, key.value) if isinstance(key.value, str) else None
+        if name in seen:
+            line = key.start_mark.line + 1
+            raise InputError(f"{place}: line {line} sets '{key.value}' twice; remove one of them")
+        if name is not None:
+            seen.add(name)
+
+
+def _check_values(place, settings) -> None:
+    """Raises InputError on what no flag could hold."""
+    for name, value in settings.items():
+        parts = value if isinstance(value, list) else [value]
+        if isinstance(value, list) and not value:
+            raise InputError(f"{place}: {name} is empty; give a value or leave it out")
+        for part in parts:
+            if isinstance(part, list):
+                raise InputError(f"{place}: {name} holds a list in a list; give one value or one list of values")
+            if isinstance(part, dict) and part is not value:
+                raise InputError(f"{place}: {name} holds settings in a list; give one value or one list of values")
+            if isinstance(part, str) and (SURROGATE.search(part) or "\0" in part):
+                raise InputError(f"{place}: {name} holds a NUL or half a surrogate pair; write another value")
+            if isinstance(part, str) and part is not value and re.match(r"--|-\D", part):
+                raise InputError(f"{place}: {name} holds {part[:40]}, which reads as a flag; a flag is a key of its own")
