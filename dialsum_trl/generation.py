@@ -119,6 +119,7 @@ def load_summarizer(
     """
     import torch
 
+    from dialsum_trl.encoder_decoder import check_precision
     from dialsum_trl.models import auto_class_of, load_base, load_tokenizer, resize_embeddings
 
     tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style)
@@ -139,6 +140,7 @@ def load_summarizer(
         device=device,
         auto_class=auto_class or auto_class_of(model_name_or_path, revision),
     )
+    check_precision(model.config, dtype)
     resize_embeddings(model, tokenizer)
     if quantization != "none" and merge:
         merge = dequantize(model, dtype)
@@ -274,13 +276,15 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Token ids of each dialogue's prompt, over-long dialogues shortened to leave room for the summary."""
     from dialsum_trl.console import say
+    from dialsum_trl.encoder_decoder import source_prefix
     from dialsum_trl.prompts import fit
     from dialsum_trl.text_pairs import fit_source
 
     tokenizer, budget = summarizer.tokenizer, settings.max_length - settings.max_new_tokens
     if summarizer.model is not None and summarizer.model.config.is_encoder_decoder:
         budget = settings.max_length  # the encoder's own: the summary is not in it
-        fitted = [fit_source(tokenizer, dialogue, budget) for dialogue in dialogues]
+        prefix = source_prefix(summarizer.model.config)
+        fitted = [fit_source(tokenizer, dialogue, budget, prefix) for dialogue in dialogues]
     else:
         fitted = [fit(tokenizer, dialogue, budget, instruction) for dialogue in dialogues]
     if shortened := sum(f.shortened for f in fitted):

@@ -82,6 +82,12 @@ def choose_pad_token(tokenizer) -> None:
     tokenizer.pad_token = candidates[0] if candidates else tokenizer.eos_token
 
 
+NO_SAFETENSORS = (
+    "holds no safetensors weights; pickles (pytorch_model.bin) are refused, for they can run code. A pull request of "
+    "the Hub's converter, if there is one, is loaded with --model_revision refs/pr/N; else see docs/troubleshooting.md"
+)
+
+
 def _load(loader, name_or_path: str, what: str, **kwargs):
     """`from_pretrained` with its many ways to fail turned into one line."""
     from safetensors import SafetensorError
@@ -89,6 +95,8 @@ def _load(loader, name_or_path: str, what: str, **kwargs):
     try:
         return loader(name_or_path, trust_remote_code=False, **kwargs)
     except OSError as error:
+        if "file named model.safetensors" in str(error):
+            raise InputError(f"{name_or_path}: {NO_SAFETENSORS}") from error
         reason = str(error).strip().splitlines()[0][:300]
         raise InputError(
             f"cannot load the {what} of {name_or_path}: {reason} Give a local folder or a Hub id that this machine can "
@@ -99,17 +107,24 @@ def _load(loader, name_or_path: str, what: str, **kwargs):
         raise InputError(f"cannot load the {what} of {name_or_path}: {reason}") from error
 
 
+def _tokenizer(name_or_path: str, **kwargs):
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        return AutoTokenizer.from_pretrained(name_or_path, **kwargs)
+    except TypeError:  # pko-t5 declares T5's class over a byte-level BPE: tokenizer.json as it stands
+        return PreTrainedTokenizerFast.from_pretrained(name_or_path, **kwargs)
+
+
 def load_tokenizer(name_or_path: str, revision: str = "main", prompt_style: str = "native"):
     """The tokenizer with its native template (or the instruction format) and a pad token that ends nothing.
 
     Raises:
         InputError: it cannot be loaded.
     """
-    from transformers import AutoTokenizer
-
     from dialsum_trl.prompts import set_prompt_style
 
-    tokenizer = _load(AutoTokenizer.from_pretrained, name_or_path, "tokenizer", revision=revision)
+    tokenizer = _load(_tokenizer, name_or_path, "tokenizer", revision=revision)
     set_prompt_style(tokenizer, prompt_style)
     choose_pad_token(tokenizer)
     return tokenizer
@@ -127,6 +142,10 @@ def add_missing_chat_tokens(tokenizer) -> list[int]:
 def resize_embeddings(model, tokenizer) -> None:
     """Makes room for tokens beyond the embedding table, and only then."""
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        output = model.get_output_embeddings()
+        if output is not None and output.weight is not model.get_input_embeddings().weight:
+            # transformers declares every T5 tied and would replace the output table of mT5 and T5 1.1 by the input's
+            model.config.tie_word_embeddings = False
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
 
 
@@ -169,11 +188,15 @@ def load_base(
     Raises:
         InputError: the folder or Hub id cannot be loaded, or has no safetensors.
     """
+    import os
+
     import torch
     from transformers import AutoModelForCausalLM
 
     from dialsum_trl.scale.topology import device_map
 
+    # else it would take any open pull request with the converter's title in the place of the revision asked for
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     model = _load(
         (auto_class or AutoModelForCausalLM).from_pretrained,
         name_or_path,
@@ -204,12 +227,18 @@ def keep_trainable_on_cpu(model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def load_config(name_or_path: str, revision: str = "main"):
+    """The model's configuration. Raises InputError when it cannot be loaded."""
+    from transformers import AutoConfig
+
+    return _load(AutoConfig.from_pretrained, name_or_path, "configuration", revision=revision)
+
+
 def auto_class_of(name_or_path: str, revision: str = "main"):
     """The transformers auto class that generates with this model: causal, or encoder-decoder."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    config = _load(AutoConfig.from_pretrained, name_or_path, "configuration", revision=revision)
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return AutoModelForSeq2SeqLM if load_config(name_or_path, revision).is_encoder_decoder else AutoModelForCausalLM
 
 
 def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):

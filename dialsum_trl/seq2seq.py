@@ -29,6 +29,9 @@ class Seq2SeqArguments:
         default_factory=lambda: list(MASKS), metadata={"help": "Made one token each; none leaves the vocabulary alone."}
     )
     language: str | None = flag(None, "Language code of both sides, for models that need one (mBART: ko_KR).")
+    source_prefix: str | None = flag(
+        None, "Text before each dialogue, as `summarize: ` for T5 models of several tasks; default: the model's own."
+    )
 
 
 def seq2seq_config():
@@ -54,14 +57,37 @@ def adjust(values: dict, given: set[str]) -> None:
         values.update(eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
 
 
-def load_model(model_args: ModelArguments, seq2seq: Seq2SeqArguments, args, tokenizer, pieces: dict[int, list[int]]):
+def load_config(model_args: ModelArguments, seq2seq: Seq2SeqArguments):
+    """The model's configuration with the source prefix, checked before any weights are read.
+
+    Raises:
+        InputError: the model reads fewer tokens than `--max_source_length`, or overflows in `--dtype`.
+    """
+    from dialsum_trl.encoder_decoder import check_precision, set_source_prefix
+    from dialsum_trl.models import load_config
+
+    config = load_config(model_args.model_name_or_path, model_args.model_revision)
+    check_precision(config, model_args.dtype)
+    positions = config.to_dict().get("max_position_embeddings")  # T5 has none: its positions are relative
+    longest = max(seq2seq.max_source_length, seq2seq.max_target_length)
+    if positions and longest > positions:
+        raise InputError(
+            f"{model_args.model_name_or_path} has {positions} positions: lower --max_source_length or "
+            f"--max_target_length to that"
+        )
+    set_source_prefix(config, seq2seq.source_prefix)
+    return config
+
+
+def load_model(model_args: ModelArguments, config, device, tokenizer, pieces: dict[int, list[int]], language):
     """The model in float32 (mixed precision is the trainer's), with room for the mask tokens.
 
     Raises:
-        InputError: it is no encoder-decoder, or reads fewer tokens than `--max_source_length`.
+        InputError: it is no encoder-decoder.
     """
     from transformers import AutoModelForSeq2SeqLM
 
+    from dialsum_trl.encoder_decoder import start_summaries_in
     from dialsum_trl.models import load_base, resize_embeddings
     from dialsum_trl.text_pairs import start_from_pieces
 
@@ -70,38 +96,18 @@ def load_model(model_args: ModelArguments, seq2seq: Seq2SeqArguments, args, toke
         dtype="float32",
         quantization="none",
         revision=model_args.model_revision,
-        device=args.device,
+        device=device,
         auto_class=AutoModelForSeq2SeqLM,
+        config=config,
     )
-    positions = model.config.to_dict().get("max_position_embeddings")  # T5 has none: its positions are relative
-    longest = max(seq2seq.max_source_length, seq2seq.max_target_length)
-    if positions and longest > positions:
-        raise InputError(
-            f"{model_args.model_name_or_path} has {positions} positions: lower --max_source_length or "
-            f"--max_target_length to that"
-        )
     resize_embeddings(model, tokenizer)
     start_from_pieces(model, pieces)
-    if seq2seq.language:
-        model.generation_config.forced_bos_token_id = tokenizer.convert_tokens_to_ids(seq2seq.language)
+    start_summaries_in(model, tokenizer, language)
     return model
 
 
-def load_tokenizer(model_args: ModelArguments, language: str | None):
-    """The tokenizer, without a chat template, writing and reading `language` where the model has several."""
-    from dialsum_trl.models import load_tokenizer
-
-    tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
-    tokenizer.chat_template = None
-    if language:
-        if language not in tokenizer.get_vocab():
-            raise InputError(f"--language {language}: the vocabulary of {tokenizer.name_or_path} has no such code")
-        tokenizer.src_lang = tokenizer.tgt_lang = language
-    return tokenizer
-
-
-def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments, max_length: int):
-    """`compute_metrics` for generated ids: ROUGE against the dev references, and the share cut by the limit."""
+def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments):
+    """`compute_metrics` for generated ids: ROUGE against the dev references, and the share that found no end."""
     import numpy as np
 
     from dialsum_trl.rouge import RougeConfig, score
@@ -112,7 +118,7 @@ def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments,
         ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)
         texts = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
         report = score(texts, references, config, bootstrap=0)
-        lengths = (ids != tokenizer.pad_token_id).sum(1)
+        ended = (ids[:, 1:] == tokenizer.eos_token_id).any(1)  # the first may be the end token too: BART's start
         say(f"  {references[0][0]!r} <- {texts[0]!r}")
         return {
             "rouge1": report.rouge1,
@@ -120,7 +126,7 @@ def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments,
             "rougeL": report.rougeL,
             "rouge_mean": report.mean,
             "rouge_sum": report.sum,
-            "hit_limit": float((lengths >= max_length).mean()),
+            "hit_limit": float(1 - ended.mean()),
         }
 
     return compute
@@ -154,6 +160,8 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     )
     from transformers import DataCollatorForSeq2Seq, set_seed
 
+    from dialsum_trl.encoder_decoder import check_round_trip, plain_tokenizer, source_prefix
+    from dialsum_trl.models import load_tokenizer
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
     from dialsum_trl.share import hub
     from dialsum_trl.share.record import REPORTED_METRICS
@@ -164,18 +172,21 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     batch_arithmetic(args, seq2seq.effective_batch_size)
     train, dev = read_rows(data)
 
-    tokenizer = load_tokenizer(model_args, seq2seq.language)
-    masks = [] if seq2seq.mask_tokens == ["none"] else seq2seq.mask_tokens
-    pieces = add_mask_tokens(tokenizer, masks)
-    train_rows, fit = encode_text_pairs(train, tokenizer, seq2seq.max_source_length, seq2seq.max_target_length)
+    config = load_config(model_args, seq2seq)
+    tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
+    tokenizer = plain_tokenizer(tokenizer, seq2seq.language)
+    pieces = add_mask_tokens(tokenizer, [] if seq2seq.mask_tokens == ["none"] else seq2seq.mask_tokens)
+    check_round_trip(tokenizer)
+    lengths = (seq2seq.max_source_length, seq2seq.max_target_length)
+    train_rows, fit = encode_text_pairs(train, tokenizer, *lengths, source_prefix(config))
     say(fit.line("train", seq2seq.max_source_length))
     dev_rows = None
     if dev is not None:
-        dev_rows, dev_fit = encode_text_pairs(dev, tokenizer, seq2seq.max_source_length, seq2seq.max_target_length)
+        dev_rows, dev_fit = encode_text_pairs(dev, tokenizer, *lengths, source_prefix(config))
         say(dev_fit.line("dev", seq2seq.max_source_length))
 
     set_seed(args.seed)
-    model = load_model(model_args, seq2seq, args, tokenizer, pieces)
+    model = load_model(model_args, config, args.device, tokenizer, pieces, seq2seq.language)
     trainer = trainer_class()(
         model=model,
         args=args,
@@ -183,7 +194,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
         eval_dataset=dev_rows,
         processing_class=tokenizer,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge, args.generation_max_length) if dev else None,
+        compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if dev else None,
     )
 
     started = time.time()

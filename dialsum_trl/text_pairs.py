@@ -43,11 +43,11 @@ def _ended(tokenizer, ids: list[int]) -> list[int]:
     return ids if tokenizer.eos_token_id in ids[-2:] else [*ids, tokenizer.eos_token_id]
 
 
-def fit_source(tokenizer, dialogue: str, max_length: int) -> Fitted:
+def fit_source(tokenizer, dialogue: str, max_length: int, prefix: str = "") -> Fitted:
     """The dialogue as the encoder reads it, at most `max_length` tokens; an over-long one loses middle turns."""
 
     def encode(text: str) -> list[int]:
-        return _ended(tokenizer, tokenizer(text).input_ids)
+        return _ended(tokenizer, tokenizer(prefix + text).input_ids)
 
     return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, max_length)
 
@@ -64,8 +64,8 @@ def encode_target(tokenizer, summary: str, max_length: int) -> list[int]:
     return ids
 
 
-def encode_text_pairs(dataset, tokenizer, max_source_length: int, max_target_length: int):
-    """Encodes every row of `data.read_dialogues`.
+def encode_text_pairs(dataset, tokenizer, max_source_length: int, max_target_length: int, prefix: str = ""):
+    """Encodes every row of `data.read_dialogues`; `prefix` stands before each dialogue.
 
     Returns:
         A Dataset with `input_ids` and `labels`, and an `encoding.FitReport`.
@@ -81,13 +81,13 @@ def encode_text_pairs(dataset, tokenizer, max_source_length: int, max_target_len
     encoded = {"input_ids": [], "labels": []}
     for row in dataset:
         try:
-            fitted = fit_source(tokenizer, row["dialogue"], max_source_length)
+            fitted = fit_source(tokenizer, row["dialogue"], max_source_length, prefix)
             labels = encode_target(tokenizer, row["summaries"][0], max_target_length)
         except InputError as error:
             raise InputError(f"row {row['fname']}: {error}") from None
         encoded["input_ids"].append(fitted.prompt_ids)
         encoded["labels"].append(labels)
-        whole = len(tokenizer(row["dialogue"]).input_ids) if fitted.shortened else len(fitted.prompt_ids)
+        whole = len(tokenizer(prefix + row["dialogue"]).input_ids) if fitted.shortened else len(fitted.prompt_ids)
         report.prompt_lengths.append(whole)
         report.rows += 1
         report.shortened += fitted.shortened

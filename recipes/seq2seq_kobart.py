@@ -3,7 +3,8 @@
     accelerate launch recipes/seq2seq_kobart.py --train_file data/train.csv --eval_file data/dev.csv
     accelerate launch recipes/predict.py --model_name_or_path outputs/seq2seq_kobart --test_file data/dev.csv
 
-Other encoder-decoders: --model_name_or_path paust/pko-t5-base (T5), or facebook/mbart-large-50 with --language ko_KR.
+Other encoder-decoders: --model_name_or_path paust/pko-t5-base (T5), or facebook/mbart-large-50 with --language ko_KR
+(docs/pipeline.md has their commands).
 Every field of transformers.Seq2SeqTrainingArguments can stand here, in a --config YAML or on the command line.
 """
 

@@ -5,6 +5,7 @@ def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_fi
     """Arguments and result as in `generation.generate_ids`; sequences are not yet cut at the stop token."""
     import torch
     from transformers import GenerationConfig
+    from transformers.utils import logging
 
     size = settings.batch_size or (8 if model.device.type == "cpu" else 64)
     encoder = model.config.is_encoder_decoder
@@ -14,6 +15,7 @@ def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_fi
     beams = {"length_penalty": settings.length_penalty, "early_stopping": False} if settings.num_beams > 1 else {}
     config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
+        min_length=0,  # BART and T5 models for other texts bring a minimum of their own
         num_beams=settings.num_beams,
         do_sample=settings.do_sample,
         num_return_sequences=settings.num_return_sequences,
@@ -24,8 +26,9 @@ def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_fi
         **sampling,
         **beams,
     )
-    training = model.training
+    training, verbosity = model.training, logging.get_verbosity()
     model.eval()
+    logging.set_verbosity_error()  # it warns at every batch that max_new_tokens goes before a max_length of the model
     try:
         for start in range(0, len(order), size):
             part = order[start : start + size]
@@ -47,4 +50,5 @@ def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_fi
             on_finish(len(part))
     finally:
         model.train(training)
+        logging.set_verbosity(verbosity)
     return results
