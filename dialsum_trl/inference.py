@@ -1,9 +1,14 @@
 """From flags to summaries: the device, the model with its adapter, and dialogues shared out among processes."""
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 
 from dialsum_trl.arguments import DecodingArguments, ModelArguments, PromptArguments
+from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+
+UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
 
 
 def start(use_cpu: bool):
@@ -33,6 +38,7 @@ def load(model_args: ModelArguments, prompt: PromptArguments, decoding: Decoding
         prompt_style=prompt.prompt_style,
         device=device,
         engine=decoding.engine,
+        trust_remote_code=model_args.trust_remote_code,
     )
 
 
@@ -53,3 +59,33 @@ def summarize_sharded(summarizer, dialogues: list[str], settings, state, progres
     mine = summarize(summarizer, dialogues[state.process_index :: state.num_processes], settings, progress)
     parts = gather_object([mine])
     return [parts[i % state.num_processes][i // state.num_processes] for i in range(len(dialogues))]
+
+
+def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Path, about: dict, save_every: int):
+    """`summarize_sharded` in parts of `save_every` dialogues, each kept in `folder` as soon as it is done.
+
+    A run that was killed goes on behind the last part that it kept. The parts do not depend on where it was killed, so
+    every dialogue is decoded beside the same others as in an unbroken run: the summaries are the same.
+
+    Args:
+        about: what the summaries depend on; parts of a run about anything else are not used.
+
+    Returns:
+        A list of `generation.Summary` a dialogue, and the journal: delete its file when the results are written.
+    """
+    from dialsum_trl.generation import Summary
+    from dialsum_trl.resume.journal import Journal, read
+
+    path = folder / UNFINISHED
+    about = json.loads(json.dumps({**about, "save_every": save_every}))
+    if (found := read(path)) and found[0] != about:
+        other = ", ".join(key for key in about if found[0].get(key) != about[key])
+        say(f"{path}: an unfinished run with other {other}; it is not used")
+    journal = Journal(path, about)
+    if journal.done:
+        say(f"continues behind {min(len(journal.done) * save_every, len(dialogues))} of {len(dialogues)} dialogues")
+    for start in range(len(journal.done) * save_every, len(dialogues), save_every):
+        part = summarize_sharded(summarizer, dialogues[start : start + save_every], settings, state)
+        several = part if settings.num_return_sequences > 1 else [[summary] for summary in part]
+        journal.add([[asdict(summary) for summary in candidates] for candidates in several])
+    return [[Summary(**each) for each in candidates] for part in journal.done for candidates in part], journal

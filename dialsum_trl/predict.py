@@ -35,6 +35,8 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     )
     if not args.test_file:
         raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
+    if args.save_every < 1:
+        raise InputError(f"--save_every {args.save_every}: must be at least 1")
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.submission import write_submission
@@ -47,8 +49,16 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     state = inference.start(args.use_cpu)
     summarizer = inference.load(model_args, prompt, decoding, state.device)
     settings = inference.generation_settings(decoding, args.max_length, args.num_return_sequences)
-    generated = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)
-    candidates = generated if args.num_return_sequences > 1 else [[summary] for summary in generated]
+    folder, fnames = Path(args.output_dir), rows["fname"][:]
+    candidates, journal = inference.summarize_kept(
+        summarizer,
+        rows["dialogue"][:],
+        settings,
+        state,
+        folder,
+        _about(model_args, decoding, summarizer, settings, rows),
+        args.save_every,
+    )
     summaries = [row[0] for row in candidates]
     texts = [
         [apply(summary.text, rules, dialogue) for summary in row]
@@ -61,7 +71,6 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
         scores = score(first, rows["summaries"], config, bootstrap=args.bootstrap)
     hit_limit = sum(summary.hit_limit for summary in summaries) / len(summaries)
-    folder, fnames = Path(args.output_dir), rows["fname"][:]
     if is_main_process():
         how = {
             "model": model_args.model_name_or_path,
@@ -74,6 +83,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         if args.num_return_sequences > 1:
             for number, chosen in enumerate(zip(*texts, strict=True), start=1):
                 write_submission(folder / "candidates" / f"{number}.csv", fnames, chosen, template=args.template)
+        journal.path.unlink()
     if scores:
         say(scores.table())
     lines = [
@@ -87,3 +97,21 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         lines.append((f"{args.num_return_sequences} candidates a row, one file each", folder / "candidates"))
     table("Summaries", lines)
     return {"summaries": first, "scores": scores}
+
+
+def _about(model_args, decoding, summarizer, settings, rows) -> dict:
+    """What the summaries depend on; the batch size is not among it, so that a run can go on with a smaller one."""
+    from dialsum_trl import __version__
+    from dialsum_trl.resume.sameness import adapter_identity, base_identity, digest
+
+    return {
+        "base model": base_identity(model_args.model_name_or_path, model_args.model_revision),
+        "adapter": adapter_identity(model_args.adapter_path),
+        "dtype": model_args.dtype,
+        "quantization": model_args.quantization,
+        "engine": decoding.engine,
+        "chat template": digest(summarizer.tokenizer.chat_template),
+        "decoding": {name: value for name, value in asdict(settings).items() if name != "batch_size"},
+        "dialogues": digest(rows["dialogue"][:]),
+        "version": __version__,
+    }

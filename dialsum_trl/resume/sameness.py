@@ -73,11 +73,11 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
         del kept["num_train_epochs"]
     kept["optim"] = "AdamW in 32 bit" if str(args.optim) in ADAMW else str(args.optim)
     things = {
-        "base model": _base(flags["model_name_or_path"], flags["model_revision"]),
-        "adapter to start from": _adapter(flags.get("adapter_path")),
-        "reward adapter": _adapter(flags.get("reward_adapter_path")),
-        "chat template": _hash(tokenizer.chat_template),
-        "vocabulary": _hash(sorted(tokenizer.get_vocab().items())),
+        "base model": base_identity(flags["model_name_or_path"], flags["model_revision"]),
+        "adapter to start from": adapter_identity(flags.get("adapter_path")),
+        "reward adapter": adapter_identity(flags.get("reward_adapter_path")),
+        "chat template": digest(tokenizer.chat_template),
+        "vocabulary": digest(sorted(tokenizer.get_vocab().items())),
         "rows an optimizer step": (
             args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         ),
@@ -86,7 +86,7 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
         "flags": kept,
         "things": things,
         "rows": {"training": row_hashes(rows), **({"dev": row_hashes(dev_rows)} if dev_rows is not None else {})},
-        "tokens": _hash([_hash(example) for example in examples]),
+        "tokens": digest([digest(example) for example in examples]),
         "version": __version__,
         "processes": args.world_size,
     }
@@ -159,7 +159,7 @@ def _things(then: dict, now: dict) -> list[str]:
 
 def row_hashes(rows) -> str:
     """`ROW_DIGITS` digits a row, in order."""
-    return "".join(_hash({k: row[k] for k in CONTENT if k in row}, ROW_DIGITS) for row in rows)
+    return "".join(digest({k: row[k] for k in CONTENT if k in row}, ROW_DIGITS) for row in rows)
 
 
 def _rows(then: str | None, now: str | None, names: list[str]) -> str | None:
@@ -177,32 +177,33 @@ def _rows(then: str | None, now: str | None, names: list[str]) -> str | None:
     return f"{len(changed)} of {len(old)} changed, {name} first"
 
 
-def _hash(content, digits: int = 12) -> str:
+def digest(content, digits: int = 12) -> str:
+    """A short hash of anything JSON can write."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
 
 
-def _adapter(folder: str | None) -> str | None:
+def adapter_identity(folder: str | None) -> str | None:
     """A hash of an adapter's weights and settings, so that it may have moved; a Hub id stands for itself."""
     if not folder or not Path(folder).is_dir():
         return folder and str(folder)
-    digest = hashlib.sha256()
+    weights = hashlib.sha256()
     for path in sorted(Path(folder).glob("adapter_model.*")):
-        digest.update(path.read_bytes())
-    return f"weights {digest.hexdigest()[:12]}"
+        weights.update(path.read_bytes())
+    return f"weights {weights.hexdigest()[:12]}"
 
 
-def _base(name: str, revision: str) -> str:
+def base_identity(name: str, revision: str) -> str:
     """What tells one base from another without reading gigabytes: its commit, or config and samples of its weights."""
     from dialsum_trl.share.provenance import base_origin
 
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"{name}@{base_origin(name, revision).commit or revision}"
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    weights = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
-            digest.update(file.read(2**20))
+            weights.update(file.read(2**20))
             file.seek(max(0, path.stat().st_size - 2**20))
-            digest.update(file.read())
-    return f"weights {digest.hexdigest()[:12]}"
+            weights.update(file.read())
+    return f"weights {weights.hexdigest()[:12]}"
