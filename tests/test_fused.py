@@ -46,7 +46,7 @@ def test_four_bit_bases_give_the_plain_loss_and_gradients(tmp_path):
     source = lora_model()
     source.unload().save_pretrained(tmp_path)
     base = AutoModelForCausalLM.from_pretrained(
-        tmp_path, quantization_config=quantization_config("4bit", "float32"), dtype=torch.float32
+        tmp_path, quantization_config=quantization_config("4bit", "float32"), dtype=torch.float32, device_map="cpu"
     )
     model, batch = lora_model(base=base), pack(documents())
     loss, gradients = loss_and_gradients(model, batch)
