@@ -73,12 +73,13 @@ def _cut_off(path: Path) -> str | None:
         return "was cut off while it was written"
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
-            header = file.read(int.from_bytes(file.read(8), "little"))
+            length = int.from_bytes(file.read(8), "little")
+            header = file.read(min(length, path.stat().st_size))
             try:
                 tensors = [entry for name, entry in json.loads(header).items() if name != "__metadata__"]
             except ValueError:
                 return "was cut off while it was written"
-        if path.stat().st_size < 8 + len(header) + max((entry["data_offsets"][1] for entry in tensors), default=0):
+        if path.stat().st_size < 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0):
             return "was cut off while it was written"
     if path.suffix == ".json":
         try:

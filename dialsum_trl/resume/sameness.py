@@ -71,7 +71,7 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
     }
     if kept["max_steps"] > 0:
         del kept["num_train_epochs"]
-    kept["optim"] = "AdamW in 32 bit" if str(args.optim) in ADAMW else str(args.optim)
+    kept["optim"] = "AdamW in 32 bit" if flags["optim"] in ADAMW else flags["optim"]
     things = {
         "base model": base_identity(flags["model_name_or_path"], flags["model_revision"]),
         "adapter to start from": adapter_identity(flags.get("adapter_path")),
