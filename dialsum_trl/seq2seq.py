@@ -162,6 +162,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
 
     from dialsum_trl.encoder_decoder import check_round_trip, plain_tokenizer, source_prefix
     from dialsum_trl.models import load_tokenizer
+    from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
     from dialsum_trl.share import hub
     from dialsum_trl.share.record import REPORTED_METRICS
@@ -185,6 +186,8 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
         dev_rows, dev_fit = encode_text_pairs(dev, tokenizer, *lengths, source_prefix(config))
         say(dev_fit.line("dev", seq2seq.max_source_length))
 
+    about = describe(args, (data, model_args, rouge, seq2seq), tokenizer, train, train_rows, dev)
+    same_run(checkpoint, about, train["fname"])
     set_seed(args.seed)
     model = load_model(model_args, config, args.device, tokenizer, pieces, seq2seq.language)
     trainer = trainer_class()(
@@ -196,6 +199,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
         compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if dev else None,
     )
+    trainer.run_settings, trainer.row_names = about, train["fname"][:]
 
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)
