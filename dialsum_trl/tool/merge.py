@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from dialsum_trl.console import say, table
+from dialsum_trl.decode.vllm_engine import lora_rank_limit
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_json
+from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE, adapter_settings
 
+DTYPES = ("bfloat16", "float16", "float32")
 COMMANDS = """\
 Serve it:
   vllm serve {folder} --served-model-name dialsum --max-model-len 2048
@@ -15,7 +18,8 @@ Serve it:
   python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {name}.gguf --outtype bf16
   llama-server --model {name}.gguf --ctx-size 2048
 Or serve the adapter on its base, without merging:
-  vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter}
+  vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter} \\
+      --max-model-len 2048
 """
 
 
@@ -42,6 +46,8 @@ def merge_adapter(
     """
     if output.exists():
         raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
     settings = adapter_settings(str(adapter))
     if not settings:
         raise InputError(f"{adapter}: no such folder; give the folder that a training run wrote")
@@ -53,26 +59,22 @@ def merge_adapter(
     rank = write_merged(adapter, output, settings, dtype, shard_size)
     passed = verify is None or compare_merged(adapter, output, settings, dtype, verify, rows)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
-    say(COMMANDS.format(**paths, name=output.name, rank=rank))
+    say(COMMANDS.format(**paths, name=output.name, rank=lora_rank_limit(rank)))
     return passed
 
 
 def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_size: str) -> int:
     """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
-    from peft import PeftModel
-    from transformers import AutoTokenizer, GenerationConfig
+    from transformers import GenerationConfig
 
-    from dialsum_trl.models import load_base, resize_embeddings, stop_token_ids
+    from dialsum_trl.models import load_base, load_tokenizer, resize_embeddings, stop_token_ids
+    from dialsum_trl.share.weights import load_adapter
 
-    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    tokenizer = load_tokenizer(str(adapter))
     name, revision = settings["model_name_or_path"], settings["model_revision"]
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
     resize_embeddings(base, tokenizer)
-    try:
-        tuned = PeftModel.from_pretrained(base, adapter, use_safetensors=True)
-    except (ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{adapter}: does not fit {name}: {reason}") from error
+    tuned = load_adapter(base, adapter, flag="adapter")
     rank = tuned.peft_config["default"].r
     merged = tuned.merge_and_unload(safe_merge=True)
     merged.generation_config = GenerationConfig(
@@ -105,11 +107,9 @@ def pin_date(template: str) -> str:
 
 def write_record(adapter: Path, output: Path, dtype: str) -> None:
     """The adapter's run record for the merged model, so that it can be pushed with its card."""
-    import json
-
     if not (adapter / RUN_FILE).exists():
         return
-    record = json.loads((adapter / RUN_FILE).read_text(encoding="utf-8"))
+    record = read_json(adapter / RUN_FILE, "give the folder that a training run wrote")
     write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
 
 
