@@ -24,7 +24,7 @@ def build_page(summarize: Callable[[str], Iterator[str]], title: str) -> gr.Bloc
                 text += piece
                 yield text
         except InputError as error:
-            raise gr.Error(str(error)) from None
+            raise gr.Error(str(error), print_exception=False) from None
 
     with gr.Blocks(title="dialsum", analytics_enabled=False) as page:
         gr.Markdown(f"## 대화 요약\n{title}")
@@ -32,5 +32,5 @@ def build_page(summarize: Callable[[str], Iterator[str]], title: str) -> gr.Bloc
         button = gr.Button("요약", variant="primary")
         summary = gr.Textbox(label="요약", lines=3)
         gr.Examples([[example] for example in EXAMPLES], inputs=dialogue, label="예시")
-        button.click(grow, dialogue, summary)
+        button.click(grow, dialogue, summary, api_name="summarize")
     return page
