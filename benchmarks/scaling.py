@@ -46,14 +46,17 @@ class GpuMemory(threading.Thread):
                 self.peaks[index] = max(self.peaks.get(index, 0.0), round(used / 1024, 2))
 
 
-def launch(config: str, processes: int, arguments: list, log: Path, limit: float, gpus: str | None = None) -> list:
-    """Runs a recipe under a configuration; returns `(seconds since the start, line)` of its output (`run_timed`)."""
+def launch(config: str, processes: int | None, arguments: list, log: Path, limit: float, gpus: str | None = None):
+    """Runs a recipe under a configuration; returns `(seconds, line)` of its output (`run_timed`).
+
+    As many processes as there are GPUs, as the configuration says, unless `processes` is given.
+    """
     file = ROOT / "accelerate_configs" / f"{config}.yaml"
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", file]
-    command += [] if config in ("single_gpu", "cpu") else ["--num_processes", processes, "--main_process_port", "0"]
-    return run_timed(
-        [*command, *arguments], log, limit, environment(**({"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}))
-    )
+    command += [] if config in ("single_gpu", "cpu") else ["--main_process_port", "0"]
+    command += ["--num_processes", processes] if processes else []
+    chosen = {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
+    return run_timed([*command, *arguments], log, limit, environment(**chosen))
 
 
 class Bench:
@@ -67,6 +70,12 @@ class Bench:
         build_in_process(self.shape, self.model)
         write_rows(self.rows, self.model, options.rows_a_step * self.steps)
         self.tokens = tokens_a_step(self.rows, self.model, options.rows_a_step)
+
+    def said(self, processes: int) -> int | None:
+        """What the command line says: nothing when it is one process, or every GPU."""
+        import torch
+
+        return None if processes in (1, torch.cuda.device_count()) else processes
 
     def common(self) -> list:
         arguments = ["--model_name_or_path", self.model]
@@ -85,7 +94,9 @@ class Bench:
         memory = GpuMemory()
         if not self.options.smoke:
             memory.start()
-        lines = launch(config, processes, arguments, self.log(run), limit, "0" if run == "single_gpu" else None)
+        lines = launch(
+            config, self.said(processes), arguments, self.log(run), limit, "0" if run == "single_gpu" else None
+        )
         memory.stopped.set()
         times, losses, norms = logged_steps(lines, self.steps)
         skip = min(SKIPPED_STEPS, self.steps // 2)
@@ -137,7 +148,9 @@ class Bench:
             "--rouge_tokenizer", "char", "--bootstrap", 10,
         ]  # fmt: skip
         config = one if processes == 1 else "ddp"
-        lines = launch(config, processes, arguments, self.log(run), limit, "1" if run == "predict_one" else None)
+        lines = launch(
+            config, self.said(processes), arguments, self.log(run), limit, "1" if run == "predict_one" else None
+        )
         figures = {"processes": processes, "seconds": round(lines[-1][0], 1)}
         other = self.folder / "predict_one" / "submission.csv"
         if run == "predict" and other.exists():
@@ -156,7 +169,7 @@ class Bench:
             "--max_completion_length", 8 if self.options.smoke else 64,
             "--max_truncated", 1.1, "--kl_target", 1e9,  # random weights never end a summary
         ]  # fmt: skip
-        lines = launch("ddp", self.options.processes, arguments, self.log(run), limit)
+        lines = launch("ddp", self.said(self.options.processes), arguments, self.log(run), limit)
         printed = " ".join(line for _, line in lines)
         if f" {steps} " not in (found := re.search(r"optimizer steps +\d+ ", printed)[0]):
             raise SystemExit(f"ppo: {found.strip()} instead of {steps}")
