@@ -31,8 +31,10 @@ def command(function):
 
         try:
             return function(recipe, argv)
-        except (RuntimeError, OSError) as error:
-            if isinstance(error, TrainingError) or (line := problem(error, function.__name__)) is None:
+        except (InputError, TrainingError):
+            raise
+        except Exception as error:  # a full disk has as many types as there are libraries; all others go on
+            if (line := problem(error, function.__name__)) is None:
                 raise
             raise TrainingError(line) from error
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # as safetensors (Rust) and torch.save (C++) report it; the latter says no more than that
-DISK_TEXTS = ("(os error 28)", "(os error 27)", "(os error 122)", "No space left", "PytorchStreamWriter failed")
+DISK_TEXTS = ("(os error 28)", "(os error 27)", "(os error 122)", "No space left")
+DISK_TEXTS += ("PytorchStreamWriter failed", "basic_ios::clear: iostream error", "unexpected pos")
 CUT_OFF = "was cut off while it was written"
 TRAINING = ("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true")
 POLICY = ("--per_device_train_batch_size", "--max_length", "--max_completion_length")
@@ -22,7 +23,7 @@ MEMORY_FLAGS = {  # stage function -> the three flags that help most
     "train_grpo": POLICY,
     "predict": DECODING,
     "decoding_sweep": DECODING,
-    "preferences": DECODING,
+    "make_preferences": DECODING,
 }
 
 

@@ -29,8 +29,6 @@ class WholeCheckpoints:
         return self._aside or super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial):
-        from safetensors import SafetensorError
-
         folder = Path(super()._get_output_dir(trial))
         aside, name = folder / SAVING, f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
@@ -46,7 +44,7 @@ class WholeCheckpoints:
                     (aside / name / SETTINGS_FILE).write_text(json.dumps(self.run_settings) + "\n", encoding="utf-8")
                 seal(aside / name)
                 _take_place(aside / name, folder / name)
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except Exception as error:  # each library raises its own, tokenizers no more than this; the others go on
             reason = disk_problem(error)
             if reason is None:
                 raise

@@ -1,0 +1,144 @@
+"""Numbers that are not finite: the run stops with the step, the dtype and the rows, and names where to go on from."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dialsum_trl.errors import TrainingError
+from dialsum_trl.step_rows import not_finite, rows_of
+from tests import phase3_toys as toys
+
+MARK = "뷁"  # its tokens are in one row alone; their embeddings are made NaN below
+ROWS, POISONED = 8, 5
+PAIRS = [
+    {
+        "prompt": f"#Person1#: 방이 {i}개 있나요?",
+        "chosen": f"방이 {i}개 있다고 합니다",
+        "rejected": f"방이 {i}개라고 그랬어",
+    }
+    for i in range(12)
+]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A base on which one row (and one pair) has a loss of NaN and no other has; an adapter; rows; pairs."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("numbers")
+    base = toys.make_base(folder / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    weights = load_file(base / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    with toys.TRAIN.open(encoding="utf-8", newline="") as file:
+        table = list(csv.reader(file))[: ROWS + 1]
+    known = {token for row in table for text in row for token in tokenizer(text).input_ids}
+    own = set(tokenizer(MARK).input_ids) - known
+    assert own
+    weights["model.embed_tokens.weight"][sorted(own)] = torch.nan
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    table[POISONED + 1][1] += f"\n#Person1#: {MARK}"
+    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(table)
+    pairs = [{**pair, "prompt": pair["prompt"] + MARK if number == POISONED else pair["prompt"]}
+             for number, pair in enumerate(PAIRS)]  # fmt: skip
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return SimpleNamespace(folder=folder, base=base, sft=toys.make_adapter(base, folder / "sft"))
+
+
+def settings(toy, output, **changes):
+    return toys.flags({
+        "model_name_or_path": toy.base, "output_dir": output, "use_cpu": True, "dtype": "float32",
+        "quantization": "none", "per_device_train_batch_size": 2, "effective_batch_size": 2, "learning_rate": 1e-3,
+        "warmup_steps": 0, "num_train_epochs": 1, "save_strategy": "steps", "save_steps": 1, "logging_steps": 1,
+        "disable_tqdm": True, **changes,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, fast):
+    from dialsum_trl.sft import train_sft
+
+    with pytest.raises(TrainingError) as caught:
+        train_sft({}, settings(toy, tmp_path / "out", train_file=toy.folder / "train.csv", fast=fast, rouge_rows=0))
+    message = str(caught.value)
+    step = int(message.split()[1].rstrip(":"))
+    named = message.split("(rows ")[1].split(")")[0].split(", ")
+    assert "loss nan in fp32 is not finite" in message and f"train_{POISONED}" in named and len(named) <= 2
+    assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == [
+        f"checkpoint-{number}" for number in range(max(1, step - 2), step)
+    ]
+    assert step == 1 or f"checkpoint-{step - 1}, is untouched" in message
+
+
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_pairs_are_named_by_their_dialogue(toy, tmp_path, stage):
+    from dialsum_trl.dpo import train_dpo
+    from dialsum_trl.reward import train_reward
+
+    train = {"reward": train_reward, "dpo": train_dpo}[stage]
+    files = dict(pairs_file=toy.folder / "pairs.jsonl", held_out=0.1, seed=1, adapter_path=toy.sft)
+    with pytest.raises(
+        TrainingError, match=rf"(loss|norm) nan in fp32 is not finite \(rows .*방이 {POISONED}개 있나요"
+    ):
+        train({}, settings(toy, tmp_path / "out", **files, num_train_epochs=2))
+
+
+def test_a_policy_that_exploded_is_told_from_bad_rows(toy, tmp_path):
+    from dialsum_trl.ppo import train_ppo
+
+    changes = dict(
+        adapter_path=toy.sft,
+        train_file=toys.TRAIN,
+        learning_rate=1e30,
+        lr_scheduler_type="constant",
+        max_grad_norm=0,
+        rollout_batch_size=4,
+        max_completion_length=6,
+        save_steps=2,
+        kl_target=1e9,
+        max_truncated=1,
+        reward_functions=["hangul_share"],
+    )
+    argv = settings(toy, tmp_path / "out", **changes, max_steps=4)
+    at = argv.index("--effective_batch_size")
+    with pytest.raises(TrainingError, match=r"step 2 .*fp32 is not finite.*lower --learning_rate"):
+        train_ppo({}, argv[:at] + argv[at + 2 :])
+
+
+def stub(rows, names, **changes):
+    """What `not_finite` looks at, for dtypes that this machine cannot train in."""
+    model = torch.nn.Linear(1, 1)
+    args = SimpleNamespace(**{"fp16": False, "bf16": False, "world_size": 1, **changes})
+    batch = {"input_ids": torch.tensor([[1, 2], [3, 0]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
+    parts = {"overflows": 20, "_step_parts": [(batch, 0)]}
+    return SimpleNamespace(args=args, model=model, row_names=names, train_dataset=rows, **parts)
+
+
+def test_fp16_overflow_of_the_loss_is_told_from_that_of_the_gradient():
+    trainer = stub([{"input_ids": [3]}, {"input_ids": [1, 2]}], ["a", "b"], fp16=True)
+    assert "loss inf in fp16 is not finite: an activation overflowed (rows b, a)" in not_finite(
+        trainer, [float("inf")], float("nan")
+    )
+    line = not_finite(trainer, [1.0], float("inf"))
+    assert "fp16 overflow 21 times in a row" in line and "--dtype bfloat16" in line
+
+
+def test_weights_that_broke_before_are_named_instead_of_rows():
+    trainer = stub([{"input_ids": [3]}], ["a"], bf16=True)
+    trainer.model.weight.data.fill_(torch.nan)
+    assert "loss nan in bf16 is not finite, and neither is weight" in not_finite(trainer, [float("nan")], 1.0)
+
+
+def test_rows_of_an_encoder_decoder_and_of_a_rollout_are_found():
+    seq2seq = stub([{"input_ids": [3], "labels": [1]}, {"input_ids": [1, 2], "labels": [1]}], None)
+    assert rows_of(seq2seq, seq2seq._step_parts[0][0]) == ["number 2", "number 1"]
+    prompts = [[{"role": "user", "content": text}] for text in ("x", "y")]
+    online = stub([{"prompt": prompt} for prompt in prompts], ["x", "y"])
+    assert rows_of(online, [{"prompt": prompts[1]}, {"prompt": prompts[1]}]) == ["y"]
