@@ -96,10 +96,14 @@ class RougeEvaluation:
         self.rouge_max_new_tokens = max_new_tokens
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        from dialsum_trl.samples import log_summaries
+
         self.rouge_metrics = {}
         if self.rouge_prompts and metric_key_prefix == "eval":
             self.rouge_metrics = self._rouge_metrics(self.summarize_rows())
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        if self.rouge_metrics:  # after the scores: they open a tracker that was closed when training ended
+            log_summaries(self, self.rouge_references, self.rouge_texts)
         return {**metrics, **self.rouge_metrics}
 
     def log(self, logs, start_time=None):
@@ -127,13 +131,13 @@ class RougeEvaluation:
 
     def _rouge_metrics(self, outputs: list[list[int]]) -> dict[str, float]:
         from dialsum_trl.rouge import score
-        from dialsum_trl.samples import log_summaries
 
-        texts = [self.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in outputs]
+        texts = self.rouge_texts = [
+            self.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in outputs
+        ]
         report = self.rouge_report = score(texts, self.rouge_references, self.rouge_config)
         hits = sum(len(ids) >= self.rouge_max_new_tokens for ids in outputs)
         say(f"  {self.rouge_references[0][0]!r} <- {texts[0]!r}")
-        log_summaries(self, self.rouge_references, texts)
         return {
             "eval_rouge_mean": report.mean,
             "eval_rouge1": report.rouge1,
