@@ -10,9 +10,11 @@ import sys
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 from dialsum_trl.scale.topology import fit_topology
 from dialsum_trl.settings_file import read_config, stage_settings
+
 
 def flag(default, help):
     """A dataclass field with its help text."""
@@ -64,6 +66,7 @@ class ModelArguments:
     bnb_4bit_quant_storage: Literal["uint8", "bfloat16", "float16", "float32"] = flag(
         "uint8", "Storage dtype of 4-bit weights; FSDP wants the model's dtype."
     )
+    trust_remote_code: bool = flag(False, "Run Python files that come with the model; command line only.")
     attn_implementation: str | None = flag(None, "Attention of transformers; default: chosen by the fast path.")
     use_peft: bool = flag(True, "Train LoRA adapters. false: full fine-tuning (needs --quantization none).")
     lora_r: int = flag(16, "LoRA rank.")
@@ -73,6 +76,10 @@ class ModelArguments:
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         metadata={"help": "Linear layers with LoRA."},
     )
+
+    def __post_init__(self):
+        if self.trust_remote_code:
+            say(f"warning: --trust_remote_code runs Python files that come with {self.model_name_or_path}: read them")
 
 
 @dataclass
@@ -184,7 +191,8 @@ def _parser(groups):
         def error(self, message):
             raise InputError(f"{message} (--help lists the flags)")
 
-    return Parser(groups, allow_abbrev=False, add_help=False)
+    # resolve: TRL's configs have a trust_remote_code of their own; both get the flag's value
+    return Parser(groups, allow_abbrev=False, add_help=False, conflict_handler="resolve")
 
 
 def _unknown(names: list[str], known: set[str], where: str) -> InputError:
@@ -250,6 +258,11 @@ def parse_recipe(
     for settings, where in ((recipe, "recipe"), (config, f"--config {config_path}")):
         if unknown := [key for key in settings if key not in known]:
             raise _unknown(unknown, known, where)
+    if "trust_remote_code" in {**recipe, **config}:
+        where = f"--config {config_path}" if "trust_remote_code" in config else "recipe"
+        raise InputError(
+            f"{where}: trust_remote_code runs code of strangers; it is taken from the command line only: remove it"
+        )
     _check_config(parser, groups, config, f"--config {config_path}")
     tokens, nones = _tokens({**recipe, **config})
     parser.set_defaults(**nones)

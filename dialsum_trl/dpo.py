@@ -92,7 +92,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     batch_arithmetic(args, pair_args.effective_batch_size)
     train, held = read_sides(pair_args.pairs_file, pair_args.eval_pairs_file, pair_args.held_out, args.seed)
     tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
+        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
     )
     stop_ids = models.stop_token_ids(tokenizer)
     rows = [Dataset.from_list(encode_pairs(side, tokenizer, stop_ids, args.max_length)) for side in (train, held)]

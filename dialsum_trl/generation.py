@@ -100,6 +100,7 @@ def load_summarizer(
     revision: str = "main",
     prompt_style: str = "native",
     auto_class=None,
+    trust_remote_code: bool = False,
 ) -> Summarizer:
     """Loads a base model, with an adapter or without, for inference.
 
@@ -113,6 +114,7 @@ def load_summarizer(
         merge: False keeps the base quantized and the adapter apart: least memory, slower.
         engine: "torch", or "vllm" where that is installed.
         auto_class: transformers auto class; default: that of causal models or of encoder-decoders, as the config says.
+        trust_remote_code: run the Python files that come with the model.
 
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
@@ -121,8 +123,9 @@ def load_summarizer(
 
     from dialsum_trl.encoder_decoder import check_precision
     from dialsum_trl.models import auto_class_of, load_base, load_tokenizer, resize_embeddings
+    from dialsum_trl.share.weights import load_adapter
 
-    tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style)
+    tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style, trust_remote_code)
     if engine == "vllm":
         from dialsum_trl.decode.vllm_engine import load_vllm
 
@@ -138,14 +141,16 @@ def load_summarizer(
         quantization=quantization,
         revision=revision,
         device=device,
-        auto_class=auto_class or auto_class_of(model_name_or_path, revision),
+        auto_class=auto_class or auto_class_of(model_name_or_path, revision, trust_remote_code),
+        trust_remote_code=trust_remote_code,
     )
     check_precision(model.config, dtype)
     resize_embeddings(model, tokenizer)
     if quantization != "none" and merge:
         merge = dequantize(model, dtype)
     if adapter_path is not None:
-        model = _add_adapter(model, adapter_path, merge)
+        model = load_adapter(model, adapter_path)
+        model = model.merge_and_unload() if merge else model
     return Summarizer(model.eval().requires_grad_(False), tokenizer)
 
 
@@ -172,20 +177,6 @@ def dequantize(model, dtype: str) -> bool:
     model.dequantize(dtype)
     logging.set_verbosity(verbosity)
     return True
-
-
-def _add_adapter(model, adapter_path: str, merge: bool):
-    from peft import PeftModel
-
-    try:
-        model = PeftModel.from_pretrained(model, adapter_path, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"--adapter_path {adapter_path}: cannot be loaded onto {model.config.name_or_path}: {reason} Give "
-            f"the folder that training wrote (adapter_config.json, adapter_model.safetensors) and its base model"
-        ) from error
-    return model.merge_and_unload() if merge else model
 
 
 def generate_ids(

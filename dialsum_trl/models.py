@@ -1,6 +1,7 @@
 """The four verified models; tokenizer, quantized base and LoRA settings that match one another."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
@@ -82,29 +83,45 @@ def choose_pad_token(tokenizer) -> None:
     tokenizer.pad_token = candidates[0] if candidates else tokenizer.eos_token
 
 
+NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
 NO_SAFETENSORS = (
     "holds no safetensors weights; pickles (pytorch_model.bin) are refused, for they can run code. A pull request of "
     "the Hub's converter, if there is one, is loaded with --model_revision refs/pr/N; else see docs/troubleshooting.md"
 )
 
 
-def _load(loader, name_or_path: str, what: str, **kwargs):
+def _load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, **kwargs):
     """`from_pretrained` with its many ways to fail turned into one line."""
-    from safetensors import SafetensorError
+    import torch
 
+    from dialsum_trl.share.weights import check_model_files
+
+    if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
+        check_model_files(name_or_path)
     try:
-        return loader(name_or_path, trust_remote_code=False, **kwargs)
+        return loader(name_or_path, trust_remote_code=trust_remote_code, **kwargs)
+    except torch.OutOfMemoryError:
+        raise
     except OSError as error:
-        if "file named model.safetensors" in str(error):
+        if "model.safetensors" in str(error):
             raise InputError(f"{name_or_path}: {NO_SAFETENSORS}") from error
-        reason = str(error).strip().splitlines()[0][:300]
         raise InputError(
-            f"cannot load the {what} of {name_or_path}: {reason} Give a local folder or a Hub id that this machine can "
-            f"reach (gated models need HF_TOKEN in the environment)"
+            f"cannot load the {what} of {name_or_path}: {_reason(error)} Give a local folder or a Hub id that this "
+            f"machine can reach (gated models need HF_TOKEN in the environment)"
         ) from error
-    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
-        raise InputError(f"cannot load the {what} of {name_or_path}: {reason}") from error
+    except Exception as error:  # on damaged files it raises whatever Python and tokenizers' Rust raise
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{name_or_path}: brings Python files of its own, which are not run; where you trust them, "
+                f"add --trust_remote_code true"
+            ) from error
+        raise InputError(
+            f"cannot load the {what} of {name_or_path}: {_reason(error)} If its files are damaged, get them again"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _tokenizer(name_or_path: str, **kwargs):
@@ -116,16 +133,20 @@ def _tokenizer(name_or_path: str, **kwargs):
         return PreTrainedTokenizerFast.from_pretrained(name_or_path, **kwargs)
 
 
-def load_tokenizer(name_or_path: str, revision: str = "main", prompt_style: str = "native"):
+def load_tokenizer(
+    name_or_path: str, revision: str = "main", prompt_style: str = "native", trust_remote_code: bool = False
+):
     """The tokenizer with its native template (or the instruction format) and a pad token that ends nothing.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: it cannot be loaded, or its chat template fails, does not end or is no template.
     """
+    from dialsum_trl.chat_template import check_template
     from dialsum_trl.prompts import set_prompt_style
 
-    tokenizer = _load(_tokenizer, name_or_path, "tokenizer", revision=revision)
+    tokenizer = _load(_tokenizer, name_or_path, "tokenizer", trust_remote_code, revision=revision)
     set_prompt_style(tokenizer, prompt_style)
+    check_template(tokenizer)
     choose_pad_token(tokenizer)
     return tokenizer
 
@@ -175,6 +196,7 @@ def load_base(
     attn_implementation: str | None = None,
     device=None,
     auto_class=None,
+    trust_remote_code: bool = False,
     **kwargs,
 ):
     """The base model, quantized while it loads.
@@ -186,7 +208,8 @@ def load_base(
         auto_class: transformers auto class; causal LM by default.
 
     Raises:
-        InputError: the folder or Hub id cannot be loaded, or has no safetensors.
+        InputError: the folder or Hub id cannot be loaded, has no safetensors, or lacks weights of the architecture
+            (transformers would draw them at random).
     """
     import os
 
@@ -197,10 +220,12 @@ def load_base(
 
     # else it would take any open pull request with the converter's title in the place of the revision asked for
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    model = _load(
+    model, found = _load(
         (auto_class or AutoModelForCausalLM).from_pretrained,
         name_or_path,
         "weights",
+        trust_remote_code,
+        output_loading_info=True,
         revision=revision,
         dtype=getattr(torch, dtype),
         quantization_config=quantization_config(quantization, dtype, quant_storage),
@@ -209,6 +234,10 @@ def load_base(
         use_safetensors=True,
         **kwargs,
     )
+    if missing := sorted(name for name in found["missing_keys"] if not name.startswith(NEW_HEADS)):
+        raise InputError(
+            f"the weights of {name_or_path} lack {len(missing)} tensors, such as {missing[0]}; get the model again"
+        )
     if quantization == "4bit" and model.device.type == "cpu":
         keep_trainable_on_cpu(model)
     return model
@@ -227,18 +256,19 @@ def keep_trainable_on_cpu(model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def load_config(name_or_path: str, revision: str = "main"):
+def load_config(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):
     """The model's configuration. Raises InputError when it cannot be loaded."""
     from transformers import AutoConfig
 
-    return _load(AutoConfig.from_pretrained, name_or_path, "configuration", revision=revision)
+    return _load(AutoConfig.from_pretrained, name_or_path, "configuration", trust_remote_code, revision=revision)
 
 
-def auto_class_of(name_or_path: str, revision: str = "main"):
+def auto_class_of(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):
     """The transformers auto class that generates with this model: causal, or encoder-decoder."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    return AutoModelForSeq2SeqLM if load_config(name_or_path, revision).is_encoder_decoder else AutoModelForCausalLM
+    config = load_config(name_or_path, revision, trust_remote_code)
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):

@@ -90,7 +90,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     rouge_config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     train, dev = read_rows(data)
     tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
+        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
     )
     stop_ids = models.stop_token_ids(tokenizer)
     args.chat_template_kwargs = template_kwargs(tokenizer)

@@ -7,8 +7,10 @@ from pathlib import Path
 from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_json, write_text
+from dialsum_trl.json_file import read_json
 from dialsum_trl.submission import read_predictions, write_submission
 
+GENERATED = {"fname": str, "tokens": int, "hit_limit": bool}  # of a line of predictions.jsonl
 SUBMISSION, ROWS, SCORES = "submission.csv", "predictions.jsonl", "scores.json"
 
 
@@ -50,6 +52,16 @@ def write_predictions(folder, fnames, texts, how: dict, *, generated=None, score
     return folder / SUBMISSION
 
 
+def _value(path, row, name, kind):
+    value = row.values.get(name)
+    if type(value) is not kind:
+        raise InputError(
+            f"{path}: row {row.number} (line {row.line}): '{name}' is {value!r}, no {kind.__name__}; "
+            f"run the prediction again"
+        )
+    return value
+
+
 def read_system(name: str, path) -> System:
     """Reads a folder of `predict`, `ensemble` or `decoding_sweep`, or a CSV or JSONL of `fname,summary`.
 
@@ -65,11 +77,8 @@ def read_system(name: str, path) -> System:
     if (path / ROWS).exists():
         for row in read_table(path / ROWS):
             if "tokens" in row.values:
-                tokens[row.values["fname"]] = row.values["tokens"]
-                hit_limit[row.values["fname"]] = row.values["hit_limit"]
+                fname, tokens_of_row, cut = (_value(path / ROWS, row, *each) for each in GENERATED.items())
+                tokens[fname], hit_limit[fname] = tokens_of_row, cut
     if (path / SCORES).exists():
-        try:
-            how = json.loads((path / SCORES).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path / SCORES}: is damaged ({error}); run the prediction again") from None
+        how = read_json(path / SCORES, "run the prediction again")
     return System(name, read_predictions(path / SUBMISSION), tokens, hit_limit, how)

@@ -16,6 +16,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.json_file import parse_json, read_json
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE, make_pairs
 from dialsum_trl.runs import RUN_FILE, use_adapter_settings
 
@@ -79,7 +80,8 @@ def check_unseen(adapter_path: str | None, train_file: str) -> None:
     record = Path(adapter_path or "") / RUN_FILE
     if not adapter_path or not record.exists():
         return
-    seen = (json.loads(record.read_text(encoding="utf-8")).get("data") or {}).get("file")
+    data = read_json(record, "give --adapter_path the folder that training wrote").get("data")
+    seen = data.get("file") if isinstance(data, dict) else None
     if seen == Path(train_file).name:
         raise InputError(
             f"{adapter_path} was trained on {seen}: sample on rows it has not seen (--write_folds makes two halves to "
@@ -91,11 +93,18 @@ def read_samples(path: Path) -> dict[str, list[str]]:
     """fname -> samples of an earlier run; a last line cut by a kill is left out."""
     if not path.exists():
         return {}
-    samples = {}
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            row = json.loads(line)
-            samples[row["fname"]] = row["summaries"]
+    samples, remedy = {}, "choose another --output_dir"
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        texts = [line.decode("utf-8") for line in lines]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8; {remedy}") from None
+    for number, line in enumerate(texts, start=1):
+        row = parse_json(line, f"{path}: line {number}", remedy)
+        fname, summaries = row.get("fname"), row.get("summaries")
+        if not isinstance(fname, str) or not isinstance(summaries, list):
+            raise InputError(f"{path}: line {number}: needs fname and summaries; {remedy}")
+        samples[fname] = summaries
     return samples
 
 
@@ -107,7 +116,7 @@ def check_settings(path: Path, settings: dict) -> None:
         if is_main_process():
             write_json(path, settings)
         return
-    earlier = json.loads(path.read_text(encoding="utf-8"))
+    earlier = read_json(path, "choose another --output_dir")
     changed = [name for name in settings if earlier.get(name) != settings[name]]
     if changed:
         raise InputError(
@@ -182,6 +191,7 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
     config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     folder = Path(args.output_dir)
     drawn = {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+    read_samples(folder / SAMPLES_FILE)  # before anything is written or loaded
     check_settings(folder / SETTINGS_FILE, {"adapter": model_args.adapter_path, "samples": args.samples, **drawn})
     state = inference.start(args.use_cpu)
     summarizer = inference.load(model_args, prompt, decoding, state.device)

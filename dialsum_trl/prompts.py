@@ -73,7 +73,7 @@ def neutralize(tokenizer, text: str) -> str:
 
 def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
     """Token ids of `messages` under the tokenizer's chat template; `generation` adds the assistant header."""
-    from jinja2.exceptions import TemplateError
+    from dialsum_trl.chat_template import failures, reason
 
     try:
         return tokenizer.apply_chat_template(
@@ -83,9 +83,9 @@ def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
             add_generation_prompt=generation,
             **template_kwargs(tokenizer),
         )
-    except TemplateError as error:
+    except failures() as error:
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template fails on system, user and assistant turns ({error}); "
+            f"{tokenizer.name_or_path}: its chat template fails on system, user and assistant turns ({reason(error)}); "
             f"use --prompt_style instruction"
         ) from error
 

@@ -1,12 +1,12 @@
 """From folders of predictions and runs to one HTML file."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialsum_trl.arguments import DataArguments, RougeArguments, flag, parse_recipe
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE
 
 STATE_FILE = "trainer_state.json"
@@ -60,11 +60,15 @@ def read_run(name: str, folder: Path):
 
     if not (folder / STATE_FILE).exists():
         raise InputError(f"{folder}: holds no {STATE_FILE}; give the output_dir of a training run")
-    try:
-        history = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["log_history"]
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8")) if (folder / RUN_FILE).exists() else {}
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{folder}: {STATE_FILE} or {RUN_FILE} is damaged ({error})") from None
+    remedy = "leave the run out of --runs, or give the folder that training wrote"
+    history = read_json(folder / STATE_FILE, remedy).get("log_history")
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise InputError(f"{folder / STATE_FILE}: log_history is no list of log entries; {remedy}")
+    if not all(isinstance(entry.get("step"), int) for entry in history):
+        raise InputError(f"{folder / STATE_FILE}: log_history has an entry without its step; {remedy}")
+    record = read_json(folder / RUN_FILE, remedy) if (folder / RUN_FILE).exists() else {}
+    if not isinstance(record.get("settings", {}), dict):
+        raise InputError(f"{folder / RUN_FILE}: its settings are no object; {remedy}")
     return Run(name, history, record)
 
 

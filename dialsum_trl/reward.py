@@ -68,6 +68,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
         revision=model_args.model_revision,
         attn_implementation=model_args.attn_implementation,
         device=args.device,
+        trust_remote_code=model_args.trust_remote_code,
         auto_class=AutoModelForSequenceClassification,
         num_labels=1,
     )
@@ -157,7 +158,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     batch_arithmetic(args, pair_args.effective_batch_size)
     train, held = read_sides(pair_args.pairs_file, pair_args.eval_pairs_file, pair_args.held_out, args.seed)
     tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
+        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
     )
     stop_ids = models.stop_token_ids(tokenizer)
     train_rows = encode_pairs(train, tokenizer, stop_ids, args.max_length)

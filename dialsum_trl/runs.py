@@ -1,12 +1,17 @@
 """A run and its folder: where it may write, what it resumes from, what it used."""
 
-import json
+import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
-from dialsum_trl.arguments import match_precision
+from dialsum_trl.arguments import ModelArguments, PromptArguments, match_precision
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
 
+RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
 
 
@@ -59,35 +64,51 @@ def adapter_settings(adapter_path: str) -> dict:
     Adapters of other tools have no run record; their `adapter_config.json` names the base.
 
     Raises:
-        InputError: the folder is no adapter, or its files cannot be read.
+        InputError: the folder is no adapter, or its files are damaged, pickled or do not fit one another.
     """
+    from dialsum_trl.share.weights import CONFIG, check_adapter_files, check_adapter_values
+
     folder = Path(adapter_path)
+    if folder.is_file():
+        raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")
+    if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):
+        raise InputError(f"--adapter_path {folder}: there is no such folder; give the folder that training wrote")
     if not folder.is_dir():
         return {}  # a Hub id: peft loads it, and the base must be named by flag or by its adapter_config
-    record, config = folder / RUN_FILE, folder / "adapter_config.json"
-    if not config.exists():
-        raise InputError(f"--adapter_path {folder}: holds no adapter_config.json; give the folder a training run wrote")
-    try:
-        if record.exists():
-            values = json.loads(record.read_text(encoding="utf-8"))
-            names = {"base_model": "model_name_or_path", "base_revision": "model_revision"}
-            wanted = ("base_model", "base_revision", "dtype", "quantization", "prompt_style")
-            return {names.get(key, key): values[key] for key in wanted}
-        return {"model_name_or_path": json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--adapter_path {folder}: {record.name} or {config.name} is damaged ({error})") from None
+    if not (folder / CONFIG).exists():
+        raise InputError(f"--adapter_path {folder}: holds no {CONFIG}; give the folder a training run wrote")
+    config = check_adapter_files(folder)
+    check_adapter_values(folder)
+    if (folder / RUN_FILE).exists():
+        names = {"base_model": "model_name_or_path", "base_revision": "model_revision"}
+        values = _recorded(folder / RUN_FILE, ("base_model", "base_revision", *RECORDED))
+        return {names.get(key, key): value for key, value in values.items()}
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str | None):
+        raise InputError(
+            f"{folder / CONFIG}: base_model_name_or_path is no text; name the base by --model_name_or_path"
+        )
+    return {"model_name_or_path": base}
 
 
 def model_settings(model_name_or_path: str) -> dict:
     """How a fully fine-tuned model was trained (dtype, quantization, prompt style); nothing for other models."""
     record = Path(model_name_or_path) / RUN_FILE
-    if not record.exists():
-        return {}
-    try:
-        values = json.loads(record.read_text(encoding="utf-8"))
-        return {key: values[key] for key in ("dtype", "quantization", "prompt_style")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--model_name_or_path {record.parent}: {record.name} is damaged ({error})") from None
+    return _recorded(record, RECORDED) if record.exists() else {}
+
+
+def _recorded(path: Path, keys) -> dict:
+    """Values of a run record, each a text, and one of those that its flag takes. Raises InputError otherwise."""
+    remedy = "give the folder that training wrote, or train again"
+    record = read_json(path, remedy)
+    choices = {item.name: get_args(item.type) for item in fields(ModelArguments)}
+    choices["prompt_style"] = get_args({item.name: item.type for item in fields(PromptArguments)}["prompt_style"])
+    for key in keys:
+        value, allowed = record.get(key), choices.get(key)
+        if not isinstance(value, str) or not value or (allowed and value not in allowed):
+            wanted = f"one of {', '.join(allowed)}" if allowed else "a text"
+            raise InputError(f"{path}: {key} is {value!r} where {wanted} was expected; {remedy}")
+    return {key: record[key] for key in keys}
 
 
 def use_adapter_settings(values: dict, given: set[str]) -> None:

@@ -66,7 +66,7 @@ def load_config(model_args: ModelArguments, seq2seq: Seq2SeqArguments):
     from dialsum_trl.encoder_decoder import check_precision, set_source_prefix
     from dialsum_trl.models import load_config
 
-    config = load_config(model_args.model_name_or_path, model_args.model_revision)
+    config = load_config(model_args.model_name_or_path, model_args.model_revision, model_args.trust_remote_code)
     check_precision(config, model_args.dtype)
     positions = config.to_dict().get("max_position_embeddings")  # T5 has none: its positions are relative
     longest = max(seq2seq.max_source_length, seq2seq.max_target_length)
@@ -97,6 +97,7 @@ def load_model(model_args: ModelArguments, config, device, tokenizer, pieces: di
         quantization="none",
         revision=model_args.model_revision,
         device=device,
+        trust_remote_code=model_args.trust_remote_code,
         auto_class=AutoModelForSeq2SeqLM,
         config=config,
     )
@@ -174,7 +175,9 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     train, dev = read_rows(data)
 
     config = load_config(model_args, seq2seq)
-    tokenizer = load_tokenizer(model_args.model_name_or_path, model_args.model_revision)
+    tokenizer = load_tokenizer(
+        model_args.model_name_or_path, model_args.model_revision, trust_remote_code=model_args.trust_remote_code
+    )
     tokenizer = plain_tokenizer(tokenizer, seq2seq.language)
     pieces = add_mask_tokens(tokenizer, [] if seq2seq.mask_tokens == ["none"] else seq2seq.mask_tokens)
     check_round_trip(tokenizer)

@@ -114,7 +114,7 @@ def _check_nodes(place, root) -> None:
 
 def _aliases(place, node):
     return InputError(
-        f"{place}: line {node.start_mark.line + 1} grows beyond {MAX_NODES:,} values by its aliases; write the values out"
+        f"{place}: line {node.start_mark.line + 1} grows beyond {MAX_NODES:,} values by aliases; write the values out"
     )
 
 
@@ -143,4 +143,6 @@ def _check_values(place, settings) -> None:
             if isinstance(part, str) and (SURROGATE.search(part) or "\0" in part):
                 raise InputError(f"{place}: {name} holds a NUL or half a surrogate pair; write another value")
             if isinstance(part, str) and part is not value and re.match(r"--|-\D", part):
-                raise InputError(f"{place}: {name} holds {part[:40]}, which reads as a flag; a flag is a key of its own")
+                raise InputError(
+                    f"{place}: {name} holds {part[:40]}, which reads as a flag; a flag is a key of its own"
+                )

@@ -77,6 +77,7 @@ def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
         quant_storage=model_args.bnb_4bit_quant_storage,
         attn_implementation=model_args.attn_implementation,
         device=args.device,
+        trust_remote_code=model_args.trust_remote_code,
     )
     set_seed(args.seed)  # new rows and adapters start alike in every run and on every process
     resize_embeddings(model, tokenizer)
@@ -163,7 +164,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     train, dev = read_rows(data)
 
     tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt_style=prompt.prompt_style
+        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
     )
     added = models.add_missing_chat_tokens(tokenizer)
     stop_ids = models.stop_token_ids(tokenizer)

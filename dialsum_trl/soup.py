@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE
+from dialsum_trl.share.weights import WEIGHTS, check_adapter_files, tensor_shapes
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEPT_SUFFIXES = (".json", ".jinja", ".model", ".txt")  # configuration, tokenizer and template
 # what has to be equal for a mean of weights to mean anything
 _FIELDS = (
@@ -97,19 +98,10 @@ def greedy_soup(adapters: list, output, dev_score: Callable[[Path], float]) -> t
 
 def check_compatible(folders: list[Path]) -> None:
     """Raises InputError, saying what differs, unless the adapters can be averaged."""
-    from safetensors import SafetensorError, safe_open
-
     first = None
     for folder in folders:
-        try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            with safe_open(folder / WEIGHTS, "pt") as file:
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{folder}: no readable {CONFIG} and {WEIGHTS} ({reason})") from None
-        if config.get("peft_type") != "LORA":
-            raise InputError(f"{folder}: is a {config.get('peft_type')} adapter; only LoRA adapters can be averaged")
+        config = check_adapter_files(folder, "--adapter_paths")
+        shapes = tensor_shapes(folder / WEIGHTS)
         if first is None:
             first = (folder, config, shapes)
             continue
@@ -151,7 +143,7 @@ def _write_record(path, folders, shares):
     """The first adapter's run record tells how to load the soup; its scores and data are not the soup's."""
     if not path.exists():
         return
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path, "give adapters that training wrote")
     record |= {"method": "adapter soup", "metrics": {}, "evaluation": None}
     record["soup"] = [{"adapter": folder.name, "weight": share} for folder, share in zip(folders, shares, strict=True)]
     path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -16,7 +16,8 @@ from dialsum_trl.ensemble import ensemble
 from dialsum_trl.errors import InputError
 from dialsum_trl.rouge import RougeConfig, bootstrap_interval, pairwise, score
 from dialsum_trl.runs import RUN_FILE
-from dialsum_trl.soup import CONFIG, WEIGHTS, greedy_soup, soup
+from dialsum_trl.share.weights import CONFIG, WEIGHTS
+from dialsum_trl.soup import greedy_soup, soup
 from dialsum_trl.submission import read_predictions, write_submission
 from tests.conftest import TINY
 from tests.test_rouge import ENGLISH, WORDS, needs_english
@@ -169,11 +170,11 @@ def test_a_soup_keeps_the_settings_but_not_the_scores_or_checkpoints_of_the_firs
 @pytest.mark.parametrize(
     ("difference", "expected"),
     [
-        ({"r": 8}, "r is 4 and 8"),
+        ({"r": 8, "shape": (8, 8)}, "r is 4 and 8"),
         ({"base_model_name_or_path": "other"}, "base_model_name_or_path is base and other"),
         ({"target_modules": ["q"]}, r"target_modules is \['q', 'v'\] and \['q'\]"),
         ({"use_rslora": True}, "use_rslora is None and True"),
-        ({"shape": (2, 8)}, r"q.lora_A has shapes \(4, 8\) and \(2, 8\)"),
+        ({"shape": (4, 6)}, r"q.lora_A has shapes \(4, 8\) and \(4, 6\)"),
     ],
 )
 def test_incompatible_adapters_are_an_error_that_says_what_differs(tmp_path, difference, expected):
@@ -184,12 +185,12 @@ def test_incompatible_adapters_are_an_error_that_says_what_differs(tmp_path, dif
 
 def test_what_is_no_lora_adapter_is_an_error(tmp_path):
     one = adapter(tmp_path / "a")
-    with pytest.raises(InputError, match=r"nowhere: no readable adapter_config\.json"):
+    with pytest.raises(InputError, match=r"nowhere/adapter_config\.json: cannot be read"):
         soup([one, tmp_path / "nowhere"], tmp_path / "soup")
-    with pytest.raises(InputError, match="is a IA3 adapter; only LoRA"):
+    with pytest.raises(InputError, match="peft_type is 'IA3'; only LoRA"):
         soup([one, adapter(tmp_path / "b", peft_type="IA3")], tmp_path / "soup")
     (one / WEIGHTS).write_bytes(b"damaged")
-    with pytest.raises(InputError, match="a: no readable"):
+    with pytest.raises(InputError, match="is no whole safetensors file"):
         soup([one], tmp_path / "soup")
 
 

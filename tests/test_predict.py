@@ -78,7 +78,7 @@ def test_a_folder_without_predictions_is_an_error(tmp_path):
 def test_damaged_scores_are_an_error(tmp_path):
     write_submission(tmp_path / "submission.csv", ["a"], ["b"])
     (tmp_path / "scores.json").write_text('{"rouge": ')
-    with pytest.raises(InputError, match=r"scores\.json: is damaged"):
+    with pytest.raises(InputError, match=r"scores\.json: not JSON"):
         read_system("broken", tmp_path)
 
 

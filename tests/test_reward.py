@@ -156,12 +156,12 @@ def test_another_adapter_is_not_taken_for_a_reward_model(folders):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: not JSON"),
-        ('["a"]', "line 2: must be an object"),
-        ('{"prompt": "a", "chosen": "b"}', "line 2: 'rejected'"),
-        ('{"prompt": "a", "chosen": "b", "rejected": " "}', "line 2: 'rejected'"),
-        ('{"prompt": "a", "chosen": "b", "rejected": "b "}', "line 2: chosen and rejected are the same"),
-        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": "big"}', "line 2: 'margin'"),
+        ("{", "line 2\\) is not JSON"),
+        ('["a"]', "line 2\\) is a JSON array"),
+        ('{"prompt": "a", "chosen": "b"}', "line 2\\): 'rejected'"),
+        ('{"prompt": "a", "chosen": "b", "rejected": " "}', "line 2\\): 'rejected'"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "b "}', "line 2\\): chosen and rejected are the same"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": "big"}', "line 2\\): 'margin'"),
     ],
 )
 def test_a_bad_pair_is_named_by_its_line(tmp_path, line, message):

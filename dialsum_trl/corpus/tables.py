@@ -3,6 +3,8 @@
 import csv
 import difflib
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,17 +36,31 @@ def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
             a NUL byte, a row has too few or too many cells, a quote is never closed, a line is not a JSON object.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the .csv or .jsonl file in it")
-    if not path.exists():
-        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = closest(path.name, siblings)
-        raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}")
+    _check_path(path)
     if path.suffix.lower() == ".csv":
         return _not_empty(path, _csv_rows(path, keep_unnamed))
     if path.suffix.lower() == ".jsonl":
         return _not_empty(path, _jsonl_rows(path))
     raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
+
+
+def _check_path(path) -> None:
+    """Raises InputError unless `path` is a regular file (a pipe could block for ever)."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which does not exist; name the file") from None
+        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = closest(path.name, siblings)
+        raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}") from None
+    except OSError as error:
+        what = "is a link that leads to itself" if os.path.islink(path) else f"cannot be opened: {error.strerror}"
+        raise InputError(f"{path} {what}; name another file") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; name the .csv or .jsonl file in it")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is no regular file; write the rows to a .csv or .jsonl file first")
 
 
 def closest(name: str, names) -> str | None:
@@ -89,6 +105,8 @@ def _decode(path, number, offset, raw):
             f"{path}: line {number}, byte {offset + error.start} (0x{raw[error.start]:02x}) is not UTF-8; if the file "
             f"was saved by Excel or on Windows, convert it: {_iconv('cp949', path)}"
         ) from None
+    if number == 1 and text[1::2].count("\0") > len(text) // 3 and "\0" not in text[::2]:
+        raise InputError(f"{path}: line 1 is UTF-16 without a byte order mark; convert it: {_iconv('UTF-16LE', path)}")
     if "\0" in text:
         raise InputError(
             f"{path}: line {number} holds a NUL byte, so this is not a text file or it is damaged; "
@@ -159,6 +177,18 @@ def _csv_problem(message):
     return f": {message}"
 
 
+class _Repeated(Exception):
+    """A key stands twice in a JSON object, and Python would keep the last one silently."""
+
+
+def _unrepeated(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Repeated(next(name for name in names if names.count(name) > 1))
+    return values
+
+
 def _jsonl_rows(path):
     number = 0
     for line, text in _lines(path):
@@ -167,7 +197,9 @@ def _jsonl_rows(path):
         number += 1
         where = f"{path}: row {number} (line {line})"
         try:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=_unrepeated)
+        except _Repeated as error:
+            raise InputError(f"{where} holds the key '{error}' twice; keep one of them") from None
         except json.JSONDecodeError as error:
             hint = "; is this one JSON array? write one object a line" if text.lstrip()[0] == "[" else ""
             raise InputError(f"{where} is not JSON: {error.msg} at character {error.colno}{hint}") from None

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.share.weights import check_adapter_files, load_adapter
 
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
 SCORE = "base_model.model.score.weight"  # the reward head's name in a saved reward adapter
@@ -26,14 +27,7 @@ def load_policy(base, adapter_path: str | Path):
     Raises:
         InputError: it cannot be loaded, or is no LoRA adapter of a language model.
     """
-    try:
-        model = PeftModel.from_pretrained(base, adapter_path, is_trainable=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"--adapter_path {adapter_path}: cannot be loaded onto {base.config.name_or_path}: {reason} Give the "
-            f"folder that SFT wrote and the base it was trained on"
-        ) from error
+    model = load_adapter(base, adapter_path, trainable=True)
     if model.peft_config[POLICY].modules_to_save:
         raise InputError(
             f"--adapter_path {adapter_path}: has full layers ({model.peft_config[POLICY].modules_to_save})"
@@ -56,6 +50,7 @@ def load_base_and_policy(model_args, args):
         quant_storage=model_args.bnb_4bit_quant_storage,
         attn_implementation=model_args.attn_implementation,
         device=args.device,
+        trust_remote_code=model_args.trust_remote_code,
     )
     base.config.use_cache = False
     return load_policy(base, model_args.adapter_path)
@@ -96,12 +91,8 @@ def add_reward(model, folder: str | Path) -> torch.nn.Linear:
     """
     from peft import PeftConfig
 
-    weights = Path(folder) / "adapter_model.safetensors"
-    if not weights.exists():
-        raise InputError(
-            f"--reward_adapter_path {folder}: holds no adapter_model.safetensors; give recipes/reward.py's"
-        )
-    state, config = load_file(weights), PeftConfig.from_pretrained(folder)
+    check_adapter_files(folder, "--reward_adapter_path")
+    state, config = load_file(Path(folder) / "adapter_model.safetensors"), PeftConfig.from_pretrained(folder)
     if SCORE not in state:
         raise InputError(f"--reward_adapter_path {folder}: has no score head; it is no reward adapter")
     head = torch.nn.Linear(state[SCORE].shape[1], 1, bias=False)

@@ -1,10 +1,12 @@
 """A trained reward model as a reward function on the base that the policy stands on."""
 
-import json
+import math
 from pathlib import Path
 
 import torch
 
+from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
 from dialsum_trl.prompts import render
 from dialsum_trl.rl.adapters import REWARD, Rooms, add_reward
 from dialsum_trl.rl.rewards import SCALE_FILE
@@ -40,6 +42,18 @@ def last_token_scores(decoder, head, rows: list[list[int]], pad_id: int) -> list
     return scores
 
 
+def read_scale(path: Path) -> tuple[float, float]:
+    """Mean and deviation of a reward model's scores on its held-out pairs. Raises InputError where they are damaged."""
+    scale = read_json(path, "give --reward_adapter_path the folder that recipes/reward.py wrote")
+    mean, deviation = scale.get("score_mean"), scale.get("score_std")
+    if (
+        not all(isinstance(value, int | float) and math.isfinite(value) for value in (mean, deviation))
+        or deviation <= 0
+    ):
+        raise InputError(f"{path}: score_mean and score_std must be numbers, the latter above 0; train it again")
+    return mean, deviation
+
+
 class LearnedReward:
     """TRL reward function: the score of `recipes/reward.py`'s adapter, at mean 0 and variance 1 on its held-out pairs.
 
@@ -54,8 +68,7 @@ class LearnedReward:
     def __init__(self, model, folder: str | Path, tokenizer):
         self.head = add_reward(model, folder)
         self.model, self.tokenizer = model, tokenizer
-        scale = json.loads((Path(folder) / SCALE_FILE).read_text(encoding="utf-8"))
-        self.mean, self.std = scale["score_mean"], scale["score_std"]
+        self.mean, self.std = read_scale(Path(folder) / SCALE_FILE)
         self.rooms: Rooms | None = None  # set by the trainer, which knows what trains
 
     def __call__(self, prompts, completion_ids, **kwargs) -> list[float]:

@@ -4,13 +4,14 @@
 pair came from) may be absent: pairs judged by people are read in the same form.
 """
 
-import json
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.arguments import flag
 from dialsum_trl.corpus.cleaning import clean_dialogue
+from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import encode_completion, fit, neutralize, prompt_messages, render
 
@@ -29,34 +30,36 @@ def read_pairs(path: str | Path) -> list[dict]:
     """All pairs of a file.
 
     Raises:
-        InputError: names file, line and field: not JSON, a missing or empty text, chosen and rejected alike.
+        InputError: what `tables.read_table` refuses; a missing or empty text, chosen and rejected alike, with file,
+            row and field.
     """
     path, pairs = Path(path), []
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; recipes/preferences.py writes pairs")
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}: line {number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where}: not JSON ({error}); one object a line") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: must be an object with {', '.join(TEXTS)}")
-        for name in TEXTS:
-            if not isinstance(row.get(name), str) or not row[name].strip():
-                raise InputError(f"{where}: '{name}' must be a text that is not empty")
-        if row["chosen"].strip() == row["rejected"].strip():
+    if path.suffix.lower() != ".jsonl":
+        raise InputError(f"{path}: pairs are read from a JSONL file; recipes/preferences.py writes one")
+    for row in read_table(path):
+        where = f"{path}: row {row.number} (line {row.line})"
+        texts = {name: _text(where, row.values, name) for name in TEXTS}
+        prompt = clean_dialogue(texts.pop("prompt"))
+        if not prompt:
+            raise InputError(f"{where}: 'prompt' must be a text that is not empty")
+        if texts["chosen"] == texts["rejected"]:
             raise InputError(f"{where}: chosen and rejected are the same text; leave the pair out")
-        margin, kind = row.get("margin"), row.get("kind", "human")
-        if margin is not None and not isinstance(margin, int | float):
+        margin, kind = row.values.get("margin"), row.values.get("kind", "human")
+        if margin is not None and (type(margin) not in (int, float) or not math.isfinite(margin)):
             raise InputError(f"{where}: 'margin' must be a number or absent")
-        texts = {"chosen": row["chosen"].strip(), "rejected": row["rejected"].strip()}
-        pairs.append({"prompt": clean_dialogue(row["prompt"]), **texts, "margin": margin, "kind": kind})
-    if not pairs:
-        raise InputError(f"{path}: holds no pairs")
+        if not isinstance(kind, str):
+            raise InputError(f"{where}: 'kind' must be a text or absent")
+        pairs.append({"prompt": prompt, **texts, "margin": margin, "kind": kind})
     return pairs
+
+
+def _text(where, values, name) -> str:
+    text = values.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{where}: '{name}' must be a text that is not empty")
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(f"{where}: '{name}' holds a NUL or half a surrogate pair; export the row again")
+    return text.strip()
 
 
 def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:

@@ -4,16 +4,17 @@ On disk the run record and `adapter_config.json` name the base so that it loads 
 base's Hub repository and commit, never a local path.
 """
 
-import json
 from pathlib import Path
 
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.files import json_text, move_files, write_json, write_text
+from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE
 from dialsum_trl.share.card import CURVE_FILE, model_card
 from dialsum_trl.share.provenance import base_origin
 from dialsum_trl.share.record import run_record
+from dialsum_trl.share.weights import check_adapter_files
 
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -180,6 +181,7 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
     files = {path.name: path for pattern in patterns for path in sorted(folder.glob(pattern))}
     adapter = None
     if is_adapter:
+        check_adapter_files(folder, "push")
         check_adapter(folder)
         adapter = _read(folder / ADAPTER_CONFIG)
         adapter |= {"base_model_name_or_path": record["base_model"], "revision": record["base_revision"]}
@@ -204,14 +206,12 @@ def _named(record: dict, base: str | None) -> dict:
 
 def _predicted(path: Path) -> dict:
     """The evaluation part of a card from a predict run's scores.json."""
+    scores = read_json(path, "give scores.json of recipes/predict.py by --scores")
     try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
         decoding, rouge, test_file = scores["decoding"], scores["rouge"], scores["test_file"]
         how = f"beam {decoding['num_beams']}" if decoding["num_beams"] > 1 else "greedy"
         how = f"sampling at temperature {decoding['temperature']}" if decoding["do_sample"] else how
         decoded = f"{how}, at most {decoding['max_new_tokens']} new tokens"
-    except OSError as error:
-        raise InputError(f"--scores {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"--scores {path}: is no scores.json of recipes/predict.py") from None
     if rouge is None:
@@ -220,7 +220,4 @@ def _predicted(path: Path) -> dict:
 
 
 def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged ({error})") from None
+    return read_json(path, "give the folder that a training run wrote")

@@ -131,8 +131,10 @@ def read_dialogue(file: Path) -> str:
         raise InputError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{file}: is not UTF-8; convert it: iconv -f cp949 -t utf-8 {file}") from None
+    source = "standard input" if str(file) == "-" else file
+    if "\0" in text:
+        raise InputError(f"{source}: holds a NUL byte, so it is no text; give lines such as `#Person1#: ...`")
     if not text.strip():
-        source = "standard input" if str(file) == "-" else file
         raise InputError(f"{source}: holds no dialogue; give lines such as `#Person1#: ...`")
     return text
 

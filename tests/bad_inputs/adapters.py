@@ -1,0 +1,149 @@
+"""Adapters, run records and checkpoints."""
+
+import pickle
+
+from tests.bad_inputs.case import Case, Place
+from tests.bad_inputs.models import BASE, Exploit, changed, cut, file, in_place, without
+
+PREDICT = f"predict {BASE} --output_dir {{out}}/run --adapter_path {{given}}/adapter"
+SFT = (
+    "sft_llama3b --use_cpu true --dtype float32 --quantization none --rouge_rows 0 --output_dir {out}/run "
+    "--train_file {given}/test.csv --max_steps 1 --effective_batch_size 8 --model_name_or_path {toy}"
+)
+SOUP = "ensemble --adapter_paths {given}/adapter {given}/other --output_dir {out}/soup"
+CONFIG, WEIGHTS, RECORD = "adapter_config.json", "adapter_model.safetensors", "dialsum.json"
+
+
+def adapter(name: str, change, *says: str, command: str = PREDICT) -> Case:
+    return Case(f"adapter: {name}", command, lambda place: change(place, place.adapter()), says)
+
+
+def both(change):
+    """The damaged adapter beside a sound one."""
+
+    def make(place, folder):
+        place.adapter("other")
+        change(place, folder)
+
+    return make
+
+
+def pickled(name: str):
+    def change(place, folder):
+        (folder / WEIGHTS).unlink()
+        (folder / name).write_bytes(pickle.dumps(Exploit(place.given / "owned")))
+
+    return change
+
+
+def tensors(change_one):
+    """Every tensor through `change_one(name, tensor)` -> (name, tensor), or None to leave it out."""
+
+    def change(place, folder):
+        from safetensors.torch import load_file, save_file
+
+        pairs = [change_one(name, tensor) for name, tensor in load_file(folder / WEIGHTS).items()]
+        save_file(dict(pair for pair in pairs if pair), folder / WEIGHTS, {"format": "pt"})
+
+    return change
+
+
+def not_numbers(place, folder):
+    tensors(lambda name, tensor: (name, tensor * float("nan")))(place, folder)
+
+
+def of_another_base(place, folder):
+    """An adapter of a model with more layers and wider ones."""
+    wider = tensors(lambda name, tensor: (name, tensor.repeat(1, 2) if "lora_A" in name else tensor.repeat(2, 1)))
+    wider(place, folder)
+
+
+def checkpoint(name: str, make, *says: str, resume: str = "{given}/checkpoint-1") -> Case:
+    return Case(f"checkpoint: {name}", f"{SFT} --resume_from_checkpoint {resume}", make, says)
+
+
+def an_old_run(place: Place) -> None:
+    (place.out / "run" / "adapter_config.json").write_text("{}")
+
+
+HEADER = (1 << 40).to_bytes(8, "little")
+
+CASES = [
+    Case("adapter: a file", PREDICT, {"adapter": "x"}, ("adapter", "folder")),
+    Case("adapter: an empty folder", PREDICT, lambda p: (p.given / "adapter").mkdir(), (CONFIG, "training run wrote")),
+    Case("adapter: nowhere", PREDICT.replace("{given}/adapter", "{given}/nowhere/at/all"), {}, ("nowhere/at/all",)),
+    adapter("its config is no JSON", file(CONFIG, "{'r': 16}"), CONFIG, "JSON"),
+    adapter("its config is a list", file(CONFIG, "[]"), CONFIG, "object"),
+    adapter("its config is utf-16", file(CONFIG, '{"r": 16}'.encode("utf-16")), CONFIG, "UTF-8"),
+    adapter("its config is 100,000 brackets deep", file(CONFIG, "[" * 100_000), CONFIG, "nested"),
+    adapter("its config is a link to nothing", in_place(CONFIG, lambda path: path.symlink_to("gone")), CONFIG),
+    adapter("its config names another kind", changed(CONFIG, peft_type="PROMPT_TUNING"), "PROMPT_TUNING", "LoRA"),
+    adapter("its config names no kind", changed(CONFIG, peft_type=None), "peft_type", "LoRA"),
+    adapter("its rank is another", changed(CONFIG, r=4), "shape", "base"),
+    adapter("its rank is a text", changed(CONFIG, r="sixteen"), "adapter_config.json"),
+    adapter("its rank is below zero", changed(CONFIG, r=-1), "adapter"),
+    adapter("layers that the base lacks", changed(CONFIG, target_modules=["no_proj"]), "no_proj", "base"),
+    adapter("no weights", without(WEIGHTS), WEIGHTS, "training wrote"),
+    adapter("weights as a pickle", pickled("adapter_model.bin"), "safetensors"),
+    adapter("a pickle called safetensors", pickled(WEIGHTS), WEIGHTS, "safetensors"),
+    adapter("weights cut off", cut(WEIGHTS, 4000), WEIGHTS, "safetensors"),
+    adapter("weights of no bytes", file(WEIGHTS, ""), WEIGHTS, "safetensors"),
+    adapter("weights with a header of a terabyte", file(WEIGHTS, HEADER + b"{}"), WEIGHTS, "safetensors"),
+    adapter(
+        "weights whose header is no JSON", file(WEIGHTS, (4).to_bytes(8, "little") + b"oops"), WEIGHTS, "safetensors"
+    ),
+    adapter("weights that are a folder", in_place(WEIGHTS, lambda path: path.mkdir()), WEIGHTS),
+    adapter("weights that are a link to nothing", in_place(WEIGHTS, lambda path: path.symlink_to("gone")), WEIGHTS),
+    adapter("weights of other shapes", of_another_base, "shape", "base"),
+    adapter("weights for more layers", tensors(lambda name, t: (name.replace("layers.1.", "layers.7."), t)), "layers."),
+    adapter("weights for one layer of two", tensors(lambda n, t: None if "layers.1." in n else (n, t)), "layers.1."),
+    adapter("weights that are not numbers", not_numbers, WEIGHTS, "not finite"),
+    adapter("its record is no JSON", file(RECORD, "{"), RECORD, "JSON"),
+    adapter("its record is a list", file(RECORD, "[1]"), RECORD, "object"),
+    adapter("its record lacks the base", changed(RECORD, base_model=None), RECORD, "base_model"),
+    adapter("its record has a number for the base", changed(RECORD, base_model=7), RECORD, "base_model"),
+    adapter("its record asks for a dtype that is none", changed(RECORD, dtype="complex9"), RECORD, "dtype"),
+    adapter("its record asks for a storage that is none", changed(RECORD, quantization="1bit"), RECORD, "quantization"),
+    adapter("its record names a style that is none", changed(RECORD, prompt_style="poem"), RECORD, "prompt_style"),
+    Case(
+        "adapter: its record names a base that is gone",
+        PREDICT,
+        lambda place: changed(RECORD, base_model="/nowhere/base")(place, place.adapter()),
+        ("/nowhere/base", "Give a local folder"),
+    ),
+    adapter(
+        "continued with weights cut off", cut(WEIGHTS, 4000), WEIGHTS, command=f"{SFT} --adapter_path {{given}}/adapter"
+    ),
+    adapter("continued on another base", of_another_base, "shape", command=f"{SFT} --adapter_path {{given}}/adapter"),
+    adapter("a soup with one cut off", both(cut(WEIGHTS, 4000)), WEIGHTS, command=SOUP),
+    adapter("a soup with one of another rank", both(changed(CONFIG, r=4)), "r = 4", command=SOUP),
+    adapter("a soup with a config that is a list", both(file(CONFIG, "[]")), CONFIG, command=SOUP),
+    adapter("merged with weights cut off", cut(WEIGHTS, 4000), WEIGHTS, command="merge {given}/adapter {out}/merged"),
+    adapter(
+        "merged without its tokenizer",
+        without("tokenizer.json", "tokenizer_config.json"),
+        "tokenizer",
+        command="merge {given}/adapter {out}/merged --dtype float32",
+    ),
+    adapter(
+        "merged to a dtype that is none",
+        lambda place, folder: None,
+        "--dtype",
+        command="merge {given}/adapter {out}/merged --dtype int3",
+    ),
+    adapter("pushed with weights cut off", cut(WEIGHTS, 4000), WEIGHTS, command="push {given}/adapter me/x --base a/b"),
+    adapter("pushed with a record that is a list", file(RECORD, "[]"), RECORD, command="push {given}/adapter me/x"),
+    adapter(
+        "pushed with scores that are no JSON",
+        lambda place, folder: place.write("scores.json", "{"),
+        "scores.json",
+        command="push {given}/adapter me/x --base a/b --scores {given}/scores.json",
+    ),
+    checkpoint("nothing there", {}, "--resume_from_checkpoint", "checkpoint-1", "checkpoint"),
+    checkpoint("a file", {"checkpoint-1": "x"}, "--resume_from_checkpoint", "checkpoint-1"),
+    checkpoint("an empty folder", lambda p: (p.given / "checkpoint-1").mkdir(), "checkpoint-1"),
+    checkpoint("a run without any", {}, "--resume_from_checkpoint", "no checkpoint", resume="true"),
+    Case(
+        "checkpoint: a folder of an earlier run", SFT, an_old_run, ("holds an earlier run", "--resume_from_checkpoint")
+    ),
+]

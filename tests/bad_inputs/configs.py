@@ -1,0 +1,80 @@
+"""Settings: YAML files of --config, and flags."""
+
+from tests.bad_inputs.case import Case
+
+SFT = "sft_llama3b --config {given}/my.yaml --train_file {given}/test.csv"
+BASE = "use_cpu: true\ndtype: float32\n"
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{chr(ord(name) - 1)}'] * 9)}]\n" for name in "bcdefghij"
+)
+
+
+def yaml(name: str, content: str | bytes, *says: str, command: str = SFT) -> Case:
+    return Case(f"yaml: {name}", command, {"my.yaml": content}, ("my.yaml", *says))
+
+
+def flags(name: str, words: str, *says: str) -> Case:
+    command = "sft_llama3b --use_cpu true --dtype float32 --train_file {given}/test.csv --output_dir {out}/new " + words
+    return Case(f"flag: {name}", command, {}, says)
+
+
+CASES = [
+    yaml("a tab for indentation", "sft:\n\tseed: 3\n", "line 2", "YAML"),
+    yaml("a bracket never closed", "seed: [3\n", "YAML", "line"),
+    yaml("a list", "- seed: 3\n", "`key: value` lines"),
+    yaml("a text", "seed=3\n", "`key: value` lines"),
+    yaml("a number as key", "3: seed\n", "`key: value` lines"),
+    yaml("a list as key", "? [a, b]\n: 3\n", "YAML", "line 1"),
+    yaml("two documents", "seed: 3\n---\nseed: 4\n", "YAML", "document"),
+    yaml("a key twice", BASE + "seed: 3\nseed: 4\n", "line 4", "'seed' twice", "remove one"),
+    yaml("a key twice in a section", "sft:\n  seed: 3\n  seed: 4\n", "line 3", "'seed' twice", "remove one"),
+    yaml("ten billion nodes by aliases", BOMB, "aliases", "write the values out"),
+    yaml("an alias to itself", "seed: &a [*a]\n", "aliases", "write the values out"),
+    yaml("a Python object", "seed: !!python/object/apply:os.system ['touch owned']\n", "line 1", "tags"),
+    yaml("a Python name", "seed: !!python/name:os.system\n", "line 1", "tags"),
+    yaml("a tag of its own", "seed: !mine 3\n", "line 1", "tags"),
+    yaml("1,000 brackets deep", "seed: " + "[" * 1000 + "]" * 1000, "nested", "one setting each"),
+    yaml("10,000 brackets deep", "seed: " + "[" * 10_000, "YAML"),
+    yaml("an integer of 5,000 digits", "seed: " + "9" * 5000, "line 1", "digits"),
+    yaml("more than a megabyte", "seed: 3\n#" + "x" * 1_000_001, "1,000,000 bytes", "settings"),
+    yaml("cp949", "title: 대화\n".encode("cp949"), "UTF-8"),
+    yaml("utf-16", "seed: 3\n".encode("utf-16"), "UTF-8"),
+    yaml("a NUL byte", b"seed: 3\0\n", "YAML"),
+    yaml("half a surrogate pair", 'run_name: "a\\ud800"\n', "run_name", "half a surrogate pair"),
+    yaml("an unknown key", BASE + "learing_rate: 1.0e-4\n", "unknown setting learing_rate", "learning_rate?"),
+    yaml("an unknown key in the section", "sft:\n  lr: 1.0e-4\n", "unknown setting lr", "--help"),
+    yaml("a section that is a list", "sft: [1, 2]\n", "section sft", "`key: value` lines"),
+    yaml("a text for a number", BASE + "seed: many\n", "--seed", "'many'"),
+    yaml("yes for a number", BASE + "seed: yes\n", "--seed", "'true'"),
+    yaml("a number for a choice", BASE + "quantization: 4\n", "--quantization", "4bit"),
+    yaml("a list for a path", BASE + "output_dir: [a, b]\n", "output_dir", "a list", "one value"),
+    yaml("settings for a path", BASE + "output_dir: {a: b}\n", "output_dir", "settings", "one value"),
+    yaml("an empty list", BASE + "lora_target_modules: []\n", "lora_target_modules", "empty"),
+    yaml("lists in a list", BASE + "lora_target_modules: [[q_proj]]\n", "lora_target_modules", "a list in a list"),
+    yaml(
+        "a flag in a list", BASE + 'lora_target_modules: [q_proj, "--hub_token=x"]\n', "lora_target_modules", "--hub_t"
+    ),
+    yaml("code of strangers switched on", BASE + "trust_remote_code: true\n", "trust_remote_code", "command line"),
+    Case("yaml: a folder", SFT, lambda p: (p.given / "my.yaml").mkdir(), ("my.yaml", "directory", "YAML file")),
+    Case("yaml: nothing there", SFT, {}, ("my.yaml", "No such file", "path of a YAML file")),
+    Case(
+        "yaml: a link to nothing",
+        SFT,
+        lambda p: (p.given / "my.yaml").symlink_to(p.given / "gone"),
+        ("my.yaml", "No such file"),
+    ),
+    flags("an unknown flag", "--learing_rate 1", "--learing_rate", "--learning_rate?"),
+    flags("a flag cut short", "--learning 1", "--learning", "did you mean"),
+    flags("a text for a number", "--seed many", "--seed", "'many'"),
+    flags("no value", "--seed", "--seed", "expected one argument"),
+    flags("no such choice", "--quantization 3bit", "--quantization", "4bit"),
+    flags("--config without a path", "--config", "--config", "path of a YAML file"),
+    flags("rows that do not divide", "--effective_batch_size 7", "7 rows a step", "--per_device_train_batch_size 7"),
+    Case("flag: no rows", "sft_llama3b --use_cpu true --dtype float32 --output_dir {out}/new", {}, ("--train_file",)),
+    Case(
+        "flag: an output folder that is a file",
+        "sft_llama3b --use_cpu true --dtype float32 --train_file {given}/test.csv --output_dir {given}/test.csv",
+        {},
+        ("--output_dir", "is a file", "give a folder"),
+    ),
+]

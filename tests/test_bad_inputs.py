@@ -1,0 +1,57 @@
+"""Bad input ends in one line that names the place and the remedy, exit code 2, and nothing on disk has changed."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.bad_inputs import adapters, configs, models, tables, texts
+from tests.bad_inputs.case import Place, snapshot
+
+CASES = [case for part in (tables, configs, models, adapters, texts) for case in part.CASES]
+IN_A_SHELL = ("predictions: cp949", "yaml: a Python object", "adapter: weights cut off", "template: that raises")
+
+
+@pytest.fixture
+def place(tmp_path, toy_base, trained_adapter):
+    (tmp_path / "given").mkdir()
+    return Place(tmp_path / "given", tmp_path / "out", toy_base, trained_adapter)
+
+
+def test_the_corpus_is_large_and_its_names_are_unlike():
+    assert len({case.name for case in CASES}) == len(CASES) >= 60
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_ends_in_one_line_and_touches_nothing(case, place, monkeypatch, capfd):
+    case.prepare(place)
+    monkeypatch.chdir(place.given)
+    before = snapshot(place.given.parent)
+    code = case.run(place, monkeypatch)
+    errors = capfd.readouterr().err
+    assert code == 2
+    check_line(errors, case.says)
+    assert snapshot(place.given.parent) == before
+
+
+@pytest.mark.parametrize("name", IN_A_SHELL)
+def test_in_a_process_of_its_own_too(name, place):
+    [case] = [case for case in CASES if case.name == name]
+    case.prepare(place)
+    before = snapshot(place.given.parent)
+    run = subprocess.run(
+        case.program(place), env=dict(os.environ), cwd=place.given, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 2, run.stderr
+    check_line(run.stderr, case.says)
+    assert snapshot(place.given.parent) == before
+
+
+def check_line(errors: str, says: tuple[str, ...]) -> None:
+    """Asserts that `errors` is one line for a reader, with every part of `says` in it; progress bars may precede it."""
+    *bars, line = errors.rstrip("\n").split("\n")
+    assert all(bar.strip() == "" or bar.startswith("\rLoading weights:") for bar in bars), errors
+    line = line.split("\r")[-1]
+    assert line.startswith("error: ") and len(line) < 1200, errors
+    for part in says:
+        assert part in line
