@@ -39,6 +39,12 @@ def test_a_row_without_a_pair_says_why(samples, scores, reason):
     assert best_and_worst(samples, scores, 0.1, 0.2) == (None, reason)
 
 
+def test_a_sample_with_a_broken_character_is_rejected_and_never_chosen():
+    found, _ = best_and_worst(["가나다\ufffd", "가나다", "가나\ufffd"], [0.9, 0.6, 0.1], 0.1, 0.4)
+    assert found == ("가나다", "가나\ufffd", pytest.approx(0.5))
+    assert best_and_worst(["가\ufffd", "나\ufffd"], [0.9, 0.1], 0.1, 0.2) == (None, "broken characters in all samples")
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "expected"),
     [
@@ -99,6 +105,14 @@ def test_a_reference_is_never_set_against_a_sample_that_is_as_good():
     assert pairs == []
 
 
+def test_a_sampled_nul_is_in_no_pair_for_no_reader_takes_it():
+    rows, samples, scores = rows_and_samples(10)
+    spoilt = [[texts[0] + "\0", texts[1]] for texts in samples]
+    pairs, dropped = make_pairs(rows, spoilt, scores, lambda texts, _: [0.5] * len(texts), margin=0.1, tolerance=0.2,
+                                reference_share=0.3, faithfulness_share=0.2, seed=0)  # fmt: skip
+    assert pairs == [] and dropped == {"all samples alike": 10}
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("preferences")
@@ -121,8 +135,8 @@ def settings(folders, output_dir, **changes):
         "use_cpu": "true",
         "train_file": folders["rows"],
         "output_dir": output_dir,
-        "samples": 4,
-        "max_new_tokens": 12,
+        "samples": 16,
+        "max_new_tokens": 3,  # random bytes: of few of them some are whole characters
         "rouge_tokenizer": "char",
         "margin": 0.01,
         "length_tolerance": 0.9,

@@ -1,11 +1,14 @@
 """From sampled summaries to preference pairs: pure functions of rows, samples and a seed."""
 
 import random
+import re
 from collections import Counter
 
 from dialsum_trl.rl.faithfulness import negatives
 
 MAX_REFERENCE_SHARE = 0.3  # more of them teaches to tell people from models instead of good from bad
+UNREADABLE = re.compile("[\0\ud800-\udfff]")  # `pairs.read_pairs` refuses them; a byte-level vocabulary can write them
+BROKEN = "\ufffd"  # what decoding makes of bytes that are no character
 
 
 def alike_in_length(a: str, b: str, tolerance: float) -> bool:
@@ -15,6 +18,8 @@ def alike_in_length(a: str, b: str, tolerance: float) -> bool:
 
 def best_and_worst(samples: list[str], scores: list[float], margin: float, tolerance: float):
     """The two samples that differ most in score among those of like length, or why there are none.
+
+    A sample with a broken character may be rejected and is never chosen: it would be taught.
 
     Returns:
         `(chosen, rejected, margin), None` or `None, reason`.
@@ -28,7 +33,10 @@ def best_and_worst(samples: list[str], scores: list[float], margin: float, toler
     spread = max(distinct.values()) - min(distinct.values())
     if spread < margin:
         return None, f"margin below {margin:.2f}"
-    fits = [(distinct[a] - distinct[b], a, b) for a in distinct for b in distinct if alike_in_length(a, b, tolerance)]
+    whole = [text for text in distinct if BROKEN not in text]
+    if not whole:
+        return None, "broken characters in all samples"
+    fits = [(distinct[a] - distinct[b], a, b) for a in whole for b in distinct if alike_in_length(a, b, tolerance)]
     gap, chosen, rejected = max(fits)
     if gap < margin:
         return None, f"lengths differ by more than {100 * tolerance:.0f} %"
@@ -52,6 +60,10 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
     draw, dropped = random.Random(seed), Counter()
     pairs, with_reference, unfaithful = [], [], []
     for row, texts, values in zip(rows, samples, scores, strict=True):
+        read = [
+            (value, text) for value, text in zip(values, texts, strict=True) if text and not UNREADABLE.search(text)
+        ]
+        values, texts = [value for value, _ in read], [text for _, text in read]
         base = {"fname": row["fname"], "prompt": row["dialogue"]}
         found, reason = best_and_worst(texts, values, margin, tolerance)
         if found:
@@ -62,13 +74,14 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
         near = [
             (value, text)
             for value, text in zip(values, texts, strict=True)
-            if text and value <= 1 - margin and alike_in_length(reference, text, tolerance)
+            if value <= 1 - margin and alike_in_length(reference, text, tolerance)
         ]
         if near:
             value, text = draw.choice(near)
             gap = 1 - value
             with_reference.append({**base, "chosen": reference, "rejected": text, "margin": gap, "kind": "reference"})
-        good = max(zip(values, texts, strict=True))[1] if any(texts) else reference
+        whole = [(value, text) for value, text in zip(values, texts, strict=True) if BROKEN not in text]
+        good = max(whole)[1] if whole else reference
         unfaithful += [
             {**base, "chosen": good, "rejected": version, "kind": kind, "references": row["summaries"]}
             for kind, version in negatives(good, draw)[:1]
