@@ -14,20 +14,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "dialsum_trl" / "tiny"
 
-LLAMA_SPECIAL = [
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|reserved_special_token_0|>",
-    "<|reserved_special_token_1|>",
-    "<|finetune_right_pad_id|>",
-    "<|reserved_special_token_2|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eom_id|>",
-    "<|eot_id|>",
-]
-QWEN_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-
 
 def real_vocabulary(vocab_file: str, special: list[str]):
     """The byte-level BPE of a family's real ranks."""
@@ -58,11 +44,13 @@ def real_tokenizer(vocabulary, template: str, bos: str | None, eos: str, pad: st
 @pytest.fixture(scope="session")
 def real_tokenizers():
     """`{"llama3": ..., "llama3_2": ..., "qwen2_5": ..., "qwen3_2507": ...}` with the real vocabularies."""
+    from dialsum_trl.tiny.make_tokenizers import SPECIAL_TOKENS
+
     # located, not imported: only the vocabulary files are wanted, not what the packages depend on
     llama_file = distribution("llama-models").locate_file("llama_models/llama3/tokenizer.model")
     qwen_file = distribution("dashscope").locate_file("dashscope/resources/qwen.tiktoken")
-    llama = (real_vocabulary(str(llama_file), LLAMA_SPECIAL), "<|begin_of_text|>", "<|eot_id|>", None)
-    qwen = (real_vocabulary(str(qwen_file), QWEN_SPECIAL), None, "<|im_end|>", "<|endoftext|>")
+    llama = (real_vocabulary(str(llama_file), SPECIAL_TOKENS["llama"]), "<|begin_of_text|>", "<|eot_id|>", None)
+    qwen = (real_vocabulary(str(qwen_file), SPECIAL_TOKENS["qwen3"]), None, "<|im_end|>", "<|endoftext|>")
     return {
         "llama3": real_tokenizer(llama[0], "llama3", *llama[1:]),
         "llama3_2": real_tokenizer(llama[0], "llama3_2", *llama[1:]),
@@ -103,3 +91,13 @@ def trained_adapter(toy_base, tmp_path_factory) -> Path:
     rouge = dict(rouge_rows=2, rouge_max_new_tokens=8, save_strategy="no", eval_strategy="no", fast=False)
     train_sft({**recipe, **files, **small, **rouge}, [])
     return folder
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """`{"base": ..., "sft": ...}`: the toys of Phase 3, a random Llama and an adapter on it; read them only."""
+    from tests import phase3_toys as toys
+
+    folder = tmp_path_factory.mktemp("phase3")
+    base = toys.make_base(folder / "base")
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft")}

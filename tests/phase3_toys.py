@@ -1,5 +1,6 @@
 """Toys for the tests of Phase 3: a random Llama of two layers with the embedded tokenizer, an "SFT" adapter on it."""
 
+import json
 from pathlib import Path
 
 TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "tiny"
@@ -45,6 +46,23 @@ def make_adapter(base: Path, folder: Path) -> Path:
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     model.save_pretrained(folder)
     return folder
+
+
+def polite_pairs(rows: int = 96) -> list[dict]:
+    """The better summary ends politely, at equal length."""
+    return [
+        {
+            "prompt": f"#Person1#: 방이 {i}개 있나요?\n#Person2#: 네.",
+            "chosen": f"방이 {i}개 있다고 합니다",
+            "rejected": f"방이 {i}개 있다고 그랬어",
+        }
+        for i in range(rows)
+    ]
+
+
+def write_pairs(path: Path, pairs: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
+    return path
 
 
 def flags(settings: dict) -> list[str]:

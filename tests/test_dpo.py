@@ -1,6 +1,5 @@
 """DPO on a toy: it starts at ln 2 from the SFT adapter and learns what the pairs say."""
 
-import json
 import math
 
 import pytest
@@ -13,19 +12,9 @@ from tests import phase3_toys as toys
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dpo")
-    base = toys.make_base(folder / "base")
-    pairs = [
-        {
-            "prompt": f"#Person1#: 방이 {i}개 있나요?",
-            "chosen": f"방이 {i}개 있다고 합니다",
-            "rejected": f"방이 {i}개 있다고 그랬어",
-        }
-        for i in range(64)
-    ]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
-    return {"base": base, "sft": toys.make_adapter(base, folder / "sft"), "pairs": folder / "pairs.jsonl"}
+def folders(folders, tmp_path_factory):
+    pairs = tmp_path_factory.mktemp("dpo") / "pairs.jsonl"
+    return {**folders, "pairs": toys.write_pairs(pairs, toys.polite_pairs(64))}
 
 
 def settings(folders, output_dir, **changes):

@@ -2,20 +2,12 @@
 
 from contextlib import nullcontext
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.grpo import GRPO_SETTINGS, train_grpo
 from dialsum_trl.rl.rollouts import FastRollouts
 from tests import phase3_toys as toys
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("grpo")
-    base = toys.make_base(folder / "base")
-    return {"base": base, "sft": toys.make_adapter(base, folder / "sft")}
 
 
 def settings(folders, output_dir, **changes):

@@ -24,13 +24,6 @@ from tests import phase3_toys as toys
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phase3")
-    base = toys.make_base(folder / "base")
-    return {"base": base, "sft": toys.make_adapter(base, folder / "sft")}
-
-
 def settings(folders, output_dir, **changes):
     return {
         "adapter_path": folders["sft"],

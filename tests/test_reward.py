@@ -16,27 +16,8 @@ from tests import phase3_toys as toys
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reward")
-    base = toys.make_base(folder / "base")
-    return {"base": base, "sft": toys.make_adapter(base, folder / "sft"), "root": folder}
-
-
-def write_pairs(path, pairs):
-    path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
-    return path
-
-
-def polite_pairs(rows=96):
-    """The better summary ends politely, at equal length."""
-    return [
-        {
-            "prompt": f"#Person1#: 방이 {i}개 있나요?\n#Person2#: 네.",
-            "chosen": f"방이 {i}개 있다고 합니다",
-            "rejected": f"방이 {i}개 있다고 그랬어",
-        }
-        for i in range(rows)
-    ]
+def folders(folders, tmp_path_factory):
+    return {**folders, "root": tmp_path_factory.mktemp("reward")}
 
 
 def longer_pairs(rows=48):
@@ -67,7 +48,7 @@ def settings(folders, pairs_file, output_dir, **changes):
 
 @pytest.fixture(scope="module")
 def trained(folders):
-    file = write_pairs(folders["root"] / "polite.jsonl", polite_pairs())
+    file = toys.write_pairs(folders["root"] / "polite.jsonl", toys.polite_pairs())
     figures = train_reward({}, toys.flags(settings(folders, file, folders["root"] / "reward")))
     return {"figures": figures, "folder": folders["root"] / "reward"}
 
@@ -120,14 +101,14 @@ def test_scoring_leaves_the_policy_as_it_was(folders, trained):
 
 
 def test_a_model_that_only_counts_characters_is_refused(folders, tmp_path):
-    file = write_pairs(tmp_path / "longer.jsonl", longer_pairs())
+    file = toys.write_pairs(tmp_path / "longer.jsonl", longer_pairs())
     with pytest.raises(TrainingError, match=r"longer wins.*optimize length"):
         train_reward({}, toys.flags(settings(folders, file, tmp_path / "out")))
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
 
 
 def test_a_flag_keeps_it_all_the_same(folders, tmp_path):
-    file = write_pairs(tmp_path / "longer.jsonl", longer_pairs())
+    file = toys.write_pairs(tmp_path / "longer.jsonl", longer_pairs())
     train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", accept_weak="true")))
     assert (tmp_path / "out" / "reward.json").exists()
 
@@ -172,7 +153,7 @@ def test_a_bad_pair_is_named_by_its_line(tmp_path, line, message):
 
 
 def test_pairs_judged_by_people_need_no_margin_and_no_kind(tmp_path):
-    file = write_pairs(tmp_path / "pairs.jsonl", [{"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"}])
+    file = toys.write_pairs(tmp_path / "pairs.jsonl", [{"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"}])
     assert read_pairs(file) == [
         {"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나", "margin": None, "kind": "human"}
     ]
@@ -186,7 +167,7 @@ def test_no_dialogue_is_on_both_sides():
 
 
 def test_held_out_pairs_of_training_dialogues_are_an_error(tmp_path):
-    file = write_pairs(tmp_path / "pairs.jsonl", polite_pairs(4))
+    file = toys.write_pairs(tmp_path / "pairs.jsonl", toys.polite_pairs(4))
     with pytest.raises(InputError, match="4 dialogues"):
         read_sides(file, file, 0.1, 0)
 
