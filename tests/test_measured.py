@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.shapes import RESULTS, SHAPES
 from dialsum_trl.fast.memory import Shape, plan
+from dialsum_trl.tool.estimate import VERIFIED_SIZES, known_shape
 
 ROWS = [row for row in json.loads((RESULTS / "sft_speed.json").read_text()) if row.get("plan")]
 
@@ -21,6 +22,17 @@ def planned(row):
         r"Plan for ([\d.]+) GiB: (\d+) micro-batches a step, up to (\d+)", row["plan"]
     ).groups()
     return plan(shape, lambda _: int(tokens), [int(count)], float(budget))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"), zip(VERIFIED_SIZES, ("llama3b", "llama8b", "qwen25_7b", "qwen3_4b"), strict=True)
+)
+def test_the_doctor_knows_the_shapes_that_are_measured(model, shape):
+    from transformers import AutoConfig
+
+    family, sizes = SHAPES[shape]
+    measured = Shape.of(AutoConfig.for_model(family, **sizes), rank=16, quantization="4bit")
+    assert known_shape(model, "main", 16, "4bit") == measured
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
