@@ -5,13 +5,19 @@ DEMO := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
 LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test slow lint setup
+.PHONY: demo test slow lint setup lock audit coverage
 
-.venv/ready: pyproject.toml constraints.txt
+# Everything but torch comes with its hash: requirements.lock, made by `make lock` from constraints.txt. torch's builds
+# differ by machine (CPU, CUDA), and its CUDA packages by its build; it is pinned by version. What comes as source
+# (deepspeed, rouge_score) is built with the hashed setuptools and wheel.
+LOCKED := install --quiet --require-hashes --no-deps --no-build-isolation --requirement
+
+.venv/ready: pyproject.toml requirements.lock requirements-build.lock
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip $(LOCKED) requirements-build.lock
+	DS_BUILD_OPS=0 $(BIN)/pip $(LOCKED) requirements.lock
 	$(BIN)/pip install --quiet --constraint constraints.txt "torch==2.13.0"
-	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,deepspeed]"
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llama-models dashscope
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 setup: .venv/ready
@@ -33,3 +39,19 @@ slow: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The three below need a network. uv and pip-audit live in a room of their own: they are no part of what is locked.
+.venv-tools/ready:
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/pip install --quiet "uv==0.13.9" "pip-audit==2.10.1"
+	touch $@
+
+COMPILE := .venv-tools/bin/uv pip compile --quiet --no-deps --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock"
+lock: .venv-tools/ready
+	grep -v "^torch==" constraints.txt | $(COMPILE) - --output-file requirements.lock
+	grep -E "^(setuptools|wheel)==" constraints.txt | $(COMPILE) - --output-file requirements-build.lock
+
+# Known weaknesses of what is locked; fails too when a package could not be looked up.
+audit: .venv-tools/ready
+	.venv-tools/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
