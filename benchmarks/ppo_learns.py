@@ -4,7 +4,11 @@
     python -m benchmarks.ppo_learns --learned            # reward: a reward model from pairs sampled by the SFT adapter
 
 Figures: mean reward of sampled summaries in the first rollout (the SFT adapter) and in the last three, the share of the
-distance to 1 that was gained, greedy dev ROUGE and reward at the start and of the adapter kept, processor seconds.
+distance to 1 that was gained (ROUGE only), greedy dev ROUGE and reward at the start, in the middle and at the end, the
+highest KL beside its target, processor seconds.
+
+With `--learned` no row serves twice: SFT learns from one half of the toy's training rows, PPO's prompts are the other
+half, the pairs come from rows drawn here whose facts are in no committed split, and the dev rows are held out from all.
 """
 
 import argparse
@@ -18,8 +22,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 
 from benchmarks.record import record
+from dialsum_trl.tiny.make_data import sample_plays, unseen_plays, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "dialsum_trl" / "tiny"
@@ -30,6 +36,10 @@ PPO = ["--learning_rate", "1e-3", "--critic_learning_rate", "5e-4", "--warmup_st
        "--kl_coef", "0.005", "--kl_target", "30", "--missing_end_penalty", "0.3", "--max_completion_length", "64",
        "--num_train_epochs", "40", "--activation_checkpointing", "false", "--logging_steps", "4",
        "--save_strategy", "no", "--rouge_rows", "64"]  # fmt: skip
+# A reward of variance 1, ten times ROUGE's: the recipe's own KL weight, target and penalty hold.
+LEARNED = ["--learning_rate", "5e-4", "--critic_learning_rate", "2e-3", "--kl_coef", "0.05", "--kl_target", "10",
+           "--missing_end_penalty", "1.0"]  # fmt: skip
+PAIR_ROWS, PAIR_SEED = 1600, 20263
 
 
 def stage(name: str, flags: list[str]) -> dict:
@@ -42,7 +52,9 @@ def stage(name: str, flags: list[str]) -> dict:
     }[name]
     code = (
         f"import json, sys; from dialsum_trl.{module} import {function} as run; "
-        "print('FIGURES ' + json.dumps(run({}, sys.argv[1:]), default=str))"
+        "figures = run({}, sys.argv[1:]); import resource; "
+        "figures['peak_rss_mib'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); "
+        "print('FIGURES ' + json.dumps(figures, default=str))"
     )
     environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     common = ["--dtype", "float32", "--use_cpu", "true"]
@@ -57,8 +69,9 @@ def stage(name: str, flags: list[str]) -> dict:
         raise SystemExit(f"{name} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     figures = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
-    log = [line for line in done.stdout.splitlines() if line.startswith("{'loss'")]
-    figures["log"] = [{k: float(v) for k, v in ast.literal_eval(line).items()} for line in log]
+    for key, start in (("log", "{'loss'"), ("evaluations", "{'eval_")):
+        lines = [ast.literal_eval(line) for line in done.stdout.splitlines() if line.startswith(start)]
+        figures[key] = [{k: float(v) for k, v in line.items()} for line in lines]
     figures["cpu_s"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
     figures["wall_s"] = round(time.perf_counter() - started, 1)
     return figures
@@ -76,8 +89,21 @@ def split_rows(folder: Path) -> tuple[Path, Path]:
     return halves[0], halves[1]
 
 
+def pair_rows(folder: Path, count: int) -> Path:
+    """`count` rows of the toy's scenes whose facts are in none of the committed splits."""
+    keys = {play.key for plays in sample_plays().values() for play in plays}
+    rng = Random(PAIR_SEED)
+    plays = list(unseen_plays(rng, count, keys))
+    rng.shuffle(plays)
+    rows = [[f"pair_{i}", p.dialogue, rng.choice(p.summaries), p.topic] for i, p in enumerate(plays)]
+    write_csv(folder / "pair_rows.csv", ["fname", "dialogue", "summary", "topic"], rows)
+    return folder / "pair_rows.csv"
+
+
 def sft_start(folder: Path, base: Path, train: Path) -> Path:
-    """A short SFT of the toy: a start that can be improved."""
+    """A short SFT of the toy: a start that can be improved (one that `folder` holds already is used again)."""
+    if (folder / "sft" / "adapter_model.safetensors").exists():
+        return folder / "sft"
     flags = ["--model_name_or_path", str(base), "--train_file", str(train), "--output_dir", str(folder / "sft")]
     stage("sft", flags + SFT)
     return folder / "sft"
@@ -93,15 +119,21 @@ def learn(folder: Path, adapter: Path, train: Path, seed: int, steps: int, extra
     run = stage("ppo", flags)
     rewards = [entry["reward"] for entry in run["log"]]
     first, last = rewards[0], sum(rewards[-3:]) / len(rewards[-3:])
+    bounded = {} if "--reward_adapter_path" in extra else {"gained_of_distance_to_1": (last - first) / (1 - first)}
     return {
         "seed": seed,
         "reward_first": round(first, 4),
         "reward_last": round(last, 4),
-        "gained_of_distance_to_1": round((last - first) / (1 - first), 4),
+        **{name: round(value, 4) for name, value in bounded.items()},
         "kl_last": round(run["log"][-1]["kl"], 3),
+        "kl_highest": round(max(entry["kl"] for entry in run["log"]), 3),
+        "kl_target": float(flags[len(flags) - flags[::-1].index("--kl_target")]),
+        "ended_last": round(run["log"][-1]["ended"], 3),
         "explained_variance_last": round(run["log"][-1]["explained_variance"], 3),
         **{f"dev_{key.replace(' ', '_')}": round(run[key], 4)
            for key in ("start rouge_mean", "best rouge_mean", "start reward", "best reward")},
+        **{f"dev_{key}s": [round(entry[f"eval_{key}"], 4) for entry in run["evaluations"]]
+           for key in ("reward", "rouge_mean")},
         "stopped_by": run["stopped by"],
         "rollouts": len(rewards),
         "cpu_s": run["cpu_s"],
@@ -110,21 +142,37 @@ def learn(folder: Path, adapter: Path, train: Path, seed: int, steps: int, extra
     }  # fmt: skip
 
 
-def learned_reward(folder: Path, adapter: Path, unseen: Path) -> tuple[Path, dict]:
-    """Pairs from the adapter's own samples, and a reward model from them."""
+def learned_reward(folder: Path, adapter: Path, rows: int = PAIR_ROWS) -> tuple[Path, dict]:
+    """Pairs from the adapter's own samples, and a reward model from them; one that `folder` holds is used again.
+
+    The recipe itself refuses a reward model that does not beat "longer wins" and "shorter wins" on held-out pairs.
+    """
+    figures_file = folder / "reward_figures.json"
+    if figures_file.exists():
+        return folder / "reward", json.loads(figures_file.read_text(encoding="utf-8"))
+    unseen = pair_rows(folder, rows)
     pairs = stage(
         "preferences",
         ["--adapter_path", str(adapter), "--train_file", str(unseen), "--output_dir", str(folder / "pairs"),
-         "--samples", "6", "--max_new_tokens", "64"],
+         "--samples", "8", "--max_new_tokens", "64"],
     )  # fmt: skip
     reward = stage(
         "reward",
         ["--adapter_path", str(adapter), "--pairs_file", str(folder / "pairs" / "pairs.jsonl"), "--output_dir",
-         str(folder / "reward"), "--learning_rate", "3e-3", "--num_train_epochs", "3", "--effective_batch_size", "16",
-         "--held_out", "0.2", "--save_strategy", "no", "--activation_checkpointing", "false"],
+         str(folder / "reward"), "--learning_rate", "1e-3", "--effective_batch_size", "16", "--held_out", "0.15",
+         "--save_strategy", "no", "--activation_checkpointing", "false"],
     )  # fmt: skip
-    figures = {"pairs": pairs["pairs"], "reward_accuracy": reward["held-out accuracy"]}
-    figures["length_baseline"] = max(reward["accuracy of 'longer wins'"], reward["accuracy of 'shorter wins'"])
+    figures = {
+        "dialogues_sampled": pairs["dialogues"],
+        **{name: count for name, count in pairs.items() if name.startswith("pairs")},
+        "reward_training_pairs": reward["pairs"],
+        "reward_held_out_pairs": reward["held-out pairs"],
+        "reward_accuracy": reward["held-out accuracy"],
+        "length_baseline": max(reward["accuracy of 'longer wins'"], reward["accuracy of 'shorter wins'"]),
+        "pairs_cpu_s": pairs["cpu_s"],
+        "reward_cpu_s": reward["cpu_s"],
+    }
+    figures_file.write_text(json.dumps(figures), encoding="utf-8")
     return folder / "reward", figures
 
 
@@ -134,15 +182,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=104, help="optimizer steps, four a rollout")
     parser.add_argument("--base", type=Path, default=TINY / "llama")
     parser.add_argument("--learned", action="store_true")
+    parser.add_argument("--folder", type=Path, help="work here; the SFT and reward adapters found there are used again")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         seen, unseen = split_rows(folder)
         adapter = sft_start(folder, args.base, seen)
         about, extra = {}, ["--reward_functions", "rouge"]
         if args.learned:
-            reward, about = learned_reward(folder, adapter, unseen)
-            extra = ["--reward_functions", "none", "--reward_adapter_path", str(reward)]
+            reward, about = learned_reward(folder, adapter)
+            extra = ["--reward_functions", "none", "--reward_adapter_path", str(reward), *LEARNED]
         kind, runs = "learned" if args.learned else "rouge", []
         for seed in args.seeds:
             runs.append(learn(folder, adapter, unseen, seed, args.steps, extra))

@@ -3,14 +3,17 @@
     python -m benchmarks.ppo_vs_trl112        # CPU; pip fetches trl 1.12.0 into a temporary folder of its own
 
 trl 1.12 holds policy, reference, value and reward as models of their own and trains policy and value in full; ours
-holds one base and adapters. trl runs with each learning rate given and its best one counts. Memory on the toy is mostly
-the libraries', so the bytes of weights and optimizer states are given too, here and computed for the 3B shape.
+holds one base and adapters. trl runs with each learning rate given and its best one counts. Both minimize the same
+losses: 64 summaries a rollout, four optimizer steps on 16 each, the same KL weight and penalty. Memory on the toy is
+mostly the libraries', so the bytes of weights, gradients and optimizer states are given too, here and computed for the
+3B shape. Processor seconds are those of the whole process, imports and loading included.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +26,8 @@ from benchmarks.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[1]
 TRL = "trl==1.12.0"
-ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.05, 1.0
+ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.1, 1.0
+RATES = ["--learning_rate", "1e-3", "--critic_learning_rate", "2e-3"]
 
 
 def merge(folder: Path, base: Path, adapter: Path, reward: Path) -> None:
@@ -67,9 +71,10 @@ def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: i
         "reward": scorer(),
         "value": scorer(),
     }
+    # without accumulation: with it, trl 1.12 makes one optimizer step out of the four mini-batches
     args = PPOConfig(
         output_dir=str(folder / f"trl{seed}"), use_cpu=True, bf16=False, seed=seed, learning_rate=learning_rate,
-        per_device_train_batch_size=16, gradient_accumulation_steps=ROLLOUT // 16, num_mini_batches=4, num_ppo_epochs=1,
+        per_device_train_batch_size=ROLLOUT, gradient_accumulation_steps=1, num_mini_batches=4, num_ppo_epochs=1,
         total_episodes=samples, response_length=NEW_TOKENS, stop_token_id=stop_token_ids(tokenizer)[0], temperature=1.0,
         kl_coef=KL, missing_eos_penalty=PENALTY, lam=1.0, num_sample_generations=0, lr_scheduler_type="constant",
         local_rollout_forward_batch_size=ROLLOUT, report_to=[], save_strategy="no", logging_steps=1, disable_tqdm=True,
@@ -80,14 +85,13 @@ def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: i
         reward_model=models["reward"], value_model=models["value"], train_dataset=Dataset.from_list(prompts),
         eval_dataset=Dataset.from_list(prompts[:8]),
     )  # fmt: skip
-    started = time.process_time()
     trainer.train()
     weights = sum(p.numel() * p.element_size() for m in models.values() for p in m.parameters())
     trained = sum(p.numel() * p.element_size() for m in ("policy", "value") for p in models[m].parameters())
     return {
         "rewards": [round(entry["objective/scores"], 4) for entry in trainer.state.log_history],
-        "kl_last": round(trainer.state.log_history[-1]["objective/kl"], 3),
-        "cpu_s": round(time.process_time() - started, 1),
+        "kl": [round(entry["objective/kl"], 3) for entry in trainer.state.log_history],
+        "cpu_s": round(time.process_time(), 1),
         "weights_and_states_mib": round((weights + 3 * trained) / 2**20, 1),
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
@@ -110,25 +114,40 @@ def run_theirs(site: Path, *arguments) -> dict:
     return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
 
 
-def ours(folder: Path, rows: Path, adapter: Path, reward: Path, samples: int, seed: int) -> dict:
+def ours(folder: Path, rows: Path, base: Path, adapter: Path, reward: Path, samples: int, seed: int) -> dict:
     """Our PPO on the same samples, in a process of its own."""
     flags = [
         "--adapter_path", str(adapter), "--train_file", str(rows), "--output_dir", str(folder / f"ours{seed}"),
         "--reward_functions", "none", "--reward_adapter_path", str(reward), "--max_steps", str(samples // 16),
-        "--seed", str(seed), *ppo_learns.PPO, "--kl_coef", str(KL), "--missing_end_penalty", str(PENALTY),
+        "--seed", str(seed), *ppo_learns.PPO, *RATES, "--kl_coef", str(KL), "--missing_end_penalty", str(PENALTY),
         "--kl_target", "1e9",
     ]  # fmt: skip
     run = ppo_learns.stage("ppo", flags)
     return {
         "rewards": [round(entry["score"], 4) for entry in run["log"]],
-        "kl_last": round(run["log"][-1]["kl"], 3),
+        "kl": [round(entry["kl"], 3) for entry in run["log"]],
         "cpu_s": run["cpu_s"],
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+        "weights_and_states_mib": round(toy_bytes(base, adapter) / 2**20, 1),
+        "peak_rss_mib": run["peak_rss_mib"],
     }
 
 
+def toy_bytes(base: Path, adapter: Path) -> int:
+    """Bytes of our side on the toy: base and four adapters in float32, gradients and two moments of two adapters."""
+    from safetensors.torch import load_file
+
+    def numbers(folder):
+        return sum(tensor.numel() for path in folder.glob("*.safetensors") for tensor in load_file(path).values())
+
+    return 4 * (numbers(base) + (4 + 3 * 2) * numbers(adapter))
+
+
 def bytes_at(shape: str) -> dict:
-    """GiB of weights, gradients and AdamW states at a true shape: four bf16 models, two of them trained, and ours."""
+    """GiB of weights, gradients and AdamW states at a true shape; activations and caches come on top of each.
+
+    trl 1.12: four bf16 models, two of them trained; with `peft_config` the policy is its own reference and trains LoRA
+    alone, value and reward stay models of their own and the value model is trained in full.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -146,42 +165,70 @@ def bytes_at(shape: str) -> dict:
     one_base = linear * (4 + 8 / 64 + 32 / 64 / 256) / 8 + embedding * 2  # nf4, scales in 8 bits, embeddings in bf16
     adapters = 4 * lora * 4 + 2 * lora * (4 + 8)  # four in float32; gradients and moments of two
     four = 4 * whole * 2 + 2 * whole * (2 + 4)  # bf16 weights; gradients and two bf16 moments of policy and value
-    gib = 2**30
-    return {"trl112_gib": round(four / gib, 1), "ours_gib": round((one_base + adapters) / gib, 1)}
+    lora_policy = 3 * whole * 2 + lora * (4 + 4 + 8) + whole * (2 + 4)
+    found = {"trl112_gib": four, "trl112_lora_policy_gib": lora_policy, "ours_gib": one_base + adapters}
+    return {name: round(size / 2**30, 1) for name, size in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=768)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--learning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4], help="of trl 1.12")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--learning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3], help="of trl 1.12")
     parser.add_argument("--base", type=Path, default=ppo_learns.TINY / "llama")
+    parser.add_argument("--folder", type=Path, help="work here; the SFT and reward adapters found there are used again")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
         site = folder / "site"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), TRL]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(site), TRL]
         subprocess.run(pip, check=True)
         seen, unseen = ppo_learns.split_rows(folder)
         adapter = ppo_learns.sft_start(folder, args.base, seen)
-        reward, about = ppo_learns.learned_reward(folder, adapter, unseen)
+        trained, about = ppo_learns.learned_reward(folder, adapter)
+        reward = folder / "reward_as_it_scores"  # trl 1.12 takes the scores as they are
+        shutil.copytree(trained, reward, dirs_exist_ok=True)
         scale = json.loads((reward / "reward.json").read_text())
         (reward / "reward.json").write_text(json.dumps({**scale, "score_mean": 0.0, "score_std": 1.0}))
         merge(folder, args.base, adapter, reward)
         runs = []
         for seed in args.seeds:
-            runs.append({"side": "ours", "seed": seed, **ours(folder, unseen, adapter, reward, args.samples, seed)})
+            found = ours(folder, unseen, args.base, adapter, reward, args.samples, seed)
+            runs.append({"side": "ours", "seed": seed, "learning_rate": float(RATES[1]), **found})
+            write(runs, about, args.samples)
             for rate in args.learning_rates:
                 found = run_theirs(site, folder, unseen, args.samples, rate, seed)
                 runs.append({"side": TRL, "seed": seed, "learning_rate": rate, **found})
+                write(runs, about, args.samples)
+
+
+def write(runs: list[dict], about: dict, samples: int) -> None:
+    """Means of the last three rollouts, each side's best for each seed, and the file."""
     for run in runs:
-        run["reward_last"] = round(sum(run["rewards"][-3:]) / len(run["rewards"][-3:]), 4)
+        last = range(max(0, len(run["rewards"]) - 3), len(run["rewards"]))
+        run["reward_first"] = run["rewards"][0]
+        run["reward_last"] = round(sum(run["rewards"][i] for i in last) / len(last), 4)
+        run["kl_last"] = round(sum(run["kl"][i] for i in last) / len(last), 3)
+        run["reward_minus_kl_last"] = round(run["reward_last"] - KL * run["kl_last"], 4)
+    best = [
+        {
+            "seed": seed,
+            "side": side,
+            **{
+                name: top[name] for name in ("learning_rate", "reward_last", "kl_last", "reward_minus_kl_last", "cpu_s")
+            },
+        }
+        for seed in sorted({run["seed"] for run in runs})
+        for side in ("ours", TRL)
+        if (found := [run for run in runs if run["seed"] == seed and run["side"] == side])
+        for top in [max(found, key=lambda run: run["reward_last"])]
+    ]
     record(
         "ppo_vs_trl112",
         "PPO from the same SFT policy with the same reward model, one thread",
-        f"toy, {args.samples} sampled summaries of at most {NEW_TOKENS} tokens, {ROLLOUT} a rollout",
+        f"toy, {samples} sampled summaries of at most {NEW_TOKENS} tokens, {ROLLOUT} a rollout",
         ["torch", "transformers", "trl", "peft"],
-        {**about, "runs": runs, "computed_at_3b_shape": bytes_at("llama3b")},
+        {**about, "best": best, "computed_at_3b_shape": bytes_at("llama3b"), "runs": runs},
     )
 
 
