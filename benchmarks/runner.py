@@ -4,7 +4,6 @@ import ast
 import csv
 import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -65,6 +64,15 @@ def tokens_a_step(rows: Path, model: Path, rows_a_step: int) -> list[int]:
     return [sum(sizes[row] for row in step) for step in Schedule(sizes, rows_a_step, 1, seed=42).epoch(0)]
 
 
+def stop(pid: int) -> None:
+    """Kills a process and all below it; a launcher's workers are in sessions of their own."""
+    import psutil
+
+    top = psutil.Process(pid)
+    for process in [*top.children(recursive=True), top]:
+        process.kill()
+
+
 def run_timed(command: list, log: Path, limit: float, env: dict | None = None) -> list[tuple[float, str]]:
     """Runs a command; returns `(seconds since the start, line)` of its output, also written to `log` as it comes.
 
@@ -77,7 +85,7 @@ def run_timed(command: list, log: Path, limit: float, env: dict | None = None) -
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env or environment(), cwd=ROOT,
         start_new_session=True, errors="replace",
     )  # fmt: skip
-    timer = threading.Timer(max(1.0, limit), os.killpg, (child.pid, signal.SIGKILL))
+    timer = threading.Timer(max(1.0, limit), stop, (child.pid,))
     timer.start()
     with log.open("w") as file:
         for line in child.stdout:

@@ -104,11 +104,14 @@ def upcast_trainable(model, dtype: str) -> None:
 def trainer_class():
     from trl import SFTTrainer
 
+    from dialsum_trl.fast.loss import DeferredMetrics
     from dialsum_trl.fast.path import PackedTraining
     from dialsum_trl.scale.checkpoints import PortableCheckpoints
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
-    class DialogueSFTTrainer(PackedTraining, RougeEvaluation, CheckedTraining, PortableCheckpoints, SFTTrainer):
+    class DialogueSFTTrainer(
+        PackedTraining, DeferredMetrics, RougeEvaluation, CheckedTraining, PortableCheckpoints, SFTTrainer
+    ):
         """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints."""
 
     return DialogueSFTTrainer

@@ -25,14 +25,15 @@ def arguments(folder, **more):
     return SFTConfig(**(settings | more))
 
 
-def train(folder, fast: bool, dropout: float = 0.0, resume=None, **more):
+def train(folder, fast: bool, dropout: float = 0.0, resume=None, deferred: bool = True, **more):
     from transformers import AutoTokenizer
     from trl import SFTTrainer
 
+    from dialsum_trl.fast.loss import DeferredMetrics
     from dialsum_trl.fast.path import PackedTraining
     from tests.conftest import TINY
 
-    class Trainer(PackedTraining, SFTTrainer):
+    class Trainer(PackedTraining, *([DeferredMetrics] if fast and deferred else []), SFTTrainer):
         pass
 
     data, args, model = (
@@ -70,6 +71,14 @@ def adapters(trainer) -> torch.Tensor:
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fast")
     return train(folder / "plain", False), train(folder / "fast", True)
+
+
+def test_deferred_metrics_are_those_of_trl(tmp_path):
+    theirs = train(tmp_path / "trl", True, deferred=False, max_steps=3)
+    ours = train(tmp_path / "ours", True, max_steps=3)
+    for key in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
+        assert len(logged(ours, key)) == 3
+        assert logged(ours, key) == pytest.approx(logged(theirs, key), rel=1e-5)
 
 
 def test_every_step_has_the_loss_and_gradient_norm_of_the_padded_path(both):
