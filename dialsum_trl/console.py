@@ -25,7 +25,7 @@ def say(*parts) -> None:
 
 
 def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
-    """Prints rows as an aligned table on the main process; works in a pipe."""
+    """Prints rows as an aligned table on the main process, floats to four decimals; works in a pipe."""
     if not is_main_process():
         return
     from rich import box
@@ -36,5 +36,5 @@ def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
     for index in range(max(len(row) for row in [*rows, header])):
         result.add_column(header[index] if header else "", justify="left" if index == 0 else "right")
     for row in rows:
-        result.add_row(*map(str, row))
+        result.add_row(*(str(round(cell, 4)) if isinstance(cell, float) else str(cell) for cell in row))
     Console().print(result)

@@ -91,9 +91,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     push_when_done = hub.plan_push(args, model_args)
     batch_arithmetic(args, pair_args.effective_batch_size)
     train, held = read_sides(pair_args.pairs_file, pair_args.eval_pairs_file, pair_args.held_out, args.seed)
-    tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
-    )
+    tokenizer = models.tokenizer_of(model_args, prompt)
     stop_ids = models.stop_token_ids(tokenizer)
     rows = [Dataset.from_list(encode_pairs(side, tokenizer, stop_ids, args.max_length)) for side in (train, held)]
     say(f"{len(train)} training pairs, {len(held)} held out")
@@ -124,7 +122,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
         "peak GPU memory, GiB": peak_memory_gib(),
         "adapter": args.output_dir,
     }
-    table("DPO finished", [(k, round(v, 4) if isinstance(v, float) else v) for k, v in figures.items()])
+    table("DPO finished", list(figures.items()))
     if push_when_done:
         hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
     return figures

@@ -78,9 +78,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)
     train, _ = read_rows(data)
-    tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
-    )
+    tokenizer = models.tokenizer_of(model_args, prompt)
     stop_ids = models.stop_token_ids(tokenizer)
     args.chat_template_kwargs = template_kwargs(tokenizer)
     rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
@@ -120,7 +118,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         "peak GPU memory, GiB": peak_memory_gib(),
         "adapter": args.output_dir,
     }
-    table("GRPO finished", [(k, round(v, 4) if isinstance(v, float) else v) for k, v in figures.items()])
+    table("GRPO finished", list(figures.items()))
     if push_when_done:
         hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
     return figures

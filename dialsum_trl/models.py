@@ -151,6 +151,13 @@ def load_tokenizer(
     return tokenizer
 
 
+def tokenizer_of(model_args, prompt):
+    """`load_tokenizer` with the flags of a recipe (`ModelArguments`, `PromptArguments`)."""
+    return load_tokenizer(
+        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
+    )
+
+
 def add_missing_chat_tokens(tokenizer) -> list[int]:
     """Adds the chat tokens that the template writes and the vocabulary lacks; returns their ids (mostly none)."""
     missing = missing_chat_tokens(tokenizer)

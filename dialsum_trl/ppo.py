@@ -89,9 +89,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     push_when_done = hub.plan_push(args, model_args)
     rouge_config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     train, dev = read_rows(data)
-    tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
-    )
+    tokenizer = models.tokenizer_of(model_args, prompt)
     stop_ids = models.stop_token_ids(tokenizer)
     args.chat_template_kwargs = template_kwargs(tokenizer)
     train_rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
@@ -138,7 +136,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
         "peak GPU memory, GiB": peak_memory_gib(),
         "adapter": args.output_dir,
     }
-    table("PPO finished", [(k, round(v, 4) if isinstance(v, float) else v) for k, v in figures.items()])
+    table("PPO finished", list(figures.items()))
     if push_when_done:
         hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
     return figures

@@ -157,9 +157,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     push_when_done = hub.plan_push(args, model_args)
     batch_arithmetic(args, pair_args.effective_batch_size)
     train, held = read_sides(pair_args.pairs_file, pair_args.eval_pairs_file, pair_args.held_out, args.seed)
-    tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
-    )
+    tokenizer = models.tokenizer_of(model_args, prompt)
     stop_ids = models.stop_token_ids(tokenizer)
     train_rows = encode_pairs(train, tokenizer, stop_ids, args.max_length)
     held_rows = encode_pairs(held, tokenizer, stop_ids, args.max_length)
