@@ -11,6 +11,7 @@ from dialsum_trl.errors import TrainingError
 from dialsum_trl.scale.sharding import make_moments, moment_source, put, saved_name, whole
 
 OPTIMIZER_FILE, SCHEDULER_FILE, ADAPTER_FILE = "optimizer.pt", "scheduler.pt", "adapter_model.safetensors"
+WRAPPED = "__bnb_optimizer_quant_state__"  # bitsandbytes keeps its tensors in a dict of their own, away from FSDP
 MOMENTS = {"exp_avg": "state1", "exp_avg_sq": "state2"}  # torch's name -> bitsandbytes'
 
 
@@ -21,10 +22,22 @@ def read_moments(checkpoint: str | Path, form: str = "torch") -> dict:
     saved = torch.load(Path(checkpoint) / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
     names = {theirs: ours for ours, theirs in MOMENTS.items()} if form == "torch" else MOMENTS
     for state in saved["state"].values():
+        state |= state.pop(WRAPPED, {})
         for name in [name for name in state if name in names]:
             state[names[name]] = state.pop(name)
         state["step"] = torch.tensor(float(state["step"])) if form == "torch" else int(state["step"])
     return saved
+
+
+def written_by_bitsandbytes(checkpoint: str | Path) -> bool:
+    """Whether `optimizer.pt` holds the moments by bitsandbytes' names (32 bit)."""
+    import torch
+
+    path = Path(checkpoint) / OPTIMIZER_FILE
+    if not path.exists():
+        return False  # DeepSpeed and FSDP without LoRA have folders
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state"]
+    return any(MOMENTS["exp_avg"] in each.get(WRAPPED, each) for each in state.values())
 
 
 def for_groups(scheduler: dict, count: int) -> dict:
@@ -120,6 +133,10 @@ class PortableCheckpoints:
         elif "bnb" in self.args.optim or "paged" in self.args.optim:
             inner = self.optimizer.optimizer
             saved = read_moments(checkpoint, "bitsandbytes")
+            inner.load_state_dict({"state": saved["state"], "param_groups": inner.state_dict()["param_groups"]})
+        elif self.args.optim in ("adamw_torch", "adamw_torch_fused") and written_by_bitsandbytes(checkpoint):
+            inner = self.optimizer.optimizer
+            saved = read_moments(checkpoint)
             inner.load_state_dict({"state": saved["state"], "param_groups": inner.state_dict()["param_groups"]})
         else:
             super()._load_optimizer_and_scheduler(checkpoint)

@@ -1,0 +1,113 @@
+"""A resumed run makes the steps of the unbroken one: equal losses and gradient norms, step by step, and weights.
+
+SFT (packed, with dropout) in test_fast.py; PPO, GRPO and several processes in their own files; kills: test_kill_resume.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import phase3_toys as toys
+from tests.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exact")
+    base = toys.make_base(folder / "base")
+    pairs = [
+        {
+            "prompt": f"#Person1#: 방이 {i}개 있나요?",
+            "chosen": f"방이 {i}개 있다고 합니다",
+            "rejected": f"{i}개라고 그랬어",
+        }
+        for i in range(32)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft"), "pairs": folder / "pairs.jsonl"}
+
+
+def continue_behind(stage, settings: dict, output: Path, step: int, **then) -> tuple[Path, Path]:
+    """Trains whole, then again from that step's checkpoint alone; returns both folders."""
+    fixed = dict(
+        use_cpu=True, dtype="float32", save_strategy="steps", save_steps=step, logging_steps=1, disable_tqdm=True,
+        save_total_limit=9, learning_rate=1e-2, warmup_steps=0.2,
+    )  # fmt: skip
+    whole, again = output / "whole", output / "again"
+    stage({}, toys.flags({**fixed, **settings, "output_dir": whole}))
+    shutil.copytree(whole / f"checkpoint-{step}", again / f"checkpoint-{step}")
+    stage({}, toys.flags({**fixed, **settings, **then, "output_dir": again, "resume_from_checkpoint": "true"}))
+    return whole, again
+
+
+def assert_same(whole: Path, again: Path, last: str, weights: str) -> None:
+    curves = []
+    for folder in (whole, again):
+        history = json.loads((folder / last / "trainer_state.json").read_text())["log_history"]
+        curves.append([(e["step"], e["loss"], e["grad_norm"], e["learning_rate"]) for e in history if "grad_norm" in e])
+    assert len(curves[0]) == int(last.split("-")[1]) and curves[0] == curves[1]
+    assert (whole / last / weights).read_bytes() == (again / last / weights).read_bytes()
+    assert (whole / weights).read_bytes() == (again / weights).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_pairs_go_on_in_the_middle_of_an_epoch(toy, tmp_path, stage):
+    from dialsum_trl.dpo import train_dpo
+    from dialsum_trl.reward import train_reward
+
+    settings = dict(
+        model_name_or_path=toy["base"], quantization="none", adapter_path=toy["sft"], pairs_file=toy["pairs"],
+        held_out=0.25, per_device_train_batch_size=2, effective_batch_size=4, max_steps=9,
+    )  # fmt: skip
+    more = {"reward": dict(accept_weak=True), "dpo": dict(eval_strategy="no")}[stage]
+    train = {"reward": train_reward, "dpo": train_dpo}[stage]
+    whole, again = continue_behind(train, {**settings, **more}, tmp_path, 3)
+    assert_same(whole, again, "checkpoint-9", "adapter_model.safetensors")
+
+
+def test_an_encoder_decoder_goes_on_with_its_dropout(tmp_path):
+    from dialsum_trl.seq2seq import train_seq2seq
+
+    settings = dict(
+        model_name_or_path=TINY / "bart", train_file=TINY / "data" / "dev.csv", per_device_train_batch_size=2,
+        effective_batch_size=4, max_steps=4,
+    )  # fmt: skip
+    whole, again = continue_behind(train_seq2seq, settings, tmp_path, 2)
+    assert_same(whole, again, "checkpoint-4", "model.safetensors")
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit"])
+def test_sft_goes_on_with_every_optimizer(toy, tmp_path, optim):
+    from dialsum_trl.sft import train_sft
+
+    settings = dict(
+        model_name_or_path=toy["base"], quantization="4bit", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
+        per_device_train_batch_size=2, effective_batch_size=4, max_steps=4, optim=optim,
+        lora_r=128,  # 8-bit states start at 4096 numbers
+    )  # fmt: skip
+    whole, again = continue_behind(train_sft, settings, tmp_path, 2)
+    assert_same(whole, again, "checkpoint-4", "adapter_model.safetensors")
+    if optim.endswith("8bit"):  # kept in 8 bit in the checkpoint too, with its scales
+        import torch
+
+        state = torch.load(whole / "checkpoint-4" / "optimizer.pt", weights_only=True)["state"]
+        assert any("__bnb_optimizer_quant_state__" in each for each in state.values())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_adamw_goes_on_in_another_implementation(toy, tmp_path, order):
+    from dialsum_trl.sft import train_sft
+
+    settings = dict(
+        model_name_or_path=toy["base"], quantization="none", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
+        per_device_train_batch_size=2, effective_batch_size=4, max_steps=4,
+    )  # fmt: skip
+    first, then = ("adamw_torch", "paged_adamw_32bit")[::order]
+    whole, again = continue_behind(train_sft, {**settings, "optim": first}, tmp_path, 2, optim=then)
+    losses = [
+        [e["loss"] for e in json.loads((folder / "trainer_state.json").read_text())["log_history"] if "loss" in e]
+        for folder in (whole, again)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4) and len(losses[0]) == 4
