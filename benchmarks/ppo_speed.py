@@ -9,18 +9,15 @@ One 4-bit base with policy, reference, critic and reward as LoRA r16 adapters; 6
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.runner import build_in_process, write_rows
+from benchmarks.runner import build_in_process, environment, run_timed, write_rows
 from benchmarks.shapes import SHAPES, write_result
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMITS = {"llama3b": 14, "llama8b": 24}  # GiB reserved
 
 
@@ -50,7 +47,7 @@ def make_adapters(shape: str, folder: Path) -> None:
     (folder / "reward" / "reward.json").write_text(json.dumps({"score_mean": 0.0, "score_std": 1.0}))
 
 
-def measure(folder: Path, steps: int, micro_batch: int, smoke: bool) -> dict:
+def measure(folder: Path, steps: int, micro_batch: int, smoke: bool, log: Path, limit: float) -> dict:
     """The figures of a PPO run in a process of its own."""
     settings = [
         "--model_name_or_path", f"{folder}/model", "--adapter_path", f"{folder}/sft",
@@ -66,17 +63,12 @@ def measure(folder: Path, steps: int, micro_batch: int, smoke: bool) -> dict:
         "import json, sys; from dialsum_trl.ppo import train_ppo; "
         "print('FIGURES ' + json.dumps(train_ppo({}, sys.argv[1:])))"
     )
-    environment = {**os.environ, "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *settings], capture_output=True, text=True, cwd=ROOT, env=environment
-    )
-    if done.returncode:
-        raise SystemExit(f"PPO failed:\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}")
-    print(done.stdout[-6000:], flush=True)
-    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
+    env = environment(PYTORCH_CUDA_ALLOC_CONF="expandable_segments:True")
+    lines = run_timed([sys.executable, "-c", code, *settings], log, limit, env)
+    return json.loads(next(line for _, line in lines if line.startswith("FIGURES "))[8:])
 
 
-def run(shape: str, steps: int, micro_batch: int, smoke: bool) -> dict:
+def run(shape: str, steps: int, micro_batch: int, smoke: bool, logs: Path | None, limit: float) -> dict:
     """Builds model, adapters and rows, measures, and checks the memory limit of the shape."""
     started = time.time()
     folder = Path(tempfile.mkdtemp())
@@ -85,7 +77,8 @@ def run(shape: str, steps: int, micro_batch: int, smoke: bool) -> dict:
         make_adapters(shape, folder)
         write_rows(folder / "rows.csv", folder / "model", 64 * steps)
         built = time.time() - started
-        figures = measure(folder, steps, micro_batch, smoke)
+        log = (logs or folder) / f"ppo_{shape}.log"
+        figures = measure(folder, steps, micro_batch, smoke, log, limit)
     finally:
         shutil.rmtree(folder)
     peak = figures["peak GPU memory, GiB"]
@@ -112,10 +105,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--micro_batch", type=int, default=8)
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--limit", type=float, default=400, help="seconds for one shape's run")
+    parser.add_argument("--logs", type=Path, default=None, help="where the runs' output goes")
     args = parser.parse_args()
     rows = []
     for shape in ["smoke"] if args.smoke else args.shapes:
-        rows.append(run(shape, 4 if args.smoke else args.steps, args.micro_batch, args.smoke))
+        rows.append(run(shape, 4 if args.smoke else args.steps, args.micro_batch, args.smoke, args.logs, args.limit))
         if not args.smoke:
             write_result("ppo_speed", rows)
 
