@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import sys
 import time
 
@@ -31,6 +32,11 @@ def command(function):
 
         try:
             return function(recipe, argv)
+        except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code
+            raise InputError(
+                "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, and is "
+                "not read; continue from a checkpoint that training wrote"
+            ) from error
         except (InputError, TrainingError):
             raise
         except Exception as error:  # a full disk has as many types as there are libraries; all others go on

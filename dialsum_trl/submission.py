@@ -9,18 +9,23 @@ from dialsum_trl.corpus.tables import closest, read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_text
 
-# Spreadsheets run cells that start so. The apostrophe before them (OWASP, "CSV Injection") is taken off again when
-# the file is read; cells that already start with apostrophes get one more, so that every text survives.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# Spreadsheets run cells that start so (the wide forms too, where they are set to Chinese or Japanese). The apostrophe
+# before them (OWASP, "CSV Injection") is taken off again when the file is read; cells that already start with
+# apostrophes get one more, so that every text survives.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def read_predictions(path) -> dict[str, str]:
     """`fname -> summary` in file order, from a CSV or JSONL with the columns `fname` (or `id`) and `summary`.
 
+    The apostrophe that `write_submission` puts before formulas is taken off cells of a CSV.
+
     Raises:
         InputError: what `tables.read_table` refuses, a missing column, an empty or repeated `fname`.
     """
     predictions: dict[str, str] = {}
+    plain = _plain if Path(path).suffix.lower() == ".csv" else str
     for row in read_table(path):
         where = f"{path}: row {row.number} (line {row.line})"
         name = row.values[_column(where, row.values, "fname", "id")]
@@ -31,9 +36,10 @@ def read_predictions(path) -> dict[str, str]:
             )
         if not name.strip():
             raise InputError(f"{where}, column 'fname': empty; fill it or remove the row")
-        if name.strip() in predictions:
-            raise InputError(f"{where}: '{name.strip()}' appears a second time; give every row its own name")
-        predictions[name.strip()] = text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+        name = plain(name.strip())
+        if name in predictions:
+            raise InputError(f"{where}: '{name}' appears a second time; give every row its own name")
+        predictions[name] = plain(text)
     return predictions
 
 
@@ -45,7 +51,7 @@ def read_aligned(path, fnames: list[str]) -> list[str]:
 
 
 def write_submission(path, fnames: list[str], summaries: list[str], template=None) -> None:
-    """Writes `fname,summary` aside and renames it.
+    """Writes `fname,summary` aside and renames it; cells that a spreadsheet would run get an apostrophe before them.
 
     Args:
         template: sample submission. Its rows decide the order, its columns and their values (an unnamed index column
@@ -76,13 +82,17 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     if broken:
         raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
 
-    lines = [_line(rows[0] if rows else ["fname", "summary"])]
-    lines += [_line({**row, "summary": _neutral(texts[row[id_column]])}.values()) for row in rows]
+    lines = [_line(map(_neutral, rows[0] if rows else ["fname", "summary"]))]
+    for row in rows:
+        others = {name: cell if _NUMBER.fullmatch(cell) else _neutral(cell) for name, cell in row.items()}
+        name = row[id_column]
+        lines.append(_line({**others, id_column: _neutral(name), "summary": _neutral(texts[name])}.values()))
     write_text(path, "".join(lines))
     for count, what in (
         (sum(not text.strip() for text in summaries), "are empty"),
         (sum("\0" in text for text in summaries), "held a NUL byte: it was left out"),
-        (sum(bool(_FORMULA.match(text)) for text in summaries), "start like a spreadsheet formula: ' put before them"),
+        (sum(_neutral(text) != text for text in summaries), "start like a spreadsheet formula: ' put before them"),
+        (sum(_neutral(name) != name for name in fnames), "have an id like a spreadsheet formula: ' put before it"),
     ):
         if count:
             say(f"{path}: {count} of {len(summaries)} summaries {what}")
@@ -118,10 +128,11 @@ def _template_rows(template):
         where = f"{template}: row {row.number} (line {row.line})"
         id_column = _column(where, row.values, "fname", "id")
         _column(where, row.values, "summary")
-        if row.values[id_column] in seen:
-            raise InputError(f"{where}: '{row.values[id_column]}' appears a second time in the template")
-        seen.add(row.values[id_column])
-        rows.append(row.values)
+        values = {name: _plain(cell) for name, cell in row.values.items()}
+        if values[id_column] in seen:
+            raise InputError(f"{where}: '{values[id_column]}' appears a second time in the template")
+        seen.add(values[id_column])
+        rows.append(values)
     return rows, id_column
 
 
@@ -146,3 +157,7 @@ def _line(cells):
 
 def _neutral(text):
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _plain(text):
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

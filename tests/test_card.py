@@ -51,7 +51,7 @@ def test_the_model_index_holds_each_metric_with_its_configuration_and_interval(r
 def test_the_text_shows_scores_beside_the_floor_and_how_they_were_counted(record):
     _, body = card(record)
     assert "| this model |" in body
-    assert "| constant line `#Person1#은 #Person2#에게 이야기한다.` |" in body
+    assert "| constant line “#Person1#은 #Person2#에게 이야기한다.” |" in body
     assert "2 rows of dev.csv; mecab tokens (python-mecab-ko" in body
 
 
@@ -118,7 +118,7 @@ def test_scores_of_a_predict_run_take_the_place_of_the_training_runs(trained_ada
 
 
 @pytest.mark.parametrize(
-    ("content", "match"), [(None, "No such file"), ("[]", "no scores.json"), ("x", "no scores.json")]
+    ("content", "match"), [(None, "No such file"), ("[]", "where an object was expected"), ("x", "not JSON"), ("{}", "no scores.json")]
 )
 def test_a_scores_file_that_is_none_is_one_clear_line(trained_adapter, tmp_path, content, match):
     path = tmp_path / "scores.json"

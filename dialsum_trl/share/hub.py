@@ -11,15 +11,18 @@ from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.files import json_text, move_files, write_json, write_text
 from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE
-from dialsum_trl.share.card import CURVE_FILE, model_card
+from dialsum_trl.share.card import CURVE_FILE, REPO_ID, model_card
 from dialsum_trl.share.provenance import base_origin
 from dialsum_trl.share.record import run_record
-from dialsum_trl.share.weights import check_adapter_files
+from dialsum_trl.share.weights import check_adapter_files, tensor_shapes
 
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
-MODEL_FILES = ("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json")
+MODEL_FILES = (
+    "config.json", "generation_config.json", "model.safetensors", "model-?????-of-?????.safetensors",
+    "model.safetensors.index.json",
+)  # fmt: skip
 CURVES = {  # panels of the training curve: title -> key in the trainer's log -> name
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
     "ROUGE mean of the evaluation rows": {"eval_rouge_mean": "evaluation"},
@@ -172,13 +175,20 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
             f"{folder}: has no {RUN_FILE}, so nothing is known of its training; give the folder of a finished run (its "
             f"checkpoints have none), or share it without a card by `hf upload`"
         )
-    record = _named(_read(folder / RUN_FILE), base)
-    if "/" not in record["base_model"]:
+    try:
+        record = _named(_read(folder / RUN_FILE), base)
+    except (KeyError, TypeError) as error:
+        raise _incomplete(folder, error) from None
+    if not REPO_ID.fullmatch(record["base_model"]):
         raise _unknown_base(record["base_model"], "give it with --base owner/name")
     if scores:
         record["evaluation"] = _predicted(Path(scores))
     patterns = ADAPTER_FILES if is_adapter else (*MODEL_FILES, *TOKENIZER_FILES)
     files = {path.name: path for pattern in patterns for path in sorted(folder.glob(pattern))}
+    if (folder / CURVE_FILE).exists():
+        files[CURVE_FILE] = folder / CURVE_FILE
+    for path in files.values():
+        _check_own(path)
     adapter = None
     if is_adapter:
         check_adapter_files(folder, "push")
@@ -186,11 +196,32 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
         adapter = _read(folder / ADAPTER_CONFIG)
         adapter |= {"base_model_name_or_path": record["base_model"], "revision": record["base_revision"]}
         files[ADAPTER_CONFIG] = json_text(adapter).encode()
-    if (folder / CURVE_FILE).exists():
-        files[CURVE_FILE] = folder / CURVE_FILE
     files[RUN_FILE] = json_text(record).encode()
-    files[CARD] = model_card(record, repo_id, adapter, CURVE_FILE in files).encode()
+    try:
+        files[CARD] = model_card(record, repo_id, adapter, CURVE_FILE in files).encode()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _incomplete(folder, error) from None
     return files
+
+
+def _incomplete(folder: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{folder / RUN_FILE}: lacks or garbles what the card needs ({' '.join(str(error).split())[:120]}); give the "
+        f"folder of a finished run"
+    )
+
+
+def _check_own(path: Path) -> None:
+    """Raises InputError unless a file is what its name says and lies in the folder itself.
+
+    A link could send any file of this machine, and so could a JSON or a weight file that is something else.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise InputError(f"{path}: is a link or no regular file and is not pushed; put the file itself there")
+    if path.suffix == ".json":
+        read_json(path, "it is not pushed; give the folder that training wrote")
+    if path.suffix == ".safetensors":
+        tensor_shapes(path, "it is not pushed; give the folder that training wrote")
 
 
 def _named(record: dict, base: str | None) -> dict:

@@ -1,0 +1,331 @@
+"""Files made to do harm: nothing in them runs, nothing leaves its folder, every text stays text."""
+
+import csv
+import json
+import pickle
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.predictions import write_predictions
+from dialsum_trl.share import hub
+from dialsum_trl.submission import read_predictions, write_submission
+from tests.bad_inputs.case import snapshot
+from tests.bad_inputs.models import Exploit
+from tests.conftest import TINY
+
+ATTACK = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>]]>&lt;`|"
+FORMULAS = ["=1+1", "+82 10", "-5도", "@민수", "\t표", "\r줄", "\n줄", "＝1", "－1", "'=1", "''@a"]
+SFT_FLAGS = dict(
+    dtype="float32", quantization="none", use_cpu=True, rouge_rows=0, per_device_train_batch_size=2, fast=False,
+    effective_batch_size=2, learning_rate=1e-2, optim="adamw_torch", save_strategy="steps", save_steps=2,
+    eval_strategy="no", warmup_steps=0, train_file=str(TINY / "data" / "dev.csv"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def halfway(toy_base, tmp_path_factory):
+    """A run of two steps with its checkpoint."""
+    from dialsum_trl.sft import train_sft
+
+    folder = tmp_path_factory.mktemp("halfway") / "run"
+    train_sft({**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}, [])
+    shutil.rmtree(folder / "checkpoint-4")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_no_pickle_of_a_checkpoint_is_run_when_training_goes_on(name, halfway, toy_base, tmp_path):
+    from dialsum_trl.resume.manifest import MANIFEST, seal
+    from dialsum_trl.sft import train_sft
+
+    folder = shutil.copytree(halfway, tmp_path / "run")
+    checkpoint = folder / "checkpoint-2"
+    assert (checkpoint / name).exists()
+    import torch
+
+    torch.save(Exploit(tmp_path / "owned"), checkpoint / name)
+    (checkpoint / MANIFEST).unlink()
+    seal(checkpoint)  # an attacker would
+    settings = {**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}
+    with pytest.raises(InputError, match="could run code"):
+        train_sft({**settings, "resume_from_checkpoint": "true"}, [])
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_pickled_arguments_of_a_checkpoint_are_never_read(halfway, toy_base, tmp_path):
+    """transformers writes them, and nothing here needs them."""
+    import torch
+
+    from dialsum_trl.resume.manifest import seal
+    from dialsum_trl.sft import train_sft
+
+    folder = shutil.copytree(halfway, tmp_path / "run")
+    torch.save(Exploit(tmp_path / "owned"), folder / "checkpoint-2" / "training_args.bin")
+    (folder / "checkpoint-2" / "files.json").unlink()
+    seal(folder / "checkpoint-2")
+    settings = {**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}
+    assert train_sft({**settings, "resume_from_checkpoint": "true"}, [])["optimizer steps"] == 4
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_exploit_of_these_tests_works_where_pickles_are_trusted(tmp_path):
+    pickle.loads(pickle.dumps(Exploit(tmp_path / "owned"))).close()
+    assert (tmp_path / "owned").exists()
+
+
+@pytest.fixture
+def strange_base(toy_base, tmp_path, monkeypatch):
+    """A toy model that brings its own Python file, which leaves a mark when it runs."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = shutil.copytree(toy_base, tmp_path / "strange")
+    (folder / "strange_code.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        f"open({str(tmp_path / 'owned')!r}, 'w').close()\n"
+        "class StrangeConfig(LlamaConfig):\n    model_type = 'strange'\n"
+        "class StrangeModel(LlamaForCausalLM):\n    config_class = StrangeConfig\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "strange", "architectures": ["StrangeModel"]}
+    config["auto_map"] = {
+        "AutoConfig": "strange_code.StrangeConfig",
+        "AutoModelForCausalLM": "strange_code.StrangeModel",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def summarize(base, output, *flags):
+    from dialsum_trl.predict import predict
+
+    rows = output.parent / "rows.csv"
+    rows.write_text("fname,dialogue\na,#Person1#: 안녕\n", encoding="utf-8")
+    given = ["--model_name_or_path", str(base), "--test_file", str(rows), "--output_dir", str(output)]
+    small = [
+        "--use_cpu",
+        "true",
+        "--dtype",
+        "float32",
+        "--quantization",
+        "none",
+        "--max_new_tokens",
+        "2",
+        "--num_beams",
+        "1",
+    ]
+    return predict({}, [*given, *small, *flags])
+
+
+def test_code_that_comes_with_a_model_is_not_run(strange_base, tmp_path):
+    with pytest.raises(InputError, match="--trust_remote_code true"):
+        summarize(strange_base, tmp_path / "out")
+    assert not (tmp_path / "owned").exists() and not (tmp_path / "out").exists()
+
+
+def test_code_that_comes_with_a_model_runs_by_the_flag_alone_and_with_a_warning(strange_base, tmp_path, capsys):
+    summarize(strange_base, tmp_path / "out", "--trust_remote_code", "true")
+    assert (tmp_path / "owned").exists()
+    assert f"warning: --trust_remote_code runs Python files that come with {strange_base}" in capsys.readouterr().out
+
+
+def test_a_recipe_cannot_switch_strange_code_on():
+    from dialsum_trl.predict import predict
+
+    with pytest.raises(InputError, match=r"recipe: trust_remote_code .* command line only"):
+        predict({"trust_remote_code": True, "model_name_or_path": "x"}, [])
+
+
+def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_name(toy_base, tmp_path):
+    from dialsum_trl.models import load_tokenizer
+
+    base = shutil.copytree(toy_base, tmp_path / "base")
+    template = (base / "chat_template.jinja").read_text(encoding="utf-8")
+    (base / "chat_template.jinja").unlink()
+    config = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["chat_template"] = [{"name": "default", "template": template}, {"name": "../../owned", "template": "x"}]
+    (base / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    load_tokenizer(str(base)).save_pretrained(tmp_path / "out" / "deep")
+    assert (tmp_path / "out" / "deep" / "chat_template.jinja").read_text(encoding="utf-8") == template
+    assert not list(tmp_path.rglob("owned*"))
+
+
+def test_a_template_that_writes_without_measure_is_refused(toy_base, tmp_path):
+    from dialsum_trl.models import load_tokenizer
+
+    base = shutil.copytree(toy_base, tmp_path / "base")
+    (base / "chat_template.jinja").write_text("{% for i in range(60000) %}{{ messages[0]['content'] }}{% endfor %}")
+    with pytest.raises(InputError, match="characters for three short turns"):
+        load_tokenizer(str(base))
+
+
+# Spreadsheets
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_cell_of_a_submission_starts_a_formula_and_every_text_comes_back(formula, tmp_path):
+    write_submission(tmp_path / "s.csv", [f"{formula.strip()}1", "b"], [formula, "둘"])
+    cells = [cell for row in csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in set("=+-@\t\r\n＝＋－＠")]
+    assert read_predictions(tmp_path / "s.csv") == {f"{formula.strip()}1": formula, "b": "둘"}
+
+
+def test_formulas_in_a_template_are_neutralized_and_its_numbers_are_not(tmp_path):
+    (tmp_path / "t.csv").write_text(',fname,note,=x,summary\n-1,a,"=HYPERLINK(""x"")",+1,\n', encoding="utf-8")
+    write_submission(tmp_path / "s.csv", ["a"], ["요약"], tmp_path / "t.csv")
+    rows = list(csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
+    assert rows == [["", "fname", "note", "'=x", "summary"], ["-1", "a", '\'=HYPERLINK("x")', "+1", "요약"]]
+
+
+def test_the_apostrophe_of_a_jsonl_belongs_to_its_text(tmp_path):
+    (tmp_path / "p.jsonl").write_text(json.dumps({"fname": "a", "summary": "'=1"}) + "\n", encoding="utf-8")
+    assert read_predictions(tmp_path / "p.jsonl") == {"a": "'=1"}
+
+
+def test_a_neutralized_submission_scores_as_the_summaries_do(tmp_path):
+    from dialsum_trl.rouge import score
+    from dialsum_trl.tool.scoring import paired
+
+    names, texts = ["a", "b", "c"], ["=1 더하기 1은 2", "@민수가 간다", "+82로 전화한다"]
+    references = [["1 더하기 1은 2이다"], ["민수가 간다"], ["82로 전화한다"]]
+    with (tmp_path / "dev.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [
+                ("fname", "dialogue", "summary"),
+                *((n, "#Person1#: 네", r[0]) for n, r in zip(names, references, strict=True)),
+            ]
+        )
+    write_submission(tmp_path / "s.csv", names, texts)
+    pairs = paired(tmp_path / "s.csv", tmp_path / "dev.csv")
+    assert pairs.predictions == texts
+    assert score(pairs.predictions, pairs.references, bootstrap=0) == score(texts, references, bootstrap=0)
+
+
+# Places
+
+
+def test_no_row_name_is_used_as_a_path(tmp_path):
+    names = ["../../evil", "/tmp/evil", "a/../../evil", "evil\\..\\x", "C:evil"]
+    write_predictions(tmp_path / "deep" / "out", names, ["요약"] * len(names), {})
+    assert [p.name for p in tmp_path.iterdir()] == ["deep"]
+    assert sorted(p.name for p in (tmp_path / "deep").rglob("*")) == [
+        "out", "predictions.jsonl", "scores.json", "submission.csv",
+    ]  # fmt: skip
+
+
+def test_a_link_in_the_place_of_an_output_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "submission.csv").symlink_to(tmp_path / "mine.txt")
+    write_predictions(tmp_path / "out", ["a"], ["요약"], {})
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert read_predictions(tmp_path / "out" / "submission.csv") == {"a": "요약"}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "adapter_model.safetensors", "chat_template.jinja"])
+def test_a_push_does_not_follow_links(name, trained_adapter, tmp_path):
+    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    secret = (folder / name).rename(tmp_path / "secret")
+    (folder / name).symlink_to(secret)
+    with pytest.raises(InputError, match=f"{name}: is a link"):
+        hub.shared_files(folder, "a/b", "acme/toy")
+
+
+def test_a_push_sends_no_file_that_it_does_not_know(trained_adapter, tmp_path):
+    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    known = set(hub.shared_files(folder, "a/b", "acme/toy"))
+    for name in (
+        "id_rsa",
+        ".env",
+        "train.csv",
+        "model-secret.safetensors",
+        "adapter_model.bin",
+        "optimizer.pt",
+        "a.py",
+    ):
+        (folder / name).write_text("secret")
+    assert set(hub.shared_files(folder, "a/b", "acme/toy")) == known
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_push_refuses_a_file_that_is_not_what_its_name_says(name, trained_adapter, tmp_path):
+    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    (folder / name).write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
+    with pytest.raises(InputError, match=f"{name}: not JSON"):
+        hub.shared_files(folder, "a/b", "acme/toy")
+
+
+# Texts
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with the names of its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, *(name for name, _ in attributes)))
+
+
+def page(tmp_path, text):
+    """The report's page of a system and a run in which every free text is `text`, as its tags."""
+    from dialsum_trl.report import report
+
+    folder = tmp_path / text[:1].replace("<", "attack")
+    (folder / "run").mkdir(parents=True)
+    with (folder / "dev.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [(f"{text}{i}", f"#Person1#: {text}\n#Person2#: {i}", f"{text} {i}", text) for i in range(3)]
+        csv.writer(file).writerows([("fname", "dialogue", "summary", "topic"), *rows])
+    how = {"model": text, "adapter": str(folder / "run"), "decoding": {text: text}, text: text}
+    write_predictions(folder / "system", [row[0] for row in rows], [f"{text}!"] * 3, how)
+    history = [{"step": step, "loss": 1.0 / step} for step in (1, 2, 3)]
+    (folder / "run" / "trainer_state.json").write_text(json.dumps({"log_history": history}), encoding="utf-8")
+    record = {"method": text, "dtype": text, "settings": {text: text}}
+    (folder / "run" / "dialsum.json").write_text(json.dumps(record), encoding="utf-8")
+    flags = ["--systems", f"{text}={folder / 'system'}", "--title", text, "--note", text, "--bootstrap", "10"]
+    report({}, [*flags, "--test_file", str(folder / "dev.csv"), "--output_file", str(folder / "report.html")])
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_a_report_has_no_other_tags_or_attributes_whatever_its_texts_say(tmp_path):
+    harmless, attacked = page(tmp_path, "글"), page(tmp_path, ATTACK)
+    assert set(Tags(attacked).found) <= set(Tags(harmless).found)
+    assert "<script" not in attacked
+    assert "&lt;script&gt;" in attacked
+
+
+def test_a_record_writes_neither_markup_nor_code_into_the_card(trained_adapter, tmp_path):
+    import ast
+    import re
+
+    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    record = json.loads((folder / "dialsum.json").read_text(encoding="utf-8"))
+    code = '"); import os; os.system("touch owned"); ("'
+    record |= {"method": ATTACK, "dtype": code, "stop_tokens": ["```\n" + code], "versions": {"trl": ATTACK}}
+    record["settings"] = {ATTACK: ATTACK + "\n\n# heading\n| a | b |"}
+    record["data"] = {"rows": 3, "file": ATTACK}
+    (folder / "dialsum.json").write_text(json.dumps(record), encoding="utf-8")
+    card = hub.shared_files(folder, "tester/x", "acme/toy")["README.md"].decode()
+    assert "<script" not in card and "<img" not in card and "\n# heading" not in card
+    [snippet] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Call)}
+    assert not [name for name in calls if name.startswith("os.")]
+
+
+@pytest.mark.parametrize("base", ['x/y"); evil("', "a/b/c", "x/<b>", "../x"])
+def test_a_base_that_is_no_repository_is_not_written_into_a_card(base, trained_adapter):
+    with pytest.raises(InputError, match="--base owner/name"):
+        hub.shared_files(trained_adapter, "a/b", base)
+
+
+def test_a_record_that_lacks_what_the_card_needs_is_one_line(trained_adapter, tmp_path):
+    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    (folder / "dialsum.json").write_text('{"base_model": "x", "base_origin": {"repo_id": null, "commit": null}}')
+    before = snapshot(folder)
+    with pytest.raises(InputError, match=r"dialsum\.json: lacks or garbles"):
+        hub.shared_files(folder, "a/b", "acme/toy")
+    assert snapshot(folder) == before
