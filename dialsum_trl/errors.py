@@ -34,8 +34,8 @@ def command(function):
             return function(recipe, argv)
         except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code
             raise InputError(
-                "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, and is "
-                "not read; continue from a checkpoint that training wrote"
+                "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, "
+                "and is not read; continue from a checkpoint that training wrote"
             ) from error
         except (InputError, TrainingError):
             raise

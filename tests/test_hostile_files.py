@@ -103,19 +103,8 @@ def summarize(base, output, *flags):
     rows = output.parent / "rows.csv"
     rows.write_text("fname,dialogue\na,#Person1#: 안녕\n", encoding="utf-8")
     given = ["--model_name_or_path", str(base), "--test_file", str(rows), "--output_dir", str(output)]
-    small = [
-        "--use_cpu",
-        "true",
-        "--dtype",
-        "float32",
-        "--quantization",
-        "none",
-        "--max_new_tokens",
-        "2",
-        "--num_beams",
-        "1",
-    ]
-    return predict({}, [*given, *small, *flags])
+    small = dict(use_cpu=True, dtype="float32", quantization="none", max_new_tokens=2, num_beams=1)
+    return predict(small, [*given, *flags])
 
 
 def test_code_that_comes_with_a_model_is_not_run(strange_base, tmp_path):
