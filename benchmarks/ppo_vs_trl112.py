@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from benchmarks import ppo_learns
-from benchmarks.record import record
+from benchmarks.record import RESULTS, record
 from benchmarks.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,8 +202,8 @@ def main() -> None:
                 write(runs, about, args.samples)
 
 
-def write(runs: list[dict], about: dict, samples: int) -> None:
-    """Means of the last three rollouts, each side's best for each seed, and the file."""
+def write(runs: list[dict], about: dict, samples: int, results: Path = RESULTS) -> dict:
+    """Writes the file: means of the last three rollouts, and each side's best run for each seed."""
     for run in runs:
         last = range(max(0, len(run["rewards"]) - 3), len(run["rewards"]))
         run["reward_first"] = run["rewards"][0]
@@ -223,12 +223,13 @@ def write(runs: list[dict], about: dict, samples: int) -> None:
         if (found := [run for run in runs if run["seed"] == seed and run["side"] == side])
         for top in [max(found, key=lambda run: run["reward_last"])]
     ]
-    record(
+    return record(
         "ppo_vs_trl112",
         "PPO from the same SFT policy with the same reward model, one thread",
         f"toy, {samples} sampled summaries of at most {NEW_TOKENS} tokens, {ROLLOUT} a rollout",
         ["torch", "transformers", "trl", "peft"],
         {**about, "best": best, "computed_at_3b_shape": bytes_at("llama3b"), "runs": runs},
+        results,
     )
 
 
