@@ -123,6 +123,5 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
         "adapter": args.output_dir,
     }
     table("DPO finished", list(figures.items()))
-    if push_when_done:
-        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    push_when_done()
     return figures

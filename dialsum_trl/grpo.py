@@ -119,6 +119,5 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         "adapter": args.output_dir,
     }
     table("GRPO finished", list(figures.items()))
-    if push_when_done:
-        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    push_when_done()
     return figures

@@ -204,6 +204,5 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     hub.save_adapter(trainer, tokenizer, model_args, prompt, {}, method="reward model")
     if is_main_process():
         write_json(Path(args.output_dir) / SCALE_FILE, {**scale, "accuracy": accuracy, "baselines": baselines})
-    if push_when_done:
-        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    push_when_done()
     return figures

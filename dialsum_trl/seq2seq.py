@@ -224,6 +224,5 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
         "model": args.output_dir,
     }
     table("Fine-tuning finished", list(figures.items()))
-    if push_when_done:
-        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    push_when_done()
     return figures

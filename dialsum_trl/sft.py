@@ -166,9 +166,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     batch_arithmetic(args, sft.effective_batch_size)
     train, dev = read_rows(data)
 
-    tokenizer = models.load_tokenizer(
-        model_args.model_name_or_path, model_args.model_revision, prompt.prompt_style, model_args.trust_remote_code
-    )
+    tokenizer = models.tokenizer_of(model_args, prompt)
     added = models.add_missing_chat_tokens(tokenizer)
     stop_ids = models.stop_token_ids(tokenizer)
     train_rows, fit = topology.once(
@@ -229,6 +227,5 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         "adapter": args.output_dir,
     }
     table("SFT finished", list(figures.items()))
-    if push_when_done:
-        hub.push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
+    push_when_done()
     return figures

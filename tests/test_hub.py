@@ -209,8 +209,31 @@ def test_the_trainers_own_uploads_are_switched_off(server):
     from dialsum_trl.sft import sft_config
 
     args = sft_config()(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
-    assert hub.plan_push(args, ModelArguments(model_name_or_path=BASE))
+    hub.plan_push(args, ModelArguments(model_name_or_path=BASE))
     assert not args.push_to_hub
+
+
+def test_a_run_without_push_to_hub_pushes_nothing(server, trained_adapter):
+    from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.sft import sft_config
+
+    args = sft_config()(output_dir=str(trained_adapter), use_cpu=True, bf16=False)
+    hub.plan_push(args, ModelArguments(model_name_or_path=BASE))()
+    assert server.requests == []
+
+
+def test_a_planned_push_is_private_and_goes_where_the_flags_say(server, trained_adapter, tmp_path):
+    from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.sft import sft_config
+
+    run = shutil.copytree(trained_adapter, tmp_path / "run")
+    record = json.loads((run / "dialsum.json").read_text(encoding="utf-8"))
+    record["base_origin"] = {"repo_id": BASE, "commit": None}
+    (run / "dialsum.json").write_text(json.dumps(record), encoding="utf-8")
+    flags = dict(push_to_hub=True, hub_model_id="tester/planned", use_cpu=True, bf16=False)
+    args = sft_config()(output_dir=str(run), **flags)
+    hub.plan_push(args, ModelArguments(model_name_or_path=BASE))()
+    assert server.repos["tester/planned"].private
 
 
 def test_a_token_in_a_flag_is_an_error():

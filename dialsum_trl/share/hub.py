@@ -4,6 +4,7 @@ On disk the run record and `adapter_config.json` name the base so that it loads 
 base's Hub repository and commit, never a local path.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dialsum_trl.console import is_main_process, say
@@ -102,8 +103,8 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
     write_text(folder / CARD, model_card(_named(record, None), folder.name, adapter, has_curve=True))
 
 
-def plan_push(args, model_args) -> bool:
-    """Whether to push when training is over; call it before training, so that what is missing shows then.
+def plan_push(args, model_args) -> Callable[[], object]:
+    """What to call when training is over: the push, or nothing. What a push would miss shows now, before training.
 
     Switches the trainer's own uploads off: they would send TRL's card, training_args.bin and the local path of the base
     at every save.
@@ -114,14 +115,14 @@ def plan_push(args, model_args) -> bool:
     if args.hub_token:
         raise InputError("--hub_token would end in logs and files; put the token into the environment as HF_TOKEN")
     if not args.push_to_hub:
-        return False
+        return lambda: None
     from dialsum_trl.share.upload import require_token
 
     args.push_to_hub = False
     require_token()
     if base_origin(model_args.model_name_or_path).repo_id is None:
         raise _unknown_base(model_args.model_name_or_path, "push it afterwards with `dialsum push --base owner/name`")
-    return True
+    return lambda: push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
 
 
 def _unknown_base(name: str, remedy: str) -> InputError:
