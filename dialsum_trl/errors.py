@@ -3,20 +3,35 @@
 import functools
 import os
 import pickle
+import re
 import sys
 import time
 
 from dialsum_trl.console import quiet_libraries
 
 OTHER_RANKS_WAIT = 5.0  # seconds
+LONGEST = 1500  # characters of a message
+
+
+def one_line(message: str) -> str:
+    """A message as one printable line: what a file put into it neither breaks it nor moves the terminal's cursor."""
+    text = re.sub(r"\s*[\r\n]\s*", " ", str(message))
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class InputError(ValueError):
     """Something the user gave (a file, a row, a flag) is wrong. The message is one line and names the remedy."""
 
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
 
 class TrainingError(RuntimeError):
     """A run went wrong in a way that more steps cannot mend (NaN loss, an adapter that does not train)."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 def command(function):

@@ -52,6 +52,6 @@ def check_line(errors: str, says: tuple[str, ...]) -> None:
     *bars, line = errors.rstrip("\n").split("\n")
     assert all(bar.strip() == "" or bar.startswith("\rLoading weights:") for bar in bars), errors
     line = line.split("\r")[-1]
-    assert line.startswith("error: ") and len(line) < 1200, errors
+    assert line.startswith("error: ") and len(line) < 1200 and line.isprintable(), errors
     for part in says:
         assert part in line

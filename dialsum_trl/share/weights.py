@@ -1,5 +1,6 @@
 """Weight files of strangers: whole safetensors or nothing. Only headers are read here, so it costs no time."""
 
+import warnings
 from pathlib import Path, PurePosixPath
 
 from dialsum_trl.errors import InputError
@@ -107,7 +108,9 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
 
     base_name = base.config.name_or_path
     try:
-        model = PeftModel.from_pretrained(base, adapter_path, is_trainable=trainable, use_safetensors=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+            model = PeftModel.from_pretrained(base, adapter_path, is_trainable=trainable, use_safetensors=True)
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
