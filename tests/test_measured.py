@@ -1,4 +1,4 @@
-"""The formula for memory and time against what one GPU was measured to need (benchmarks/results/sft_speed.json)."""
+"""The formula for memory and time against what one GPU was measured to need (benchmarks/results)."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from dialsum_trl.fast.memory import Shape, plan
 from dialsum_trl.tool.estimate import VERIFIED_SIZES, known_shape
 
 ROWS = [row for row in json.loads((RESULTS / "sft_speed.json").read_text()) if row.get("plan")]
+RECIPES = json.loads((RESULTS / "recipes_on_gpu.json").read_text())
 
 
 def planned(row):
@@ -45,6 +46,16 @@ def test_the_estimated_step_is_within_a_fifth_of_the_measured_one(row):
     assert planned(row).seconds == pytest.approx(row["seconds_a_step"], rel=0.2)
 
 
+@pytest.mark.parametrize("row", RECIPES, ids=lambda row: row["variant"])
+def test_the_estimated_memory_is_what_each_recipe_reserved(row):
+    assert planned(row).gib == pytest.approx(row["peak_reserved_gib"], rel=0.06)
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
 def test_no_measured_run_exceeded_its_budget(row):
     assert row["reserved_gib"] <= planned(row).budget
+
+
+@pytest.mark.parametrize("row", RECIPES, ids=lambda row: row["variant"])
+def test_no_recipe_exceeded_its_budget(row):
+    assert row["peak_reserved_gib"] <= row["memory_gib"]
