@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dialsum_trl import arguments, settings_file
 
@@ -46,8 +48,9 @@ def test_a_documented_command_parses(command, tmp_path, monkeypatch):
         place.mkdir(parents=True)
         record = {"base_model": "base", "base_revision": "main", "dtype": "bfloat16", "quantization": "4bit"}
         (place / "dialsum.json").write_text(json.dumps({**record, "prompt_style": "native"}))
-        for name in ("adapter_config.json", "adapter_model.safetensors", "reward.json"):
-            (place / name).write_text("{}")
+        (place / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1}))
+        save_file({"lora_A": torch.ones(1, 1)}, place / "adapter_model.safetensors")
+        (place / "reward.json").write_text("{}")
     name, argv = re.match(r"recipes/(\w+)\.py(.*)", command).groups()
     argv = shlex.split(argv, comments=True)
     if name not in STAGES:
