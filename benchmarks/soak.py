@@ -146,7 +146,7 @@ def soak(options, keep: Path) -> dict | None:
         state["stretches"].append(each)
         state_file.write_text(json.dumps(state) + "\n")
         print({name: value for name, value in each.items() if name != "losses"}, flush=True)
-        if time.monotonic() + START > call_ends and state["spent"] < total:
+        if time.monotonic() + START > call_ends and (state["spent"] < total or state["kills"]):
             print(f"{state['spent']:.0f} of {total:.0f} s; call again with --keep {keep}", flush=True)
             return None
     return summary(options, state["stretches"])
