@@ -172,6 +172,17 @@ def test_a_summary_hits_the_limit_when_its_end_token_is_missing(base, last, shar
     assert metrics(type("Prediction", (), {"predictions": np.array([ids])}))["hit_limit"] == share
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["kobart", "mbart-50"])
+def test_rows_learned_by_heart_come_back_word_for_word(base, rows, tmp_path, family):
+    flags = "--max_steps 500 --eval_strategy no --save_strategy no --load_best_model_at_end false --logging_steps 250"
+    flags += f" --language {language(family)}" if language(family) else ""
+    train(base(family), rows, tmp_path / "model", *flags.split())
+    argv = f"--model_name_or_path {tmp_path / 'model'} --test_file {rows / 'train.csv'} --output_dir {tmp_path / 'out'}"
+    scores = predict({}, f"{argv} --use_cpu true --max_new_tokens 60 --bootstrap 0".split())["scores"]
+    assert scores.mean > 99
+
+
 def test_an_mbart_without_a_language_is_an_error(base, rows, tmp_path):
     with pytest.raises(InputError, match="would read en_XX: give --language ko_KR"):
         train(base("mbart-50"), rows, tmp_path / "model")
