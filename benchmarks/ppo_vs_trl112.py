@@ -26,7 +26,7 @@ from benchmarks.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[1]
 TRL = "trl==1.12.0"
-ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.1, 1.0
+ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.07, 1.0
 RATES = ["--learning_rate", "1e-3", "--critic_learning_rate", "2e-3"]
 
 
@@ -184,7 +184,7 @@ def main() -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(site), TRL]
         subprocess.run(pip, check=True)
         seen, unseen = ppo_learns.split_rows(folder)
-        adapter = ppo_learns.sft_start(folder, args.base, seen)
+        adapter = ppo_learns.sft_start(folder, args.base, seen, ppo_learns.LEARNED_EPOCHS)
         trained, about = ppo_learns.learned_reward(folder, adapter)
         reward = folder / "reward_as_it_scores"  # trl 1.12 takes the scores as they are
         shutil.copytree(trained, reward, dirs_exist_ok=True)
