@@ -27,7 +27,7 @@ from dialsum_trl.runs import adapter_settings
 from dialsum_trl.share.weights import check_model_files, tensor_shapes
 from dialsum_trl.submission import check_submission, read_predictions, write_submission
 
-SECONDS = 10  # a reader, in the slow suite
+SECONDS = 6  # a reader, in the slow suite
 CSV = 'fname,dialogue,summary\na,"#Person1#: 안녕,\n#Person2#: 네",요약\nb,#Person1#: \'=1,"말 ""하나"""\n'.encode()
 PAIR = {"prompt": "#Person1#: 안녕", "chosen": "인사", "rejected": "모름", "margin": 0.2, "kind": "samples"}
 ROW = {"fname": "a", "dialogue": "#Person1#: 안녕", "summary": "인사", "topic": None, "tokens": 3, "hit_limit": False}
