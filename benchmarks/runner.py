@@ -99,14 +99,16 @@ def run_timed(command: list, log: Path, limit: float, env: dict | None = None) -
     return lines
 
 
-def logged_steps(lines: list[tuple[float, str]], steps: int) -> tuple[list[float], list[float], list[float]]:
-    """Times, losses and gradient norms of the trainer's step lines (`--logging_steps 1`).
+def logged_steps(lines: list[tuple[float, str]], steps: int, every: int = 1) -> tuple[list, list, list]:
+    """Times, losses and gradient norms of the trainer's lines, one each `every` steps (`--logging_steps`).
+
+    Between them the recipe itself stops at a loss or norm that is not finite.
 
     Raises:
         SystemExit: steps are missing, or a loss or norm is not finite and positive.
     """
     found = [(seconds, ast.literal_eval(line)) for seconds, line in lines if line.startswith("{'loss'")]
     losses, norms = ([float(entry[key]) for _, entry in found] for key in ("loss", "grad_norm"))
-    if len(found) != steps or not all(math.isfinite(value) and value > 0 for value in losses + norms):
-        raise SystemExit(f"{len(found)} of {steps} steps; losses {losses}, gradient norms {norms}")
+    if len(found) != steps // every or not all(math.isfinite(value) and value > 0 for value in losses + norms):
+        raise SystemExit(f"{len(found)} lines of {steps // every}; losses {losses}, gradient norms {norms}")
     return [seconds for seconds, _ in found], losses, norms

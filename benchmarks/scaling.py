@@ -6,8 +6,8 @@
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
 64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are
-those between the log lines of steps; the first steps, with compilation, are left out. Tokens are those of the rows,
-without padding. Efficiency is tokens a second over processes times those of one. A run that does not end in its time is
+those between the log lines, each five steps; the first five, with compilation, are left out. Tokens are those of the
+rows, without padding. Efficiency is tokens a second over processes times those of one. A run that does not end in its time is
 stopped and recorded as failed; the others go on.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, tokens_a_step, write_rows
 from benchmarks.shapes import write_result
 
-SKIPPED_STEPS = 6
+LINE = 5  # steps between log lines: at each the devices wait for the host; those before the first are not timed
 SFT = ("single_gpu", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 RUNS = (*SFT, "predict_one", "predict", "ppo")
 RECIPES = {"llama3b": "sft_llama3b", "llama8b": "sft_llama8b", "smoke": "sft_llama3b"}
@@ -65,7 +65,7 @@ class Bench:
     def __init__(self, options, folder: Path):
         self.options, self.folder, self.results = options, folder, []
         self.shape = "smoke" if options.smoke else options.shape
-        self.steps = 9 if options.smoke else options.steps
+        self.steps = 10 if options.smoke else options.steps
         self.model, self.rows = folder / "model", folder / "rows.csv"
         build_in_process(self.shape, self.model)
         write_rows(self.rows, self.model, options.rows_a_step * self.steps)
@@ -88,7 +88,7 @@ class Bench:
         arguments = [
             ROOT / f"recipes/{RECIPES[self.shape]}.py", *self.common(), "--train_file", self.rows,
             "--output_dir", output, "--max_steps", self.steps, "--effective_batch_size", self.options.rows_a_step,
-            "--logging_steps", 1, "--save_strategy", "no", "--warmup_steps", 0, "--lora_dropout", 0,
+            "--logging_steps", LINE, "--save_strategy", "no", "--warmup_steps", 0, "--lora_dropout", 0,
             "--disable_tqdm", "true",
         ]  # fmt: skip
         memory = GpuMemory()
@@ -98,15 +98,14 @@ class Bench:
             config, self.said(processes), arguments, self.log(run), limit, "0" if run == "single_gpu" else None
         )
         memory.stopped.set()
-        times, losses, norms = logged_steps(lines, self.steps)
-        skip = min(SKIPPED_STEPS, self.steps // 2)
-        seconds = times[-1] - times[skip - 1]
+        times, losses, norms = logged_steps(lines, self.steps, LINE)
+        seconds = times[-1] - times[0]
         printed = " ".join(line for _, line in lines)
         return {
             "processes": processes,
-            "tokens_per_second": round(sum(self.tokens[skip : self.steps]) / seconds),
-            "seconds_a_step": round(seconds / (self.steps - skip), 3),
-            "seconds_to_first_step": round(times[0], 1),
+            "tokens_per_second": round(sum(self.tokens[LINE : self.steps]) / seconds),
+            "seconds_a_step": round(seconds / (self.steps - LINE), 3),
+            "seconds_to_first_line": round(times[0], 1),
             "peak_gib": float(re.search(r"peak GPU memory, GiB +([\d.]+)", printed)[1]),
             "peak_gib_of_each_gpu": memory.peaks,
             "losses": losses,

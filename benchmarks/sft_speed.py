@@ -8,8 +8,9 @@
 Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows a step of
 the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see the
 same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The
-first steps, with compilation, are timed apart; one step after the timed ones is profiled. Unsloth is not among the
-variants: it pins trl <= 1.15 and transformers <= 5.17, so it cannot be installed beside this project.
+first steps, with compilation, are timed apart; nothing waits for the device between the timed ones; one step after
+them is profiled. Unsloth is not among the variants: it pins trl <= 1.15 and transformers <= 5.17, so it cannot be
+installed beside this project.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def settings(folder: str, variant: str, steps: int, smoke: bool, rows_a_step: in
     known = SFTConfig.__dataclass_fields__
     values = {name: value for name, value in SFT_SETTINGS.items() if name in known}
     values |= dict(
-        output_dir=folder, max_steps=steps, logging_steps=1, eval_strategy="no", save_strategy="no",
+        output_dir=folder, max_steps=steps, eval_strategy="no", save_strategy="no",
         load_best_model_at_end=False, report_to="none", disable_tqdm=True, bf16=not smoke, use_cpu=smoke,
         per_device_train_batch_size=min(8, rows_a_step), gradient_accumulation_steps=max(1, rows_a_step // 8),
         dataset_kwargs={"skip_prepare_dataset": True}, warmup_steps=0,
@@ -102,8 +103,8 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         times, kernels, profiling = [], {}, 0.0
 
         def on_step_end(self, args, state, control, **kwargs):
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            if torch.cuda.is_available() and state.global_step in (1, warmup, steps):
+                torch.cuda.synchronize()  # nowhere else: the device waits for the host then
             Clock.times.append(time.perf_counter())
             if profiled and state.global_step == steps:
                 recorder.start()
@@ -123,7 +124,7 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         if variant.startswith("ours"):
             sizes = [len(ids) for ids in rows["input_ids"]]
             fast = prepare(model, args, sizes, pad, "none" if smoke else "4bit", None if smoke else budget)
-        trainer = trainer_class()(
+        trainer = recorded(trainer_class())(
             model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()],
             data_collator=fast.collator if fast else None,
         )  # fmt: skip
@@ -131,9 +132,8 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         upcast_trainable(trainer.model, "float32")
         started = time.perf_counter()
         trainer.train()
-    log = [entry for entry in trainer.state.log_history if "grad_norm" in entry][:steps]
-    losses, norms = [entry["loss"] for entry in log], [entry["grad_norm"] for entry in log]
-    if len(log) != steps or not all(math.isfinite(x) and x > 0 for x in losses + norms):
+    losses, norms = [sum(losses) for _, losses in trainer.read[:steps]], [norm for norm, _ in trainer.read[:steps]]
+    if len(losses) != steps or not all(math.isfinite(x) and x > 0 for x in losses + norms):
         raise SystemExit(f"{variant}: not finite, or zero, in {losses} {norms}")
     times = [started, *Clock.times[:steps]]
     seconds = times[-1] - times[warmup]
@@ -152,6 +152,23 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     del trainer, model, fast
     gc.collect()
     return result
+
+
+def recorded(trainer):
+    """The trainer class with every step's gradient norm and micro-batch losses in `read`."""
+
+    class Recorded(trainer):
+        def __init__(self, *args, **kwargs):
+            self.read = []
+            super().__init__(*args, **kwargs)
+
+        def check_numbers(self):
+            part = self.unread
+            super().check_numbers()
+            if part is not None:
+                self.read.append(part.read())
+
+    return Recorded
 
 
 def shares(averages, seconds: float) -> dict:

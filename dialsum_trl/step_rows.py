@@ -6,16 +6,16 @@ from itertools import pairwise
 NAMED = 8  # rows an error lists
 
 
-def not_finite(trainer, losses: list[float], norm: float) -> str:
+def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     """The sentence for a step with a loss or a gradient norm that is not finite.
 
     Args:
         trainer: a `training.CheckedTraining` in that step.
-        losses: of this process' micro-batches.
+        batches: this process' micro-batches.
+        losses: of these.
         norm: the gradient norm of all processes.
     """
     dtype = "fp16" if trainer.args.fp16 else "bf16" if trainer.args.bf16 else "fp32"
-    batches = [batch for batch, _ in trainer._step_parts]
     bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
     found = {
         "loss": losses[bad[0]] if bad else None,

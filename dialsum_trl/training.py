@@ -1,6 +1,7 @@
 """What every trainer shares: loss and gradients are checked, evaluation writes summaries and scores them."""
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 
 from dialsum_trl.console import say
@@ -9,11 +10,31 @@ from dialsum_trl.resume.whole import WholeCheckpoints, last_good
 from dialsum_trl.step_rows import not_finite
 
 
+@dataclass
+class StepNumbers:
+    """What is checked of an optimizer step, and what an error about it names."""
+
+    step: int
+    epoch: float
+    batches: list
+    numbers: object  # float32 (1 + micro-batches,) on the host once `ready`: gradient norm, losses
+    ready: object | None  # the CUDA event behind which `numbers` is filled
+
+    def read(self) -> tuple[float, list[float]]:
+        """The gradient norm and the losses."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        norm, *losses = self.numbers.tolist()
+        return norm, losses
+
+
 class CheckedTraining(WholeCheckpoints):
     """Trainer mixin: stops when loss or gradient is not finite, when the adapter does not train or is not saved whole;
     checkpoints are whole or absent.
 
-    The check reads losses and the gradient norm once an optimizer step: one synchronization there. With fp16 a
+    Losses and the gradient norm of a step are read while the device works on the next one (and before anything is
+    logged, evaluated or saved), so that it never waits for the host: torch's fused optimizers leave the weights alone
+    when they are told that a number is not finite. With other optimizers they are read before the update. With fp16 a
     non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.
     Set `row_names` (one a training row) after building, so that an error can name rows.
     """
@@ -24,6 +45,7 @@ class CheckedTraining(WholeCheckpoints):
     row_names: list[str] | None = None
     overflows = 0
     idle_steps = 0
+    unread: StepNumbers | None = None
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -34,19 +56,58 @@ class CheckedTraining(WholeCheckpoints):
     def _step_parts(self) -> list[tuple]:
         return []
 
+    @cached_property
+    def _reads_later(self) -> bool:
+        """Whether the optimizer skips an update by itself, so that a step's numbers may be read during the next."""
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+        plain = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or self.args.fp16)
+        return fused and plain
+
     def _get_grad_norm(self, model, grad_norm=None):
         import torch
 
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        value = float(norm)
-        losses = torch.stack([loss.float() for _, loss in self._step_parts]).tolist()
-        step = self.state.global_step + 1
+        losses = [loss.float() for _, loss in self._step_parts]
+        numbers = torch.stack([torch.as_tensor(norm, dtype=torch.float32, device=losses[0].device), *losses])
+        batches = [inputs for inputs, _ in self._step_parts]
+        self._step_parts.clear()
+        self.check_numbers()  # the step before
+        ready = None
+        if self._reads_later:
+            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+            optimizer.found_inf = (~torch.isfinite(numbers).all()).float()
+            numbers = numbers.to("cpu", non_blocking=True)
+            if losses[0].is_cuda:
+                ready = torch.cuda.Event()
+                ready.record()
+        self.unread = StepNumbers(self.state.global_step + 1, self.state.epoch or 0, batches, numbers, ready)
+        if not self._reads_later:
+            self.check_numbers()
+        return norm
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs):
+        control = self.control
+        if control.should_log or control.should_evaluate or control.should_save or control.should_training_stop:
+            self.check_numbers()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def check_numbers(self) -> None:
+        """Reads what was kept of the last step.
+
+        Raises:
+            TrainingError: its loss or gradient norm is not finite, or the norm has been 0 for too long.
+        """
+        if self.unread is None:
+            return
+        part, self.unread = self.unread, None
+        value, losses = part.read()
         overflow = self.args.fp16 and not math.isfinite(value) and all(map(math.isfinite, losses))
         if overflow and self.overflows < self.max_overflows:
             self.overflows += 1
         elif not (math.isfinite(value) and all(map(math.isfinite, losses))):
             raise TrainingError(
-                f"step {step} (epoch {self.state.epoch or 0:.2f}): {not_finite(self, losses, value)} "
+                f"step {part.step} (epoch {part.epoch:.2f}): {not_finite(self, part.batches, losses, value)} "
                 f"{last_good(self.args.output_dir)}"
             )
         else:
@@ -54,11 +115,9 @@ class CheckedTraining(WholeCheckpoints):
             self.idle_steps = self.idle_steps + 1 if value == 0 else 0
             if self.idle_steps == self.max_idle_steps:
                 raise TrainingError(
-                    f"step {step}: the gradient norm was 0 for {self.idle_steps} steps: the adapter is not training. "
-                    f"Check --adapter_path, --lora_target_modules and that the rows have summaries"
+                    f"step {part.step}: the gradient norm was 0 for {self.idle_steps} steps: the adapter is not "
+                    f"training. Check --adapter_path, --lora_target_modules and that the rows have summaries"
                 )
-        self._step_parts.clear()
-        return norm
 
     def is_local_process_zero(self) -> bool:
         """One process of the run prints, not one a machine."""

@@ -61,12 +61,14 @@ def settings(toy, output, **changes):
     })  # fmt: skip
 
 
+@pytest.mark.parametrize("optimizer", ["adamw_torch", "adamw_torch_fused"])
 @pytest.mark.parametrize("fast", ["true", "false"])
-def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, fast):
+def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, fast, optimizer):
     from dialsum_trl.sft import train_sft
 
+    changes = dict(train_file=toy.folder / "train.csv", fast=fast, rouge_rows=0, optim=optimizer)
     with pytest.raises(TrainingError) as caught:
-        train_sft({}, settings(toy, tmp_path / "out", train_file=toy.folder / "train.csv", fast=fast, rouge_rows=0))
+        train_sft({}, settings(toy, tmp_path / "out", **changes))
     message = str(caught.value)
     step = int(message.split()[1].rstrip(":"))
     named = message.split("(rows ")[1].split(")")[0].split(", ")
@@ -75,6 +77,40 @@ def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, f
         f"checkpoint-{number}" for number in range(max(1, step - 2), step)
     ]
     assert step == 1 or f"checkpoint-{step - 1}, is untouched" in message
+
+
+@pytest.mark.parametrize("poisoned", [1, 3])
+def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    from dialsum_trl.training import CheckedTraining
+    from tests.conftest import TINY
+    from tests.fused_models import lora_model
+
+    class Trainer(CheckedTraining, SFTTrainer):
+        def _get_train_sampler(self, *_):
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    rows = [{"input_ids": list(range(20, 30)), "labels": list(range(20, 30))} for _ in range(4)]
+    rows[poisoned]["input_ids"][3] = 7
+    model, tokenizer = lora_model(vocabulary=2048), AutoTokenizer.from_pretrained(TINY / "llama")
+    model.get_input_embeddings().weight.data[7] = torch.nan
+    args = SFTConfig(
+        str(tmp_path), per_device_train_batch_size=1, max_steps=4, optim="adamw_torch_fused", logging_steps=100,
+        logging_nan_inf_filter=False, save_strategy="no", report_to="none", use_cpu=True, bf16=False, warmup_steps=0,
+        disable_tqdm=True, dataset_kwargs={"skip_prepare_dataset": True}, activation_checkpointing=False,
+        learning_rate=1e-3,
+    )  # fmt: skip
+    trainer = Trainer(model, args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    with pytest.raises(TrainingError, match=rf"^step {poisoned + 1} .*number {poisoned + 1}\)"):
+        trainer.train()
+    assert trainer.state.global_step == poisoned + 1  # the update of that step was skipped, not waited for
+    now = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert all(torch.isfinite(p).all() for p in now.values())
+    assert any(not torch.equal(now[name], start[name]) for name in start)
 
 
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
@@ -117,28 +153,29 @@ def stub(rows, names, **changes):
     model = torch.nn.Linear(1, 1)
     args = SimpleNamespace(**{"fp16": False, "bf16": False, "world_size": 1, **changes})
     batch = {"input_ids": torch.tensor([[1, 2], [3, 0]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
-    parts = {"overflows": 20, "_step_parts": [(batch, 0)]}
-    return SimpleNamespace(args=args, model=model, row_names=names, train_dataset=rows, **parts)
+    names = dict(row_names=names, train_dataset=rows, overflows=20)
+    return SimpleNamespace(args=args, model=model, batches=[batch], **names)
 
 
 def test_fp16_overflow_of_the_loss_is_told_from_that_of_the_gradient():
     trainer = stub([{"input_ids": [3]}, {"input_ids": [1, 2]}], ["a", "b"], fp16=True)
     assert "loss inf in fp16 is not finite: an activation overflowed (rows b, a)" in not_finite(
-        trainer, [float("inf")], float("nan")
+        trainer, trainer.batches, [float("inf")], float("nan")
     )
-    line = not_finite(trainer, [1.0], float("inf"))
+    line = not_finite(trainer, trainer.batches, [1.0], float("inf"))
     assert "fp16 overflow 21 times in a row" in line and "--dtype bfloat16" in line
 
 
 def test_weights_that_broke_before_are_named_instead_of_rows():
     trainer = stub([{"input_ids": [3]}], ["a"], bf16=True)
     trainer.model.weight.data.fill_(torch.nan)
-    assert "loss nan in bf16 is not finite, and neither is weight" in not_finite(trainer, [float("nan")], 1.0)
+    line = not_finite(trainer, trainer.batches, [float("nan")], 1.0)
+    assert "loss nan in bf16 is not finite, and neither is weight" in line
 
 
 def test_rows_of_an_encoder_decoder_and_of_a_rollout_are_found():
     seq2seq = stub([{"input_ids": [3], "labels": [1]}, {"input_ids": [1, 2], "labels": [1]}], None)
-    assert rows_of(seq2seq, seq2seq._step_parts[0][0]) == ["number 2", "number 1"]
+    assert rows_of(seq2seq, seq2seq.batches[0]) == ["number 2", "number 1"]
     prompts = [[{"role": "user", "content": text}] for text in ("x", "y")]
     online = stub([{"prompt": prompt} for prompt in prompts], ["x", "y"])
     assert rows_of(online, [{"prompt": prompts[1]}, {"prompt": prompts[1]}]) == ["y"]

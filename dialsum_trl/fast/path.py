@@ -69,6 +69,8 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
         say(f"Packed, but not fused: {reason}")
         plan, micro_batches = None, args.gradient_accumulation_steps
     args.gradient_accumulation_steps = micro_batches
+    if args.device.type == "cuda":  # a copy that blocks would wait until the device has finished the step before
+        args.accelerator_config.non_blocking = True
     # the trainer only reports this one; the schedule deals the rows
     args.per_device_train_batch_size = -(-rows_a_step // (micro_batches * args.world_size))
     return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
