@@ -127,7 +127,9 @@ def test_a_full_gpu_becomes_a_line_with_three_flags(text):
     def train_sft(recipe, argv):
         raise kind(text)
 
-    with pytest.raises(TrainingError, match=r"out of GPU memory .*--memory_gib or .*--per_device_.* lower --max_length"):
+    with pytest.raises(
+        TrainingError, match=r"out of GPU memory .*--memory_gib or .*--per_device_.* lower --max_length"
+    ):
         train_sft({}, [])
 
 
