@@ -192,3 +192,12 @@ def test_folds_split_the_rows_in_two(folders, tmp_path):
 def test_wrong_settings_are_named(folders, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         make_preferences({}, toys.flags(settings(folders, tmp_path, **change)))
+
+
+def test_a_unicode_line_separator_inside_a_text_ends_neither_pair_nor_sample(tmp_path):
+    pair = {"prompt": "#Person1#: 안녕", "chosen": "인사\u2028한다", "rejected": "모른다"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_pairs(tmp_path / "pairs.jsonl")[0]["chosen"] == "인사\u2028한다"
+    line = json.dumps({"fname": "a", "summaries": ["인사\u2028한다"]}, ensure_ascii=False)
+    (tmp_path / "samples.jsonl").write_text(f'{line}\n{{"fname": "b", "summ', encoding="utf-8")
+    assert preferences.read_samples(tmp_path / "samples.jsonl") == {"a": ["인사\u2028한다"]}

@@ -1,0 +1,130 @@
+"""What a folder must hold to be an adapter, a base or a reward model, told from its files before anything is loaded."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dialsum_trl.errors import InputError, one_line
+from dialsum_trl.json_file import read_json
+from dialsum_trl.rl.adapters import add_reward, load_policy
+from dialsum_trl.rl.learned_reward import read_scale
+from dialsum_trl.share import weights
+
+
+@pytest.fixture
+def adapter(trained_adapter, tmp_path):
+    return shutil.copytree(trained_adapter, tmp_path / "adapter")
+
+
+def test_a_sound_adapter_and_a_sound_base_pass(adapter, toy_base):
+    assert weights.check_adapter_files(adapter)["r"] == 16
+    weights.check_adapter_values(adapter)
+    weights.check_model_files(toy_base)
+    shapes = weights.tensor_shapes(adapter / weights.WEIGHTS)
+    assert len(shapes) == 2 * 2 * 7 and all(16 in shape for shape in shapes.values())
+
+
+def test_ranks_that_differ_by_layer_are_accepted(adapter):
+    config = json.loads((adapter / weights.CONFIG).read_text())
+    (adapter / weights.CONFIG).write_text(json.dumps({**config, "r": 4, "rank_pattern": {"q_proj": 16}}))
+    assert weights.check_adapter_files(adapter)["r"] == 4
+
+
+def test_an_index_may_not_name_a_file_elsewhere(toy_base, tmp_path):
+    base = shutil.copytree(toy_base, tmp_path / "base")
+    (base / weights.INDEX).write_text(json.dumps({"weight_map": {"a": "../../secret.safetensors"}}))
+    with pytest.raises(InputError, match="which is not beside it"):
+        weights.check_model_files(base)
+
+
+def test_an_adapter_of_a_deeper_base_is_refused_on_its_names(adapter, toy_base):
+    from transformers import AutoModelForCausalLM
+
+    tensors = load_file(adapter / weights.WEIGHTS)
+    deeper = {
+        name.replace("layers.1.", "layers.2."): tensor.clone()
+        for name, tensor in tensors.items()
+        if "layers.1." in name
+    }
+    save_file({**tensors, **deeper}, adapter / weights.WEIGHTS)
+    with pytest.raises(InputError, match=r"14 tensors are on one side only, such as .*layers\.2"):
+        load_policy(AutoModelForCausalLM.from_pretrained(toy_base), adapter)
+
+
+def test_a_reward_adapter_is_checked_as_every_other(adapter, toy_base):
+    from transformers import AutoModelForCausalLM
+
+    model = load_policy(AutoModelForCausalLM.from_pretrained(toy_base), adapter)
+    with pytest.raises(InputError, match="has no score head"):
+        add_reward(model, adapter)
+    (adapter / weights.WEIGHTS).write_bytes(b"short")
+    with pytest.raises(InputError, match="--reward_adapter_path"):
+        add_reward(model, adapter)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [{}, {"score_mean": 1.0}, {"score_mean": "a", "score_std": 1.0}, {"score_mean": 0.0, "score_std": 0.0},
+     {"score_mean": float("nan"), "score_std": 1.0}],
+)  # fmt: skip
+def test_a_scale_that_is_none_is_an_error(scale, tmp_path):
+    (tmp_path / "scale.json").write_text(json.dumps(scale))
+    with pytest.raises(InputError, match="score_mean and score_std must be numbers"):
+        read_scale(tmp_path / "scale.json")
+
+
+def test_a_base_with_a_missing_tensor_is_not_completed_at_random(toy_base, tmp_path):
+    from dialsum_trl.models import load_base
+
+    base = shutil.copytree(toy_base, tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lack 1 tensors, such as model\.norm\.weight"):
+        load_base(str(base), dtype="float32", quantization="none")
+
+
+def test_a_full_gpu_is_no_damaged_file(toy_base, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    from dialsum_trl.models import load_base
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_base(str(toy_base), dtype="float32", quantization="none")
+
+
+def test_a_json_file_beyond_reason_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("dialsum_trl.json_file.MAX_BYTES", 10)
+    (tmp_path / "a.json").write_text('{"a": "0123456789"}')
+    with pytest.raises(InputError, match="longer than 10 bytes; get another"):
+        read_json(tmp_path / "a.json", "get another")
+
+
+def test_a_byte_order_mark_before_json_is_accepted(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "a.json", "x") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("a\n  b\r\nc", "a b c"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\u202eb\ud800", "a\\u202eb\\ud800"),
+        ("한글 \U0001f600", "한글 \U0001f600"),
+    ],
+)
+def test_messages_are_one_printable_line(message, line):
+    assert one_line(message) == str(InputError(message)) == line
+
+
+def test_a_message_is_shortened_in_its_middle():
+    text = one_line("a" * 5000 + "remedy")
+    assert len(text) < 1600 and text.startswith("aaa") and text.endswith("remedy")
