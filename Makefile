@@ -36,11 +36,19 @@ test: .venv/ready
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
 
+# Lines of the package that the default suite runs, in the processes it starts too.
+coverage: export OMP_NUM_THREADS := 1
+coverage: .venv/ready
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The three below need a network. uv and pip-audit live in a room of their own: they are no part of what is locked.
+# What follows needs a network. uv and pip-audit live in a room of their own: they are no part of what is locked.
 .venv-tools/ready:
 	$(PYTHON) -m venv .venv-tools
 	.venv-tools/bin/pip install --quiet "uv==0.13.9" "pip-audit==2.10.1"
