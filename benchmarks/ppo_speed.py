@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=["llama3b", "llama8b"], choices=list(SHAPES))
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--micro_batch", type=int, default=8)
+    parser.add_argument("--micro_batch", type=int, default=16)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--limit", type=float, default=400, help="seconds for one shape's run")
     parser.add_argument("--logs", type=Path, default=None, help="where the runs' output goes")

@@ -1,5 +1,7 @@
 """PPO from an SFT adapter: the story of the job, read top to bottom in `train_ppo`."""
 
+import math
+import os
 import time
 
 from dialsum_trl.arguments import (
@@ -21,7 +23,7 @@ PPO_SETTINGS = dict(
     lr_scheduler_type="constant_with_warmup",
     warmup_steps=4,
     num_train_epochs=1,
-    per_device_train_batch_size=8,
+    per_device_train_batch_size=16,  # fewer where a rollout does not divide among that many processes
     rollout_batch_size=64,
     ppo_epochs=2,
     kl_coef=0.05,
@@ -47,8 +49,12 @@ def ppo_config():
 
 
 def adjust(values: dict, given: set[str]) -> None:
-    """As for every stage that trains an adapter further; no dev rows, no evaluations."""
+    """As for every stage that trains an adapter further; no dev rows, no evaluations; micro-batches that divide."""
     continue_adapter(values, given)
+    if "per_device_train_batch_size" not in given:
+        parts = int(os.environ.get("WORLD_SIZE", "1")) * values["num_mini_batches"]
+        share = max(1, values["rollout_batch_size"] // parts)
+        values["per_device_train_batch_size"] = math.gcd(share, values["per_device_train_batch_size"])
     if not (values["eval_file"] or values["dataset_name"]):
         values.update(eval_strategy="no", eval_on_start=False)
 

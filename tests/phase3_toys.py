@@ -29,7 +29,11 @@ def make_base(folder: Path) -> Path:
     return folder
 
 
-def make_adapter(base: Path, folder: Path) -> Path:
+PARTIAL = ("q_proj", "v_proj", "down_proj")  # these keep the layers from being fused
+ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def make_adapter(base: Path, folder: Path, targets: tuple[str, ...] = PARTIAL) -> Path:
     """A LoRA adapter whose weights are random and not zero, as if it had been trained."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -39,7 +43,7 @@ def make_adapter(base: Path, folder: Path) -> Path:
     config = LoraConfig(
         r=4,
         lora_dropout=0.1,
-        target_modules=["q_proj", "v_proj", "down_proj"],
+        target_modules=list(targets),
         task_type="CAUSAL_LM",
         init_lora_weights=False,
     )

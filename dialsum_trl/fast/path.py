@@ -77,13 +77,19 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
 
 
 def _fuse(model, plan) -> str | None:
-    """Fuses the layers and tries the first one; puts the plain ones back and says why when it fails anywhere."""
+    """Fuses the layers by the plan; puts the plain ones back and says why when that fails anywhere."""
+    from dialsum_trl.fast.fused.attach import attach
+
+    return verified(attach(model, list(plan.keep), plan.resident))
+
+
+def verified(layers: list) -> str | None:
+    """Tries the first of the fused layers; puts all plain ones back and says why when it fails in any process."""
     from accelerate.utils import gather_object
 
-    from dialsum_trl.fast.fused.attach import attach, check, compile_errors, detach
+    from dialsum_trl.fast.fused.attach import check, compile_errors, detach
 
     started, reason = time.time(), None
-    layers = attach(model, list(plan.keep), plan.resident)
     try:
         error = check(layers)
     except compile_errors() as failure:

@@ -23,6 +23,7 @@ class PPOConfig(GRPOConfig):
     rollout_batch_size: int = setting(64, "Completions sampled before each phase of learning, over all processes.")
     num_mini_batches: int = setting(1, "Optimizer steps a pass over a rollout.")
     ppo_epochs: int = setting(2, "Passes over a rollout.")
+    fast: bool = setting(True, "Score and learn on packs through fused layers, where the model allows it.")
     num_generations: int | None = setting(1, "Completions a prompt; PPO needs no groups.")
     max_completion_length: int | None = setting(100, "Longest sampled summary, tokens.")
     disable_dropout: bool = setting(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import disable_dropout_in_model
 
 from dialsum_trl.errors import TrainingError
 from dialsum_trl.rl import advantages as ppo
@@ -24,7 +25,8 @@ from dialsum_trl.rl.adapters import (
     copy_weights,
     upcast_trained,
 )
-from dialsum_trl.rl.learned_reward import LearnedReward, backbone
+from dialsum_trl.rl.learned_reward import LearnedReward
+from dialsum_trl.rl.packed_forwards import PackedForwards
 from dialsum_trl.rl.policy_watch import PolicyWatch
 from dialsum_trl.rl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
 from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
@@ -32,7 +34,7 @@ from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
 from dialsum_trl.training import CheckedTraining
 
 
-class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, CheckedTraining, GRPOTrainer):
+class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, PackedForwards, CheckedTraining, GRPOTrainer):
     """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
 
     Args:
@@ -64,6 +66,9 @@ class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, Checked
             if isinstance(function, LearnedReward):
                 function.rooms = self.rooms
         model.generation_config.eos_token_id = list(stop_ids)
+        if args.disable_dropout:
+            disable_dropout_in_model(model)
+        self.fuse(model, args, (POLICY, REFERENCE, CRITIC))
         super().__init__(
             model=model,
             reward_funcs=list(reward_funcs),
@@ -135,22 +140,6 @@ class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, Checked
     def weighted(self, rewards):
         """`(rows,)`: the reward functions' weighted sum."""
         return (rewards * self.reward_weights.to(rewards.device)).sum(1)
-
-    def _logps(self, batch):
-        """Log-probabilities and entropies `(B, T)` of the completions under the active adapter."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        width = batch["completion_ids"].shape[1]
-        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, compute_entropy=True)[:2]
-
-    def _values(self, batch):
-        """The critic's values `(B, T)` before each token of the completions; its adapter must be active."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        hidden = backbone(self.model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        hidden = hidden[:, batch["prompt_ids"].shape[1] - 1 : -1]
-        with torch.autocast(hidden.device.type, enabled=False):
-            return self.model.value_head(hidden.float())[..., 0]
 
     # learning
 

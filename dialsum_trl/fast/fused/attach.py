@@ -17,14 +17,15 @@ def decoder_layers(model) -> list[torch.nn.Module]:
     return list(base.model.layers)
 
 
-def problem(model) -> str | None:
-    """Why this model's layers cannot be fused (one clause for the user), or None."""
+def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
+    """Why this model's layers cannot be fused with these adapters (default: the active one), as one clause; or None."""
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
         return "no LoRA adapter"
-    if model.peft_config[model.active_adapter].peft_type != "LORA":
-        return f"adapters of type {model.peft_config[model.active_adapter].peft_type}"
+    adapters = adapters or (model.active_adapter,)
+    if other := [name for name in adapters if model.peft_config[name].peft_type != "LORA"]:
+        return f"adapters of type {model.peft_config[other[0]].peft_type}"
     config = model.get_base_model().config
     for layer in decoder_layers(model):
         if type(layer).__name__ not in LAYERS:
@@ -45,27 +46,27 @@ def problem(model) -> str | None:
             [mlp.gate_proj, mlp.up_proj],
             [mlp.down_proj],
         ):
-            reason = group_problem(modules, model.active_adapter)
-            if reason:
-                return reason
+            for adapter in adapters:
+                if reason := group_problem(modules, adapter):
+                    return reason
         if attention.o_proj.get_base_layer().bias is not None or mlp.gate_proj.get_base_layer().bias is not None:
             return "biases beside q/k/v"
     return None
 
 
-def _forward(fused: FusedLayer, adapter: str):
-    """The layer's new `forward`: fused for packs, the original for everything else (generation, padded batches)."""
-    query = fused.qkv.modules[0]
+def _forward(choices: dict[str, FusedLayer]):
+    """The layer's new `forward`: fused for packs, the original for everything else (generation, padded batches).
+
+    `choices`: the fused layer of each adapter; the active one is taken.
+    """
+    some = next(iter(choices.values()))
+    query, original = some.qkv.modules[0], some.original
 
     def forward(hidden_states, *args, position_embeddings=None, past_key_values=None, **kwargs):
-        bounds = kwargs.get("cu_seq_lens_q")
-        if (
-            bounds is None
-            or past_key_values is not None
-            or query.disable_adapters
-            or query.active_adapters != [adapter]
-        ):
-            return fused.original(
+        bounds, active = kwargs.get("cu_seq_lens_q"), query.active_adapters
+        fused = choices.get(active[0]) if len(active) == 1 and not query.disable_adapters else None
+        if bounds is None or past_key_values is not None or fused is None:
+            return original(
                 hidden_states,
                 *args,
                 position_embeddings=position_embeddings,
@@ -84,23 +85,31 @@ def _forward(fused: FusedLayer, adapter: str):
     return forward
 
 
-def attach(model, keep: list[str] | None = None, resident: bool = False) -> list[FusedLayer]:
-    """Fuses every decoder layer; `problem(model)` must be None.
+def attach(
+    model, keep: list[str] | None = None, resident: bool = False, adapters: tuple[str, ...] = ()
+) -> list[FusedLayer]:
+    """Fuses every decoder layer; `problem(model, adapters)` must be None.
 
     Args:
         keep: per layer "all", "mlp" or "layer" (see `layer`); "all" everywhere by default.
-        resident: dequantize every base once and keep it, 2 bytes a parameter, instead of twice a micro-batch.
+        resident: dequantize every base once and keep it, 2 bytes a parameter, instead of twice a micro-batch. For one
+            adapter only.
+        adapters: those that packs may run with; the active one by default.
+
+    Returns:
+        The fused layers of the first adapter.
     """
-    adapter, pool, fused_layers = model.active_adapter, {}, []
+    pool, fused_layers = {}, []
     for number, layer in enumerate(decoder_layers(model)):
-        fused = FusedLayer(layer, adapter, pool)
-        fused.keep = keep[number] if keep else "all"
+        choices = {name: FusedLayer(layer, name, pool) for name in adapters or (model.active_adapter,)}
+        for fused in choices.values():
+            fused.keep = keep[number] if keep else "all"
+        fused_layers.append(next(iter(choices.values())))
         if resident:
             norm = layer.input_layernorm.weight
-            for group in fused.groups:
+            for group in fused_layers[-1].groups:
                 group.make_resident(operations(norm), norm.dtype, norm.device)
-        layer.forward = _forward(fused, adapter)
-        fused_layers.append(fused)
+        layer.forward = _forward(choices)
     return fused_layers
 
 

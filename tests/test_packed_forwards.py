@@ -1,0 +1,112 @@
+"""PPO on packs: the numbers of the padded path, for each adapter, forward and backward."""
+
+import pytest
+import torch
+
+from dialsum_trl.rl.adapters import CRITIC, POLICY, REFERENCE
+from dialsum_trl.rl.packed_forwards import pack, unpack
+from dialsum_trl.rl.rollout_batch import pad_rollout
+from tests import phase3_toys as toys
+from tests.test_ppo import gradients, make_trainer, rollout
+
+ROOMS = (POLICY, REFERENCE, CRITIC)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed")
+    base = toys.make_base(folder / "base")
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft", toys.ALL)}
+
+
+def seeded(folders, output_dir, **changes):
+    torch.manual_seed(3)  # the value head is drawn
+    return make_trainer(folders, output_dir, **changes)
+
+
+def trainers(folders, tmp_path, **changes):
+    """A trainer on packs and a padded one, with the same three different adapters."""
+    made = [seeded(folders, tmp_path / str(fast), fast=fast, **changes) for fast in (True, False)]
+    assert [trainer.packs for trainer in made] == [True, False]
+    for trainer in made:
+        draw = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for name, parameter in sorted(trainer.model.named_parameters()):
+                if f".{REFERENCE}." in name or f".{CRITIC}." in name or "value_head" in name:
+                    parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
+    return made
+
+
+def uneven(batch):
+    """A rollout whose completions have different lengths."""
+    lengths = torch.tensor([1, 6, 2, 5, 3, 4, 6, 1])
+    batch["completion_mask"] = (torch.arange(batch["completion_mask"].shape[1]) < lengths[:, None]).long()
+    batch["num_items_in_batch"] = batch["completion_mask"].sum()
+    return batch
+
+
+def test_a_pack_holds_every_row_as_a_document_and_finds_its_completions_again():
+    batch = pad_rollout([[5, 6, 7], [8]], [[1], [2, 3, 4]], 0, "cpu")
+    inputs, places = pack(batch, 0, "cpu")
+    assert inputs["input_ids"][0, :8].tolist() == [5, 6, 7, 1, 8, 2, 3, 4]
+    assert inputs["cu_seq_lens_q"].tolist() == [0, 4, 8, 128]
+    assert unpack(inputs["input_ids"][0, places], batch["completion_mask"]).tolist() == [[1, 0, 0], [2, 3, 4]]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_log_probabilities_and_values_are_those_of_the_padded_path(folders, tmp_path, room):
+    fast, padded = trainers(folders, tmp_path)
+    batch = uneven(rollout(padded))
+    found = []
+    for trainer in (fast, padded):
+        with torch.no_grad(), trainer.rooms.active(room):
+            numbers = [*trainer._logps(batch), trainer._values(batch)]
+        found.append([value * batch["completion_mask"] for value in numbers])
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.abs().sum() > 0
+        assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_adapters_differ_on_packs(folders, tmp_path):
+    fast, _ = trainers(folders, tmp_path)
+    batch = uneven(rollout(fast))
+    found = []
+    for room in ROOMS:
+        with torch.no_grad(), fast.rooms.active(room):
+            found.append(fast._logps(batch)[0])
+    assert not torch.allclose(found[0], found[1], atol=1e-4) and not torch.allclose(found[0], found[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_of_policy_and_critic_are_those_of_the_padded_path(folders, tmp_path, checkpointing):
+    fast, padded = trainers(folders, tmp_path, gradient_checkpointing=checkpointing)
+    batch = uneven(rollout(padded))
+    mine, theirs = gradients(fast, batch), gradients(padded, batch)
+    assert mine.keys() == theirs.keys()
+    for name in theirs:
+        assert torch.allclose(mine[name], theirs[name], atol=1e-5), name
+
+
+def test_mini_batches_on_packs_add_up_to_the_whole(folders, tmp_path):
+    fast, _ = trainers(folders, tmp_path)
+    batch = uneven(rollout(fast))
+    whole, parts = gradients(fast, batch, 1), gradients(fast, batch, 4)
+    for name in whole:
+        assert torch.allclose(whole[name], parts[name], atol=1e-5), name
+
+
+def test_a_run_on_packs_ends_with_the_adapter_of_the_padded_run(folders, tmp_path):
+    ends = []
+    for fast in (True, False):
+        trainer = seeded(folders, tmp_path / str(fast), fast=fast, max_steps=2, learning_rate=1e-3)
+        trainer.train()
+        ends.append({n: p.detach() for n, p in trainer.model.named_parameters() if p.requires_grad})
+    for name in ends[0]:
+        assert torch.allclose(ends[0][name], ends[1][name], atol=1e-4), name
+
+
+def test_adapters_that_cannot_be_fused_take_the_padded_way_and_say_so(folders, tmp_path, capsys):
+    sft = toys.make_adapter(folders["base"], tmp_path / "partial")
+    trainer = make_trainer({**folders, "sft": sft}, tmp_path / "out")
+    assert not trainer.packs
+    assert "Padded, not fused: not every projection has a LoRA adapter" in capsys.readouterr().out
