@@ -13,6 +13,13 @@ def test_a_row_more_costs_check_less_than_eight_times_its_text(tmp_path):
     assert peaks[1] - peaks[0] < 8 * (sizes[1] - sizes[0])
 
 
+def test_the_peak_is_that_of_the_command_and_not_of_the_process_that_starts_it(tmp_path):
+    held = bytearray(300 * 2**20)
+    small = peak_mib(["-c", "pass"], tmp_path / "log")
+    large = peak_mib(["-c", "bytearray(200 * 2**20).count(1)"], tmp_path / "log")
+    assert len(held) and small < 60 and 190 < large - small < 210
+
+
 @pytest.mark.slow
 def test_a_row_more_costs_prediction_less_than_eight_times_its_text(tmp_path):
     base = build("smoke", tmp_path / "base", "float32")
