@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from dialsum_trl.fast.memory import GIB, Shape, plan, prepare_allocator
+from dialsum_trl.fast.memory import GIB, Shape, plain_tokens, plan, prepare_allocator
 
 # Llama-3.2-3B and Llama-3-8B in nf4 with rank 16.
 SMALL = Shape(28, 3072, 3072, 1024, 8192, 24, 128256, True, 0.516, 16)
@@ -77,3 +77,10 @@ def test_the_users_allocator_settings_win(monkeypatch):
     monkeypatch.delenv("PYTORCH_ALLOC_CONF")
     prepare_allocator()
     assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+
+
+def test_plain_layers_get_larger_micro_batches_from_more_memory_and_half_of_it_at_most():
+    small, large = plain_tokens(SMALL, 8), plain_tokens(SMALL, 80)
+    assert 2500 < small < large  # 2,500: the design's eight rows, which were measured to fit 8 GiB
+    saved = 2 * SMALL.layers * SMALL.hidden * large
+    assert saved + SMALL.fixed(resident=False) < 40 * GIB

@@ -112,6 +112,8 @@ def packed_attention(
         )
     if query.shape[0] != 1 or query.shape[2] != key.shape[2] or dropout:
         raise ValueError("packed attention takes one row of documents, no cache and no attention dropout")
+    if (kwargs.get("sliding_window") or max_length_q) < max_length_q or kwargs.get("s_aux") is not None:
+        raise ValueError("packed attention looks at every token before, without windows and sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out = DocumentAttention.apply(
         *(x[0].transpose(0, 1) for x in (query, key, value)), cu_seq_lens_q, max_length_q, scale
@@ -120,12 +122,50 @@ def packed_attention(
 
 
 def packed_mask(q_length, kv_length, attention_mask=None, **kwargs):
-    """No mask for a whole row without padding (a pack, or plain causal attention); otherwise that of sdpa."""
+    """No mask for a pack, whose model has no windows (`packable`); otherwise that of sdpa."""
     from transformers.masking_utils import sdpa_mask
 
-    if attention_mask is None and q_length == kv_length:
+    if attention_mask is None and q_length == kv_length and kwargs.get("local_size") is None:
         return None
     return sdpa_mask(q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs)
+
+
+@torch.no_grad()
+def packable(model, longest: int) -> str | None:
+    """Why documents of up to `longest` tokens in one row would not stay apart in this model, as one clause; or None.
+
+    Tried on the model itself: the second of two documents must have the logits that it has alone. Recurrent layers,
+    attention sinks and positions of another kind show there; windows need long documents to show, and are asked for.
+    """
+    config = model.config.get_text_config().to_dict()
+    window, kinds = config.get("sliding_window"), config.get("layer_types") or ["sliding_attention"]
+    windowed = any("sliding" in kind for kind in kinds) and config.get("use_sliding_window", True)
+    if window and windowed and window < longest:
+        return f"its attention looks back {window} tokens only, and a row has {longest}"
+    if config.get("alibi") or config["model_type"] in ("bloom", "mpt"):
+        return "its positions are biases that count from the start of the row (ALiBi)"
+    from dialsum_trl.fast.packing import PackCollator
+
+    draw = torch.Generator().manual_seed(0)
+    documents = [torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (24, 40)]
+    pack = PackCollator(0)([{"input_ids": ids, "labels": ids} for ids in documents])
+    del pack["labels"]
+    device, training = model.device, model.training
+    model.eval()
+    usual = model.config._attn_implementation
+    try:
+        alone = model(input_ids=torch.tensor(documents[1:], device=device), use_cache=False).logits[0]
+        model.set_attn_implementation(register())
+        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
+        packed = model(**moved, use_cache=False).logits[0, 24:64]
+    except (TypeError, ValueError) as error:
+        return f"its layers do not take documents in one row ({str(error).splitlines()[0][:100]})"
+    finally:
+        model.set_attn_implementation(usual)
+        model.train(training)
+    difference = ((packed - alone).float().norm() / alone.float().norm()).item()
+    limit = 1e-3 if alone.dtype == torch.float32 and model.dtype == torch.float32 else 0.03
+    return None if difference <= limit else f"documents in one row see one another (logits differ by {difference:.1e})"
 
 
 def register() -> str:

@@ -83,6 +83,17 @@ class Shape:
         return 2 * layer + 16 * self.hidden // 4
 
 
+def plain_tokens(shape: Shape, budget_gib: float) -> int:
+    """Tokens that a checkpointed micro-batch of transformers' own layers may have.
+
+    Coarse, so half of the room stays free: autograd keeps about 12 numbers a token of the intermediate width and 10 of
+    the others in the layer that goes backward (norms, dropout's copies, what LoRA adds up).
+    """
+    room = (budget_gib * SLACK * GIB - shape.fixed(resident=False)) / 2
+    working = 2 * (12 * shape.intermediate + 10 * (shape.hidden + shape.heads + 2 * shape.keys))
+    return int(room / (2 * shape.layers * shape.hidden + working))
+
+
 @dataclass(frozen=True)
 class Plan:
     """How one optimizer step goes through the GPU."""

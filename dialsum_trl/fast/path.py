@@ -27,7 +27,9 @@ class FastPath:
     plan: object | None  # memory.Plan of the fused layers
 
 
-def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, memory_gib: float | None) -> FastPath:
+def prepare(
+    model, args, lengths: list[int], pad_id: int, quantization: str, memory_gib: float | None
+) -> FastPath | None:
     """Chooses and prints the plan, fuses the model's layers, and sets the batch arguments of `args` to match.
 
     Args:
@@ -38,12 +40,19 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
         quantization: "4bit", "8bit" or "none": how the base is stored.
         memory_gib: GPU memory to stay within; None: what the GPU has free.
 
+    Returns:
+        None where documents cannot share a row of this model: it trains padded, as TRL does.
+
     Raises:
         InputError: the longest row alone does not fit the budget.
     """
-    from dialsum_trl.fast.attention import register
-    from dialsum_trl.fast.fused.attach import problem
+    from dialsum_trl.fast.attention import packable, register
+    from dialsum_trl.fast.fused.attach import known, problem
     from dialsum_trl.scale.topology import current
+
+    if not known(model) and (reason := packable(model, max(lengths))):
+        say(f"Padded, not packed: {reason}")
+        return None
 
     rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
@@ -67,7 +76,7 @@ def prepare(model, args, lengths: list[int], pad_id: int, quantization: str, mem
             args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
     else:
         say(f"Packed, but not fused: {reason}")
-        plan, micro_batches = None, args.gradient_accumulation_steps
+        plan, micro_batches = None, _plain_micro_batches(model, args, schedule, quantization, memory_gib)
     args.gradient_accumulation_steps = micro_batches
     if args.device.type == "cuda":  # a copy that blocks would wait until the device has finished the step before
         args.accelerator_config.non_blocking = True
@@ -105,22 +114,54 @@ def verified(layers: list) -> str | None:
     return reason
 
 
-def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
+def _budget(args, memory_gib: float | None) -> float:
+    """GiB that every process may use."""
     import torch
     from accelerate.utils import gather_object
 
-    from dialsum_trl.fast.memory import GIB, Shape, free_gib, limit_gpu, plan
+    from dialsum_trl.fast.memory import GIB, free_gib
 
     on_gpu = args.device.type == "cuda"
     budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / GIB if on_gpu else CPU_BUDGET_GIB)
-    budget = min(gather_object([budget]))  # processes that plan differently would wait for one another forever
+    return min(gather_object([budget]))  # processes that plan differently would wait for one another forever
+
+
+def _epochs(args, schedule, rows_a_step: int) -> int:
+    if args.max_steps > 0:
+        return math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_a_step))
+    return max(1, math.ceil(args.num_train_epochs))
+
+
+def _plain_micro_batches(model, args, schedule, quantization, memory_gib) -> int:
+    """Micro-batches of the plain layers: as few as fit surely, never more than the arguments say.
+
+    Only where the layers are known and checkpointed, on a GPU: each micro-batch costs the host the same launches.
+    """
+    from peft import PeftModel
+
+    from dialsum_trl.fast.fused.attach import known
+    from dialsum_trl.fast.memory import Shape, plain_tokens
+
+    usual = args.gradient_accumulation_steps
+    checkpointed = args.device.type == "cuda" and args.gradient_checkpointing
+    if not (checkpointed and known(model) and isinstance(model, PeftModel)):
+        return usual
+    rank = model.peft_config[model.active_adapter].r
+    tokens = plain_tokens(Shape.of(model.get_base_model().config, rank, quantization), _budget(args, memory_gib))
+    rows_a_step = args.per_device_train_batch_size * usual * args.world_size
+    epochs = _epochs(args, schedule, rows_a_step)
+    return next((count for count in range(1, usual) if schedule(count).largest(epochs) <= tokens), usual)
+
+
+def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
+    from dialsum_trl.fast.memory import GIB, Shape, limit_gpu, plan
+
+    on_gpu, budget = args.device.type == "cuda", _budget(args, memory_gib)
     adapter = model.peft_config[model.active_adapter]
     shape = Shape.of(model.get_base_model().config, adapter.r, quantization)
     rows = rows_a_step // args.world_size
     choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
-    epochs = max(1, math.ceil(args.num_train_epochs))
-    if args.max_steps > 0:
-        epochs = math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_a_step))
+    epochs = _epochs(args, schedule, rows_a_step)
 
     @cache
     def largest(count: int) -> int:

@@ -12,9 +12,16 @@ LAYERS = ("LlamaDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 
 
 def decoder_layers(model) -> list[torch.nn.Module]:
-    """The decoder layers of a causal LM, PEFT-wrapped or not."""
+    """The decoder layers of a causal LM, PEFT-wrapped or not; empty where they are not a list named `layers`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return list(base.model.layers)
+    modules = dict(base.base_model.named_children())
+    return list(modules["layers"]) if "layers" in modules else []
+
+
+def known(model) -> bool:
+    """Whether all decoder layers are of a class whose arithmetic is written out here."""
+    names = {type(layer).__name__ for layer in decoder_layers(model)}
+    return bool(names) and names <= set(LAYERS)
 
 
 def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
@@ -27,9 +34,9 @@ def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
     if other := [name for name in adapters if model.peft_config[name].peft_type != "LORA"]:
         return f"adapters of type {model.peft_config[other[0]].peft_type}"
     config = model.get_base_model().config
+    if not known(model):
+        return f"{config.model_type} layers are not {', '.join(LAYERS)}"
     for layer in decoder_layers(model):
-        if type(layer).__name__ not in LAYERS:
-            return f"{type(layer).__name__} is not one of {', '.join(LAYERS)}"
         attention, mlp = layer.self_attn, layer.mlp
         if config.hidden_act != "silu" or config.attention_dropout:
             return "an activation other than silu, or attention dropout"
