@@ -3,13 +3,14 @@
     python -m benchmarks.ppo_vs_trl112        # CPU; pip fetches trl 1.12.0 into a temporary folder of its own
 
 trl 1.12 holds policy, reference, value and reward as models of their own and trains policy and value in full; ours
-holds one base and adapters. trl runs with each learning rate given and its best one counts. Both minimize the same
-losses: 64 summaries a rollout, four optimizer steps on 16 each, the same KL weight and penalty. Memory on the toy is
-mostly the libraries', so the bytes of weights, gradients and optimizer states are given too, here and computed for the
-3B shape. Processor seconds are those of the whole process, imports and loading included.
+holds one base and adapters. Each side runs with each of its learning rates, and its best one counts. Both minimize the
+same losses: 64 summaries a rollout, four optimizer steps on 16 each, the same KL weight and penalty. Memory on the toy
+is mostly the libraries', so the bytes of weights, gradients and optimizer states are given too, here and computed for
+the 3B shape. Processor seconds are those of the whole process, imports and loading included.
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -27,7 +28,7 @@ from benchmarks.shapes import SHAPES
 ROOT = Path(__file__).resolve().parents[1]
 TRL = "trl==1.12.0"
 ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.07, 1.0
-RATES = ["--learning_rate", "1e-3", "--critic_learning_rate", "2e-3"]
+OUR_RATES, CRITIC_RATE = [3e-4, 1e-3, 3e-3], 2e-3
 
 
 def merge(folder: Path, base: Path, adapter: Path, reward: Path) -> None:
@@ -114,13 +115,15 @@ def run_theirs(site: Path, *arguments) -> dict:
     return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
 
 
-def ours(folder: Path, rows: Path, base: Path, adapter: Path, reward: Path, samples: int, seed: int) -> dict:
+def ours(
+    folder: Path, rows: Path, base: Path, adapter: Path, reward: Path, samples: int, rate: float, seed: int
+) -> dict:
     """Our PPO on the same samples, in a process of its own."""
     flags = [
-        "--adapter_path", str(adapter), "--train_file", str(rows), "--output_dir", str(folder / f"ours{seed}"),
+        "--adapter_path", str(adapter), "--train_file", str(rows), "--output_dir", str(folder / f"ours{seed}_{rate}"),
         "--reward_functions", "none", "--reward_adapter_path", str(reward), "--max_steps", str(samples // 16),
-        "--seed", str(seed), *ppo_learns.PPO, *RATES, "--kl_coef", str(KL), "--missing_end_penalty", str(PENALTY),
-        "--kl_target", "1e9",
+        "--seed", str(seed), *ppo_learns.PPO, "--learning_rate", str(rate), "--critic_learning_rate", str(CRITIC_RATE),
+        "--kl_coef", str(KL), "--missing_end_penalty", str(PENALTY), "--kl_target", "1e9",
     ]  # fmt: skip
     run = ppo_learns.stage("ppo", flags)
     return {
@@ -176,7 +179,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--learning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3], help="of trl 1.12")
     parser.add_argument("--base", type=Path, default=ppo_learns.TINY / "llama")
-    parser.add_argument("--folder", type=Path, help="work here; the SFT and reward adapters found there are used again")
+    parser.add_argument("--our_learning_rates", type=float, nargs="+", default=OUR_RATES)
+    parser.add_argument("--folder", type=Path, help="work here; adapters and runs found there are used again")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -191,15 +195,20 @@ def main() -> None:
         scale = json.loads((reward / "reward.json").read_text())
         (reward / "reward.json").write_text(json.dumps({**scale, "score_mean": 0.0, "score_std": 1.0}))
         merge(folder, args.base, adapter, reward)
-        runs = []
-        for seed in args.seeds:
-            found = ours(folder, unseen, args.base, adapter, reward, args.samples, seed)
-            runs.append({"side": "ours", "seed": seed, "learning_rate": float(RATES[1]), **found})
-            write(runs, about, args.samples)
-            for rate in args.learning_rates:
+        runs_file = folder / "runs.json"
+        runs = json.loads(runs_file.read_text(encoding="utf-8")) if runs_file.exists() else []
+        done = {(run["side"], run["seed"], run["learning_rate"]) for run in runs}
+        both = [("ours", rate) for rate in args.our_learning_rates] + [(TRL, rate) for rate in args.learning_rates]
+        for seed, (side, rate) in itertools.product(args.seeds, both):
+            if (side, seed, rate) in done:
+                continue
+            if side == "ours":
+                found = ours(folder, unseen, args.base, adapter, reward, args.samples, rate, seed)
+            else:
                 found = run_theirs(site, folder, unseen, args.samples, rate, seed)
-                runs.append({"side": TRL, "seed": seed, "learning_rate": rate, **found})
-                write(runs, about, args.samples)
+            runs.append({"side": side, "seed": seed, "learning_rate": rate, **found})
+            runs_file.write_text(json.dumps(runs), encoding="utf-8")
+            write(runs, about, args.samples)
 
 
 def write(runs: list[dict], about: dict, samples: int, results: Path = RESULTS) -> dict:
