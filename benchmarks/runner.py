@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def environment(**more: str) -> dict:
     """This process' environment, offline, with the project importable."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return dict(
-        os.environ, PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", PYTHONPATH=path, **more
-    )
+    fixed = dict(PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", PYTHONPATH=path)
+    return {**os.environ, **fixed, **more}
 
 
 def build_in_process(shape: str, folder: Path) -> None:

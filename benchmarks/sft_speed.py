@@ -3,22 +3,27 @@
     python -m benchmarks.sft_speed                          # one GPU, Llama-3.2-3B shape
     python -m benchmarks.sft_speed --shape llama8b --variants plain ours ours_16gib
     python -m benchmarks.sft_speed --curve 50               # also the loss curves of both paths, 8 rows a step
+    python -m benchmarks.sft_speed --unsloth_site SITE      # Unsloth beside them, in the same run
     python -m benchmarks.sft_speed --smoke                  # CPU, toy shape
 
 Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows a step of
 the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see the
 same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The
 first steps, with compilation, are timed apart; nothing waits for the device between the timed ones; one step after
-them is profiled. Unsloth is not among the variants: it pins trl <= 1.15 and transformers <= 5.17, so it cannot be
-installed beside this project.
+them is profiled. Unsloth pins trl <= 1.15 and transformers <= 5.17, so it runs in a process of its own, from a folder
+that holds it and what it pins (`pip install --no-deps --target SITE unsloth unsloth_zoo trl==1.15.0 ...`).
 """
 
 import argparse
 import gc
+import json
 import math
+import sys
 import tempfile
 import time
+from pathlib import Path
 
+from benchmarks.runner import environment, run_timed
 from benchmarks.sft_equality import equality, load
 from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
 from dialsum_trl.fast.memory import prepare_allocator
@@ -35,6 +40,8 @@ KINDS = {
     "optimizer and clipping": ("adam", "Adam", "multi_tensor", "optimizer", "lpnorm"),
     "lm head": ("_forward_kernel", "_backward_kernel"),
 }
+# Unsloth's variants -> its checkpointing
+UNSLOTH = {"unsloth": "none", "unsloth_checkpointing": "unsloth"}
 # variant -> (steps before the clock, measured steps, memory budget in GiB)
 VARIANTS = {
     "plain": (1, 2, None),
@@ -154,6 +161,21 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     return result
 
 
+def run_unsloth(site: str, path, checkpointing: str, rows, smoke: bool) -> dict:
+    """Unsloth's figures on the same model and rows (`unsloth_run`); its losses and norms must be finite too."""
+    steps, warmup = (3, 1) if smoke else (10, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        file.write_text(json.dumps(rows.to_list()))
+        script = Path(__file__).with_name("unsloth_run.py")
+        command = [sys.executable, script, path, file, steps, warmup, checkpointing, 0.05]
+        lines = run_timed(command, Path(folder) / "log", 240, environment(PYTHONPATH=site))
+    figures = json.loads(next(line for _, line in lines if line.startswith("FIGURES "))[8:])
+    if not all(math.isfinite(x) and x > 0 for x in figures["losses"] + figures["grad_norms"]):
+        raise SystemExit(f"Unsloth: not finite, or zero, in {figures}")
+    return figures
+
+
 def recorded(trainer):
     """The trainer class with every step's gradient norm and micro-batch losses in `read`."""
 
@@ -209,6 +231,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     variants = ["plain", "trl_packing", "ours", "ours_8gib"]
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=variants)
     parser.add_argument("--curve", type=int, default=0, help="steps of the loss curves")
+    parser.add_argument("--unsloth_site", help="folder that holds Unsloth and what it pins")
     parser.add_argument("--skip_equality", action="store_true")
     parser.add_argument("--name", default="sft_speed", help="name of the result file")
     parser.add_argument("--smoke", action="store_true", help="toy shape on the CPU; writes no result file")
@@ -225,19 +248,22 @@ def main(argv: list[str] | None = None) -> list[dict]:
         if not args.skip_equality:
             results.append({"variant": "equality", "shape": shape, **equality(path, rows, args.smoke)})
             print(results[-1], flush=True)
-        for variant in args.variants:
-            figures = run(path, variant, rows, args.smoke, 8 if args.smoke else 64)
+        for variant in [*args.variants, *(UNSLOTH if args.unsloth_site else ())]:
+            if variant in UNSLOTH:
+                figures = run_unsloth(args.unsloth_site, path, UNSLOTH[variant], rows, args.smoke)
+            else:
+                figures = run(path, variant, rows, args.smoke, 8 if args.smoke else 64)
             share = 100 * figures["tokens_per_second"] * 4 * parameters / PEAK_FLOPS
             results.append({"variant": variant, "shape": shape, "percent_of_ceiling": round(share, 1), **figures})
             print(results[-1], flush=True)
         if args.curve:
             results.append({"variant": "curves", "shape": shape, **curves(path, rows, args.curve, args.smoke)})
             print({k: v for k, v in results[-1].items() if "gap" in k}, flush=True)
-    print(f"{machine()}, {shape}\n{'variant':>14} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
+    print(f"{machine()}, {shape}\n{'variant':>22} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
     for row in results:
         if "tokens_per_second" in row:
             share, reserved = row["percent_of_ceiling"], row["reserved_gib"]
-            print(f"{row['variant']:>14} {row['tokens_per_second']:8d} {share:9.1f}% {reserved:12.1f}")
+            print(f"{row['variant']:>22} {row['tokens_per_second']:8d} {share:9.1f}% {reserved:12.1f}")
     if not args.smoke:
         print(f"written: {write_result(args.name, results)}")
     return results
