@@ -63,12 +63,13 @@ def mutated(draw, whole: bytes) -> bytes:
 
 def near(whole: bytes):
     """Bytes of all kinds, most of them close to something valid."""
-    return st.one_of(mutated(whole), mutated(whole), junk)
+    return st.one_of(mutated(whole), mutated(whole), st.just(whole), junk)
 
 
 def lines(whole: dict):
     """JSONL: rows with values of any kind, or text close to JSONL."""
-    rows = st.fixed_dictionaries({}, optional={name: values | st.just(value) for name, value in whole.items()})
+    # keys are left out too, and most rows are as they should be, so that rows behind them are met
+    rows = st.just(whole) | st.fixed_dictionaries({}, optional={n: st.just(v) | values for n, v in whole.items()})
     text = st.lists(rows | values, max_size=3).map(
         lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode()
     )
