@@ -209,28 +209,28 @@ def main() -> None:
             runs.append({"side": side, "seed": seed, "learning_rate": rate, **found})
             runs_file.write_text(json.dumps(runs), encoding="utf-8")
             write(runs, about, args.samples)
+        write(runs, about, args.samples)
 
 
 def write(runs: list[dict], about: dict, samples: int, results: Path = RESULTS) -> dict:
-    """Writes the file: means of the last three rollouts, and each side's best run for each seed."""
+    """Writes the file: means of the last three rollouts, and each side's best run for each seed.
+
+    "Best" by the reward, and by what both maximize: the reward minus its KL times `KL`.
+    """
     for run in runs:
         last = range(max(0, len(run["rewards"]) - 3), len(run["rewards"]))
         run["reward_first"] = run["rewards"][0]
         run["reward_last"] = round(sum(run["rewards"][i] for i in last) / len(last), 4)
         run["kl_last"] = round(sum(run["kl"][i] for i in last) / len(last), 3)
         run["reward_minus_kl_last"] = round(run["reward_last"] - KL * run["kl_last"], 4)
+    figures = ("learning_rate", "reward_last", "kl_last", "reward_minus_kl_last", "cpu_s")
     best = [
-        {
-            "seed": seed,
-            "side": side,
-            **{
-                name: top[name] for name in ("learning_rate", "reward_last", "kl_last", "reward_minus_kl_last", "cpu_s")
-            },
-        }
+        {"by": measure, "seed": seed, "side": side, **{name: top[name] for name in figures}}
+        for measure in ("reward_last", "reward_minus_kl_last")
         for seed in sorted({run["seed"] for run in runs})
         for side in ("ours", TRL)
         if (found := [run for run in runs if run["seed"] == seed and run["side"] == side])
-        for top in [max(found, key=lambda run: run["reward_last"])]
+        for top in [max(found, key=lambda run: run[measure])]
     ]
     return record(
         "ppo_vs_trl112",

@@ -65,9 +65,10 @@ def test_each_side_of_the_comparison_is_judged_by_its_best_run(tmp_path):
         )
     ]
     ppo_vs_trl112.write(runs, {}, 256, tmp_path)
-    ours, theirs = json.loads((tmp_path / "ppo_vs_trl112.json").read_text())["best"]
+    ours, theirs, our_objective, _ = json.loads((tmp_path / "ppo_vs_trl112.json").read_text())["best"]
     assert (ours["side"], ours["reward_last"], ours["kl_last"]) == ("ours", 2.0, 2.0)
     assert (theirs["learning_rate"], theirs["reward_last"]) == (3e-4, 0.5)
+    assert our_objective["reward_minus_kl_last"] == pytest.approx(2 - 2 * ppo_vs_trl112.KL)
 
 
 def test_one_4bit_base_takes_at_most_a_third_of_what_trl_112_takes_at_the_3b_shape():
