@@ -118,7 +118,8 @@ def test_scores_of_a_predict_run_take_the_place_of_the_training_runs(trained_ada
 
 
 @pytest.mark.parametrize(
-    ("content", "match"), [(None, "No such file"), ("[]", "where an object was expected"), ("x", "not JSON"), ("{}", "no scores.json")]
+    ("content", "match"),
+    [(None, "No such file"), ("[]", "where an object was expected"), ("x", "not JSON"), ("{}", "no scores.json")],
 )
 def test_a_scores_file_that_is_none_is_one_clear_line(trained_adapter, tmp_path, content, match):
     path = tmp_path / "scores.json"
