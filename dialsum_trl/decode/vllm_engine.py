@@ -4,12 +4,12 @@ Written against vLLM 0.33.0. Its releases pin versions of torch and transformers
 does not install both; `docs/sharing.md` says what that leaves.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves room for
 
@@ -65,7 +65,7 @@ def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str
     """Arguments of `vllm.LLM`; the context is as long as the GPU's memory allows."""
     options = dict(model=model_name_or_path, dtype=dtype, revision=revision, trust_remote_code=False, max_model_len=-1)
     if adapter_path is not None:
-        rank = json.loads((Path(adapter_path) / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+        rank = read_json(Path(adapter_path) / "adapter_config.json", "give --adapter_path an adapter folder")["r"]
         options |= dict(enable_lora=True, max_lora_rank=lora_rank_limit(rank))
     return options
 
