@@ -38,7 +38,7 @@ PPO = ["--learning_rate", "1e-3", "--critic_learning_rate", "5e-4", "--warmup_st
        "--num_train_epochs", "40", "--activation_checkpointing", "false", "--logging_steps", "4",
        "--save_strategy", "no", "--rouge_rows", "64"]  # fmt: skip
 # ROUGE as the reward: 32 rollouts take under five minutes.
-ROUGE = ["--reward_functions", "rouge", "--learning_rate", "2e-3", "--critic_learning_rate", "2e-3"]
+ROUGE = ["--reward_functions", "rouge", "--critic_learning_rate", "2e-3"]
 STEPS = {"rouge": 128, "learned": 104}
 # A reward of variance 1, ten times ROUGE's: the recipe's own KL target and penalty hold, its KL weight nearly.
 LEARNED = ["--learning_rate", "5e-4", "--critic_learning_rate", "2e-3", "--kl_coef", "0.07", "--kl_target", "10",

@@ -250,6 +250,21 @@ def load_base(
     return model
 
 
+def base_of(model_args, device, **more):
+    """`load_base` with the flags of a recipe (`ModelArguments`) on this process' device."""
+    return load_base(
+        model_args.model_name_or_path,
+        dtype=model_args.dtype,
+        quantization=model_args.quantization,
+        revision=model_args.model_revision,
+        quant_storage=model_args.bnb_4bit_quant_storage,
+        attn_implementation=model_args.attn_implementation,
+        device=device,
+        trust_remote_code=model_args.trust_remote_code,
+        **more,
+    )
+
+
 def keep_trainable_on_cpu(model) -> None:
     """Switches off bitsandbytes' repacking of 4-bit weights on CPUs with AVX512-BF16.
 

@@ -56,22 +56,12 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     from transformers import AutoModelForSequenceClassification, set_seed
     from transformers.utils import logging
 
-    from dialsum_trl.models import load_base, lora_config
+    from dialsum_trl.models import base_of, lora_config
     from dialsum_trl.rl.adapters import SCORE
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it reports the missing score head and the unused language head
-    model = load_base(
-        model_args.model_name_or_path,
-        dtype=model_args.dtype,
-        quantization=model_args.quantization,
-        revision=model_args.model_revision,
-        attn_implementation=model_args.attn_implementation,
-        device=args.device,
-        trust_remote_code=model_args.trust_remote_code,
-        auto_class=AutoModelForSequenceClassification,
-        num_labels=1,
-    )
+    model = base_of(model_args, args.device, auto_class=AutoModelForSequenceClassification, num_labels=1)
     logging.set_verbosity(verbosity)
     set_seed(args.seed)
     if type(model.score) is not torch.nn.Linear:

@@ -64,21 +64,12 @@ def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
     from peft import get_peft_model
     from transformers import set_seed
 
-    from dialsum_trl.models import load_base, lora_config, resize_embeddings
+    from dialsum_trl.models import base_of, lora_config, resize_embeddings
     from dialsum_trl.rl.adapters import load_policy
 
     if not model_args.use_peft and model_args.quantization != "none":
         raise InputError("full fine-tuning (--use_peft false) needs --quantization none: 4-bit weights cannot train")
-    model = load_base(
-        model_args.model_name_or_path,
-        dtype=model_args.dtype,
-        quantization=model_args.quantization,
-        revision=model_args.model_revision,
-        quant_storage=model_args.bnb_4bit_quant_storage,
-        attn_implementation=model_args.attn_implementation,
-        device=args.device,
-        trust_remote_code=model_args.trust_remote_code,
-    )
+    model = base_of(model_args, args.device)
     set_seed(args.seed)  # new rows and adapters start alike in every run and on every process
     resize_embeddings(model, tokenizer)
     model.config.use_cache = False

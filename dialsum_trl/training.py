@@ -57,12 +57,15 @@ class CheckedTraining(WholeCheckpoints):
         return []
 
     @cached_property
-    def _reads_later(self) -> bool:
-        """Whether the optimizer skips an update by itself, so that a step's numbers may be read during the next."""
-        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-        plain = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or self.args.fp16)
-        return fused and plain
+    def _skipping(self):
+        """torch's fused optimizer, which skips an update by itself: a step's numbers may be read during the next.
+
+        None with any other, with fp16 (the GradScaler skips), and where the weights or gradients are split.
+        """
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled or self.args.fp16:
+            return None
+        optimizer = self.optimizer.optimizer  # accelerate's wrapper around it
+        return optimizer if getattr(optimizer, "_step_supports_amp_scaling", False) else None
 
     def _get_grad_norm(self, model, grad_norm=None):
         import torch
@@ -74,15 +77,14 @@ class CheckedTraining(WholeCheckpoints):
         self._step_parts.clear()
         self.check_numbers()  # the step before
         ready = None
-        if self._reads_later:
-            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-            optimizer.found_inf = (~torch.isfinite(numbers).all()).float()
+        if self._skipping is not None:
+            self._skipping.found_inf = (~torch.isfinite(numbers).all()).float()
             numbers = numbers.to("cpu", non_blocking=True)
             if losses[0].is_cuda:
                 ready = torch.cuda.Event()
                 ready.record()
         self.unread = StepNumbers(self.state.global_step + 1, self.state.epoch or 0, batches, numbers, ready)
-        if not self._reads_later:
+        if self._skipping is None:
             self.check_numbers()
         return norm
 

@@ -66,3 +66,16 @@ def loss_and_gradients(model, batch: dict):
 def difference(gradients: dict, others: dict) -> float:
     """Largest difference of two sets of gradients, relative to the largest entry of each matrix."""
     return max(float((gradients[k] - others[k]).abs().max() / others[k].abs().max()) for k in others)
+
+
+def arguments(folder, **more):
+    """Arguments of a short float32 training on the CPU."""
+    from trl import SFTConfig
+
+    settings = dict(
+        output_dir=str(folder), per_device_train_batch_size=4, gradient_accumulation_steps=2, num_train_epochs=2,
+        learning_rate=1e-3, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+        bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, activation_checkpointing=False, warmup_steps=0,
+        logging_nan_inf_filter=False,
+    )  # fmt: skip
+    return SFTConfig(**(settings | more))

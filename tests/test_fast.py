@@ -4,25 +4,13 @@ import pytest
 import torch
 
 from dialsum_trl.fast.path import prepare
-from tests.fused_models import documents, lora_model
+from tests.fused_models import arguments, documents, lora_model
 
 
 def rows(count: int = 22):
     from datasets import Dataset
 
     return Dataset.from_list(documents([8 + 5 * (i % 7) for i in range(count)]))
-
-
-def arguments(folder, **more):
-    from trl import SFTConfig
-
-    settings = dict(
-        output_dir=str(folder), per_device_train_batch_size=4, gradient_accumulation_steps=2, num_train_epochs=2,
-        learning_rate=1e-3, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
-        bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, activation_checkpointing=False, warmup_steps=0,
-        logging_nan_inf_filter=False,
-    )  # fmt: skip
-    return SFTConfig(**(settings | more))
 
 
 def train(folder, fast: bool, dropout: float = 0.0, resume=None, deferred: bool = True, **more):

@@ -6,7 +6,7 @@ import torch
 from dialsum_trl.fast.attention import packable, register
 from dialsum_trl.fast.packing import PackCollator
 from dialsum_trl.fast.path import prepare
-from tests.test_fast import arguments
+from tests.fused_models import arguments
 
 SIZES = dict(
     vocab_size=96, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,

@@ -7,7 +7,7 @@ from dialsum_trl.rl.adapters import CRITIC, POLICY, REFERENCE
 from dialsum_trl.rl.packed_forwards import pack, unpack
 from dialsum_trl.rl.rollout_batch import pad_rollout
 from tests import phase3_toys as toys
-from tests.test_ppo import gradients, make_trainer, rollout
+from tests.ppo_toys import gradients, make_trainer, rollout
 
 ROOMS = (POLICY, REFERENCE, CRITIC)
 

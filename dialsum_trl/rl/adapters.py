@@ -39,19 +39,10 @@ def load_base_and_policy(model_args, args):
     """The base that `ModelArguments` name on this process' device, with the policy of `--adapter_path`."""
     from transformers import set_seed
 
-    from dialsum_trl.models import load_base
+    from dialsum_trl.models import base_of
 
     set_seed(args.seed)
-    base = load_base(
-        model_args.model_name_or_path,
-        dtype=model_args.dtype,
-        quantization=model_args.quantization,
-        revision=model_args.model_revision,
-        quant_storage=model_args.bnb_4bit_quant_storage,
-        attn_implementation=model_args.attn_implementation,
-        device=args.device,
-        trust_remote_code=model_args.trust_remote_code,
-    )
+    base = base_of(model_args, args.device)
     base.config.use_cache = False
     return load_policy(base, model_args.adapter_path)
 
