@@ -16,7 +16,8 @@ import tempfile
 import time
 from dataclasses import replace
 
-from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
+from benchmarks.record import machine, write_result
+from benchmarks.shapes import SHAPES, build, lengths
 
 STOPS_ONE_IN = 45  # the variant with stop tokens: geometric lengths of this mean
 

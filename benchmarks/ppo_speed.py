@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.record import write_result
 from benchmarks.runner import build_in_process, environment, run_timed, write_rows
-from benchmarks.shapes import SHAPES, write_result
+from benchmarks.shapes import SHAPES
 
 LIMITS = {"llama3b": 14, "llama8b": 24}  # GiB reserved
 

@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.record import write_result
 from benchmarks.runner import ROOT, build_in_process, logged_steps, run_timed, tokens_a_step, write_rows
-from benchmarks.shapes import write_result
 
 WARM_UP = 3  # steps before the clock
 # recipe -> true shape, smoke shape, --memory_gib that it is given and must stay within (reserved)

@@ -21,8 +21,8 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks.record import write_result
 from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, tokens_a_step, write_rows
-from benchmarks.shapes import write_result
 
 LINE = 5  # steps between log lines: at each the devices wait for the host; those before the first are not timed
 SFT = ("single_gpu", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")

@@ -10,9 +10,10 @@ is already rounded, so the first updates are rounded away; fused layers sum both
 
 import argparse
 
+from benchmarks.record import write_result
 from benchmarks.sft_equality import load
 from benchmarks.sft_speed import curves, make_rows
-from benchmarks.shapes import TINY, write_result
+from benchmarks.shapes import TINY
 
 
 def first_steps(half: bool, fused: bool, steps: int, documents: int) -> list[float]:

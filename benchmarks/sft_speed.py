@@ -23,9 +23,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.record import machine, write_result
 from benchmarks.runner import environment, run_timed
 from benchmarks.sft_equality import equality, load
-from benchmarks.shapes import SHAPES, build, lengths, machine, write_result
+from benchmarks.shapes import SHAPES, build, lengths
 from dialsum_trl.fast.memory import prepare_allocator
 
 PEAK_FLOPS = 7.9e14  # bf16, measured with 8192^3 on H100 and H200

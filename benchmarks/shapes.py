@@ -3,13 +3,10 @@
 No model is downloaded: speed, memory and finite gradients depend on shapes and lengths, not on what the weights say.
 """
 
-import json
-import platform
 import shutil
 from pathlib import Path
 
 TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "tiny"
-RESULTS = Path(__file__).resolve().parent / "results"
 
 # From the models' published config.json files.
 LLAMA = dict(rms_norm_eps=1e-5, rope_theta=500000.0, max_position_embeddings=8192)
@@ -81,26 +78,6 @@ def encoded_rows(rows: int, vocabulary: int, seed: int = 0):
         input_ids.append(ids)
         labels.append([-100] * int(prompt) + ids[prompt:])
     return Dataset.from_dict({"input_ids": input_ids, "labels": labels})
-
-
-def machine() -> str:
-    """The accelerator, or the processor and its threads."""
-    import torch
-
-    if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def write_result(name: str, rows: list[dict]) -> Path:
-    """Writes measured rows (`variant`, `shape` and figures) with machine and versions to `benchmarks/results`."""
-    from dialsum_trl.share.record import versions
-
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    about = {"machine": machine(), "versions": versions()}
-    path.write_text(json.dumps([{**row, **about} for row in rows], indent=2) + "\n")
-    return path
 
 
 if __name__ == "__main__":

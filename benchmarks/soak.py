@@ -23,8 +23,8 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks.record import write_result
 from benchmarks.runner import ROOT, build_in_process, environment, write_rows
-from benchmarks.shapes import write_result
 from dialsum_trl.resume.choose import newest_whole
 
 MOST_STEPS = 5_000  # more than the minutes allow; the plan looks at every pack of as many

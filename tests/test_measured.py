@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from benchmarks.shapes import RESULTS, SHAPES
+from benchmarks.record import RESULTS
+from benchmarks.shapes import SHAPES
 from dialsum_trl.fast.memory import Shape, plan
 from dialsum_trl.tool.estimate import VERIFIED_SIZES, known_shape
 
