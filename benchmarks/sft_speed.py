@@ -43,6 +43,7 @@ KINDS = {
 }
 # Unsloth's variants -> its checkpointing
 UNSLOTH = {"unsloth": "none", "unsloth_checkpointing": "unsloth"}
+UNPRINTED = ("plain", "ours")  # the curves, step by step
 # variant -> (steps before the clock, measured steps, memory budget in GiB)
 VARIANTS = {
     "plain": (1, 2, None),
@@ -102,9 +103,9 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     profiled = torch.cuda.is_available() and "max_steps" not in more and variant.startswith("ours")
     recorder = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
     steps = more.pop("max_steps", warmup + (1 if smoke else measured))
+    free_gpu()
     if torch.cuda.is_available():
         limit_gpu(1e9)
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
     class Clock(TrainerCallback):
@@ -157,9 +158,16 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         "losses": [round(x, 5) for x in losses],
         "grad_norms": [round(x, 4) for x in norms],
     }
-    del trainer, model, fast
-    gc.collect()
     return result
+
+
+def free_gpu() -> None:
+    """Gives the memory that the last variant used back to the device, also for another process."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def run_unsloth(site: str, path, checkpointing: str, rows, smoke: bool) -> dict:
@@ -168,6 +176,7 @@ def run_unsloth(site: str, path, checkpointing: str, rows, smoke: bool) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.json"
         file.write_text(json.dumps(rows.to_list()))
+        free_gpu()
         script = Path(__file__).with_name("unsloth_run.py")
         command = [sys.executable, script, path, file, steps, warmup, checkpointing, 0.05]
         lines = run_timed(command, Path(folder) / "log", 240, environment(PYTHONPATH=site))
@@ -246,27 +255,30 @@ def main(argv: list[str] | None = None) -> list[dict]:
         path = build(shape, folder, "float32" if args.smoke else "bfloat16")
         count = 32 if args.smoke else 64 * 20
         rows = make_rows(count, min(sizes["vocab_size"], 128000) - 300)
+
+        def keep(variant: str, figures: dict) -> None:
+            """Each row is written at once: a later variant that fails loses only itself."""
+            results.append({"variant": variant, "shape": shape, **figures})
+            print({k: v for k, v in results[-1].items() if k not in UNPRINTED}, flush=True)
+            if not args.smoke:
+                write_result(args.name, results)
+
         if not args.skip_equality:
-            results.append({"variant": "equality", "shape": shape, **equality(path, rows, args.smoke)})
-            print(results[-1], flush=True)
+            keep("equality", equality(path, rows, args.smoke))
         for variant in [*args.variants, *(UNSLOTH if args.unsloth_site else ())]:
             if variant in UNSLOTH:
                 figures = run_unsloth(args.unsloth_site, path, UNSLOTH[variant], rows, args.smoke)
             else:
                 figures = run(path, variant, rows, args.smoke, 8 if args.smoke else 64)
             share = 100 * figures["tokens_per_second"] * 4 * parameters / PEAK_FLOPS
-            results.append({"variant": variant, "shape": shape, "percent_of_ceiling": round(share, 1), **figures})
-            print(results[-1], flush=True)
+            keep(variant, {"percent_of_ceiling": round(share, 1), **figures})
         if args.curve:
-            results.append({"variant": "curves", "shape": shape, **curves(path, rows, args.curve, args.smoke)})
-            print({k: v for k, v in results[-1].items() if "gap" in k}, flush=True)
+            keep("curves", curves(path, rows, args.curve, args.smoke))
     print(f"{machine()}, {shape}\n{'variant':>22} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
     for row in results:
         if "tokens_per_second" in row:
             share, reserved = row["percent_of_ceiling"], row["reserved_gib"]
             print(f"{row['variant']:>22} {row['tokens_per_second']:8d} {share:9.1f}% {reserved:12.1f}")
-    if not args.smoke:
-        print(f"written: {write_result(args.name, results)}")
     return results
 
 
