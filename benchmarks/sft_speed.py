@@ -41,8 +41,8 @@ KINDS = {
     "optimizer and clipping": ("adam", "Adam", "multi_tensor", "optimizer", "lpnorm"),
     "lm head": ("_forward_kernel", "_backward_kernel"),
 }
-# Unsloth's variants -> its checkpointing
-UNSLOTH = {"unsloth": "none", "unsloth_checkpointing": "unsloth"}
+# Unsloth's variants -> its checkpointing, packs of eight rows' tokens a micro-batch
+UNSLOTH = {"unsloth_4_packs": ("none", 4), "unsloth": ("none", 1), "unsloth_checkpointing": ("unsloth", 4)}
 UNPRINTED = ("plain", "ours")  # the curves, step by step
 # variant -> (steps before the clock, measured steps, memory budget in GiB)
 VARIANTS = {
@@ -122,8 +122,9 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         def on_train_end(self, args, state, control, **kwargs):
             if profiled:
                 torch.cuda.synchronize()
+                seconds = time.perf_counter() - Clock.profiling
                 recorder.stop()
-                Clock.kernels = shares(recorder.key_averages(), Clock.times[-1] - Clock.profiling)
+                Clock.kernels = shares(recorder.key_averages(), seconds)
 
     with tempfile.TemporaryDirectory() as folder:
         args = settings(folder, variant, steps + profiled, smoke, rows_a_step, **more)
@@ -170,7 +171,7 @@ def free_gpu() -> None:
         torch.cuda.empty_cache()
 
 
-def run_unsloth(site: str, path, checkpointing: str, rows, smoke: bool) -> dict:
+def run_unsloth(site: str, path, checkpointing: str, packs: int, rows, smoke: bool) -> dict:
     """Unsloth's figures on the same model and rows (`unsloth_run`); its losses and norms must be finite too."""
     steps, warmup = (3, 1) if smoke else (10, 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +179,7 @@ def run_unsloth(site: str, path, checkpointing: str, rows, smoke: bool) -> dict:
         file.write_text(json.dumps(rows.to_list()))
         free_gpu()
         script = Path(__file__).with_name("unsloth_run.py")
-        command = [sys.executable, script, path, file, steps, warmup, checkpointing, 0.05]
+        command = [sys.executable, script, path, file, steps, warmup, checkpointing, 0.05, packs]
         lines = run_timed(command, Path(folder) / "log", 240, environment(PYTHONPATH=site))
     figures = json.loads(next(line for _, line in lines if line.startswith("FIGURES "))[8:])
     if not all(math.isfinite(x) and x > 0 for x in figures["losses"] + figures["grad_norms"]):
@@ -258,6 +259,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
 
         def keep(variant: str, figures: dict) -> None:
             """Each row is written at once: a later variant that fails loses only itself."""
+            if rate := figures.get("tokens_per_second"):
+                figures = {"percent_of_ceiling": round(100 * rate * 4 * parameters / PEAK_FLOPS, 1), **figures}
             results.append({"variant": variant, "shape": shape, **figures})
             print({k: v for k, v in results[-1].items() if k not in UNPRINTED}, flush=True)
             if not args.smoke:
@@ -265,15 +268,12 @@ def main(argv: list[str] | None = None) -> list[dict]:
 
         if not args.skip_equality:
             keep("equality", equality(path, rows, args.smoke))
-        for variant in [*args.variants, *(UNSLOTH if args.unsloth_site else ())]:
-            if variant in UNSLOTH:
-                figures = run_unsloth(args.unsloth_site, path, UNSLOTH[variant], rows, args.smoke)
-            else:
-                figures = run(path, variant, rows, args.smoke, 8 if args.smoke else 64)
-            share = 100 * figures["tokens_per_second"] * 4 * parameters / PEAK_FLOPS
-            keep(variant, {"percent_of_ceiling": round(share, 1), **figures})
+        for variant in args.variants:
+            keep(variant, run(path, variant, rows, args.smoke, 8 if args.smoke else 64))
         if args.curve:
             keep("curves", curves(path, rows, args.curve, args.smoke))
+        for variant, choice in UNSLOTH.items() if args.unsloth_site else ():
+            keep(variant, run_unsloth(args.unsloth_site, path, *choice, rows, args.smoke))
     print(f"{machine()}, {shape}\n{'variant':>22} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
     for row in results:
         if "tokens_per_second" in row:

@@ -1,10 +1,10 @@
 """Unsloth's own training loop on the rows of `sft_speed`, in a process that imports Unsloth and the releases it pins.
 
-    PYTHONPATH=SITE python benchmarks/unsloth_run.py MODEL ROWS.json STEPS WARMUP none|unsloth DROPOUT
+    PYTHONPATH=SITE python benchmarks/unsloth_run.py MODEL ROWS.json STEPS WARMUP none|unsloth DROPOUT PACKS
 
 Called by `benchmarks.sft_speed --unsloth_site SITE`; imports nothing of this project. Its settings are those of the
-other variants: LoRA r 16 on seven projections, 4-bit, packs of eight rows' tokens, about 64 rows a step. Prints one
-line of JSON.
+other variants: LoRA r 16 on seven projections, 4-bit, packs of eight rows' tokens, PACKS of them a micro-batch, about
+64 rows a step. Prints one line of JSON.
 """
 
 import json
@@ -17,8 +17,8 @@ import unsloth  # first: it patches what comes after
 
 
 def main() -> None:
-    path, rows, steps, warmup, checkpointing, dropout = sys.argv[1:]
-    steps, warmup, dropout = int(steps), int(warmup), float(dropout)
+    path, rows, steps, warmup, checkpointing, dropout, packs = sys.argv[1:]
+    steps, warmup, dropout, micro_batch = int(steps), int(warmup), float(dropout), int(packs)
     import torch
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -44,7 +44,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         args = SFTConfig(
-            folder, max_steps=steps, per_device_train_batch_size=1, gradient_accumulation_steps=8 if gpu else 1,
+            folder, max_steps=steps, per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=8 // micro_batch if gpu else 1,
             learning_rate=2e-5, warmup_steps=0, weight_decay=0.1, max_grad_norm=1.2, packing=True,
             optim="adamw_8bit" if gpu else "adamw_torch", max_length=length, bf16=gpu, use_cpu=not gpu, logging_steps=1,
             save_strategy="no", report_to="none", disable_tqdm=True, dataset_num_proc=1, logging_nan_inf_filter=False,
@@ -56,7 +57,7 @@ def main() -> None:
         started = time.perf_counter()
         trainer.train()
     packs = [len(ids) for ids in trainer.train_dataset["input_ids"]]
-    a_step = sum(packs) / len(packs) * args.gradient_accumulation_steps
+    a_step = sum(packs) / len(packs) * micro_batch * args.gradient_accumulation_steps
     seconds = times[steps - 1] - times[warmup - 1]
     log = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
     figures = {
@@ -66,7 +67,7 @@ def main() -> None:
         "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if gpu else 0,
         "losses": [round(float(entry["loss"]), 5) for entry in log],
         "grad_norms": [round(float(entry["grad_norm"]), 4) for entry in log],
-        "settings": f"packing, checkpointing {checkpointing}, dropout {dropout}",
+        "settings": f"packing, {micro_batch} packs a micro-batch, checkpointing {checkpointing}, dropout {dropout}",
         "unsloth": unsloth.__version__,
     }
     print("FIGURES " + json.dumps(figures), flush=True)
