@@ -71,6 +71,7 @@ class CheckedTraining(WholeCheckpoints):
         import torch
 
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of split gradients, under FSDP2
         losses = [loss.float() for _, loss in self._step_parts]
         numbers = torch.stack([torch.as_tensor(norm, dtype=torch.float32, device=losses[0].device), *losses])
         batches = [inputs for inputs, _ in self._step_parts]

@@ -51,6 +51,29 @@ def train(model, batches):
     return optimizer
 
 
+def checked_norm(norm) -> float:
+    """The gradient norm as every trainer here reads it; the rest of a trainer needs GPUs under FSDP."""
+    from dialsum_trl.training import CheckedTraining
+
+    class Trainer:
+        args, state = SimpleNamespace(fp16=False), SimpleNamespace(global_step=0, epoch=0.0)
+        is_deepspeed_enabled, is_fsdp_enabled = False, True
+
+        def _get_grad_norm(self, model, grad_norm=None):
+            return grad_norm
+
+    checked = type("Checked", (CheckedTraining, Trainer), {})()
+    checked._step_parts.append(({}, torch.tensor(1.0)))
+    return float(checked._get_grad_norm(None, norm))
+
+
+def norm_of(model, batch):
+    model(input_ids=batch, labels=batch).loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], float("inf"))
+    model.zero_grad()
+    return norm
+
+
 def main() -> None:
     dist.init_process_group("gloo")
     rank = dist.get_rank()
@@ -77,6 +100,9 @@ def main() -> None:
     for name, p in theirs.items():
         torch.testing.assert_close(values[name], p.detach(), atol=1e-4, rtol=0)
         torch.testing.assert_close(moments[name], one_optimizer.state[p]["exp_avg"], atol=1e-4, rtol=0)
+
+    split_norm = norm_of(many, batches[0][rank * 2 : rank * 2 + 2])
+    assert abs(checked_norm(split_norm) - norm_of(one, batches[0])) < 1e-3, "the norm of split gradients is not whole"
 
     make_moments(wrapper, torch.tensor(3.0), ("exp_avg", "exp_avg_sq"))
     for name, p in ours.items():
