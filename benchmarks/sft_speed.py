@@ -108,23 +108,20 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         limit_gpu(1e9)
         torch.cuda.reset_peak_memory_stats()
 
-    class Clock(TrainerCallback):
-        times, kernels, profiling = [], {}, 0.0
+    ends = []
 
+    class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if torch.cuda.is_available() and state.global_step in (1, warmup, steps):
                 torch.cuda.synchronize()  # nowhere else: the device waits for the host then
-            Clock.times.append(time.perf_counter())
+            ends.append(time.perf_counter())
             if profiled and state.global_step == steps:
                 recorder.start()
-                Clock.profiling = time.perf_counter()
 
         def on_train_end(self, args, state, control, **kwargs):
             if profiled:
                 torch.cuda.synchronize()
-                seconds = time.perf_counter() - Clock.profiling
                 recorder.stop()
-                Clock.kernels = shares(recorder.key_averages(), seconds)
 
     with tempfile.TemporaryDirectory() as folder:
         args = settings(folder, variant, steps + profiled, smoke, rows_a_step, **more)
@@ -145,7 +142,7 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     losses, norms = [sum(losses) for _, losses in trainer.read[:steps]], [norm for norm, _ in trainer.read[:steps]]
     if len(losses) != steps or not all(math.isfinite(x) and x > 0 for x in losses + norms):
         raise SystemExit(f"{variant}: not finite, or zero, in {losses} {norms}")
-    times = [started, *Clock.times[:steps]]
+    times = [started, *ends[:steps]]
     seconds = times[-1] - times[warmup]
     tokens = step_tokens(rows, rows_a_step, args.seed, steps, trainer if variant == "trl_packing" else None)
     result = {
@@ -155,7 +152,7 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else 0,
         "allocated_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if torch.cuda.is_available() else 0,
         "plan": fast.plan.line() if fast and fast.plan else None,
-        "percent_of_step": Clock.kernels,
+        "percent_of_step": shares(recorder.key_averages(), seconds / (steps - warmup)) if profiled else {},
         "losses": [round(x, 5) for x in losses],
         "grad_norms": [round(x, 4) for x in norms],
     }
@@ -205,7 +202,7 @@ def recorded(trainer):
 
 
 def shares(averages, seconds: float) -> dict:
-    """Percent of a step's seconds that each kind of kernel takes, and that the GPU idles (profiling included)."""
+    """Percent of an unprofiled step's seconds that each kind of kernel takes in one; the rest is the GPU's idleness."""
     sums = {}
     for event in averages:
         kind = next((kind for kind, names in KINDS.items() if any(name in event.key for name in names)), "other")
