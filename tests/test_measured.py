@@ -1,4 +1,4 @@
-"""The formula for memory and time against what one GPU was measured to need (benchmarks/results)."""
+"""What one GPU was measured to need (benchmarks/results): the formula agrees, and the pages quote it."""
 
 import json
 import re
@@ -60,3 +60,30 @@ def test_no_measured_run_exceeded_its_budget(row):
 @pytest.mark.parametrize("row", RECIPES, ids=lambda row: row["variant"])
 def test_no_recipe_exceeded_its_budget(row):
     assert row["peak_reserved_gib"] <= row["memory_gib"]
+
+
+def figures(name: str, key: str) -> dict:
+    """`{variant: figure}` of a result file."""
+    return {row["variant"]: row[key] for row in json.loads((RESULTS / f"{name}.json").read_text()) if key in row}
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "key", "variants"),
+    [
+        ("README.md", "sft_speed", "tokens_per_second", ["plain", "trl_packing", "unsloth", "ours_8gib", "ours"]),
+        ("README.md", "sft_unsloth", "tokens_per_second", ["unsloth_4_packs", "unsloth_checkpointing", "ours"]),
+        ("README.md", "generation_speed", "new_tokens_per_second", ["ours, greedy", "ours, beam 4"]),
+        ("docs/scaling.md", "scaling_llama3b_2_tasks", "tokens_per_second", ["single_gpu", "ddp"]),
+        ("docs/scaling.md", "scaling_llama3b_2", "tokens_per_second", ["single_gpu", "ddp", "deepspeed_zero2"]),
+    ],
+)
+def test_the_speeds_of_a_page_are_those_that_a_run_wrote(page, name, key, variants):
+    written, found = (RESULTS.parents[1] / page).read_text(), figures(name, key)
+    assert [found[variant] for variant in variants if f"{found[variant]:,}" not in written] == []
+
+
+def test_unsloth_is_the_slower_by_what_the_readme_says():
+    rates = figures("sft_unsloth", "tokens_per_second")
+    best = max(rate for variant, rate in rates.items() if variant.startswith("unsloth"))
+    times = re.search(r"\*\*([\d.]+) times its best\*\*", (RESULTS.parents[1] / "README.md").read_text())[1]
+    assert times == f"{rates['ours'] / best:.1f}"
