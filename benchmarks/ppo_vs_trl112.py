@@ -28,7 +28,7 @@ from benchmarks.shapes import SHAPES
 ROOT = Path(__file__).resolve().parents[1]
 TRL = "trl==1.12.0"
 ROLLOUT, NEW_TOKENS, KL, PENALTY = 64, 64, 0.07, 1.0
-OUR_RATES, CRITIC_RATE = [3e-4, 1e-3, 3e-3], 2e-3
+OUR_RATES, CRITIC_RATE = [3e-4, 1e-3, 2e-3, 3e-3], 2e-3  # four, as many as trl 1.12 has
 
 
 def merge(folder: Path, base: Path, adapter: Path, reward: Path) -> None:

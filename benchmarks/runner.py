@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import functools
 import math
 import os
 import subprocess
@@ -51,6 +52,7 @@ def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
             writer.writerow([f"row_{index}", "\n".join(dialogue), tokenizer.decode(ids).strip("\ufffd ") or "요약"])
 
 
+@functools.cache
 def tokens_a_step(rows: Path, model: Path, rows_a_step: int) -> list[int]:
     """Tokens of each optimizer step's rows, without padding; the same for every number of processes."""
     from dialsum_trl.encoding import encode_dataset

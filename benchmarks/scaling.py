@@ -5,7 +5,8 @@
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
-64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared. Seconds are
+64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared; `ddp_weak`
+alone takes 64 rows a process. Seconds are
 those between the log lines, each five steps; the first five, with compilation, are left out. Tokens are those of the
 rows, without padding. Efficiency is tokens a second over processes times those of one. A run that does not end in its
 time is stopped and recorded as failed; the others go on.
@@ -25,7 +26,8 @@ from benchmarks.record import write_result
 from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, tokens_a_step, write_rows
 
 LINE = 5  # steps between log lines: at each the devices wait for the host; those before the first are not timed
-SFT = ("single_gpu", "ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+WEAK = "ddp_weak"  # every process has the rows that one has alone
+SFT = ("single_gpu", "ddp", WEAK, "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 RUNS = (*SFT, "predict_one", "predict", "ppo")
 RECIPES = {"llama3b": "sft_llama3b", "llama8b": "sft_llama8b", "smoke": "sft_llama3b"}
 FIGURES = ("run", "processes", "tokens_per_second", "efficiency", "seconds_a_step", "peak_gib", "largest_difference")
@@ -68,8 +70,7 @@ class Bench:
         self.steps = 10 if options.smoke else options.steps
         self.model, self.rows = folder / "model", folder / "rows.csv"
         build_in_process(self.shape, self.model)
-        write_rows(self.rows, self.model, options.rows_a_step * self.steps)
-        self.tokens = tokens_a_step(self.rows, self.model, options.rows_a_step)
+        write_rows(self.rows, self.model, options.rows_a_step * self.steps * options.processes)
 
     def said(self, processes: int) -> int | None:
         """What the command line says: nothing when it is one process, or every GPU."""
@@ -83,11 +84,12 @@ class Bench:
 
     def sft(self, run: str, limit: float) -> dict:
         processes = 1 if run == "single_gpu" else self.options.processes
-        config = "cpu" if run == "single_gpu" and self.options.smoke else run
+        config = "cpu" if run == "single_gpu" and self.options.smoke else run.removesuffix("_weak")
+        rows_a_step = self.options.rows_a_step * (processes if run == WEAK else 1)
         output = self.folder / run
         arguments = [
             ROOT / f"recipes/{RECIPES[self.shape]}.py", *self.common(), "--train_file", self.rows,
-            "--output_dir", output, "--max_steps", self.steps, "--effective_batch_size", self.options.rows_a_step,
+            "--output_dir", output, "--max_steps", self.steps, "--effective_batch_size", rows_a_step,
             "--logging_steps", LINE, "--save_strategy", "no", "--warmup_steps", 0, "--lora_dropout", 0,
             "--disable_tqdm", "true",
         ]  # fmt: skip
@@ -100,10 +102,11 @@ class Bench:
         memory.stopped.set()
         times, losses, norms = logged_steps(lines, self.steps, LINE)
         seconds = times[-1] - times[0]
+        tokens = tokens_a_step(self.rows, self.model, rows_a_step)[LINE : self.steps]
         printed = " ".join(line for _, line in lines)
         return {
             "processes": processes,
-            "tokens_per_second": round(sum(self.tokens[LINE : self.steps]) / seconds),
+            "tokens_per_second": round(sum(tokens) / seconds),
             "seconds_a_step": round(seconds / (self.steps - LINE), 3),
             "seconds_to_first_line": round(times[0], 1),
             "peak_gib": float(re.search(r"peak GPU memory, GiB +([\d.]+)", printed)[1]),
@@ -111,7 +114,7 @@ class Bench:
             "losses": losses,
             "grad_norms": norms,
             "plan": next((line for _, line in lines if line.startswith(("Plan", "Packed"))), None),
-            **self.compare(output),
+            **({} if run == WEAK else self.compare(output)),
         }
 
     def compare(self, output: Path) -> dict:
