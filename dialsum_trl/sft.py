@@ -41,6 +41,7 @@ SFT_SETTINGS = dict(
     logging_steps=10,
     logging_nan_inf_filter=False,  # it would average NaN steps away
     ddp_find_unused_parameters=False,  # every adapter takes part in every step; looking for idle ones costs time
+    ddp_broadcast_buffers=False,  # the only ones are rotary frequencies, the same everywhere
 )
 
 

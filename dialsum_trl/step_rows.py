@@ -6,6 +6,11 @@ from itertools import pairwise
 NAMED = 8  # rows an error lists
 
 
+def dtype_of(trainer) -> str:
+    """The dtype that a trainer computes in."""
+    return "fp16" if trainer.args.fp16 else "bf16" if trainer.args.bf16 else "fp32"
+
+
 def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     """The sentence for a step with a loss or a gradient norm that is not finite.
 
@@ -15,7 +20,7 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
         losses: of these.
         norm: the gradient norm of all processes.
     """
-    dtype = "fp16" if trainer.args.fp16 else "bf16" if trainer.args.bf16 else "fp32"
+    dtype = dtype_of(trainer)
     bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
     found = {
         "loss": losses[bad[0]] if bad else None,
@@ -44,6 +49,22 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     if trainer.args.fp16:
         return f"{what} in fp16 is not finite: an activation overflowed ({where}); use --dtype bfloat16."
     return f"{what} in {dtype} is not finite ({where}); look at these rows, or lower --learning_rate."
+
+
+def not_finite_there(trainer, dataset, loss: float) -> str:
+    """The sentence for an evaluation whose loss is not finite; with one process it names the first batch at fault."""
+    if weights := _broken_weights(trainer.model):
+        return f"loss {loss} in {dtype_of(trainer)} is not finite, and neither is {weights}; lower --learning_rate."
+    where, first = "the evaluation rows", 1
+    for batch in trainer.get_eval_dataloader(dataset) if trainer.args.world_size == 1 else ():
+        count = len(next(iter(batch.values())))
+        found, _, _ = trainer.prediction_step(trainer.model, batch, prediction_loss_only=True)
+        if found is not None and not math.isfinite(found.mean()):
+            where = f"evaluation row {first}" + (f" to {first + count - 1}" if count > 1 else "")
+            break
+        first += count
+    remedy = "use --dtype bfloat16" if trainer.args.fp16 else "without such rows the best checkpoint can be chosen"
+    return f"loss {loss} in {dtype_of(trainer)} is not finite: look at {where}; {remedy}."
 
 
 def _broken_weights(model) -> str | None:

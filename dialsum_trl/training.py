@@ -7,7 +7,7 @@ from functools import cached_property
 from dialsum_trl.console import say
 from dialsum_trl.errors import TrainingError
 from dialsum_trl.resume.whole import WholeCheckpoints, last_good
-from dialsum_trl.step_rows import not_finite
+from dialsum_trl.step_rows import not_finite, not_finite_there
 
 
 @dataclass
@@ -46,6 +46,14 @@ class CheckedTraining(WholeCheckpoints):
     overflows = 0
     idle_steps = 0
     unread: StepNumbers | None = None
+
+    def _build_accelerator_args(self, **kwargs):
+        """Under DDP gradients lie in its buckets: an adapter has hundreds of small ones, which are not copied back."""
+        arguments = super()._build_accelerator_args(**kwargs)
+        for handler in arguments["kwargs_handlers"]:
+            if hasattr(handler, "gradient_as_bucket_view"):
+                handler.gradient_as_bucket_view = True
+        return arguments
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -121,6 +129,21 @@ class CheckedTraining(WholeCheckpoints):
                     f"step {part.step}: the gradient norm was 0 for {self.idle_steps} steps: the adapter is not "
                     f"training. Check --adapter_path, --lora_target_modules and that the rows have summaries"
                 )
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """As the trainer's.
+
+        Raises:
+            TrainingError: the loss is not finite: no checkpoint can be chosen by it.
+        """
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        loss = metrics.get(f"{metric_key_prefix}_loss")
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingError(
+                f"step {self.state.global_step}: evaluation {not_finite_there(self, eval_dataset, loss)} "
+                f"{last_good(self.args.output_dir)}"
+            )
+        return metrics
 
     def is_local_process_zero(self) -> bool:
         """One process of the run prints, not one a machine."""

@@ -79,6 +79,25 @@ def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, f
     assert step == 1 or f"checkpoint-{step - 1}, is untouched" in message
 
 
+def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path):
+    from dialsum_trl.sft import train_sft
+
+    with (toy.folder / "train.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    for name, part in (("seen", rows[:4]), ("dev", rows[4:])):
+        with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([header, *part])
+    changes = dict(
+        train_file=tmp_path / "seen.csv", eval_file=tmp_path / "dev.csv", rouge_rows=0, eval_strategy="steps",
+        eval_steps=1, per_device_eval_batch_size=1,
+    )  # fmt: skip
+    with pytest.raises(TrainingError) as caught:
+        train_sft({}, settings(toy, tmp_path / "out", **changes))
+    message = str(caught.value)
+    assert message.startswith("step 1: evaluation loss nan in fp32 is not finite"), message
+    assert f"look at evaluation row {POISONED - 3};" in message and "There is no checkpoint yet" in message
+
+
 @pytest.mark.parametrize("poisoned", [1, 3])
 def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
     from datasets import Dataset
