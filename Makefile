@@ -13,6 +13,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 LOCKED := install --quiet --require-hashes --no-deps --no-build-isolation --requirement
 
 .venv/ready: pyproject.toml requirements.lock requirements-build.lock
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit("error: Python " + \
+		sys.version.split()[0] + ": 3.11 or 3.12 is needed; say which, as in make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip $(LOCKED) requirements-build.lock
 	DS_BUILD_OPS=0 $(BIN)/pip $(LOCKED) requirements.lock

@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
@@ -19,10 +20,12 @@ def versions(name: str) -> dict[str, str]:
     return {canonicalize_name(package): version for package, version in pins}
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 def declared() -> list[Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    return [Requirement(line) for line in (*project["dependencies"], *extras["dev"], *extras["deepspeed"])]
+    extras = PROJECT["optional-dependencies"]
+    return [Requirement(line) for line in (*PROJECT["dependencies"], *extras["dev"], *extras["deepspeed"])]
 
 
 def test_the_lock_holds_the_versions_of_the_constraints():
@@ -66,3 +69,12 @@ def test_make_installs_with_hashes_and_asks_for_the_pinned_torch():
     assert [line for line in unhashed if "--no-deps" not in line] == [
         f'\t$(BIN)/pip install --quiet --constraint constraints.txt "torch=={versions("constraints.txt")["torch"]}"'
     ]
+
+
+def test_make_asks_for_the_pythons_that_the_package_does():
+    bounds = SpecifierSet(PROJECT["requires-python"])
+    low, high = re.search(
+        r"\((\d+, \d+)\) <= sys.version_info < \((\d+, \d+)\)", (ROOT / "Makefile").read_text(encoding="utf-8")
+    ).groups()
+    low, high = low.replace(", ", "."), high.replace(", ", ".")
+    assert bounds == SpecifierSet(f">={low},<{high}")
