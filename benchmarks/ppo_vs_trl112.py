@@ -176,7 +176,7 @@ def bytes_at(shape: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=768)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--learning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3], help="of trl 1.12")
     parser.add_argument("--base", type=Path, default=ppo_learns.TINY / "llama")
     parser.add_argument("--our_learning_rates", type=float, nargs="+", default=OUR_RATES)
