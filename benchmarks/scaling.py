@@ -6,10 +6,9 @@
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
 64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared; `ddp_weak`
-alone takes 64 rows a process. Seconds are
-those between the log lines, each five steps; the first five, with compilation, are left out. Tokens are those of the
-rows, without padding. Efficiency is tokens a second over processes times those of one. A run that does not end in its
-time is stopped and recorded as failed; the others go on.
+alone takes 64 rows a process. Seconds are those between the log lines, each five steps; the first five, with
+compilation, are left out. Tokens are those of the rows, without padding. Efficiency is tokens a second over processes
+times those of one. A run that does not end in its time is stopped and recorded as failed; the others go on.
 """
 
 import argparse

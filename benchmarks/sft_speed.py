@@ -145,7 +145,7 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     times = [started, *ends[:steps]]
     seconds = times[-1] - times[warmup]
     tokens = step_tokens(rows, rows_a_step, args.seed, steps, trainer if variant == "trl_packing" else None)
-    result = {
+    return {
         "tokens_per_second": round(sum(tokens[warmup:]) / seconds),
         "seconds_a_step": round(seconds / (steps - warmup), 3),
         "first_step_seconds": round(times[1] - times[0], 1),
@@ -156,7 +156,6 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         "losses": [round(x, 5) for x in losses],
         "grad_norms": [round(x, 4) for x in norms],
     }
-    return result
 
 
 def free_gpu() -> None:

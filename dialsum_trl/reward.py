@@ -1,5 +1,6 @@
 """A reward model from preference pairs: the story of the job, read top to bottom in `train_reward`."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,18 @@ def score_pairs(model, rows: list[dict], pad_id: int) -> list[tuple[float, float
     return list(zip(scores[::2], scores[1::2], strict=True))
 
 
+def check_scores(trainer, names: list[str], scores) -> None:
+    """Raises TrainingError with the first held-out pair whose scores are not finite."""
+    from dialsum_trl.resume.whole import last_good
+
+    broken = [name for name, pair in zip(names, scores, strict=True) if not all(map(math.isfinite, pair))]
+    if broken:
+        raise TrainingError(
+            f"step {trainer.state.global_step}: scores of {len(broken)} held-out pairs are not finite (the first: "
+            f"{broken[0]}); look at these pairs, or lower --learning_rate. {last_good(trainer.args.output_dir)}"
+        )
+
+
 def accuracy_by_kind(pairs: list[dict], scores) -> list[tuple[str, str, str]]:
     """Table rows: kind, pairs, share in which the chosen summary scores higher."""
     kinds = {}
@@ -167,6 +180,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     seconds = time.time() - started
 
     scores = score_pairs(trainer.model, held_rows, tokenizer.pad_token_id)
+    check_scores(trainer, pair_names(held), scores)
     flat = [score for pair in scores for score in pair]
     accuracy = sum(chosen > rejected for chosen, rejected in scores) / len(scores)
     baselines = length_baselines(held)

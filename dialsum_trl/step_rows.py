@@ -55,14 +55,12 @@ def not_finite_there(trainer, dataset, loss: float) -> str:
     """The sentence for an evaluation whose loss is not finite; with one process it names the first batch at fault."""
     if weights := _broken_weights(trainer.model):
         return f"loss {loss} in {dtype_of(trainer)} is not finite, and neither is {weights}; lower --learning_rate."
-    where, first = "the evaluation rows", 1
-    for batch in trainer.get_eval_dataloader(dataset) if trainer.args.world_size == 1 else ():
-        count = len(next(iter(batch.values())))
+    where, size = "the evaluation rows", trainer.args.eval_batch_size
+    for index, batch in enumerate(trainer.get_eval_dataloader(dataset) if trainer.args.world_size == 1 else ()):
         found, _, _ = trainer.prediction_step(trainer.model, batch, prediction_loss_only=True)
         if found is not None and not math.isfinite(found.mean()):
-            where = f"evaluation row {first}" + (f" to {first + count - 1}" if count > 1 else "")
+            where = f"evaluation row {index * size + 1}" + (f" and the {size - 1} after it" if size > 1 else "")
             break
-        first += count
     remedy = "use --dtype bfloat16" if trainer.args.fp16 else "without such rows the best checkpoint can be chosen"
     return f"loss {loss} in {dtype_of(trainer)} is not finite: look at {where}; {remedy}."
 

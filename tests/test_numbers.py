@@ -98,6 +98,28 @@ def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path
     assert f"look at evaluation row {POISONED - 3};" in message and "There is no checkpoint yet" in message
 
 
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("reward", rf"scores of 1 held-out pairs are not finite .*{POISONED}개 있나요"),
+        ("dpo", rf"evaluation loss nan .* row {POISONED} and the 1 after it"),  # batches of two, of chosen and rejected
+    ],
+)
+def test_held_out_pairs_without_a_number_are_named(toy, tmp_path, stage, message):
+    from dialsum_trl.dpo import train_dpo
+    from dialsum_trl.reward import train_reward
+
+    lines = (toy.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for name, part in (("seen", lines[6:]), ("held", lines[:6])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
+    changes = dict(
+        pairs_file=tmp_path / "seen.jsonl", eval_pairs_file=tmp_path / "held.jsonl", per_device_eval_batch_size=2,
+        **(dict(adapter_path=toy.sft) if stage == "dpo" else {}),
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match=message):
+        {"reward": train_reward, "dpo": train_dpo}[stage]({}, settings(toy, tmp_path / "out", **changes))
+
+
 @pytest.mark.parametrize("poisoned", [1, 3])
 def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
     from datasets import Dataset
