@@ -5,10 +5,14 @@
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
-64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared; `ddp_weak`
-alone takes 64 rows a process. Seconds are those between the log lines, each five steps; the first five, with
-compilation, are left out. Tokens are those of the rows, without padding. Efficiency is tokens a second over processes
-times those of one. A run that does not end in its time is stopped and recorded as failed; the others go on.
+64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared. Three runs
+are made only when named: `ddp_weak` takes 64 rows a process; `share` runs on one GPU with the rows that each of several
+gets; `fsdp_one` is the plain path on one GPU. Where weights are split the layers are plain ones, whose bf16 rounds
+LoRA's first updates away (`sft_curves`): that run is what FSDP's and ZeRO-3's adapters can be equal to.
+
+Seconds are those between the log lines, each five steps; the first five, with compilation, are left out. Tokens are
+those of the rows, without padding. Efficiency is tokens a second over processes times those of one. A run that does not
+end in its time is stopped and recorded as failed; the others go on.
 """
 
 import argparse
@@ -26,10 +30,14 @@ from benchmarks.runner import ROOT, build_in_process, environment, logged_steps,
 
 LINE = 5  # steps between log lines: at each the devices wait for the host; those before the first are not timed
 WEAK = "ddp_weak"  # every process has the rows that one has alone
-SFT = ("single_gpu", "ddp", WEAK, "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+SHARE = "share"  # one process has the rows that each of several gets: what several could reach without a wire
+PLAIN = "fsdp_one"  # one process under fsdp.yaml: nothing is split, but the layers are plain ones
+SFT = ("single_gpu", SHARE, "ddp", WEAK, PLAIN, "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 RUNS = (*SFT, "predict_one", "predict", "ppo")
+USUAL = [run for run in RUNS if run not in (SHARE, WEAK, PLAIN)]
 RECIPES = {"llama3b": "sft_llama3b", "llama8b": "sft_llama8b", "smoke": "sft_llama3b"}
-FIGURES = ("run", "processes", "tokens_per_second", "efficiency", "seconds_a_step", "peak_gib", "largest_difference")
+B_APART = "relative_difference_of_b"  # of an adapter's B matrices from those of one process
+FIGURES = ("run", "processes", "tokens_per_second", "efficiency", "seconds_a_step", "peak_gib", B_APART)
 
 
 class GpuMemory(threading.Thread):
@@ -67,8 +75,10 @@ class Bench:
         self.options, self.folder, self.results = options, folder, []
         self.shape = "smoke" if options.smoke else options.shape
         self.steps = 10 if options.smoke else options.steps
-        self.model, self.rows = folder / "model", folder / "rows.csv"
-        build_in_process(self.shape, self.model)
+        self.model = (options.models or folder) / self.shape
+        self.rows = folder / "rows.csv"
+        if not (self.model / "config.json").exists():
+            build_in_process(self.shape, self.model)
         write_rows(self.rows, self.model, options.rows_a_step * self.steps * options.processes)
 
     def said(self, processes: int) -> int | None:
@@ -82,9 +92,11 @@ class Bench:
         return [*arguments, "--use_cpu", "true", "--dtype", "float32"] if self.options.smoke else arguments
 
     def sft(self, run: str, limit: float) -> dict:
-        processes = 1 if run == "single_gpu" else self.options.processes
-        config = "cpu" if run == "single_gpu" and self.options.smoke else run.removesuffix("_weak")
+        processes = 1 if run in ("single_gpu", SHARE, PLAIN) else self.options.processes
+        one = "cpu" if self.options.smoke else "single_gpu"
+        config = one if run in ("single_gpu", SHARE) else run.removesuffix("_weak").removesuffix("_one")
         rows_a_step = self.options.rows_a_step * (processes if run == WEAK else 1)
+        rows_a_step //= self.options.processes if run == SHARE else 1
         output = self.folder / run
         arguments = [
             ROOT / f"recipes/{RECIPES[self.shape]}.py", *self.common(), "--train_file", self.rows,
@@ -95,9 +107,7 @@ class Bench:
         memory = GpuMemory()
         if not self.options.smoke:
             memory.start()
-        lines = launch(
-            config, self.said(processes), arguments, self.log(run), limit, "0" if run == "single_gpu" else None
-        )
+        lines = launch(config, self.said(processes), arguments, self.log(run), limit, "0" if processes == 1 else None)
         memory.stopped.set()
         times, losses, norms = logged_steps(lines, self.steps, LINE)
         seconds = times[-1] - times[0]
@@ -113,29 +123,29 @@ class Bench:
             "losses": losses,
             "grad_norms": norms,
             "plan": next((line for _, line in lines if line.startswith(("Plan", "Packed"))), None),
-            **({} if run == WEAK else self.compare(output)),
+            **({} if run in (WEAK, SHARE) else self.compare(output)),
         }
 
     def compare(self, output: Path) -> dict:
-        """The saved adapter against that of one process: which tensors, and how far B is from it."""
+        """The saved adapter against those of one process: which tensors, and how far they are from them."""
         from safetensors.torch import load_file
 
-        reference = self.folder / "single_gpu" / "adapter_model.safetensors"
-        if not reference.exists():
-            return {}
-        one, many = load_file(reference), load_file(output / "adapter_model.safetensors")
-        whole = {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in many.items()}
-        far, norm, largest = 0.0, 0.0, 0.0
-        for name in one:
-            difference = (one[name].float() - many[name].float()) if name in many else one[name].float()
-            largest = max(largest, difference.abs().max().item())
-            if "lora_B" in name:
-                far, norm = far + difference.square().sum().item(), norm + one[name].float().square().sum().item()
-        return {
-            "adapter_whole": whole and any(t.any() for n, t in many.items() if "lora_B" in n),
-            "largest_difference": round(largest, 6),
-            "relative_difference_of_b": round((far / norm) ** 0.5, 4),
-        }
+        found, many = {}, load_file(output / "adapter_model.safetensors")
+        for run, end in (("single_gpu", ""), (PLAIN, "_from_plain")):
+            if not (file := self.folder / run / "adapter_model.safetensors").exists():
+                continue
+            one = load_file(file)
+            whole = {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in many.items()}
+            far, norm, largest = 0.0, 0.0, 0.0
+            for name in one:
+                difference = (one[name].float() - many[name].float()) if name in many else one[name].float()
+                largest = max(largest, difference.abs().max().item())
+                if "lora_B" in name:
+                    far, norm = far + difference.square().sum().item(), norm + one[name].float().square().sum().item()
+            found["adapter_whole"] = whole and any(t.any() for n, t in many.items() if "lora_B" in n)
+            found[f"largest_difference{end}"] = round(largest, 6)
+            found[f"{B_APART}{end}"] = round((far / norm) ** 0.5, 4)
+        return found
 
     def predict(self, run: str, limit: float) -> dict:
         processes = 1 if run == "predict_one" else self.options.processes
@@ -212,9 +222,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=None, help="default: every GPU of this machine")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rows_a_step", type=int, default=64, help="over all processes, the same for each number")
-    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=RUNS)
+    parser.add_argument("--runs", nargs="+", default=USUAL, choices=RUNS)
     parser.add_argument("--seconds", type=float, default=530, help="for all runs together")
     parser.add_argument("--limit", type=float, default=110, help="for one run")
+    parser.add_argument("--models", type=Path, default=None, help="folder of models built before, one a shape")
     parser.add_argument("--logs", type=Path, default=None, help="where each run's output goes")
     options = parser.parse_args()
     ends = time.monotonic() + options.seconds

@@ -7,6 +7,7 @@ from functools import cached_property
 from dialsum_trl.console import say
 from dialsum_trl.errors import TrainingError
 from dialsum_trl.resume.whole import WholeCheckpoints, last_good
+from dialsum_trl.scale.four_bit import ExactShards
 from dialsum_trl.step_rows import not_finite, not_finite_there
 
 
@@ -28,7 +29,7 @@ class StepNumbers:
         return norm, losses
 
 
-class CheckedTraining(WholeCheckpoints):
+class CheckedTraining(ExactShards, WholeCheckpoints):
     """Trainer mixin: stops when loss or gradient is not finite, when the adapter does not train or is not saved whole;
     checkpoints are whole or absent.
 
@@ -199,15 +200,15 @@ class RougeEvaluation:
     def summarize_rows(self) -> list[list[int]]:
         """Greedy summaries (token ids) of the fixed rows in their order; every rank takes its share and gets all."""
         from accelerate.utils import gather_object
-        from trl.models import unwrap_model_for_generation
 
         from dialsum_trl.generation import GenerationSettings, generate_ids
+        from dialsum_trl.scale.sharding import whole_model
 
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         stop_ids, pad_id = self.rouge_ids
         settings = GenerationSettings(num_beams=1, max_new_tokens=self.rouge_max_new_tokens)
         was_training = self.model.training
-        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
+        with whole_model(self) as model:
             model.eval()
             mine = generate_ids(model, self.rouge_prompts[rank::world], settings, stop_ids, pad_id)
         self.model.train(was_training)

@@ -29,6 +29,31 @@ def plant_failure(rank: int, step: int, how: str) -> None:
     CheckedTraining._get_grad_norm = failing
 
 
+def allow_fsdp_on_cpus() -> None:
+    """accelerate runs plain data parallel there, and the recipes refuse it for that: both are told otherwise."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    from dialsum_trl import arguments
+
+    made, fit = AcceleratorState.__init__, arguments.fit_topology
+
+    def make(state, *args, fsdp_plugin=None, **kwargs):
+        made(state, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if fsdp_plugin is not None and state.distributed_type != DistributedType.FSDP:
+            if state._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(state._mixed_precision)
+            state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            PartialState._shared_state["distributed_type"] = state.distributed_type  # as it does itself on GPUs
+
+    def fit_as_on_gpus(stage, values, given):
+        cpu, values["use_cpu"] = values["use_cpu"], False
+        fit(stage, values, given)
+        values["use_cpu"] = cpu
+
+    AcceleratorState.__init__, arguments.fit_topology = make, fit_as_on_gpus
+
+
 def run(job: dict) -> None:
     if "fails" in job:
         plant_failure(**job["fails"])
@@ -43,5 +68,7 @@ def run(job: dict) -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        allow_fsdp_on_cpus()
     for job in json.loads(Path(sys.argv[1]).read_text()):
         run(job)

@@ -1,8 +1,8 @@
 """FSDP2 on CPUs, as far as it goes: launched by torchrun from tests/test_distributed.py.
 
-accelerate's FSDP is for GPUs only, so its own preparation is called directly here: a 4-bit toy with LoRA is split over
-two gloo processes, trained for three steps by hand, gathered, compared with the whole model trained on the same rows,
-and filled with values again.
+accelerate's own preparation is called directly: a 4-bit toy with LoRA is split over two gloo processes, its packed
+weights are checked, it is trained for three steps by hand, gathered, compared with the whole model trained on the same
+rows, and filled with values again.
 """
 
 import sys
@@ -10,6 +10,9 @@ from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
+
+from dialsum_trl.errors import TrainingError
+from dialsum_trl.scale.four_bit import check_gathered, fingerprints
 
 
 def build(base: str, storage: str):
@@ -67,6 +70,20 @@ def checked_norm(norm) -> float:
     return float(checked._get_grad_norm(None, norm))
 
 
+def finds_a_flipped_bit(model, stored) -> bool:
+    """In the last layer, on one rank; the bit is put back."""
+    weight = [p for name, p in model.named_parameters() if "down_proj.base_layer" in name][-1]
+    bits = weight.to_local().view(torch.int32)
+    bits[0] ^= dist.get_rank()
+    try:
+        check_gathered(model, stored)
+    except TrainingError as error:
+        return "down_proj" in str(error)
+    finally:
+        bits[0] ^= dist.get_rank()
+    return False
+
+
 def norm_of(model, batch):
     model(input_ids=batch, labels=batch).loss.backward()
     norm = torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], float("inf"))
@@ -82,8 +99,13 @@ def main() -> None:
 
     one = build(sys.argv[1], "uint8")
     one_optimizer = train(one, batches)
-    many = split(build(sys.argv[1], "float32"))
+    whole_model = build(sys.argv[1], "float32")
+    stored = fingerprints(whole_model)
+    many = split(whole_model)
+    check_gathered(many, stored)
     optimizer = train(many, [batch[rank * 2 : rank * 2 + 2] for batch in batches])
+
+    assert finds_a_flipped_bit(many, stored), "a changed 4-bit weight was not found"
 
     from dialsum_trl.scale.sharding import make_moments, moment_source, put, saved_shapes, whole
 

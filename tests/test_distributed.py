@@ -85,8 +85,19 @@ def test_a_process_that_fails_ends_the_job_within_a_minute_with_its_own_error(to
     assert time.monotonic() - started < 120  # start-up of two processes on busy cores included
 
 
-def test_fsdp2_splits_trains_and_gathers_4bit_as_far_as_cpus_allow(toy):
-    """Without accelerate's launcher, which has FSDP on GPUs only: its preparation is called directly."""
+def test_two_fsdp_processes_train_and_summarize_4bit_as_one_does_and_one_continues_from_their_checkpoint(toy):
+    """accelerate has FSDP on GPUs only: the worker tells it otherwise, the rest is what runs there."""
+    one = train_here(toy, toy / "one-packed", fast="true")
+    two = train_there(toy, "fsdp", toy / "fsdp-packed", fast="true")
+    assert_same_run(one, two)
+    assert losses(two, "eval_rouge_mean") == losses(one, "eval_rouge_mean")
+
+    output = resumed(toy, two, toy / "fsdp-then-one")
+    assert_same_run(one, train_here(toy, output, fast="true", resume_from_checkpoint="true"))
+
+
+def test_fsdp2_splits_gathers_and_checks_4bit_weights(toy):
+    """By hand, with accelerate's preparation alone: a flipped bit is found by the check before the first step."""
     worker = [str(ROOT / "tests/fsdp_worker.py"), str(toy / "base")]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *worker]
     done = finish(start(command, ROOT, environment() | {"ACCELERATE_USE_FSDP": "true"}), 300)
@@ -103,13 +114,13 @@ def test_cpu_yaml_refuses_several_processes_instead_of_starting_one(toy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", ["4bit", "none"])
-@pytest.mark.parametrize("config", ["ddp", ZERO2, ZERO3])
+@pytest.mark.parametrize("config", ["ddp", "fsdp", ZERO2, ZERO3])
 def test_two_processes_train_as_one_does(toy, one_process, config, bits):
     assert_same_run(one_process(bits), train_there(toy, config, toy / f"{config}-{bits}", quantization=bits))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["ddp", ZERO2, ZERO3])
+@pytest.mark.parametrize("config", ["ddp", "fsdp", ZERO2, ZERO3])
 def test_two_processes_continue_from_one_process_checkpoint(toy, one_process, config):
     one = one_process("4bit")
     output = resumed(toy, one, toy / f"one-then-{config}")
@@ -117,7 +128,7 @@ def test_two_processes_continue_from_one_process_checkpoint(toy, one_process, co
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [ZERO2, ZERO3])
+@pytest.mark.parametrize("config", ["fsdp", ZERO2, ZERO3])
 def test_the_best_checkpoint_is_the_adapter_that_is_left(toy, config):
     """A learning rate that makes the loss worse after step 3: checkpoint-3 is the best, and what remains."""
     from safetensors.torch import load_file
@@ -144,7 +155,7 @@ def test_a_killed_process_ends_the_job_and_the_run_continues_on_one_process(toy,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["ddp", ZERO2, ZERO3])
+@pytest.mark.parametrize("config", ["ddp", "fsdp", ZERO2, ZERO3])
 def test_full_fine_tuning_trains_as_one_process_does(toy, config):
     from safetensors.torch import load_file
 

@@ -62,7 +62,7 @@ def later_argv(toy: Path, output: Path, **settings) -> list[str]:
     return flags({**common, **settings})
 
 
-@pytest.mark.parametrize("config", ["ddp", ZERO2, ZERO3])
+@pytest.mark.parametrize("config", ["ddp", "fsdp", ZERO2, ZERO3])
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, config):
     from safetensors.torch import load_file
@@ -84,6 +84,7 @@ def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, conf
     ("stage", "config"),
     [
         ("grpo", "ddp"),
+        ("grpo", "fsdp"),
         pytest.param("grpo", "deepspeed_zero2", marks=needs_compiler),
         pytest.param("grpo", "deepspeed_zero3", marks=needs_compiler),
         ("ppo", "ddp"),

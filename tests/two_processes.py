@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 from tests.phase3_toys import DEV, TRAIN, flags, make_base
 
 TOLERANCE = 1e-4
-TYPES = {"cpu": "NO", "ddp": "MULTI_CPU", "deepspeed_zero2": "DEEPSPEED", "deepspeed_zero3": "DEEPSPEED"}
+TYPES = {"cpu": "NO", "ddp": "MULTI_CPU", "fsdp": "FSDP"}
+TYPES |= {"deepspeed_zero2": "DEEPSPEED", "deepspeed_zero3": "DEEPSPEED"}
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="DeepSpeed builds on CPUs with a C++ compiler")
 ZERO2, ZERO3 = (pytest.param(f"deepspeed_zero{stage}", marks=needs_compiler) for stage in (2, 3))
 

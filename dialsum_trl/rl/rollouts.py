@@ -39,11 +39,11 @@ class FastRollouts:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        from trl.models import unwrap_model_for_generation
+        from dialsum_trl.scale.sharding import whole_model
 
         groups = [(prompt, len(list(same))) for prompt, same in groupby(prompt_ids)]
         completions = [None] * len(groups)
-        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
+        with whole_model(self) as model:
             for count in sorted({count for _, count in groups}):
                 rows = [i for i, (_, n) in enumerate(groups) if n == count]
                 sampled = self._sample(model, [groups[i][0] for i in rows], count)

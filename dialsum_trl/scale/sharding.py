@@ -3,7 +3,46 @@
 Every function here is called by every rank, for the same parameters in the same order.
 """
 
+from contextlib import contextmanager
+
 from dialsum_trl.scale.topology import current
+
+
+@contextmanager
+def whole_model(trainer):
+    """The trainer's model to generate with: meanwhile every process holds all weights.
+
+    Processes make different numbers of steps: nothing may be gathered in them. Under FSDP2 all units are gathered
+    before, and stay so behind their forward pass.
+    """
+    from trl.models import unwrap_model_for_generation
+
+    with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
+        if current().kind != "fsdp":
+            yield model
+            return
+        from torch.distributed.fsdp import FSDPModule
+
+        trainer.model_wrapped._get_fsdp_state()._lazy_init()  # else the first layer that runs takes itself for the root
+        units = [module for module in model.modules() if isinstance(module, FSDPModule)]
+        for unit in units:
+            unit.set_reshard_after_forward(False, recurse=False)
+            unit.unshard()
+        try:
+            yield model
+        finally:
+            for unit in units:
+                unit.reshard()
+            for unit in _split_after_forward(model, units):
+                unit.set_reshard_after_forward(True, recurse=False)
+
+
+def _split_after_forward(model, units: list) -> list:
+    """Those that accelerate splits again behind their forward pass: not the root, and not the head's group."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is not None and embedding.weight is head.weight
+    kept = [model, head, *([embedding] if tied else [])]
+    return [unit for unit in units if not any(unit is one for one in kept) and "Norm" not in type(unit).__name__]
 
 
 def saved_name(parameter_name: str) -> str:

@@ -52,8 +52,8 @@ def current() -> Topology:
 def fit_topology(stage: str, values: dict, given: set[str]) -> None:
     """Refuses what the launcher's configuration cannot run, and sets what it needs.
 
-    4-bit weights are split between processes only when they are stored in the model's dtype: under ZeRO-3 and FSDP
-    `bnb_4bit_quant_storage` follows `dtype` unless it was given.
+    4-bit weights are split between processes only in a floating dtype: `bnb_4bit_quant_storage` is the model's under
+    ZeRO-3, and float32 under FSDP (`scale.four_bit` says why).
 
     Args:
         stage: one of `settings_file.STAGES`.
@@ -104,11 +104,11 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
             f"--quantization 4bit"
         )
     if topology.shards_weights and quantization == "4bit":
-        storage = values["bnb_4bit_quant_storage"] if "bnb_4bit_quant_storage" in given else values["dtype"]
-        if storage != values["dtype"]:
+        storage = "float32" if topology.kind == "fsdp" else values["dtype"]
+        if "bnb_4bit_quant_storage" in given and values["bnb_4bit_quant_storage"] != storage:
             raise InputError(
-                f"--bnb_4bit_quant_storage {storage} under {topology.kind}: 4-bit weights are split between processes "
-                f"only in the model's dtype: leave the flag out, or use accelerate_configs/ddp.yaml"
+                f"--bnb_4bit_quant_storage {values['bnb_4bit_quant_storage']} under {topology.kind}: 4-bit weights are "
+                f"split between processes in {storage} only: leave the flag out, or use accelerate_configs/ddp.yaml"
             )
         values["bnb_4bit_quant_storage"] = storage
     if topology.kind not in ("single", "ddp") and "optim" in values:
