@@ -154,6 +154,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.rl.adapters import upcast_trained
     from dialsum_trl.rl.rewards import SCALE_FILE
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.scale.sharding import whole_model
     from dialsum_trl.share import hub
 
     checkpoint = prepare_output_dir(args)
@@ -165,13 +166,13 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     train_rows = encode_pairs(train, tokenizer, stop_ids, args.max_length)
     held_rows = encode_pairs(held, tokenizer, stop_ids, args.max_length)
     say(f"{len(train)} training pairs, {len(held)} held out")
-    whole = {side: [row["prompt_ids"] + row[side] for row in train_rows] for side in ("chosen_ids", "rejected_ids")}
+    texts = {side: [row["prompt_ids"] + row[side] for row in train_rows] for side in ("chosen_ids", "rejected_ids")}
 
     about = describe(args, (prompt, model_args, pair_args, weak), tokenizer, train, train_rows, held)
     same_run(checkpoint, about, names := pair_names(train))
     model = load_model(model_args, args, tokenizer)
     trainer = trainer_class()(
-        model=model, args=args, train_dataset=Dataset.from_dict(whole), processing_class=tokenizer
+        model=model, args=args, train_dataset=Dataset.from_dict(texts), processing_class=tokenizer
     )
     trainer.run_settings, trainer.row_names = about, names
     upcast_trained(trainer.model)
@@ -179,7 +180,8 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     result = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
 
-    scores = score_pairs(trainer.model, held_rows, tokenizer.pad_token_id)
+    with whole_model(trainer) as whole:
+        scores = score_pairs(whole, held_rows, tokenizer.pad_token_id)
     check_scores(trainer, pair_names(held), scores)
     flat = [score for pair in scores for score in pair]
     accuracy = sum(chosen > rejected for chosen, rejected in scores) / len(scores)

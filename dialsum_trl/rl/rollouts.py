@@ -79,6 +79,7 @@ class PolicyAlone:
 
         folder = output_dir or self.args.output_dir
         if self.args.should_save:
-            self.accelerator.unwrap_model(self.model).save_pretrained(folder, selected_adapters=["default"])
+            policy = self.accelerator.unwrap_model(self.model)
+            policy.save_pretrained(folder, selected_adapters=["default"], state_dict=state_dict)
             self.processing_class.save_pretrained(folder)
             torch.save(self.args, f"{folder}/{TRAINING_ARGS_NAME}")
