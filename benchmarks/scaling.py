@@ -1,7 +1,8 @@
 """One GPU against several: the recipes under every accelerate configuration, on random weights of the true shapes.
 
     python -m benchmarks.scaling                  # every GPU of this machine, 3B shape, under 9 minutes on two H100
-    python -m benchmarks.scaling --shape llama8b --runs single_gpu ddp
+    python -m benchmarks.scaling --shape llama8b --runs single_gpu ddp deepspeed_zero3 deepspeed_zero2
+    python -m benchmarks.scaling --runs fsdp_one fsdp --result scaling_llama3b_2_fsdp
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
@@ -212,7 +213,8 @@ class Bench:
             self.results[-1]["efficiency"] = round(rate, 3)
         print(json.dumps(self.results[-1]), flush=True)
         if not self.options.smoke:
-            write_result(f"scaling_{self.shape}_{self.options.processes}", self.results)
+            name = self.options.result or f"scaling_{self.shape}_{self.options.processes}"
+            write_result(name, self.results)
 
 
 def main() -> None:
@@ -225,6 +227,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", default=USUAL, choices=RUNS)
     parser.add_argument("--seconds", type=float, default=530, help="for all runs together")
     parser.add_argument("--limit", type=float, default=110, help="for one run")
+    parser.add_argument("--result", default=None, help="name of the result file; default: scaling_<shape>_<processes>")
     parser.add_argument("--models", type=Path, default=None, help="folder of models built before, one a shape")
     parser.add_argument("--logs", type=Path, default=None, help="where each run's output goes")
     options = parser.parse_args()

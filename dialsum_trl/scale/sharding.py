@@ -12,8 +12,8 @@ from dialsum_trl.scale.topology import current
 def whole_model(trainer):
     """The trainer's model to generate or score with: meanwhile every process holds all weights.
 
-    Processes make different numbers of steps, and not through the whole model: nothing may be gathered in them. Under FSDP2 all units are gathered
-    before, and stay so behind their forward pass.
+    Processes make different numbers of steps, and not through the whole model: nothing may be gathered in them. Under
+    FSDP2 all units are gathered before, and stay so behind their forward pass.
     """
     from trl.models import unwrap_model_for_generation
 
