@@ -18,12 +18,12 @@ def whole_model(trainer):
     from trl.models import unwrap_model_for_generation
 
     with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
-        if current().kind != "fsdp":
-            yield model
-            return
         from torch.distributed.fsdp import FSDPModule
 
-        trainer.model_wrapped._get_fsdp_state()._lazy_init()  # else the first layer that runs takes itself for the root
+        if not isinstance(model, FSDPModule):
+            yield model
+            return
+        model._get_fsdp_state()._lazy_init()  # else the first layer that runs takes itself for the root
         units = [module for module in model.modules() if isinstance(module, FSDPModule)]
         for unit in units:
             unit.set_reshard_after_forward(False, recurse=False)
