@@ -167,3 +167,12 @@ def test_full_fine_tuning_trains_as_one_process_does(toy, config):
     assert losses(two) == pytest.approx(losses(one), abs=TOLERANCE)
     mine, theirs = (load_file(folder / "model.safetensors") for folder in (one, two))
     assert max((mine[name] - theirs[name]).abs().max().item() for name in mine) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_full_fine_tuning_continues_from_its_checkpoint_under_fsdp(toy):
+    settings = dict(use_peft="false", quantization="none", learning_rate=1e-3)
+    unbroken = train_there(toy, "fsdp", toy / "full-unbroken", **settings)
+    output = resumed(toy, unbroken, toy / "full-continued")
+    train_there(toy, "fsdp", output, resume_from_checkpoint="true", **settings)
+    assert losses(output) == pytest.approx(losses(unbroken), abs=TOLERANCE)

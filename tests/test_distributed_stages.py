@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -77,6 +78,23 @@ def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, conf
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (load_file(folder / "adapter_model.safetensors") for folder in folders)
     assert one.keys() == two.keys()
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < TOLERANCE
+
+
+@pytest.mark.parametrize("stage", ["reward", "dpo"])
+def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, pairs, stage):
+    from safetensors.torch import load_file
+
+    settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8, save_strategy="steps", save_steps=2)
+    settings |= {"lora_dropout": 0, "accept_weak": True} if stage == "reward" else {}
+    settings |= {"save_total_limit": 4}
+    unbroken, continued = toy / f"{stage}-unbroken", toy / f"{stage}-continued"
+    for output, more in ((unbroken, {}), (continued, {"resume_from_checkpoint": True})):
+        if more:
+            shutil.copytree(unbroken / "checkpoint-2", continued / "checkpoint-2")
+        done = launch(toy, "fsdp", [{"stage": stage, "argv": later_argv(toy, output, **settings, **more)}])
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (unbroken, continued))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < TOLERANCE
 
 
