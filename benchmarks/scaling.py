@@ -1,6 +1,6 @@
 """One GPU against several: the recipes under every accelerate configuration, on random weights of the true shapes.
 
-    python -m benchmarks.scaling                  # every GPU of this machine, 3B shape, under 9 minutes on two H100
+    python -m benchmarks.scaling                  # every GPU of this machine, 3B shape, stops within 9 minutes
     python -m benchmarks.scaling --shape llama8b --runs single_gpu ddp deepspeed_zero3 deepspeed_zero2
     python -m benchmarks.scaling --runs fsdp_one fsdp --result scaling_llama3b_2_fsdp
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
@@ -69,6 +69,19 @@ def launch(config: str, processes: int | None, arguments: list, log: Path, limit
     return run_timed([*command, *arguments], log, limit, environment(**chosen))
 
 
+def apart(one: dict, many: dict) -> tuple[bool, float, float]:
+    """Two adapters: all tensors there and some B not zero; the largest difference; that of all B over their norm."""
+    whole = {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in many.items()}
+    far, norm, largest = 0.0, 0.0, 0.0
+    for name in one:
+        difference = (one[name].float() - many[name].float()) if name in many else one[name].float()
+        largest = max(largest, difference.abs().max().item())
+        if "lora_B" in name:
+            far, norm = far + difference.square().sum().item(), norm + one[name].float().square().sum().item()
+    whole = whole and any(t.any().item() for n, t in many.items() if "lora_B" in n)
+    return whole, round(largest, 6), round((far / norm) ** 0.5, 4)
+
+
 class Bench:
     """The model, the rows and what was measured so far."""
 
@@ -133,19 +146,9 @@ class Bench:
 
         found, many = {}, load_file(output / "adapter_model.safetensors")
         for run, end in (("single_gpu", ""), (PLAIN, "_from_plain")):
-            if not (file := self.folder / run / "adapter_model.safetensors").exists():
-                continue
-            one = load_file(file)
-            whole = {name: tensor.shape for name, tensor in one.items()} == {n: t.shape for n, t in many.items()}
-            far, norm, largest = 0.0, 0.0, 0.0
-            for name in one:
-                difference = (one[name].float() - many[name].float()) if name in many else one[name].float()
-                largest = max(largest, difference.abs().max().item())
-                if "lora_B" in name:
-                    far, norm = far + difference.square().sum().item(), norm + one[name].float().square().sum().item()
-            found["adapter_whole"] = whole and any(t.any() for n, t in many.items() if "lora_B" in n)
-            found[f"largest_difference{end}"] = round(largest, 6)
-            found[f"{B_APART}{end}"] = round((far / norm) ** 0.5, 4)
+            if (file := self.folder / run / "adapter_model.safetensors").exists():
+                whole, largest, b_apart = apart(load_file(file), many)
+                found |= {"adapter_whole": whole, f"largest_difference{end}": largest, f"{B_APART}{end}": b_apart}
         return found
 
     def predict(self, run: str, limit: float) -> dict:

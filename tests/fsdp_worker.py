@@ -99,9 +99,9 @@ def main() -> None:
 
     one = build(sys.argv[1], "uint8")
     one_optimizer = train(one, batches)
-    whole_model = build(sys.argv[1], "float32")
-    stored = fingerprints(whole_model)
-    many = split(whole_model)
+    unsplit = build(sys.argv[1], "float32")
+    stored = fingerprints(unsplit)
+    many = split(unsplit)
     check_gathered(many, stored)
     optimizer = train(many, [batch[rank * 2 : rank * 2 + 2] for batch in batches])
 

@@ -85,9 +85,9 @@ def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, conf
 def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, pairs, stage):
     from safetensors.torch import load_file
 
-    settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8, save_strategy="steps", save_steps=2)
+    settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
+    settings |= dict(save_strategy="steps", save_steps=2, save_total_limit=2)
     settings |= {"lora_dropout": 0, "accept_weak": True} if stage == "reward" else {}
-    settings |= {"save_total_limit": 4}
     unbroken, continued = toy / f"{stage}-unbroken", toy / f"{stage}-continued"
     for output, more in ((unbroken, {}), (continued, {"resume_from_checkpoint": True})):
         if more:

@@ -55,14 +55,13 @@ class ExactShards:
     """Trainer mixin: 4-bit weights that FSDP2 splits are gathered bit for bit. It changes nothing elsewhere."""
 
     stored_bits: dict[str, int] | None = None  # of the 4-bit layers, until the first step has compared them
+    _autocasts = False
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
         if self.is_fsdp_enabled and (found := fingerprints(self.model)):
             self.stored_bits, self._autocasts = found, True
             self.accelerator.state.fsdp_plugin.mixed_precision_policy = None  # no cast: the packed weights stay as is
-
-    _autocasts = False
 
     def compute_loss_context_manager(self):
         stack = super().compute_loss_context_manager()

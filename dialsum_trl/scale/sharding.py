@@ -33,12 +33,13 @@ def whole_model(trainer):
         finally:
             for unit in units:
                 unit.reshard()
-            for unit in _split_after_forward(model, units):
-                unit.set_reshard_after_forward(True, recurse=False)
+            split = bool(trainer.accelerator.state.fsdp_plugin.reshard_after_forward)
+            for unit in _follow_the_configuration(model, units):
+                unit.set_reshard_after_forward(split, recurse=False)
 
 
-def _split_after_forward(model, units: list) -> list:
-    """Those that accelerate splits again behind their forward pass: not the root, and not the head's group."""
+def _follow_the_configuration(model, units: list) -> list:
+    """Units that `fsdp_reshard_after_forward` holds for: accelerate leaves the root and the head's group whole."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied = head is not None and embedding.weight is head.weight
     kept = [model, head, *([embedding] if tied else [])]
