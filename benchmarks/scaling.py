@@ -93,7 +93,8 @@ class Bench:
         self.rows = folder / "rows.csv"
         if not (self.model / "config.json").exists():
             build_in_process(self.shape, self.model)
-        write_rows(self.rows, self.model, options.rows_a_step * self.steps * options.processes)
+        times = options.processes if WEAK in options.runs else 1
+        write_rows(self.rows, self.model, options.rows_a_step * self.steps * times)
 
     def said(self, processes: int) -> int | None:
         """What the command line says: nothing when it is one process, or every GPU."""
