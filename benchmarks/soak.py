@@ -6,8 +6,8 @@
 
 The recipe's own file runs on random weights, with a checkpoint every 50 steps, and is ended by SIGKILL of its process
 group: at the drawn moments, and where a call's time is up. Minutes count from the start of each process. Memory is what
-the device has in use (the CPU: the process), read twice a second. Steps that were lost are made again: their losses are
-compared with those of the first time.
+the device has in use (the CPU: the process), read twice a second; its spread is over each stretch after 20 steps
+and at its end. Steps that were lost are made again: their losses are compared with those of the first time.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from dialsum_trl.resume.choose import newest_whole
 
 MOST_STEPS = 5_000  # more than the minutes allow; the plan looks at every pack of as many
 START = 60  # seconds that a process may take before its first step: no call begins one with less
-SETTLED = 20  # steps of a stretch before its memory says anything
+SETTLED = 20  # steps of a stretch behind which its peak should not move
 
 
 def memory_gib(pid: int, smoke: bool) -> float:
@@ -63,7 +63,7 @@ def stretch(options, keep: Path, number: int, seconds: float, latest: float) -> 
     found, skipped = newest_whole(keep / "adapter")
     begins = int(found.name.split("-")[1]) if found else 0
     least = options.save_steps + 2 if options.smoke else 1  # a start is most of a toy's time
-    started, losses, peaks = time.monotonic(), [], [0.0]
+    started, losses, peak, settled = time.monotonic(), [], 0.0, None
     log = keep / f"stretch-{number}.log"
     run = subprocess.Popen(
         command(options, keep, begins), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
@@ -84,7 +84,9 @@ def stretch(options, keep: Path, number: int, seconds: float, latest: float) -> 
         if run.poll() is not None:
             reader.join()
             raise SystemExit(f"the run ended by itself ({run.returncode}):\n{log.read_text()[-3000:]}")
-        peaks.append(max(peaks[-1], memory_gib(run.pid, options.smoke)))
+        peak = max(peak, memory_gib(run.pid, options.smoke))
+        if settled is None and len(losses) >= SETTLED:
+            settled = peak
         time.sleep(0.5)
     due = time.monotonic() - started >= seconds and len(losses) >= least
     os.killpg(run.pid, signal.SIGKILL)
@@ -96,7 +98,8 @@ def stretch(options, keep: Path, number: int, seconds: float, latest: float) -> 
     return {
         "due": due, "from_step": begins, "to_step": reached, "last_checkpoint": kept, "steps_lost": reached - kept,
         "skipped_checkpoints": skipped, "seconds": round(time.monotonic() - started, 1),
-        "seconds_to_first_step": round(losses[0][1], 1) if losses else None, "peak_memory_gib": round(peaks[-1], 3),
+        "seconds_to_first_step": round(losses[0][1], 1) if losses else None, "peak_memory_gib": round(peak, 3),
+        "peak_memory_gib_of_first_steps": settled and round(settled, 3),
         "losses": [loss for loss, _ in losses],
     }  # fmt: skip
 
@@ -108,7 +111,9 @@ def summary(options, stretches: list[dict]) -> dict:
         for step, loss in enumerate(each["losses"], start=each["from_step"] + 1):
             differences += [abs(first[step] - loss)] if step in first else []
             first.setdefault(step, loss)
-    peaks = [each["peak_memory_gib"] for each in stretches if len(each["losses"]) >= SETTLED]
+    long = [each for each in stretches if each["peak_memory_gib_of_first_steps"]]
+    peaks = [each["peak_memory_gib"] for each in long]
+    both = [*peaks, *(each["peak_memory_gib_of_first_steps"] for each in long)]
     shown = [{name: value for name, value in each.items() if name != "losses"} for each in stretches]
     return {
         "variant": f"sft_llama3b, {options.minutes:g} minutes, {options.kills} kills",
@@ -117,7 +122,7 @@ def summary(options, stretches: list[dict]) -> dict:
         "most_steps_lost": max(each["steps_lost"] for each in stretches),
         "steps_made_twice": len(differences), "largest_loss_difference": max(differences, default=0.0),
         "peak_memory_gib": peaks,
-        "memory_spread_percent": round(100 * (max(peaks) - min(peaks)) / max(peaks), 2) if peaks else None,
+        "memory_spread_percent": round(100 * (max(both) - min(both)) / max(both), 2) if both else None,
         "first_loss": first.get(1), "last_loss": first[max(first)] if first else None, "stretches": shown,
     }  # fmt: skip
 

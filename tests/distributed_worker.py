@@ -54,21 +54,42 @@ def allow_fsdp_on_cpus() -> None:
     AcceleratorState.__init__, arguments.fit_topology = make, fit_as_on_gpus
 
 
-def run(job: dict) -> None:
+def rehearse_as_on_gpus() -> list[int]:
+    """Packs are rehearsed on the CPU too; returns the list that the step of each rehearsal goes to."""
+    from dialsum_trl.fast import rehearsal
+    from dialsum_trl.fast.path import PackedTraining
+
+    steps, original = [], rehearsal.rehearse
+
+    def noted(trainer, rows):
+        steps.append(trainer.state.global_step)
+        original(trainer, rows)
+
+    PackedTraining.rehearses_on, rehearsal.rehearse = ("cpu",), noted
+    return steps
+
+
+def run(job: dict, rehearsals: list[int]) -> None:
     if "fails" in job:
         plant_failure(**job["fails"])
+    rehearsals.clear()
     stage = job["stage"]
     module = importlib.import_module(f"dialsum_trl.{stage}")
     vars(module)["predict" if stage == "predict" else f"train_{stage}"]({}, job["argv"])
     from accelerate import PartialState
 
     state = PartialState()
-    seen = {"distributed_type": state.distributed_type.value, "num_processes": state.num_processes}
+    seen = {
+        "distributed_type": state.distributed_type.value,
+        "num_processes": state.num_processes,
+        "rehearsals": rehearsals,
+    }
     Path(f"{job['seen']}.{state.process_index}.json").write_text(json.dumps(seen))
 
 
 if __name__ == "__main__":
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         allow_fsdp_on_cpus()
-    for job in json.loads(Path(sys.argv[1]).read_text()):
-        run(job)
+    rehearsed_at = rehearse_as_on_gpus()
+    for each in json.loads(Path(sys.argv[1]).read_text()):
+        run(each, rehearsed_at)

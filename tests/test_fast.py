@@ -92,6 +92,35 @@ def test_a_resumed_run_ends_at_the_same_adapters_dropout_included(tmp_path):
     assert torch.equal(adapters(whole), adapters(resumed))
 
 
+def test_the_longest_pack_is_rehearsed_once_behind_the_first_step(tmp_path, monkeypatch):
+    from dialsum_trl.fast import loss, path
+
+    packs, forward = [], loss.DeferredMetrics.loss_and_outputs
+
+    def seen(self, model, inputs, tokens):
+        packs.append((self.state.global_step, inputs["input_ids"].shape[-1]))
+        return forward(self, model, inputs, tokens)
+
+    monkeypatch.setattr(loss.DeferredMetrics, "loss_and_outputs", seen)
+    monkeypatch.setattr(path.PackedTraining, "rehearses_on", ("cpu",))
+    trainer = train(tmp_path, True)
+    micro_batches = trainer.args.gradient_accumulation_steps
+    epochs = trainer.state.num_train_epochs
+    assert packs[micro_batches] == (1, trainer.schedule.largest(epochs))
+    assert len(packs) == 1 + epochs * trainer.schedule.batches_an_epoch()
+
+
+def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
+    from dialsum_trl.fast import path
+
+    silent = train(tmp_path / "silent", True, dropout=0.3)
+    monkeypatch.setattr(path.PackedTraining, "rehearses_on", ("cpu",))
+    rehearsed = train(tmp_path / "rehearsed", True, dropout=0.3)
+    for key in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
+        assert logged(rehearsed, key) == logged(silent, key)
+    assert torch.equal(adapters(rehearsed), adapters(silent))
+
+
 def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     model = lora_model(target_modules=["q_proj", "v_proj"])
     args = arguments(tmp_path)

@@ -4,6 +4,7 @@ The launcher and its YAMLs are the real ones; each run asserts what it ran under
 silently start one process or another kind.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -112,8 +113,10 @@ def launch(toy: Path, config: str, jobs: list[dict], processes: int = 2) -> subp
     done = finish(start(command, toy), 900)
     if done.returncode == 0:
         for job in jobs:
+            packs = ("--fast", "true") in itertools.pairwise(job["argv"]) and not config.startswith("deepspeed")
             for rank in range(processes):
                 seen = json.loads(Path(f"{job['seen']}.{rank}.json").read_text())
+                assert len(seen.pop("rehearsals")) == packs  # the longest pack, once
                 assert seen == {"distributed_type": TYPES[config], "num_processes": processes}
     return done
 

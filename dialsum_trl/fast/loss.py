@@ -15,17 +15,26 @@ class DeferredMetrics:
     _sums = None  # float64 (3,): supervised tokens, summed entropy, tokens predicted right, of this process
     _seen = 0  # tokens of this process since the last log line
 
+    def defers(self, inputs) -> bool:
+        """Whether these rows train with the loss below, and not TRL's own way."""
+        return (
+            self.args.loss_type == "nll" and self.compute_loss_func is None and self.label_smoother is None
+            and not self.aux_loss_enabled and "position_ids" in inputs
+        )  # fmt: skip
+
+    def loss_and_outputs(self, model, inputs, tokens):
+        """The mean over `tokens` supervised tokens of a step, and the model's outputs with what metrics need."""
+        import torch
+
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        return -outputs.log_probs.sum() / torch.as_tensor(tokens).clamp(min=1), outputs
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         import torch
 
-        plain = (
-            self.args.loss_type == "nll" and self.compute_loss_func is None and self.label_smoother is None
-            and not self.aux_loss_enabled and num_items_in_batch is not None and "position_ids" in inputs
-        )  # fmt: skip
-        if not plain or return_outputs or not self.model.training:
+        if num_items_in_batch is None or return_outputs or not self.model.training or not self.defers(inputs):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-        loss = -outputs.log_probs.sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        loss, outputs = self.loss_and_outputs(model, inputs, num_items_in_batch)
         if self.args.average_tokens_across_devices:  # the count is of all processes, and DDP averages over them
             loss = loss * self.accelerator.num_processes
         sums = [outputs.label_mask.sum(), outputs.entropy.detach().sum(), outputs.is_top1.sum()]

@@ -71,11 +71,14 @@ class Schedule:
         last = min(self.micro_batches, max(rest, self.processes) // self.processes * self.processes) if rest else 0
         return steps * self.micro_batches + last
 
+    def longest(self, epochs: int) -> list[int]:
+        """Row numbers of the longest pack of these epochs, over all processes."""
+        batches = (batch for epoch in range(epochs) for batch in self.epoch(epoch))
+        return max(batches, key=lambda batch: sum(self.lengths[row] for row in batch))
+
     def largest(self, epochs: int) -> int:
         """Tokens of the longest pack of these epochs, filler included."""
-        return max(
-            padded(sum(self.lengths[row] for row in batch)) for epoch in range(epochs) for batch in self.epoch(epoch)
-        )
+        return padded(sum(self.lengths[row] for row in self.longest(epochs)))
 
 
 class ScheduleSampler:

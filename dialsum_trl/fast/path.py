@@ -180,9 +180,14 @@ def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
 
 
 class PackedTraining:
-    """Trainer mixin: batches by the schedule. Set `schedule` after building; without one it changes nothing."""
+    """Trainer mixin: batches by the schedule. Set `schedule` after building; without one it changes nothing.
+
+    On GPUs the longest pack is rehearsed behind the first step (`fast.rehearsal`); not under DeepSpeed, whose engine
+    counts backward passes.
+    """
 
     schedule: Schedule | None = None
+    rehearses_on = ("cuda",)
 
     def get_train_dataloader(self):
         if self.schedule is None:
@@ -190,18 +195,26 @@ class PackedTraining:
         from torch.utils.data import DataLoader
         from transformers import TrainerCallback
 
+        from dialsum_trl.fast.rehearsal import rehearse
+
         lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
         if lengths != self.schedule.lengths:
             raise RuntimeError("the trainer changed the rows after they were scheduled")
-        sampler = ScheduleSampler(self.schedule)
+        sampler, trainer = ScheduleSampler(self.schedule), self
 
-        class SetEpoch(TrainerCallback):
-            """Also where the trainer's own `set_epoch` does not reach: a resumed run on several processes."""
+        class AlongTheSchedule(TrainerCallback):
+            rehearsed = trainer.args.device.type not in trainer.rehearses_on or trainer.is_deepspeed_enabled
 
             def on_epoch_begin(self, args, state, control, **kwargs):
+                """Also where the trainer's own `set_epoch` does not reach: a resumed run on several processes."""
                 sampler.set_epoch(int(state.epoch + 1e-6))
 
-        self.add_callback(SetEpoch())
+            def on_step_end(self, args, state, control, **kwargs):
+                if not self.rehearsed and state.global_step < state.max_steps:
+                    rehearse(trainer, trainer.schedule.longest(math.ceil(state.num_train_epochs)))
+                self.rehearsed = True
+
+        self.add_callback(AlongTheSchedule())
         columns = self.train_dataset.with_format("numpy")
         pairs = zip(columns["input_ids"], columns["labels"], strict=True)
         loader = DataLoader(  # rows from memory: the GPU waits while the host collates
