@@ -162,6 +162,7 @@ class Bench:
             ROOT / "recipes/predict.py", *self.common(), "--adapter_path", self.folder / "single_gpu",
             "--test_file", test, "--output_dir", output, "--num_beams", 1, "--max_new_tokens", tokens,
             "--rouge_tokenizer", "char", "--bootstrap", 10,
+            "--batch_size", 4 if self.options.smoke else 64,  # the same for all: sums are made in the same order
         ]  # fmt: skip
         config = one if processes == 1 else "ddp"
         lines = launch(

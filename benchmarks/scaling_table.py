@@ -3,7 +3,7 @@
     python -m benchmarks.scaling_table
 
 Nothing is measured here. Compute time is `memory.plan`'s for 80 GiB (fitted to one H100), traffic `network.load`'s; the
-wire is taken as not overlapped with compute, so that the efficiencies are lower bounds.
+wire is taken as not overlapped with compute. docs/scaling.md says how far measured efficiencies were from these.
 """
 
 from dialsum_trl.fast.memory import plan
