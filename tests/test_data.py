@@ -1,42 +1,17 @@
-"""Rows in: what is read, what is cleaned, and which line of which file is named when something is wrong."""
+"""Rows in: what is read, and which line of which file is named when something is wrong."""
 
-import csv
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
-from dialsum_trl.corpus.contamination import contamination_warnings
 from dialsum_trl.corpus.tables import read_table
-from dialsum_trl.data import check_disjoint, drop_shared, iter_rows, read_dialogues, shared_rows
+from dialsum_trl.data import iter_rows, read_dialogues
 from dialsum_trl.errors import InputError
+from tests.row_files import DIALOGUE, SUMMARY, fuzz, message, row, text, write_csv
 
-DIALOGUE = "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요, 반갑습니다."
-SUMMARY = '#Person1#과 "민수"가 인사한다.'
-text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 near_csv = st.text(st.sampled_from('fname,dialogue,summary\n\r"a{}[]:;\t\ufeff\0 '), max_size=60).map(str.encode)
-fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def write_csv(path, rows, header=("fname", "dialogue", "summary", "topic"), **options):
-    with path.open("w", newline="", encoding=options.pop("encoding", "utf-8")) as file:
-        writer = csv.writer(file, **options)
-        writer.writerows([header, *rows])
-    return path
-
-
-def message(function, *args, **kwargs):
-    with pytest.raises(InputError) as caught:
-        result = function(*args, **kwargs)
-        list(result)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def row(fname, dialogue=DIALOGUE, summaries=(SUMMARY,), topic=None):
-    return {"fname": fname, "dialogue": dialogue, "summaries": list(summaries), "topic": topic}
 
 
 # What is read
@@ -100,54 +75,6 @@ def test_iter_rows_streams(tmp_path):
     assert next(rows)["fname"] == "a"  # the second, faulty row has not been looked at
     with pytest.raises(InputError):
         next(rows)
-
-
-# What is cleaned
-
-
-@pytest.mark.parametrize(
-    "dirty",
-    [
-        "#Person1#: 안녕\\n#Person2#: 네",
-        "#Person1#: 안녕<br>#Person2#: 네",
-        "#Person1#: 안녕 <BR /> #Person2#: 네",
-        "#Person1#: 안녕\r\n#Person2#: 네\r",
-        "#Person1#: 안녕\r#Person2#: 네",
-        "#Person1#:  안녕 \u3000 \n\n #Person2#:네",
-        "#Person1#: 안녕 #Person2#: 네",
-        "#Person1#: 안녕#Person2# : 네\u200b",
-        "#person1#: 안녕\u2028#Person2#： 네",
-        " Person1: 안녕\n#사람2#: 네",
-        "#Person1#: 안녕\n#Person2#: 네",
-    ],
-)
-def test_dirt_is_cleaned_to_one_turn_a_line(dirty):
-    assert clean_dialogue(dirty) == "#Person1#: 안녕\n#Person2#: 네"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "#Person1#: #Person2#에게 #PhoneNumber#로 전화하세요.",
-        "#Person1#: 저는 Person1이 아니에요. a<b, 3 > 2",
-        "#Person1#: 첫 줄\n둘째 줄",
-        "#Person12#: 우리는 세계 & <breakfast>",
-    ],
-)
-def test_clean_text_stays_as_it_is(text):
-    assert clean_dialogue(text) == text
-
-
-def test_decomposed_hangul_is_composed():
-    assert clean_dialogue("\u1112\u1161\u11ab\u1100\u1173\u11af") == "한글"
-
-
-@fuzz
-@given(st.text(st.sampled_from("#Person사람1:： \\nrbBR<>/\r\n\t\u200b\u2028\u0301a네"), max_size=40))
-def test_cleaning_twice_changes_nothing_more(text):
-    once = clean_dialogue(text)
-    assert clean_dialogue(once) == once
-    assert not any(char in once for char in "\r\t\u2028\u200b") and "  " not in once
 
 
 # What is wrong
@@ -317,60 +244,3 @@ def test_any_bytes_give_rows_or_one_line(tmp_path, content):
             assert name in str(error) and "\n" not in str(error)
         else:
             assert all(r["fname"] and r["dialogue"] and r["summaries"] for r in rows)
-
-
-# Overlap of training and evaluation rows
-
-
-def test_rows_are_shared_by_text_whatever_the_name_and_layout():
-    train = [row("train_1"), row("train_2", "#Person1#: 다른 대화")]
-    evaluation = [
-        row("dev_9", "#Person1#: 안녕하세요!  #Person2#: 네, 안녕하세요 반갑습니다"),
-        row("dev_1", "#Person1#: 또"),
-    ]
-    assert shared_rows(train, evaluation) == [("train_1", "dev_9")]
-
-
-def test_rows_with_equal_name_and_reference_are_shared_but_a_name_alone_is_not():
-    evaluation = [row("a", "#Person1#: 하나")]
-    assert shared_rows([row("a", "#Person1#: 둘")], evaluation) == [("a", "a")]
-    assert shared_rows([row("a", "#Person1#: 둘", ["다른 요약"])], evaluation) == []
-
-
-def test_check_disjoint_names_the_rows_and_drop_shared_removes_them(tmp_path):
-    train = read_dialogues(write_csv(tmp_path / "t.csv", [("t1", DIALOGUE, "x", ""), ("t2", "#Person1#: 둘", "y", "")]))
-    dev = read_dialogues(write_csv(tmp_path / "d.csv", [("d1", DIALOGUE + " ", "z", "")]))
-    assert "1 training rows are also evaluation rows (t1 = d1)" in message(check_disjoint, train, dev)
-    kept, pairs = drop_shared(train, dev)
-    assert kept["fname"] == ["t2"] and pairs == [("t1", "d1")]
-    check_disjoint(kept, dev)
-
-
-def test_near_copies_are_warned_of_and_common_phrases_are_not():
-    turns = [f"#Person{i % 2 + 1}#: 이것은 꽤 길고 서로 다른 {i}번째 문장입니다." for i in range(6)]
-    common = "#Person1#: 네.\n#Person2#: 네, 알겠습니다."
-    evaluation = [row("dev_1", "\n".join(turns)), row("dev_2", common)]
-    changed = "\n".join([*turns[:4], "#Person1#: 바뀐 마지막 문장이 하나 있어요."])
-    train = [row("train_1", changed), row("train_2", common + " 그럼요")]
-    (warning,) = contamination_warnings(train, evaluation)
-    assert "near copies" in warning and "train_1 and dev_1" in warning
-
-
-def test_turns_that_many_dialogues_share_make_no_near_copy():
-    formulas = "#Person1#: 무엇을 도와드릴까요, 손님?\n#Person2#: 여행 상품을 예약하려고 전화했습니다."
-    train = [row(f"train_{n}", f"{formulas}\n#Person1#: 네.", [f"요약 {n}"]) for n in range(6)]
-    assert contamination_warnings(train, [row("dev_1", f"{formulas}\n#Person1#: 아니요.")]) == []
-
-
-def test_english_originals_of_a_korean_test_are_warned_of():
-    train = [row("test_7", "#Person1#: Hello, how are you?"), row("train_1", "#Person1#: 새 대화")]
-    (warning,) = contamination_warnings(train, [row("test_7", "#Person1#: 안녕하세요?", ["인사"])])
-    assert "English originals" in warning and "test_7" in warning
-
-
-def test_unrelated_rows_give_no_warning():
-    assert contamination_warnings([row("a", "#Person1#: 하나")], [row("b", "#Person1#: 둘", ["y"])]) == []
-
-
-def test_normalized_keeps_letters_and_digits_only():
-    assert normalized(" #Person1#: ＡＢ 한글, 3! ") == "person1ab한글3"
