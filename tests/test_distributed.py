@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dialsum_trl.resume.manifest import MANIFEST, seal
+from tests.bad_inputs.models import Exploit
 from tests.conftest import ROOT
 from tests.phase3_toys import flags
 from tests.two_processes import (
@@ -170,9 +172,30 @@ def test_full_fine_tuning_trains_as_one_process_does(toy, config):
 
 
 @pytest.mark.slow
-def test_full_fine_tuning_continues_from_its_checkpoint_under_fsdp(toy):
+@pytest.mark.parametrize("config", ["fsdp", ZERO2, ZERO3])
+def test_full_fine_tuning_continues_from_its_checkpoint(toy, config):
     settings = dict(use_peft="false", quantization="none", learning_rate=1e-3)
-    unbroken = train_there(toy, "fsdp", toy / "full-unbroken", **settings)
-    output = resumed(toy, unbroken, toy / "full-continued")
-    train_there(toy, "fsdp", output, resume_from_checkpoint="true", **settings)
+    unbroken = train_there(toy, config, toy / f"full-unbroken-{config}", **settings)
+    output = resumed(toy, unbroken, toy / f"full-continued-{config}")
+    train_there(toy, config, output, resume_from_checkpoint="true", **settings)
     assert losses(output) == pytest.approx(losses(unbroken), abs=TOLERANCE)
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_no_code_in_a_checkpoint_of_deepspeed_is_run_when_training_goes_on(toy, tmp_path):
+    import torch
+
+    settings = dict(use_peft="false", quantization="none", learning_rate=1e-3)
+    made = train_there(toy, "deepspeed_zero2", toy / "full-strange", **settings)
+    checkpoint = resumed(toy, made, tmp_path / "run") / "checkpoint-3"
+    states = checkpoint / "global_step3" / "mp_rank_00_model_states.pt"
+    content = torch.load(states, weights_only=True)
+    torch.save({**content, "more": Exploit(tmp_path / "owned")}, states)
+    (checkpoint / MANIFEST).unlink()
+    seal(checkpoint)  # an attacker would
+    argv = sft_argv(toy, tmp_path / "run", resume_from_checkpoint="true", **settings)
+    done = launch(toy, "deepspeed_zero2", [{"stage": "sft", "argv": argv}])
+    assert done.returncode != 0
+    assert "mp_rank_00_model_states.pt: holds more than tensors and settings" in done.stderr
+    assert not (tmp_path / "owned").exists()

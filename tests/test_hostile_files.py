@@ -2,7 +2,6 @@
 
 import csv
 import json
-import pickle
 import shutil
 from html.parser import HTMLParser
 
@@ -13,67 +12,9 @@ from dialsum_trl.predictions import write_predictions
 from dialsum_trl.share import hub
 from dialsum_trl.submission import read_predictions, write_submission
 from tests.bad_inputs.case import snapshot
-from tests.bad_inputs.models import Exploit
-from tests.conftest import TINY
 
 ATTACK = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>]]>&lt;`|"
 FORMULAS = ["=1+1", "+82 10", "-5도", "@민수", "\t표", "\r줄", "\n줄", "＝1", "－1", "'=1", "''@a"]
-SFT_FLAGS = dict(
-    dtype="float32", quantization="none", use_cpu=True, rouge_rows=0, per_device_train_batch_size=2, fast=False,
-    effective_batch_size=2, learning_rate=1e-2, optim="adamw_torch", save_strategy="steps", save_steps=2,
-    eval_strategy="no", warmup_steps=0, train_file=str(TINY / "data" / "dev.csv"),
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def halfway(toy_base, tmp_path_factory):
-    """A run of two steps with its checkpoint."""
-    from dialsum_trl.sft import train_sft
-
-    folder = tmp_path_factory.mktemp("halfway") / "run"
-    train_sft({**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}, [])
-    shutil.rmtree(folder / "checkpoint-4")
-    return folder
-
-
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_no_pickle_of_a_checkpoint_is_run_when_training_goes_on(name, halfway, toy_base, tmp_path):
-    from dialsum_trl.resume.manifest import MANIFEST, seal
-    from dialsum_trl.sft import train_sft
-
-    folder = shutil.copytree(halfway, tmp_path / "run")
-    checkpoint = folder / "checkpoint-2"
-    assert (checkpoint / name).exists()
-    import torch
-
-    torch.save(Exploit(tmp_path / "owned"), checkpoint / name)
-    (checkpoint / MANIFEST).unlink()
-    seal(checkpoint)  # an attacker would
-    settings = {**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}
-    with pytest.raises(InputError, match="could run code"):
-        train_sft({**settings, "resume_from_checkpoint": "true"}, [])
-    assert not (tmp_path / "owned").exists()
-
-
-def test_the_pickled_arguments_of_a_checkpoint_are_never_read(halfway, toy_base, tmp_path):
-    """transformers writes them, and nothing here needs them."""
-    import torch
-
-    from dialsum_trl.resume.manifest import seal
-    from dialsum_trl.sft import train_sft
-
-    folder = shutil.copytree(halfway, tmp_path / "run")
-    torch.save(Exploit(tmp_path / "owned"), folder / "checkpoint-2" / "training_args.bin")
-    (folder / "checkpoint-2" / "files.json").unlink()
-    seal(folder / "checkpoint-2")
-    settings = {**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}
-    assert train_sft({**settings, "resume_from_checkpoint": "true"}, [])["optimizer steps"] == 4
-    assert not (tmp_path / "owned").exists()
-
-
-def test_the_exploit_of_these_tests_works_where_pickles_are_trusted(tmp_path):
-    pickle.loads(pickle.dumps(Exploit(tmp_path / "owned"))).close()
-    assert (tmp_path / "owned").exists()
 
 
 @pytest.fixture

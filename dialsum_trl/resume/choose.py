@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.resume.harmless import check_names
 from dialsum_trl.resume.manifest import flaw
 
 SAVING = ".dialsum-saving"  # in output_dir: what is being written or deleted; never resumed from
@@ -31,7 +32,8 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
     """The checkpoint that `--resume_from_checkpoint` means ("true", "latest" or a path), and lines to print.
 
     Raises:
-        InputError: there is none, or the one that was named is not whole or holds no optimizer state.
+        InputError: there is none, or the one that was named is not whole, holds no optimizer state or names files
+            elsewhere.
     """
     if resume in ("true", "True", "latest"):
         chosen, lines = newest_whole(folder) if folder.is_dir() else (None, [])
@@ -53,6 +55,7 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
             f"--resume_from_checkpoint {chosen}: holds the model alone (--save_only_model true): a run that continues "
             f"needs the optimizer's state too; use the adapter with --adapter_path and another --output_dir"
         )
+    check_names(chosen)
     return chosen, lines
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from dialsum_trl.errors import TrainingError
 from dialsum_trl.resume.choose import SAVING, clear_leftovers, newest_whole
 from dialsum_trl.resume.exhausted import disk_problem, free_gib
+from dialsum_trl.resume.harmless import best_of, check_names, tensors_alone
 from dialsum_trl.resume.manifest import flaw, seal, sync
 from dialsum_trl.resume.sameness import SETTINGS_FILE
 
@@ -91,11 +92,20 @@ class WholeCheckpoints:
             os.rename(path, aside / path.name)
             shutil.rmtree(aside / path.name)
 
+    def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        if resume_from_checkpoint is not None:
+            folders = [Path(super()._get_output_dir(None)), Path(resume_from_checkpoint).parent]
+            self.state.best_model_checkpoint = best_of(self.state.best_model_checkpoint, folders)
+        with tensors_alone() if self.is_deepspeed_enabled else contextlib.nullcontext():
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+
     def _load_best_model(self):
         best = self.state.best_model_checkpoint
         if self.is_world_process_zero() and (reason := flaw(best)):
             raise TrainingError(f"the best checkpoint, {best}, cannot be loaded: {reason}")
-        super()._load_best_model()
+        check_names(Path(best))
+        with tensors_alone() if self.is_deepspeed_enabled else contextlib.nullcontext():
+            super()._load_best_model()
 
 
 def _take_place(written: Path, target: Path) -> None:

@@ -74,6 +74,21 @@ def check_adapter_values(folder: str | Path, flag: str = "--adapter_path") -> No
                 raise InputError(f"{path}: {name} is empty or not finite; give {flag} an adapter that was saved whole")
 
 
+def beside(index: Path, remedy: str) -> set[str]:
+    """The files that an index of weights names.
+
+    Raises:
+        InputError: it is no index, or names a file that is not in its folder.
+    """
+    shards = read_json(index, remedy).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise InputError(f"{index}: has no weight_map from tensors to files; {remedy}")
+    for name in set(shards.values()):
+        if PurePosixPath(name).name != name:
+            raise InputError(f"{index}: names {name[:80]}, which is not beside it; {remedy}")
+    return set(shards.values())
+
+
 def check_model_files(folder: str | Path) -> None:
     """Checks the files of a base model's folder that can be told to be damaged without loading them.
 
@@ -85,13 +100,7 @@ def check_model_files(folder: str | Path) -> None:
     names = ["model.safetensors"] if (folder / "model.safetensors").is_symlink() else []
     names += [path.name for path in sorted(folder.glob("model*.safetensors")) if path.name not in names]
     if (folder / INDEX).exists():
-        shards = read_json(folder / INDEX, remedy).get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise InputError(f"{folder / INDEX}: has no weight_map from tensors to files; {remedy}")
-        for name in set(shards.values()):
-            if PurePosixPath(name).name != name:
-                raise InputError(f"{folder / INDEX}: names {name[:80]}, which is not beside it; {remedy}")
-        names += sorted(set(shards.values()) - set(names))
+        names += sorted(beside(folder / INDEX, remedy) - set(names))
     for name in names:
         tensor_shapes(folder / name, remedy)
 
