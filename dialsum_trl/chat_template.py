@@ -2,27 +2,45 @@
 
 transformers renders them in jinja2's sandbox (no attributes with underscores, no files, no imports). What a sandbox
 does not prevent, a template that raises, never ends or writes without end, is one clear line here.
+
+A template that is not known is tried in another process, which the kernel ends: one expression of a template can take
+minutes in C code, where no signal handler of Python runs. It is a new interpreter, not a fork, since this one may have
+threads and CUDA; it imports one module of transformers and no torch.
 """
 
+import functools
+import hashlib
+import json
+import math
+import os
 import signal
-import threading
-from contextlib import contextmanager
+import subprocess
+import sys
+import time
 
 from dialsum_trl.errors import InputError
 
 MAX_TEMPLATE = 1_000_000  # characters; real ones have 1,000 to 20,000
 MAX_RENDERED = 100_000  # characters of a conversation of three short turns
 CPU_SECONDS = 3
+WALL_SECONDS = 120  # for a machine so busy that 3 seconds of CPU time take long
+MEMORY = 1 << 30  # bytes that a trial may ask for
 REMEDY = "use --prompt_style instruction, or another model"
 TURNS = [
     {"role": "system", "content": "요약"},
     {"role": "user", "content": "요약\n\n#Person1#: 안녕"},
     {"role": "assistant", "content": "인사한다."},
 ]
-
-
-class _Endless(Exception):
-    """The template used up its time."""
+KNOWN = {  # SHA-256 of templates that need no trial in another process
+    "ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122",  # Llama 3
+    "5816fce10444e03c2e9ee1ef8a4a1ea61ae7e69e438613f3b17b69d0426223a4",  # Llama 3.2
+    "cd8e9439f0570856fd70470bf8889ebd8b5d1107207f67a5efb46e342330527f",  # Qwen2.5
+    "64f85b198065d0fba2a81f37e10ed68161ce2c19a754c7100e67e0ca2ee9c326",  # Qwen3 Instruct 2507
+}
+CHILD = (
+    "import json, sys; given = json.load(sys.stdin); sys.path[:] = given.pop('path'); "
+    "from dialsum_trl.chat_template import _answer; _answer(**given)"
+)
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -30,7 +48,7 @@ def failures() -> tuple[type[Exception], ...]:
     from jinja2.exceptions import TemplateError
 
     python = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
-    return (TemplateError, NameError, AssertionError, _Endless, *python)
+    return (TemplateError, NameError, AssertionError, *python)
 
 
 def check_template(tokenizer) -> None:
@@ -48,13 +66,14 @@ def check_template(tokenizer) -> None:
         raise InputError(f"{place} is no text, or none of its templates is called default; {REMEDY}")
     if len(template) > MAX_TEMPLATE:
         raise InputError(f"{place} has more than {MAX_TEMPLATE:,} characters; {REMEDY}")
-    try:
-        with _cpu_limit(CPU_SECONDS):
-            text = tokenizer.apply_chat_template(TURNS, tokenize=False)
-    except failures() as error:
-        raise InputError(f"{place} fails on system, user and assistant turns ({reason(error)}); {REMEDY}") from error
-    if len(text) > MAX_RENDERED:
-        raise InputError(f"{place} writes {len(text):,} characters for three short turns; {REMEDY}")
+    if _known(template):
+        return
+    tokens = getattr(tokenizer, "special_tokens_map", {})  # tokenizers only read from a template have none
+    written, problem = _trial(template, json.dumps(tokens, default=str))
+    if problem:
+        raise InputError(f"{place} fails on system, user and assistant turns ({problem}); {REMEDY}")
+    if written > MAX_RENDERED:
+        raise InputError(f"{place} writes {written:,} characters for three short turns; {REMEDY}")
 
 
 def reason(error: Exception) -> str:
@@ -62,20 +81,76 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".removesuffix(": ")
 
 
-@contextmanager
-def _cpu_limit(seconds: float):
-    """Raises `_Endless` in the main thread after so much CPU time (other threads cannot be interrupted)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _known(template: str) -> bool:
+    from dialsum_trl.prompts import INSTRUCTION_TEMPLATE
 
-    def stop(number, frame):
-        raise _Endless(f"it does not end within {seconds} seconds")
+    digest = hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest()
+    return digest in KNOWN or template.removeprefix("{{- bos_token -}}") == INSTRUCTION_TEMPLATE
 
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+
+@functools.lru_cache(maxsize=32)
+def _trial(template: str, tokens: str) -> tuple[int, str]:
+    """How many characters `template` writes for `TURNS`, and what is wrong with it (empty if nothing is)."""
+    given = {"path": sys.path, "template": template, "tokens": json.loads(tokens)}
+    endless = f"it does not end within {CPU_SECONDS} seconds"
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        child = subprocess.run(
+            [sys.executable, "-I", "-c", CHILD],
+            input=json.dumps(given).encode(),
+            capture_output=True,
+            timeout=WALL_SECONDS,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return 0, endless
+    if child.returncode in (-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGKILL):
+        return 0, endless
+    if child.returncode:
+        last = child.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:160]
+        return 0, last or f"its trial ends with code {child.returncode}"
+    return tuple(json.loads(child.stdout))
+
+
+def _answer(template: str, tokens: dict) -> None:
+    """The other process: prints what `_trial` returns."""
+    render = _renderer()
+    _limit_this_process()
+    try:
+        [text], _ = render([TURNS], chat_template=template, **tokens)
+        answer = [len(text), ""]
+    except Exception as error:  # whatever it is, it is the template's
+        answer = [0, reason(error)]
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    print(json.dumps(answer))
+
+
+def _renderer():
+    """transformers' own renderer, without what importing all of transformers costs (0.2 instead of 0.7 seconds)."""
+    import importlib.util
+    import types
+
+    [folder] = importlib.util.find_spec("transformers").submodule_search_locations
+    for name, path in (("transformers", folder), ("transformers.utils", os.path.join(folder, "utils"))):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [path]
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    return render_jinja_template
+
+
+def _limit_this_process() -> None:
+    """The kernel ends this process after `CPU_SECONDS` more, and refuses it more than `MEMORY` more (on Linux)."""
+    import resource
+
+    def at_most(kind: int, value: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+    at_most(resource.RLIMIT_CORE, 0)
+    at_most(resource.RLIMIT_CPU, math.ceil(time.process_time()) + CPU_SECONDS + 1)  # if the timer's signal is blocked
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as pages:
+            at_most(resource.RLIMIT_AS, int(pages.read().split()[0]) * resource.getpagesize() + MEMORY)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)

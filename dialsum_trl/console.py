@@ -1,6 +1,26 @@
-"""What a run prints: one rank speaks, numbers stand in tables."""
+"""What a run prints: one rank speaks, numbers stand in tables, no file moves the terminal's cursor."""
 
+import logging
 import os
+import unicodedata
+
+_JOINER = "\u200d"  # between the parts of an emoji
+
+
+def printable(text, keep: str = "") -> str:
+    """`text` with control, format and half characters written out (`\\x1b`), but for those in `keep`."""
+    return "".join(c if c in keep or _harmless(c) else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _harmless(c: str) -> bool:
+    return c.isprintable() or c == _JOINER or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+class PrintableRecord(logging.LogRecord):
+    """A log line without control characters: libraries log what the files of a model say."""
+
+    def getMessage(self) -> str:
+        return printable(super().getMessage(), keep="\n")
 
 
 def is_main_process() -> bool:
@@ -9,32 +29,41 @@ def is_main_process() -> bool:
 
 
 def quiet_libraries() -> None:
-    """Silences lines that libraries print on every start and that no user can act on."""
-    import logging
+    """Silences lines that libraries print on every start and that no user can act on; makes the others printable."""
     import warnings
 
+    logging.setLogRecordFactory(PrintableRecord)
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft and TRL do
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # that a CPU is a CPU
 
 
 def say(*parts) -> None:
-    """`print` on the main process only."""
+    """`print` on the main process only; of control characters line feeds alone get through."""
     if is_main_process():
-        print(*parts, flush=True)
+        print(*(printable(part, keep="\n") for part in parts), flush=True)
 
 
 def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
-    """Prints rows as an aligned table on the main process, floats to four decimals; works in a pipe."""
+    """Prints rows as an aligned table on the main process, floats to four decimals; works in a pipe.
+
+    Texts stand as they are: rich's markup in them is not followed, control characters are written out.
+    """
     if not is_main_process():
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=bool(header))
+    def text(cell, style="") -> Text:
+        return Text(printable(round(cell, 4) if isinstance(cell, float) else cell), style)
+
+    result = Table(
+        title=text(title, "table.title"), title_justify="left", box=box.SIMPLE_HEAD, show_header=bool(header)
+    )
     for index in range(max(len(row) for row in [*rows, header])):
-        result.add_column(header[index] if header else "", justify="left" if index == 0 else "right")
+        result.add_column(text(header[index] if header else ""), justify="left" if index == 0 else "right")
     for row in rows:
-        result.add_row(*(str(round(cell, 4)) if isinstance(cell, float) else str(cell) for cell in row))
+        result.add_row(*map(text, row))
     Console().print(result)

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 
-from dialsum_trl.console import quiet_libraries
+from dialsum_trl.console import printable, quiet_libraries
 
 OTHER_RANKS_WAIT = 5.0  # seconds
 LONGEST = 1500  # characters of a message
@@ -15,8 +15,7 @@ LONGEST = 1500  # characters of a message
 
 def one_line(message: str) -> str:
     """A message as one printable line: what a file put into it neither breaks it nor moves the terminal's cursor."""
-    text = re.sub(r"\s*[\r\n]\s*", " ", str(message))
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(re.sub(r"\s*[\r\n]\s*", " ", str(message)))
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 

@@ -1,4 +1,4 @@
-"""JSON files that others wrote: an object, or one line that says what is wrong where."""
+"""JSON and text files that others wrote: an object or a text, or one line that says what is wrong where."""
 
 import json
 from pathlib import Path
@@ -17,16 +17,33 @@ def read_json(path: str | Path, remedy: str) -> dict:
     Raises:
         InputError: the file cannot be read, is too large, not UTF-8, not JSON, or holds no object.
     """
+    return parse_json(read_text(path, remedy, MAX_BYTES), path, remedy)
+
+
+def read_text(path: str | Path, remedy: str, most: int) -> str:
+    """The text of a file (UTF-8, without a byte order mark).
+
+    Args:
+        remedy: how the message ends.
+        most: bytes that are read at most.
+
+    Raises:
+        InputError: the file cannot be read, is longer, is not UTF-8, or is no file: a pipe or a device has no end.
+    """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: is longer than {MAX_BYTES:,} bytes; {remedy}")
-        text = path.read_bytes().decode("utf-8-sig")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: is a pipe or a device, no file; {remedy}")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    if len(content) > most:
+        raise InputError(f"{path}: is longer than {most:,} bytes; {remedy}")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8; {remedy}") from None
-    return parse_json(text, path, remedy)
 
 
 def parse_json(text: str, place, remedy: str) -> dict:

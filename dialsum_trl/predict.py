@@ -14,6 +14,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.files import refuse_links
 from dialsum_trl.postprocess import apply, check_rules
 from dialsum_trl.predictions import SUBMISSION, write_predictions
 from dialsum_trl.runs import use_adapter_settings
@@ -37,6 +38,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
     if args.save_every < 1:
         raise InputError(f"--save_every {args.save_every}: must be at least 1")
+    refuse_links(Path(args.output_dir) / "candidates")
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.submission import write_submission

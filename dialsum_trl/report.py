@@ -1,5 +1,6 @@
 """From folders of predictions and runs to one HTML file."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE
 
 STATE_FILE = "trainer_state.json"
+LIMIT = "max length, tokens"  # among a record's settings
 
 
 @dataclass
@@ -21,7 +23,7 @@ class ReportArguments:
     test_file: str | None = flag(None, "CSV or JSONL with dialogues and references that all systems are scored on.")
     runs: list[str] | None = field(
         default=None,
-        metadata={"help": "name=outputs/sft ..., training runs; default: those of the systems' adapters and models."},
+        metadata={"help": "name=outputs/sft ..., training runs; default: the systems' own that lie beside them."},
     )
     focus: str | None = flag(None, "System whose best and worst dialogues are shown; default: the last one.")
     tokenizer: str | None = flag(None, "Model whose tokens are counted; default: the runs' own, else characters.")
@@ -67,20 +69,51 @@ def read_run(name: str, folder: Path):
     if not all(isinstance(entry.get("step"), int) for entry in history):
         raise InputError(f"{folder / STATE_FILE}: log_history has an entry without its step; {remedy}")
     record = read_json(folder / RUN_FILE, remedy) if (folder / RUN_FILE).exists() else {}
-    if not isinstance(record.get("settings", {}), dict):
+    settings = record.get("settings", {})
+    if not isinstance(settings, dict):
         raise InputError(f"{folder / RUN_FILE}: its settings are no object; {remedy}")
-    return Run(name, history, record)
+    if type(settings.get(LIMIT)) not in (int, type(None)):
+        raise InputError(f"{folder / RUN_FILE}: '{LIMIT}' is no whole number; {remedy}")
+    if not isinstance(record.get("base_model", ""), str):
+        raise InputError(f"{folder / RUN_FILE}: its base_model is no text; {remedy}")
+    return Run(name, history, record, str(folder) if (folder / "tokenizer_config.json").exists() else None)
 
 
-def find_runs(scored) -> list:
-    """The runs of the systems' adapters or models that lie on this machine, each once."""
+def find_runs(scored, folders: dict[str, Path]) -> list:
+    """The runs of the systems' adapters or models that lie beside their summaries, each once.
+
+    Args:
+        folders: where each system lies, by its name.
+
+    Raises:
+        InputError: an adapter or a model that is no text, or a damaged run.
+    """
     runs, seen = [], set()
     for one in scored:
-        folder = Path(one.how.get("adapter") or one.how.get("model") or "")
-        if folder not in seen and (folder / STATE_FILE).exists():
+        made_by = [one.how.get(key) or "" for key in ("adapter", "model")]
+        if not all(isinstance(text, str) for text in made_by):
+            raise InputError(f"{one.name}: its scores.json names an adapter or model that is no text; predict again")
+        folder = beside(folders[one.name], made_by[0] or made_by[1])
+        if folder is None and made_by[0]:
+            say(f"{one.name}: its adapter does not lie beside its summaries; --runs {one.name}=folder shows its curves")
+        if folder is not None and folder not in seen and (folder / STATE_FILE).exists():
             runs.append(read_run(one.name, folder))
         seen.add(folder)
     return runs
+
+
+def beside(system: Path, wanted: str) -> Path | None:
+    """The folder that `wanted` names, where it is the one around `system` or lies in that, and is no link.
+
+    `wanted` comes from a file: it is compared with the names that are there, and never opened as a path.
+    """
+    if not wanted:
+        return None
+    around, name = Path(os.path.abspath(system)).parent, os.path.abspath(wanted)
+    found = next((each for each in (around, *around.iterdir()) if str(each) == name and each.is_dir()), None)
+    if found is None or (found.is_symlink() and found != around):
+        return None
+    return None if any((found / file).is_symlink() for file in (STATE_FILE, RUN_FILE)) else found
 
 
 def audit_file(path: str, columns: dict[str, str]):
@@ -130,7 +163,8 @@ def report(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.share.record import versions
 
     rows = read_dialogues(args.test_file, columns=data.columns())
-    systems = [read_system(name, path) for name, path in named(args.systems)]
+    folders = named(args.systems)
+    systems = [read_system(name, path) for name, path in folders]
     for system in systems:
         if missing := [name for name in rows["fname"] if name not in system.summaries]:
             raise InputError(
@@ -142,11 +176,11 @@ def report(recipe: dict, argv: list[str]) -> dict:
     if args.focus and args.focus not in [one.name for one in scored]:
         raise InputError(f"--focus {args.focus}: no such system; there are {', '.join(one.name for one in scored)}")
     focus = next((one for one in scored if one.name == args.focus), scored[-1])
-    runs = [read_run(name, path) for name, path in named(args.runs)] if args.runs else find_runs(scored)
+    runs = [read_run(name, path) for name, path in named(args.runs)] if args.runs else find_runs(scored, dict(folders))
 
     train = read_dialogues(data.train_file, columns=data.columns()) if data.train_file else None
-    tokenizer = args.tokenizer or next((run.record.get("base_model") for run in runs), None)
-    limits = [run.record.get("settings", {}).get("max length, tokens") for run in runs]
+    tokenizer = args.tokenizer or next((run.tokenizer for run in runs if run.tokenizer), None)
+    limits = [run.record.get("settings", {}).get(LIMIT) for run in runs]
     source, counted = (data.train_file, train) if train is not None else (args.test_file, rows)
     lengths, _ = count_lengths(counted, Path(source).name, tokenizer, min(filter(None, limits), default=None))
     _, prompts = count_lengths(rows, Path(args.test_file).name, tokenizer, None)

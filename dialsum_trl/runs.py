@@ -8,6 +8,7 @@ from typing import get_args
 from dialsum_trl.arguments import ModelArguments, PromptArguments, match_precision
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.files import refuse_links
 from dialsum_trl.json_file import read_json
 
 RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
@@ -31,6 +32,8 @@ def prepare_output_dir(args) -> str | None:
     folder = Path(args.output_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output_dir {folder}: is a file; give a folder")
+    if folder.is_dir():  # checkpoints may lie on another disk
+        refuse_links(*(path for path in folder.iterdir() if not path.name.startswith("checkpoint-")))
     resume = args.resume_from_checkpoint
     if resume in (None, "", "false", "False"):
         if checkpoints(folder) or (folder / "adapter_config.json").exists():
@@ -61,20 +64,22 @@ def peak_memory_gib() -> float:
 def adapter_settings(adapter_path: str) -> dict:
     """How an adapter was trained (base, revision, dtype, quantization, prompt style), read from its folder.
 
-    Adapters of other tools have no run record; their `adapter_config.json` names the base.
+    Of a Hub id it is the folder in the Hub's cache. Adapters of other tools have no run record; their
+    `adapter_config.json` names the base.
 
     Raises:
         InputError: the folder is no adapter, or its files are damaged, pickled or do not fit one another.
     """
-    from dialsum_trl.share.weights import CONFIG, check_adapter_files, check_adapter_values
+    from dialsum_trl.share.weights import CONFIG, adapter_folder, check_adapter_files, check_adapter_values
 
     folder = Path(adapter_path)
     if folder.is_file():
         raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")
     if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):
         raise InputError(f"--adapter_path {folder}: there is no such folder; give the folder that training wrote")
-    if not folder.is_dir():
-        return {}  # a Hub id: peft loads it, and the base must be named by flag or by its adapter_config
+    if not folder.is_dir() and "/" not in adapter_path:
+        return {}  # of no owner: hardly an adapter of the Hub; `load_adapter` looks for it
+    folder = adapter_folder(adapter_path)
     if not (folder / CONFIG).exists():
         raise InputError(f"--adapter_path {folder}: holds no {CONFIG}; give the folder a training run wrote")
     config = check_adapter_files(folder)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.files import refuse_links
 from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE
 from dialsum_trl.share.weights import WEIGHTS, check_adapter_files, tensor_shapes
@@ -42,6 +43,11 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     if output.exists():
         raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
     check_compatible(folders)
+    kept = [
+        path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name != "trainer_state.json"
+    ]
+    partial = output.with_name(f".{output.name}.partial")
+    refuse_links(partial, *kept)
 
     from safetensors.torch import load_file, save_file
 
@@ -52,12 +58,10 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
             part = tensor.double() * share
             total[name] = total[name] + part if name in total else part
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
     partial.mkdir()
-    for file in folders[0].iterdir():
-        if file.suffix in _KEPT_SUFFIXES and file.name != "trainer_state.json":
-            shutil.copy2(file, partial / file.name)
+    for file in kept:
+        shutil.copy2(file, partial / file.name)
     save_file({name: tensor.to(dtypes[name]) for name, tensor in total.items()}, partial / WEIGHTS, {"format": "pt"})
     _write_record(partial / RUN_FILE, folders, shares)
     partial.rename(output)

@@ -3,7 +3,8 @@
     python recipes/report.py --systems zero-shot=outputs/zero_shot SFT=outputs/sft MBR=outputs/ensemble \
         --test_file data/dev.csv --train_file data/train.csv --output_file outputs/report.html
 
-The page loads nothing from anywhere and runs no script. Training curves come from the systems' adapters.
+The page loads nothing from anywhere and runs no script. Training curves come from the adapters that lie beside the
+systems' folders; --runs names others.
 """
 
 from dialsum_trl.report import report

@@ -15,7 +15,7 @@ from dialsum_trl.data import read_dialogues
 from dialsum_trl.errors import InputError
 from dialsum_trl.generation import Summary
 from dialsum_trl.predictions import System, write_predictions
-from dialsum_trl.report import named, read_run, report
+from dialsum_trl.report import named, report
 from dialsum_trl.reporting import figures, plots
 from dialsum_trl.reporting.page import Lengths, Run, shade
 from dialsum_trl.rouge import RougeConfig, score
@@ -70,8 +70,7 @@ def build(dev, folders, output, *flags):
 @pytest.fixture(scope="module")
 def page(dev, folders, tmp_path_factory):
     output = tmp_path_factory.mktemp("report") / "report.html"
-    run = output.parent / "sft"
-    run.mkdir()
+    run = shutil.copytree(TINY / "llama", output.parent / "sft")
     history = [{"step": s, "loss": 3 / s, "eval_loss": 2 / s, "eval_rouge_mean": 10.0 * s} for s in (1, 2, 3)]
     (run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
     (run / "dialsum.json").write_text(
@@ -188,27 +187,6 @@ def test_what_cannot_be_reported_is_one_line_and_nothing_is_written(dev, folders
 def test_a_system_named_twice_is_an_error(folders):
     with pytest.raises(InputError, match="the name start stands twice"):
         named([f"start={folders / 'start'}", str(folders / "start")])
-
-
-def test_the_curves_of_a_systems_adapter_are_found_once(dev, folders, tmp_path):
-    run = tmp_path / "adapter"
-    run.mkdir()
-    history = [{"step": step, "loss": 1 / step} for step in (1, 2)]
-    (run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
-    for name in ("start", "more"):
-        shutil.copytree(folders / name, tmp_path / name)
-        scores = json.loads((tmp_path / name / "scores.json").read_text(encoding="utf-8"))
-        (tmp_path / name / "scores.json").write_text(json.dumps({**scores, "adapter": str(run)}))
-    systems = [f"{name}={tmp_path / name}" for name in ("start", "more")]
-    report({}, ["--systems", *systems, "--test_file", str(dev), "--output_file", str(tmp_path / "r.html")])
-    text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert text.count("Loss, start") == 2 and "Loss, more" not in text  # label and title of one picture
-
-
-def test_a_damaged_run_is_an_error(tmp_path):
-    (tmp_path / "trainer_state.json").write_text("{")
-    with pytest.raises(InputError, match=r"trainer_state\.json: not JSON"):
-        read_run("x", tmp_path)
 
 
 # Figures

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from dialsum_trl.reporting import plots
 from dialsum_trl.reporting.figures import Change, Group, Scored, differences, extremes
+from dialsum_trl.share.chart import drawable
 from dialsum_trl.tool.audit import Audit
 
 ROOM = Path(__file__).parent
@@ -18,15 +19,19 @@ LIMITS = (512, 1024)  # tokens
 
 @dataclass(frozen=True)
 class Run:
-    """A training run: its name, the trainer's log, its record (`dialsum.json`)."""
+    """A training run: its name, the trainer's log, its record (`dialsum.json`), the folder of its own tokenizer."""
 
     name: str
     history: list[dict]
     record: dict
+    tokenizer: str | None = None
 
     @property
     def plots(self) -> list[Markup]:
-        """Loss, ROUGE on dev, and for PPO and GRPO the reward; those that were logged at two steps or more."""
+        """Loss, ROUGE on dev, and for PPO and GRPO the reward; those that were logged at two steps or more.
+
+        Numbers that cannot be drawn (NaN, infinite, from 1e300) are left out.
+        """
         wanted = {
             "Loss": {"training loss": "loss", "dev loss": "eval_loss"},
             "ROUGE on dev rows": {"mean": "eval_rouge_mean", "R-1": "eval_rouge1", "R-2": "eval_rouge2"},
@@ -34,11 +39,12 @@ class Run:
         }
         found = []
         for title, keys in wanted.items():
-            series = {
+            logged = {
                 name: [(row["step"], row[key]) for row in self.history if isinstance(row.get(key), int | float)]
                 for name, key in keys.items()
             }
-            if any(len({step for step, _ in points}) > 1 for points in series.values()):
+            series = {name: drawable(points) for name, points in logged.items()}
+            if any(series.values()) and any(len({step for step, _ in points}) > 1 for points in logged.values()):
                 found.append(plots.curves(f"{title}, {self.name}", series))
         return found
 
@@ -123,7 +129,7 @@ def render(
     good, bad = extremes(focus)
     low, high = best.report.references_per_row
     floor = best.report.floor
-    return template.render(
+    html = template.render(
         title=title,
         note=note,
         style=Markup((ROOM / "style.css").read_text(encoding="utf-8")),
@@ -157,6 +163,7 @@ def render(
             f"constant line {floor.mean:.2f}",
         ),
     )
+    return html.encode("utf-8", "backslashreplace").decode()  # JSON can hold half a surrogate pair
 
 
 def shade(mean: float, groups: list[Group]) -> int:

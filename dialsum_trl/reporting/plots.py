@@ -55,10 +55,9 @@ def intervals(rows: list[tuple[str, float, tuple[float, float] | None]], floor: 
 
 
 def curves(title: str, series: dict[str, list[tuple[float, float]]]) -> Markup:
-    """One line a series over optimizer steps; points that are not finite are left out."""
+    """One line a series over optimizer steps; of points that can be drawn (`chart.drawable`), at least one."""
     left, right, top, bottom, height = 44, 14, 36, 40, 240
-    kept = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
-    kept = {name: points for name, points in kept.items() if points}
+    kept = {name: points for name, points in series.items() if points}
     points = [point for line in kept.values() for point in line]
     across, up = ticks([x for x, _ in points]), ticks([y for _, y in points])
 

@@ -32,8 +32,8 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
     """The checkpoint that `--resume_from_checkpoint` means ("true", "latest" or a path), and lines to print.
 
     Raises:
-        InputError: there is none, or the one that was named is not whole, holds no optimizer state or names files
-            elsewhere.
+        InputError: there is none, or the one that was named is not whole, holds no optimizer state, names files
+            elsewhere or has its weights as a pickle only.
     """
     if resume in ("true", "True", "latest"):
         chosen, lines = newest_whole(folder) if folder.is_dir() else (None, [])

@@ -10,25 +10,38 @@ import re
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.share.weights import beside
+from dialsum_trl.json_file import read_text
+from dialsum_trl.share.weights import PICKLE, WEIGHTS, beside
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+PICKLES = {  # what transformers reads where the safetensors are not there; pytorch_model_fsdp.bin is FSDP's own
+    PICKLE: (WEIGHTS,),
+    "pytorch_model.bin": ("model.safetensors",),
+    "pytorch_model.bin.index.json": ("model.safetensors", INDICES[0]),
+}
 LATEST, TAG = "latest", re.compile(r"global_step\d+")
 BEST = re.compile(r"checkpoint-\d+")
 
 
 def check_names(checkpoint: Path) -> None:
-    """Raises InputError where a file of the checkpoint names one that is not in it."""
+    """Raises InputError where a file of the checkpoint names one that is not in it, or weights are a pickle only."""
     for index in INDICES:
         if (checkpoint / index).exists():
             beside(checkpoint / index, "continue from another checkpoint")
     if (checkpoint / LATEST).exists():  # DeepSpeed's: the folder of its pieces
-        tag = (checkpoint / LATEST).read_text(encoding="utf-8", errors="replace").strip()
+        tag = read_text(checkpoint / LATEST, "continue from another checkpoint", 1000).strip()
         if not TAG.fullmatch(tag):
             raise InputError(
                 f"{checkpoint / LATEST}: names {tag[:80]!r} where DeepSpeed names global_step and a number; continue "
                 f"from another checkpoint"
             )
+    for folder in (checkpoint, *(path for path in checkpoint.iterdir() if path.is_dir())):  # peft's named adapters
+        for pickled, instead in PICKLES.items():
+            if (folder / pickled).exists() and not any((folder / name).is_file() for name in instead):
+                raise InputError(
+                    f"{folder}: holds its weights as a pickle ({pickled}), which can run code; only safetensors are "
+                    f"read: continue from another checkpoint"
+                )
 
 
 def best_of(named: str | None, folders: list[Path]) -> str | None:

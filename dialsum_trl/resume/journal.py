@@ -9,15 +9,18 @@ from dialsum_trl.files import write_text
 
 
 def read(path: Path) -> list:
-    """The lines of a journal as they were written; a half-written last line, and what is behind it, is left out."""
+    """The lines of a journal as they were written; a half-written last line, and what is behind it, is left out.
+
+    A file whose first line is no object is no journal: it has none.
+    """
     entries = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 entries.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
-    return entries
+    return entries if entries and isinstance(entries[0], dict) else []
 
 
 class Journal:

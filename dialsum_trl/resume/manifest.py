@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
 
 MANIFEST = "files.json"
 ZIPPED = (".pt", ".pth", ".bin")  # torch.save writes zip archives
@@ -40,16 +43,19 @@ def seal(folder: Path) -> None:
 def flaw(folder: str | Path) -> str | None:
     """Why a checkpoint is not what was sealed, in a few words; None when it is. Files that came later do not matter."""
     folder = Path(folder)
-    try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in entries.items()}
-    except FileNotFoundError:
+    if not (folder / MANIFEST).exists():
         return f"it has no {MANIFEST}: it was not finished, or another tool wrote it"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    try:
+        entries = read_json(folder / MANIFEST, "it is not as it was written")
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in entries.items()}
+    except (InputError, KeyError, TypeError, AttributeError) as error:
         return f"its {MANIFEST} is damaged ({error})"
+    for name in expected:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            return f"its {MANIFEST} names {name[:80]!r}, which is elsewhere"
     for name, (size, sha256) in expected.items():
         path = folder / name
-        if not path.is_file():
+        if not os.path.isfile(path):  # False for a name that no file can have, where pathlib raises
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes and had {size}"

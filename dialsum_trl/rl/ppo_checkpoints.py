@@ -7,6 +7,7 @@ from pathlib import Path
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
+from dialsum_trl.files import refuse_links
 from dialsum_trl.rl.adapters import CRITIC, POLICY, load_adapter_state
 
 CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
@@ -29,6 +30,12 @@ def put_best(output_dir: Path, fill) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def best_files(best: Path, target: Path) -> None:
+    """Copies a checkpoint's best adapter. Raises InputError where it is or holds a link."""
+    refuse_links(best, *best.rglob("*"))
+    shutil.copytree(best, target, dirs_exist_ok=True)
+
+
 class PPOCheckpoints:
     """Trainer mixin: checkpoints with the critic's adapter and head, and with what the evaluations have seen."""
 
@@ -48,7 +55,8 @@ class PPOCheckpoints:
             save_file(state, Path(output_dir) / CRITIC_FILE)
             (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
             if self.watch["best_step"] is not None:  # what the evaluations after this checkpoint may replace
-                shutil.copytree(Path(self.args.output_dir) / BEST_FOLDER, Path(output_dir) / BEST_FOLDER)
+                best = Path(self.args.output_dir) / BEST_FOLDER
+                shutil.copytree(best, Path(output_dir) / BEST_FOLDER, symlinks=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
@@ -60,4 +68,4 @@ class PPOCheckpoints:
         self.watch = json.loads((folder / WATCH_FILE).read_text(encoding="utf-8"))
         if self.watch["best_step"] is not None and self.args.should_save:
             best = folder / BEST_FOLDER
-            put_best(Path(self.args.output_dir), lambda partial: shutil.copytree(best, partial, dirs_exist_ok=True))
+            put_best(Path(self.args.output_dir), lambda partial: best_files(best, partial))

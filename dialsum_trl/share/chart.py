@@ -6,18 +6,25 @@ from html import escape
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 _WIDTH, _HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
+_LARGEST = 1e300  # sums and differences of what is smaller are finite
+_NARROWEST = 1e-9  # of a span, to its numbers and to 1: ticks are rounded to 12 decimals
+
+
+def drawable(points: list[tuple]) -> list[tuple[float, float]]:
+    """The points that have a place in a chart: two numbers, finite and below 1e300."""
+    return [p for p in points if all(isinstance(value, int | float) and abs(value) < _LARGEST for value in p)]
 
 
 def line_charts(panels: dict[str, dict[str, list[tuple[float, float]]]], x_label: str = "step") -> str:
     """An SVG document with one chart below the other, each with its own scale.
 
     Args:
-        panels: title -> series name -> points `(x, y)`. Points that are not finite are left out; so are series and
+        panels: title -> series name -> points `(x, y)`. Points that cannot be drawn are left out; so are series and
             panels without points.
     """
     charts = []
     for title, series in panels.items():
-        kept = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
+        kept = {name: drawable(points) for name, points in series.items()}
         kept = {name: points for name, points in kept.items() if points}
         if kept:
             charts.append(f'<g transform="translate(0 {_HEIGHT * len(charts)})">{_panel(title, kept, x_label)}</g>')
@@ -68,8 +75,10 @@ def _panel(title: str, kept: dict[str, list[tuple[float, float]]], x_label: str)
 def ticks(values: list[float], wanted: int = 5) -> list[float]:
     """Round numbers that span `values`, about `wanted` of them, at least two."""
     low, high = min(values), max(values)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    size = max(1, abs(low), abs(high))
+    if high - low < _NARROWEST * size:
+        pad = max(0.5, 1e-6 * size)
+        low, high = low - pad, high + pad
     rough = (high - low) / wanted
     scale = 10 ** math.floor(math.log10(rough))
     step = next(scale * m for m in (1, 2, 2.5, 5, 10) if scale * m >= rough * (1 - 1e-9))

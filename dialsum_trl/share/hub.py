@@ -4,13 +4,16 @@ On disk the run record and `adapter_config.json` name the base so that it loads 
 base's Hub repository and commit, never a local path.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
+from dialsum_trl.chat_template import MAX_TEMPLATE
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.files import json_text, move_files, write_json, write_text
-from dialsum_trl.json_file import read_json
+from dialsum_trl.json_file import read_json, read_text
 from dialsum_trl.runs import RUN_FILE
 from dialsum_trl.share.card import CURVE_FILE, REPO_ID, model_card
 from dialsum_trl.share.provenance import base_origin
@@ -24,6 +27,15 @@ MODEL_FILES = (
     "config.json", "generation_config.json", "model.safetensors", "model-?????-of-?????.safetensors",
     "model.safetensors.index.json",
 )  # fmt: skip
+SVG = "{http://www.w3.org/2000/svg}"
+CURVE_ELEMENTS = {SVG + name for name in ("svg", "g", "rect", "path", "circle", "text")}
+CURVE_ATTRIBUTES = {  # of `line_charts`
+    "viewBox", "font-family", "font-size", "role", "width", "height", "transform", "x", "y", "cx", "cy", "r", "d",
+    "fill", "stroke", "stroke-width", "text-anchor",
+}  # fmt: skip
+CURVE_VALUE = re.compile(r"[\w\s.#%()-]*", re.ASCII)  # leads nowhere: an address has a colon or a slash
+MAX_CURVE = 20_000_000  # bytes; a million points
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 CURVES = {  # panels of the training curve: title -> key in the trainer's log -> name
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
     "ROUGE mean of the evaluation rows": {"eval_rouge_mean": "evaluation"},
@@ -90,7 +102,10 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
     write_json(folder / RUN_FILE, record)
     history = trainer.state.log_history
     panels = {
-        title: {name: [(row["step"], row[key]) for row in history if key in row] for key, name in curves.items()}
+        title: {
+            name: [(row["step"], row[key]) for row in history if {"step", key} <= set(row)]
+            for key, name in curves.items()
+        }
         for title, curves in CURVES.items()
     }
     write_text(folder / CURVE_FILE, line_charts(panels))
@@ -217,12 +232,43 @@ def _check_own(path: Path) -> None:
 
     A link could send any file of this machine, and so could a JSON or a weight file that is something else.
     """
+    remedy = "it is not pushed; give the folder that training wrote"
     if path.is_symlink() or not path.is_file():
         raise InputError(f"{path}: is a link or no regular file and is not pushed; put the file itself there")
     if path.suffix == ".json":
-        read_json(path, "it is not pushed; give the folder that training wrote")
+        read_json(path, remedy)
     if path.suffix == ".safetensors":
-        tensor_shapes(path, "it is not pushed; give the folder that training wrote")
+        tensor_shapes(path, remedy)
+    if path.suffix == ".jinja":
+        text = read_text(path, remedy, 4 * MAX_TEMPLATE)
+        if len(text) > MAX_TEMPLATE or CONTROL.search(text):
+            raise InputError(
+                f"{path}: has more than {MAX_TEMPLATE:,} characters or control characters, so it is no chat template; "
+                f"{remedy}"
+            )
+    if path.suffix == ".svg":
+        _check_curve(path, remedy)
+
+
+def _check_curve(path: Path, remedy: str) -> None:
+    """Raises InputError unless a file is a drawing as `line_charts` writes it: no script, no address, no entity."""
+    text = read_text(path, remedy, MAX_CURVE)
+    try:
+        plain = text.startswith("<svg ") and "<!" not in text and "<?" not in text
+        root = ElementTree.fromstring(text) if plain else None
+    except ElementTree.ParseError:
+        root = None
+    if root is None or root.tag != f"{SVG}svg":
+        raise InputError(f"{path}: is no SVG as training writes it; {remedy}")
+    for element in root.iter():
+        strange = [name for name, value in element.items() if not _drawn(name, value)]
+        if element.tag not in CURVE_ELEMENTS or strange:
+            what = (strange or [element.tag])[0].removeprefix(SVG)
+            raise InputError(f"{path}: holds {what[:80]!r}, which no curve of a training run does; {remedy}")
+
+
+def _drawn(name: str, value: str) -> bool:
+    return name in CURVE_ATTRIBUTES and CURVE_VALUE.fullmatch(value) is not None
 
 
 def _named(record: dict, base: str | None) -> dict:

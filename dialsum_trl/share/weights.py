@@ -5,9 +5,12 @@ from pathlib import Path, PurePosixPath
 
 from dialsum_trl.errors import InputError
 from dialsum_trl.json_file import read_json
+from dialsum_trl.runs import RUN_FILE
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 INDEX = "model.safetensors.index.json"
+ELSEWHERE = "transformers_weights"  # a key of config.json: weights, or their index, by any name
+TRUSTED = "save the adapter again where you trust it, with safe_serialization=True"
 
 
 def tensor_shapes(path: str | Path, remedy: str = "get the file again") -> dict[str, tuple[int, ...]]:
@@ -52,7 +55,7 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
     if not (folder / WEIGHTS).exists() and (folder / PICKLE).exists():
         raise InputError(
             f"{folder}: holds its weights as a pickle ({PICKLE}), which can run code; only safetensors are read: "
-            f"save the adapter again where you trust it, with safe_serialization=True"
+            f"{TRUSTED}"
         )
     shapes = tensor_shapes(folder / WEIGHTS, remedy)
     for name, shape in shapes.items():
@@ -93,33 +96,70 @@ def check_model_files(folder: str | Path) -> None:
     """Checks the files of a base model's folder that can be told to be damaged without loading them.
 
     Raises:
-        InputError: config.json is no JSON object, a weight file is not whole, or the index names a file elsewhere.
+        InputError: config.json is no JSON object or names the weights itself, a weight file is not whole, or an index
+            names a file elsewhere.
     """
     folder, remedy = Path(folder), "get the model again"
-    read_json(folder / "config.json", "give the folder of a model, or a Hub id")
+    unread = [read_json(folder / "config.json", "give the folder of a model, or a Hub id")]
+    while unread:  # a config may hold the config of its text model
+        part = unread.pop()
+        if isinstance(part, dict) and ELSEWHERE in part:
+            raise InputError(
+                f"{folder / 'config.json'}: names its weights by {ELSEWHERE}, which is not followed; take the key out, "
+                f"and name the weights model.safetensors"
+            )
+        unread += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     names = ["model.safetensors"] if (folder / "model.safetensors").is_symlink() else []
     names += [path.name for path in sorted(folder.glob("model*.safetensors")) if path.name not in names]
-    if (folder / INDEX).exists():
-        names += sorted(beside(folder / INDEX, remedy) - set(names))
+    for index in sorted(folder.glob("*.index.json")):
+        shards = beside(index, remedy)
+        names += sorted(shards - set(names)) if index.name == INDEX else []
     for name in names:
         tensor_shapes(folder / name, remedy)
+
+
+def adapter_folder(adapter_path: str | Path, flag: str = "--adapter_path") -> Path:
+    """The folder of an adapter; of a Hub id the one in the Hub's cache, where what is read of it is downloaded.
+
+    Raises:
+        InputError: neither the Hub nor its cache gives it, or it has no safetensors there.
+    """
+    if Path(adapter_path).is_dir():
+        return Path(adapter_path)
+    import httpx2
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        folder = Path(snapshot_download(str(adapter_path), allow_patterns=[CONFIG, WEIGHTS, RUN_FILE]))
+    except (OSError, HFValidationError, httpx2.HTTPError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{flag} {adapter_path}: is no folder, and the Hub does not give it: {reason}") from None
+    if (folder / CONFIG).exists() and not (folder / WEIGHTS).exists():
+        raise InputError(
+            f"{flag} {adapter_path}: has no {WEIGHTS} on the Hub; a pickle ({PICKLE}) can run code, only safetensors "
+            f"are read: {TRUSTED}"
+        )
+    return folder
 
 
 def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, flag: str = "--adapter_path"):
     """The base with a saved LoRA adapter on it, as a `PeftModel`.
 
     Raises:
-        InputError: the adapter is of another base (tensors too many, too few or of other shapes), or damaged.
+        InputError: the adapter is of another base (tensors too many, too few or of other shapes), damaged, pickled,
+            or not to be had.
     """
     import torch
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError
 
-    base_name = base.config.name_or_path
+    base_name, folder = base.config.name_or_path, adapter_folder(adapter_path, flag)
+    check_adapter_files(folder, flag)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
-            model = PeftModel.from_pretrained(base, adapter_path, is_trainable=trainable, use_safetensors=True)
+            model = PeftModel.from_pretrained(base, folder, is_trainable=trainable, use_safetensors=True)
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -128,12 +168,11 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
             f"{flag} {adapter_path}: does not fit {base_name}: {reason} Give the folder that training wrote "
             f"({CONFIG}, {WEIGHTS}) and the base it was trained on"
         ) from error
-    if (Path(adapter_path) / WEIGHTS).exists():
-        saved = set(tensor_shapes(Path(adapter_path) / WEIGHTS))
-        if differ := sorted(saved ^ set(get_peft_model_state_dict(model))):
-            where = "the adapter" if differ[0] in saved else "the model"
-            raise InputError(
-                f"{flag} {adapter_path}: does not fit {base_name}: {len(differ)} tensors are on one side only, such as "
-                f"{differ[0]} ({where}); give the base it was trained on"
-            )
+    saved = set(tensor_shapes(folder / WEIGHTS))
+    if differ := sorted(saved ^ set(get_peft_model_state_dict(model))):
+        where = "the adapter" if differ[0] in saved else "the model"
+        raise InputError(
+            f"{flag} {adapter_path}: does not fit {base_name}: {len(differ)} tensors are on one side only, such as "
+            f"{differ[0]} ({where}); give the base it was trained on"
+        )
     return model

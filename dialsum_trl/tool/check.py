@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.console import printable
 from dialsum_trl.corpus.lengths import measure, print_lengths
 from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.errors import InputError
@@ -82,8 +83,8 @@ def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit |
 
 
 def print_findings(console: Console, path: Path, audit: Audit) -> None:
-    columns = ", ".join(audit.columns)
-    console.print(Text.assemble((str(path), "bold"), f": {audit.total:,} rows; columns {columns}"))
+    columns = printable(", ".join(audit.columns))
+    console.print(Text.assemble((printable(path), "bold"), f": {audit.total:,} rows; columns {columns}"))
     for finding in audit.findings:
         print_finding(console, finding)
     if not audit.has_references:
@@ -91,15 +92,15 @@ def print_findings(console: Console, path: Path, audit: Audit) -> None:
 
 
 def print_finding(console: Console, finding: Finding) -> None:
-    shown = ", ".join(finding.rows[:3]) + (", ..." if len(finding.rows) > 3 else "")
+    shown = printable(", ".join(finding.rows[:3])) + (", ..." if len(finding.rows) > 3 else "")
     examples = Text.assemble(f": {len(finding.rows):,} ", (f"({shown})", "dim")) if finding.rows else Text()
-    print_entry(console, finding.level, Text.assemble(finding.text, examples))
+    print_entry(console, finding.level, Text.assemble(printable(finding.text), examples))
 
 
 def print_entry(console: Console, level: str, text: Text) -> None:
     """Level and text: wrapped beside the level in a terminal, one line in a pipe."""
     if not console.is_terminal:
-        console.print(f"{level:8} {text.plain}")
+        console.print(Text(f"{level:8} {text.plain}"))
         return
     entry = Table.grid(padding=(0, 1))
     entry.add_column(width=8, style=COLOURS[level])
@@ -114,7 +115,7 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
     from dialsum_trl.data import shared_rows
 
     equal = {left for left, _ in shared_rows(train.rows, other.rows)}
-    console.print(Text(f"{train_path} and {path}", "bold"))
+    console.print(Text(printable(f"{train_path} and {path}"), "bold"))
     lines = contamination_warnings(train.rows, other.rows)
     for line in lines:
         level = "error" if "equal evaluation rows" in line else "warning"
@@ -129,7 +130,7 @@ def print_fixed(console: Console, path: Path, fix: Path, train: Audit, shared: s
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
-    console.print(line)
+    console.print(Text(printable(line)))
 
 
 def write_fixed(fix: Path, train: Audit, shared: set[str], column: str) -> int:

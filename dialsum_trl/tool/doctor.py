@@ -207,7 +207,10 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
     if stage != "sft":
         return [Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")]
     model, quantization = settings["model_name_or_path"], settings["quantization"]
-    shape = known_shape(model, settings["model_revision"], settings["lora_r"], quantization)
+    try:
+        shape = known_shape(model, settings["model_revision"], settings["lora_r"], quantization)
+    except InputError as error:
+        return [Finding("recipe", "fail", str(error))]
     if shape is None:
         return [Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")]
     columns = DataArguments(

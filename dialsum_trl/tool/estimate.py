@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dialsum_trl.errors import InputError
 from dialsum_trl.fast.memory import Plan, Shape, plan
 from dialsum_trl.fast.packing import Schedule
 
@@ -54,8 +55,12 @@ class Estimate:
 
 
 def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shape | None:
-    """The shape of a base from its folder, the cache or the Hub, else from the table above; None when unknown."""
-    from transformers import AutoConfig
+    """The shape of a base from its folder, the cache or the Hub, else from the table above; None when unknown.
+
+    Raises:
+        InputError: its files are damaged, name files elsewhere, or want to run code.
+    """
+    from dialsum_trl.models import load_config
 
     if model in VERIFIED_SIZES:
         layers, hidden, heads, keys, dim, intermediate, vocabulary, tied = VERIFIED_SIZES[model]
@@ -63,9 +68,11 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
         sizes = (layers, hidden, heads * dim, keys * dim, intermediate, heads, vocabulary, tied)
         return Shape(*sizes, stored=stored, rank=rank)
     try:
-        return Shape.of(AutoConfig.from_pretrained(model, revision=revision), rank, quantization)
-    except (OSError, ValueError):
-        return None
+        return Shape.of(load_config(model, revision), rank, quantization)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # neither here nor to be had
+            return None
+        raise
 
 
 def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> list[int]:

@@ -1,11 +1,12 @@
 """`dialsum merge`: an adapter merged into its unquantized base, ready to serve, and compared with the adapter."""
 
+import shlex
 from pathlib import Path
 
 from dialsum_trl.console import say, table
 from dialsum_trl.decode.vllm_engine import lora_rank_limit
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import write_json
+from dialsum_trl.files import refuse_links, write_json
 from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import RUN_FILE, adapter_settings
 
@@ -59,7 +60,8 @@ def merge_adapter(
     rank = write_merged(adapter, output, settings, dtype, shard_size)
     passed = verify is None or compare_merged(adapter, output, settings, dtype, verify, rows)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
-    say(COMMANDS.format(**paths, name=output.name, rank=lora_rank_limit(rank)))
+    typed = {name: shlex.quote(str(path)) for name, path in {**paths, "name": output.name}.items()}
+    say(COMMANDS.format(**typed, rank=lora_rank_limit(rank)))
     return passed
 
 
@@ -70,6 +72,8 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     from dialsum_trl.models import load_base, load_tokenizer, resize_embeddings, stop_token_ids
     from dialsum_trl.share.weights import load_adapter
 
+    partial = output.with_name(output.name + ".partial")
+    refuse_links(partial, *partial.rglob("*"), *adapter.iterdir())
     tokenizer = load_tokenizer(str(adapter))
     name, revision = settings["model_name_or_path"], settings["model_revision"]
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
@@ -85,7 +89,6 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     )
     merged.config.use_cache = True
     tokenizer.chat_template = pin_date(tokenizer.chat_template)
-    partial = output.with_name(output.name + ".partial")
     merged.save_pretrained(partial, max_shard_size=shard_size)
     tokenizer.save_pretrained(partial)
     write_record(adapter, partial, dtype)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dialsum_trl.arguments import DataArguments
+from dialsum_trl.console import printable
 from dialsum_trl.encoding import choose_instructions
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import MAX_LENGTH, Fitted, encode_row
@@ -98,10 +99,11 @@ def pieces(tokenizer, encoded: dict) -> list[Piece]:
 def print_head(console, fname, encoded, fitted: Fitted, max_length: int, instructions: int) -> None:
     learned = sum(label != -100 for label in encoded["labels"])
     total = len(encoded["input_ids"])
-    console.print(
+    line = (
         f"row {fname}: {total} tokens (at most {max_length}): {total - learned} prompt, read and not learned, "
         f"+ {learned} summary, learned to its end of turn"
     )
+    console.print(Text(printable(line)))
     if fitted.dropped:
         console.print(f"to fit, turns were dropped from the middle: {len(fitted.dropped)}")
     if fitted.cut:
@@ -115,7 +117,7 @@ def print_text(console, found: list[Piece], turns: list[str], fitted: Fitted) ->
     """Running text with a margin that says what each line is; the margin alone is enough in a pipe."""
     lines = styled_lines(found)
     prompt = "\n".join(line.plain for kind, line in lines if kind == PROMPT)
-    start = prompt.find(fitted.text)
+    start = prompt.find(printable(fitted.text, keep="\n"))
     dialogue_from = prompt[:start].count("\n") if start >= 0 else None
     if dialogue_from is not None:
         lines = with_dropped(lines, dialogue_from, turns, fitted.dropped)
@@ -132,14 +134,14 @@ def print_text(console, found: list[Piece], turns: list[str], fitted: Fitted) ->
 
 
 def styled_lines(found: list[Piece]) -> list[tuple[str, Text]]:
-    """`(prompt|learned, line)`: neighbouring tokens differ in shade, special tokens stand out."""
+    """`(prompt|learned, line)`: printable, neighbouring tokens differ in shade, special tokens stand out."""
     lines = [(LEARNED if found[0].learned else PROMPT, Text())]
     for index, piece in enumerate(found):
         kind = LEARNED if piece.learned else PROMPT
         if kind != lines[-1][0]:
             lines.append((kind, Text()))
         style = SPECIAL[kind] if piece.special else STYLES[kind][index % 2]
-        first, *rest = piece.text.split("\n")
+        first, *rest = printable(piece.text, keep="\n").split("\n")
         lines[-1][1].append(first, style)
         lines += [(kind, Text(part, style)) for part in rest]
     return lines
@@ -150,7 +152,7 @@ def with_dropped(lines, dialogue_from: int, turns: list[str], dropped: tuple[int
     result = lines[:dialogue_from]
     rest = iter(lines[dialogue_from:])
     for index, turn in enumerate(turns):
-        result.append((DROPPED, Text(turn, "strike red")) if index in dropped else next(rest))
+        result.append((DROPPED, Text(printable(turn), "strike red")) if index in dropped else next(rest))
     return [*result, *rest]
 
 

@@ -1,0 +1,294 @@
+"""Folders of strangers: bases, adapters, checkpoints and what is pushed name no file elsewhere, are what they say."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
+from dialsum_trl.resume.choose import choose
+from dialsum_trl.resume.harmless import check_names
+from dialsum_trl.resume.manifest import MANIFEST, flaw, seal
+from dialsum_trl.runs import adapter_settings
+from dialsum_trl.share import hub
+from dialsum_trl.share.weights import check_model_files, load_adapter
+from dialsum_trl.tool.estimate import known_shape
+from tests.hub_server import HubServer
+
+REPO, BASE = "tester/llama-dialsum", "acme/toy-llama"
+WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"'
+
+
+@pytest.fixture
+def base(toy_base, tmp_path):
+    return shutil.copytree(toy_base, tmp_path / "base")
+
+
+@pytest.fixture
+def adapter(trained_adapter, tmp_path):
+    return shutil.copytree(trained_adapter, tmp_path / "adapter")
+
+
+def change(path, **values) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+# Bases
+
+
+def test_an_estimate_neither_runs_nor_asks_about_the_code_of_a_model(base, tmp_path, monkeypatch):
+    code = f"from transformers import LlamaConfig\nopen({str(tmp_path / 'owned')!r}, 'w').close()\n"
+    (base / "strange.py").write_text(f"{code}class Strange(LlamaConfig):\n    model_type = 'strange'\n")
+    change(base / "config.json", model_type="strange", auto_map={"AutoConfig": "strange.Strange"})
+    monkeypatch.setattr("builtins.input", lambda *question: "y")
+    with pytest.raises(InputError, match="brings Python files of its own, which are not run"):
+        known_shape(str(base), "main", 16, "4bit")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_the_size_of_a_model_that_is_not_here_is_unknown():
+    assert known_shape("acme/nowhere", "main", 16, "4bit") is None
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_config_cannot_name_other_weights(nested, base):
+    named = {"transformers_weights": "w.safetensors.index.json"}
+    change(base / "config.json", **({"parts": [{"text_config": named}]} if nested else named))
+    with pytest.raises(InputError, match=r"config\.json: names its weights by transformers_weights"):
+        check_model_files(base)
+
+
+@pytest.mark.parametrize("index", ["w.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_no_index_of_a_base_names_a_file_elsewhere(index, base):
+    (base / index).write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
+    with pytest.raises(InputError, match=f"{index}: names .* which is not beside it"):
+        check_model_files(base)
+
+
+# Adapters of the Hub
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A Hub with an empty cache before it."""
+    with HubServer() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
+        yield server
+
+
+@pytest.fixture
+def bare(toy_base):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(toy_base)
+
+
+def publish(server, folder) -> None:
+    server.add_repo(REPO, {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+
+
+def to_pickle(folder) -> None:
+    torch.save(load_file(folder / WEIGHTS), folder / PICKLE)
+    (folder / WEIGHTS).unlink()
+
+
+def test_an_adapter_of_the_hub_is_read_as_a_folder_is_and_without_the_hub_from_the_cache(
+    server, trained_adapter, bare, monkeypatch
+):
+    publish(server, trained_adapter)
+    assert adapter_settings(REPO) == adapter_settings(str(trained_adapter))
+    asked = len(server.requests)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert adapter_settings(REPO) == adapter_settings(str(trained_adapter))
+    loaded = load_adapter(bare, REPO).state_dict()
+    saved = load_file(trained_adapter / WEIGHTS)
+    assert all(torch.equal(loaded[name.replace(".weight", ".default.weight")], saved[name]) for name in saved)
+    assert len(server.requests) == asked
+
+
+def test_of_an_adapter_of_the_hub_nothing_else_is_fetched(server, adapter, tmp_path):
+    torch.save({}, adapter / PICKLE)
+    publish(server, adapter)
+    adapter_settings(REPO)
+    found = {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*")}
+    assert found == {"adapter_config.json", WEIGHTS, "dialsum.json"}
+
+
+def test_an_adapter_of_the_hub_that_is_a_pickle_only_is_refused(server, adapter, bare):
+    to_pickle(adapter)
+    publish(server, adapter)
+    for use in (lambda: adapter_settings(REPO), lambda: load_adapter(bare, REPO)):
+        with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\) can run code, only safetensors"):
+            use()
+
+
+def test_a_cached_adapter_that_is_a_pickle_only_is_refused_without_the_hub(adapter, bare, tmp_path, monkeypatch):
+    to_pickle(adapter)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    repo = tmp_path / "cache" / "models--tester--llama-dialsum"
+    shutil.copytree(adapter, repo / "snapshots" / ("a" * 40))
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("a" * 40)
+    for use in (lambda: adapter_settings(REPO), lambda: load_adapter(bare, REPO)):
+        with pytest.raises(InputError, match="only safetensors are read"):
+            use()
+
+
+def test_an_adapter_folder_that_is_a_pickle_only_is_refused_where_it_is_loaded(adapter, bare):
+    to_pickle(adapter)
+    with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\), which can run code"):
+        load_adapter(bare, adapter)
+
+
+@pytest.mark.parametrize("name", ["tester/nowhere", "a/b/c"])
+def test_an_adapter_that_is_nowhere_is_one_clear_line(name, server, bare):
+    with pytest.raises(InputError, match=f"--adapter_path {name}: is no folder, and the Hub does not give it") as error:
+        load_adapter(bare, name)
+    assert "\n" not in str(error.value)
+
+
+# Checkpoints
+
+
+@pytest.fixture
+def checkpoint(adapter, tmp_path):
+    """What a checkpoint is to `choose`: an adapter with a state, sealed."""
+    folder = shutil.copytree(adapter, tmp_path / "run" / "checkpoint-2", ignore=shutil.ignore_patterns("checkpoint-*"))
+    (folder / "trainer_state.json").write_text("{}")
+    torch.save({}, folder / "rng_state.pth")
+    return folder
+
+
+def continued_from(checkpoint):
+    (checkpoint / MANIFEST).unlink(missing_ok=True)
+    seal(checkpoint)
+    return choose(checkpoint.parent, "true")[0]
+
+
+def test_a_checkpoint_whose_adapter_is_a_pickle_only_is_not_continued(checkpoint):
+    assert continued_from(checkpoint) == checkpoint
+    to_pickle(checkpoint)
+    with pytest.raises(InputError, match=r"holds its weights as a pickle \(adapter_model\.bin\)"):
+        continued_from(checkpoint)
+
+
+def test_neither_is_one_with_such_an_adapter_in_a_folder_of_its_own(checkpoint):
+    shutil.copytree(checkpoint, checkpoint / "critic")
+    to_pickle(checkpoint / "critic")
+    with pytest.raises(InputError, match=r"critic: holds its weights as a pickle"):
+        continued_from(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json"])
+def test_neither_is_one_whose_model_is_a_pickle_only(name, checkpoint):
+    if name.endswith(".json"):
+        (checkpoint / name).write_text(json.dumps({"weight_map": {"a": "pytorch_model-00001-of-00001.bin"}}))
+    else:
+        torch.save({}, checkpoint / name)
+    with pytest.raises(InputError, match=f"holds its weights as a pickle .{name}"):
+        continued_from(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model_fsdp.bin", PICKLE])
+def test_a_pickle_that_is_not_read_or_is_fsdps_own_does_no_harm(name, checkpoint):
+    torch.save({}, checkpoint / name)
+    assert continued_from(checkpoint) == checkpoint
+
+
+def test_the_tag_of_deepspeed_is_a_file(checkpoint):
+    (checkpoint / "latest").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="latest: is a pipe or a device"):
+        check_names(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["{}/secret", "../secret", "a/../../secret"])
+def test_the_list_of_a_checkpoint_names_nothing_elsewhere(name, checkpoint, tmp_path):
+    (tmp_path / "secret").write_text("1234")
+    entries = {name.format(tmp_path): {"bytes": 1, "sha256": ""}}
+    (checkpoint / MANIFEST).write_text(json.dumps(entries))
+    assert "which is elsewhere" in flaw(checkpoint) and "4 bytes" not in flaw(checkpoint)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "[]", '{"a": 1}', '{"a": {}}', "", "\ud800"])
+def test_a_list_of_a_checkpoint_that_is_none_is_damaged(content, checkpoint):
+    (checkpoint / MANIFEST).write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert flaw(checkpoint).startswith("its files.json is damaged")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5000, "\ud800"])
+def test_a_name_that_no_file_can_have_is_missing(name, checkpoint):
+    (checkpoint / MANIFEST).write_text(json.dumps({name: {"bytes": 1, "sha256": ""}}))
+    assert flaw(checkpoint).endswith(" is missing")
+
+
+# What is pushed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [pickle.dumps({"x": 1}), b"-----BEGIN OPENSSH PRIVATE KEY-----", b"<html></html>", b"<svg />", SVG.encode() + b">",
+     b'<?xml-stylesheet href="//evil/x.css"?>' + SVG.encode() + b"/>",
+     b'<!DOCTYPE svg [<!ENTITY a "aa">]>' + SVG.encode() + b"/>", SVG.encode() + b"><!-- secret --></svg>"],
+)  # fmt: skip
+def test_a_curve_that_is_no_drawing_is_not_pushed(content, adapter):
+    (adapter / "training_curve.svg").write_bytes(content)
+    with pytest.raises(InputError, match=r"training_curve\.svg: (is no SVG|byte 0 is not UTF-8)"):
+        hub.shared_files(adapter, REPO, BASE)
+
+
+@pytest.mark.parametrize(
+    "markup",
+    ["><script>alert(1)</script>", "><foreignObject/>", '><image href="http://evil/x"/>', ' onload="alert(1)">',
+     '><g style="fill: red"/>', '><rect fill="url(http://evil/x)"/>', '><rect fill="url(//evil/x)"/>',
+     '><rect fill="\\75rl(x)"/>', '><script xmlns="http://www.w3.org/1999/xhtml"/>', "><style>*{}</style>"],
+)  # fmt: skip
+def test_a_curve_that_acts_or_loads_is_not_pushed(markup, adapter):
+    (adapter / "training_curve.svg").write_text(f"{SVG}{markup}</svg>")
+    with pytest.raises(InputError, match=r"training_curve\.svg: holds .* which no curve of a training run does"):
+        hub.shared_files(adapter, REPO, BASE)
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF\0\xff", b"\x7fELF\0", b"{{ messages }}\0", b"a" * 1_000_001])
+def test_a_chat_template_that_is_no_text_is_not_pushed(content, adapter):
+    (adapter / "chat_template.jinja").write_bytes(content)
+    with pytest.raises(InputError, match=r"chat_template\.jinja: .*it is not pushed"):
+        hub.shared_files(adapter, REPO, BASE)
+
+
+def test_the_curve_of_a_long_run_with_any_names_is_pushed(adapter):
+    from dialsum_trl.share.chart import line_charts
+
+    points = [(step, 1e-7 * step * (-1) ** step) for step in range(1, 1000)]
+    (adapter / "training_curve.svg").write_text(
+        line_charts({"<Loss> & 손실: a/b": {"<script>": points, "x": points[:9]}}), encoding="utf-8"
+    )
+    assert hub.shared_files(adapter, REPO, BASE)["training_curve.svg"] == adapter / "training_curve.svg"
+
+
+# Files without an end
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_file_without_an_end_is_not_read(kind, tmp_path):
+    path = tmp_path / "config.json"
+    path.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(path)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(60)
+    try:
+        with pytest.raises(InputError, match=r"config\.json: is a pipe or a device, no file; get another"):
+            read_json(path, "get another")
+    finally:
+        signal.alarm(0)

@@ -1,0 +1,134 @@
+"""What files say reaches the terminal as text: no control character acts, no markup is followed, no run ends by it."""
+
+import io
+import logging
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from dialsum_trl import console, errors
+from dialsum_trl.console import printable, say, table
+from dialsum_trl.tool import preview
+from dialsum_trl.tool.check import check_files
+from tests.conftest import ROOT, TINY
+from tests.test_check import GOOD, write
+
+ESCAPES = "\x1b[2J\x1b]0;x\x07\u202e"
+WRITTEN = "\\x1b[2J\\x1b]0;x\\x07\\u202e"
+MARKUP = ["[/b]", "[bold]", "[link=x]", ":smile:"]
+HARMLESS = "한글 ─█… \U0001f600 \U0001f468\u200d\U0001f469 ❤\ufe0f\u00a0\u3000 \U0001fae8"
+
+
+def lines_of(captured):
+    assert not any(c in captured.out + captured.err for c in "\x1b\x07\u202e\r")
+    return captured.out.splitlines()
+
+
+def test_control_format_and_half_characters_are_written_out():
+    assert printable(ESCAPES + "\ta\nb\rc\x9b\u2028\ud800") == WRITTEN + "\\ta\\nb\\rc\\x9b\\u2028\\ud800"
+    assert printable("a\nb", keep="\n") == "a\nb"
+
+
+def test_korean_emoji_and_box_drawing_stay(capsys):
+    assert printable(HARMLESS) == HARMLESS
+    say(HARMLESS)
+    assert capsys.readouterr().out == HARMLESS + "\n"
+
+
+def test_say_prints_its_lines_and_nothing_that_acts(capsys):
+    say(f"one\n{ESCAPES}", ROOT, 3)
+    assert lines_of(capsys.readouterr()) == ["one", f"{WRITTEN} {ROOT} 3"]
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_table_shows_markup_as_it_stands(capsys, text):
+    table(f"title {text}", [(text, 0.123456), (f"b{text}", 2)], (f"kind {text}", "pairs"))
+    title, _, header, _, first, second = [line.strip() for line in lines_of(capsys.readouterr()) if line][:6]
+    assert (title, header.split("  ")[0]) == (f"title {text}", f"kind {text}")
+    assert first.split() == [text, "0.1235"] and second.split() == [f"b{text}", "2"]
+
+
+def test_a_table_shows_control_characters_written_out(capsys):
+    table(ESCAPES, [(f"a\n{ESCAPES}", 1)], (ESCAPES, "n"))
+    assert "".join(lines_of(capsys.readouterr())).count(WRITTEN) == 3
+
+
+@pytest.mark.parametrize("kind", ["[/b]", ESCAPES])
+def test_pairs_of_any_kind_get_their_line(capsys, kind):
+    from dialsum_trl.reward import accuracy_by_kind
+
+    table("Held-out accuracy by kind", accuracy_by_kind([{"kind": kind}], [(1, 0)]), ("kind", "pairs", "accuracy"))
+    assert any(printable(kind) in line and "100.0 %" in line for line in lines_of(capsys.readouterr()))
+
+
+@pytest.mark.parametrize("text", [ESCAPES, *MARKUP])
+def test_check_shows_fnames_masks_and_headers_as_text(tmp_path, capsys, text):
+    rows = [(f"a{text}", GOOD, "요약", ""), (f"a{text}", GOOD, "#Person7# 요약", ""), (f"c{text}", "", "요약", "")]
+    train = write(tmp_path / "train.csv", rows, ("fname", "dialogue", "summary", f"x{text}"))
+    dev = write(tmp_path / "dev.csv", [(f"z{text}", GOOD, "요약")])
+    check_files([train, dev], fix=tmp_path / f"fixed {text.strip(ESCAPES)[:1].strip('/')}.csv")
+    printed = lines_of(capsys.readouterr())
+    for level, start in (("error", "a"), ("error", "c")):
+        assert any(line.startswith(level) and f"({start}{printable(text)})" in line for line in printed)
+    assert any(f"a{printable(text)} and z{printable(text)}" in line for line in printed)
+    assert any(line.endswith(f"x{printable(text)}") for line in printed)
+
+
+@pytest.mark.parametrize("text", [ESCAPES, *MARKUP])
+def test_check_shows_what_it_cannot_read_as_text(tmp_path, capsys, text):
+    check_files([write(tmp_path / "train.csv", [("1", "2")], (f"id{text}", "text"))])
+    assert any(line.startswith("error") and f"id{printable(text)}" in line for line in lines_of(capsys.readouterr()))
+
+
+def test_check_shows_text_in_a_terminal_too(capsys):
+    from dialsum_trl.tool.audit import Finding
+    from dialsum_trl.tool.check import print_finding
+
+    screen = io.StringIO()
+    print_finding(
+        Console(file=screen, force_terminal=True, color_system=None, width=200),
+        Finding("error", f"rows{ESCAPES}", [f"[/b]{ESCAPES}"]),
+    )
+    assert f"rows{WRITTEN}: 1 ([/b]{WRITTEN})" in screen.getvalue()
+
+
+@pytest.mark.parametrize("text", [ESCAPES, *MARKUP])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_preview_shows_fname_and_dialogue_as_text(tmp_path, capsys, text, tokens):
+    train = write(tmp_path / "train.csv", [(f"a{text}", f"{GOOD} {text}", f"인사를 한다.{text}")])
+    settings = {"model_name_or_path": str(TINY / "llama"), "train_file": str(train)}
+    preview.show_row(ROOT / "recipes" / "sft_llama3b.py", "0", None, settings, tokens)
+    first, *others = lines_of(capsys.readouterr())
+    assert first.startswith(f"row a{printable(text)}: ")
+    assert tokens or any(line.startswith("learned") and printable(text) in line for line in others)
+
+
+def test_preview_puts_dropped_turns_with_control_characters_where_they_stood(tmp_path, capsys):
+    turns = [f"#Person{1 + number % 2}#: 안녕하세요\x08 {number}번 손님, 무엇을 도와드릴까요?" for number in range(40)]
+    train = write(tmp_path / "train.csv", [("a", "\n".join(turns), "인사를 한다.")])
+    settings = {"model_name_or_path": str(TINY / "llama"), "train_file": str(train), "max_length": 200}
+    preview.show_row(ROOT / "recipes" / "sft_llama3b.py", "0", None, settings)
+    printed = [line[8:] for line in capsys.readouterr().out.splitlines()]
+    assert [line.split("<|eot")[0] for line in printed if "손님" in line] == [printable(turn) for turn in turns]
+
+
+def test_log_lines_of_libraries_are_printable():
+    code = (
+        "from dialsum_trl.console import quiet_libraries; quiet_libraries()\n"
+        "from transformers.utils import logging\n"
+        f"logging.get_logger('transformers.x').warning('model of type %s\\n안녕', {ESCAPES!r})\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stderr.splitlines()[-2:] == [f"[transformers] model of type {WRITTEN}", "안녕"]
+
+
+def test_commands_set_it_up(monkeypatch):
+    factory = logging.getLogRecordFactory()
+    monkeypatch.setattr(sys, "argv", ["recipe"])
+    try:
+        errors.command(lambda recipe, argv: None)()
+        assert logging.getLogRecordFactory() is console.PrintableRecord
+    finally:
+        logging.setLogRecordFactory(factory)

@@ -1,0 +1,192 @@
+"""The report's training runs: found by comparing names, never by opening what a file says; any log can be drawn."""
+
+import json
+import re
+import shutil
+from xml.etree import ElementTree
+
+import pytest
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.report import read_run, report
+from dialsum_trl.reporting.page import Run
+from dialsum_trl.resume.journal import Journal, read
+from dialsum_trl.share.chart import line_charts, ticks
+from tests.conftest import TINY
+
+HISTORY = [{"step": step, "loss": 1 / step} for step in (1, 2)]
+ODD = [float("nan"), float("inf"), 10**400, -1.7e308, 1e308, "<x>", None, [1]]
+LINE = "x: its adapter does not lie beside its summaries; --runs x=folder shows its curves"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with six rows (`test.csv`) and a system for them (`here/system`)."""
+    system = tmp_path / "here" / "system"
+    system.mkdir(parents=True)
+    rows = [f"a{number},#Person1#: 안녕 {number},인사를 한다\n" for number in range(6)]
+    (tmp_path / "test.csv").write_text("".join(["fname,dialogue,summary\n", *rows]), encoding="utf-8")
+    summaries = "".join(["fname,summary\n", *(f"a{number},인사\n" for number in range(6))])
+    (system / "submission.csv").write_text(summaries, encoding="utf-8")
+    return tmp_path
+
+
+def make_run(folder, history=(), **record):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": list(history) or HISTORY}))
+    (folder / "dialsum.json").write_text(json.dumps({"method": "METHOD", **record}))
+    return folder
+
+
+def build(place, how=None, *flags, names=("x",)):
+    """The page of the system, whose `scores.json` holds `how`, and the report's figures."""
+    for name in names:
+        folder = place / "here" / ("system" if name == "x" else name)
+        if not folder.exists():
+            shutil.copytree(place / "here" / "system", folder)
+        (folder / "scores.json").write_text(json.dumps(how or {}))
+    systems = [f"{name}={place / 'here' / ('system' if name == 'x' else name)}" for name in names]
+    flags = ["--systems", *systems, "--test_file", str(place / "test.csv"), "--bootstrap", "0", *flags]
+    content = report({}, [*flags, "--output_file", str(place / "r.html")])
+    return (place / "r.html").read_text(encoding="utf-8"), content
+
+
+@pytest.mark.parametrize("where", ["elsewhere/run", "here/system/../../elsewhere/run", "here/deeper/run"])
+@pytest.mark.parametrize("key", ["adapter", "model"])
+def test_a_run_that_a_file_names_elsewhere_is_not_opened(place, capsys, where, key):
+    make_run(place / where)
+    page, _ = build(place, {key: str(place / where)})
+    assert "METHOD" not in page and "Loss, " not in page
+    assert (LINE in capsys.readouterr().out.splitlines()) == (key == "adapter")
+
+
+@pytest.mark.parametrize("linked", ["folder", "trainer_state.json", "dialsum.json"])
+def test_a_run_beside_the_summaries_that_is_a_link_is_not_opened(place, linked):
+    private = make_run(place / "elsewhere")
+    run = place / "here" / "run"
+    if linked == "folder":
+        run.symlink_to(private)
+    else:
+        make_run(run)
+        (run / linked).unlink()
+        (run / linked).symlink_to(private / linked)
+    page, _ = build(place, {"adapter": str(run)})
+    assert "METHOD" not in page and "Loss, " not in page
+
+
+@pytest.mark.parametrize("key", ["adapter", "model"])
+def test_a_run_beside_the_summaries_is_found_once(place, capsys, monkeypatch, key):
+    make_run(place / "here" / "run")
+    monkeypatch.chdir(place)
+    page, _ = build(place, {key: "here/run"}, names=("x", "more"))
+    assert page.count("Loss, x") == 2 and "Loss, more" not in page  # label and title of one picture
+    assert "--runs" not in capsys.readouterr().out
+
+
+def test_summaries_inside_the_folder_of_their_run_have_its_curves(place):
+    make_run(place / "here")
+    assert "Loss, x" in build(place, {"adapter": str(place / "here")})[0]
+
+
+def test_a_run_elsewhere_is_given_with_runs(place, capsys):
+    run = make_run(place / "elsewhere")
+    assert "Loss, mine" in build(place, {"adapter": str(run)}, "--runs", f"mine={run}")[0]
+    assert LINE not in capsys.readouterr().out
+
+
+def test_tokens_are_counted_with_the_runs_own_tokenizer_and_not_with_what_its_record_names(place):
+    run = make_run(place / "here" / "run", base_model=str(TINY / "llama"))
+    how = {"adapter": str(run)}
+    assert build(place, how)[1]["lengths"]["unit"] == "characters"
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(TINY / "llama" / name, run)
+    assert build(place, how)[1]["lengths"]["unit"] == "tokens"
+
+
+@pytest.mark.parametrize("adapter", ["a" * 5000, "a\0b", "\ud800", "~", "", None])
+def test_a_name_that_no_file_can_have_is_no_run(place, adapter):
+    assert "Loss, " not in build(place, {"adapter": adapter})[0]
+
+
+@pytest.mark.parametrize("value", [["x"], {"a": 1}, 3])
+@pytest.mark.parametrize("key", ["adapter", "model"])
+def test_an_adapter_that_is_no_text_is_one_line(place, key, value):
+    with pytest.raises(InputError, match=r"x: its scores\.json names an adapter or model that is no text"):
+        build(place, {key: value})
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"base_model": ["x"]}, "its base_model is no text"),
+        ({"base_model": {"a": 1}}, "its base_model is no text"),
+        ({"settings": {"max length, tokens": "9"}}, "'max length, tokens' is no whole number"),
+        ({"settings": {"max length, tokens": [9]}}, "'max length, tokens' is no whole number"),
+    ],
+)
+def test_a_record_of_other_types_is_one_line(tmp_path, record, message):
+    with pytest.raises(InputError, match=rf"dialsum\.json: {message}"):
+        read_run("x", make_run(tmp_path / "run", **record))
+
+
+def test_a_damaged_run_is_an_error(tmp_path):
+    (tmp_path / "trainer_state.json").write_text("{")
+    with pytest.raises(InputError, match=r"trainer_state\.json: not JSON"):
+        read_run("x", tmp_path)
+
+
+# What cannot be drawn
+
+
+def places(svg):
+    return [float(number) for number in re.findall(r"-?[\d.]+", " ".join(re.findall(r' d="M[^"]*"', svg)))]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_log_with_an_odd_number_is_drawn_without_it(odd):
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": odd}, {"step": 3, "loss": 1.0}]
+    (plain,) = Run("x", [history[0], history[2]], {}).plots
+    assert Run("x", history, {}).plots == [plain]
+    if isinstance(odd, int):
+        assert Run("x", [*history, {"step": odd, "loss": 1.0}], {}).plots == [plain]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_log_of_odd_numbers_alone_has_no_picture(odd):
+    assert Run("x", [{"step": step, "loss": odd} for step in (1, 2)], {}).plots == []
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_curve_beside_an_adapter_leaves_odd_points_out(odd):
+    good = {"Loss": {"training": [(1, 2.0), (3, 1.0)]}}
+    assert line_charts({"Loss": {"training": [(1, 2.0), (2, odd), (odd, 2.0), (3, 1.0)]}}) == line_charts(good)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(1e-320, 5e-324), (1e299, -1e299), (10**299, 1), (1e20, 1e20), (1.0, 1.0 + 2e-16), (0, 1e-14), (1e16, 1e16 + 2)],
+)
+def test_numbers_that_are_tiny_huge_or_all_but_equal_have_ticks_and_a_place(values):
+    marks = ticks(list(values))
+    assert 2 <= len(marks) <= 20 and marks[0] < marks[-1]
+    svg = line_charts({"Loss": {"training": list(enumerate(values))}})
+    assert ElementTree.fromstring(svg) is not None and all(-1 <= number <= 700 for number in places(svg))
+    (drawn,) = Run("x", [{"step": index, "loss": value} for index, value in enumerate(values)], {}).plots
+    assert all(-1 <= number <= 700 for number in places(drawn))
+
+
+# The journal of unfinished work
+
+
+@pytest.mark.parametrize("first", ["[" * 200_000, "null", "[1]", '"x"', "9" * 5000])
+def test_a_journal_that_starts_with_no_object_is_no_journal(tmp_path, first):
+    path = tmp_path / "unfinished.jsonl"
+    path.write_text(f'{first}\n{{"a": 1}}\n')
+    assert read(path) == []
+    assert Journal(path, {"a": 1}).done == []
+
+
+def test_a_line_nested_too_deeply_ends_a_journal(tmp_path):
+    path = tmp_path / "unfinished.jsonl"
+    path.write_text('{"a": 1}\n[2]\n' + "[" * 200_000 + "\n[3]\n")
+    assert Journal(path, {"a": 1}).done == [[2]]
