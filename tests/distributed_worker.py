@@ -13,6 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 
 def plant_failure(rank: int, step: int, how: str) -> None:
     from dialsum_trl.training import CheckedTraining
@@ -93,3 +95,5 @@ if __name__ == "__main__":
     rehearsed_at = rehearse_as_on_gpus()
     for each in json.loads(Path(sys.argv[1]).read_text()):
         run(each, rehearsed_at)
+    if torch.distributed.is_initialized():  # its threads can abort a process that ends with them running
+        torch.distributed.destroy_process_group()
