@@ -88,4 +88,7 @@ def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Pa
         part = summarize_sharded(summarizer, dialogues[start : start + save_every], settings, state)
         several = part if settings.num_return_sequences > 1 else [[summary] for summary in part]
         journal.add([[asdict(summary) for summary in candidates] for candidates in several])
-    return [[Summary(**each) for each in candidates] for part in journal.done for candidates in part], journal
+    try:
+        return [[Summary(**each) for each in candidates] for part in journal.done for candidates in part], journal
+    except TypeError:
+        raise InputError(f"{path}: holds lines that no run of predict wrote; delete it, and predict again") from None

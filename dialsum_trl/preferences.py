@@ -18,7 +18,8 @@ from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.json_file import parse_json, read_json
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE, make_pairs
-from dialsum_trl.runs import RUN_FILE, use_adapter_settings
+from dialsum_trl.runs import use_adapter_settings
+from dialsum_trl.share.weights import RUN_FILE
 
 PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=100)
 SAMPLES_FILE, PAIRS_FILE, SETTINGS_FILE = "samples.jsonl", "pairs.jsonl", "settings.json"

@@ -8,7 +8,7 @@ from dialsum_trl.arguments import DataArguments, RougeArguments, flag, parse_rec
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.json_file import read_json
-from dialsum_trl.runs import RUN_FILE
+from dialsum_trl.share.weights import RUN_FILE
 
 STATE_FILE = "trainer_state.json"
 LIMIT = "max length, tokens"  # among a record's settings

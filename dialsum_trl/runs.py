@@ -10,10 +10,10 @@ from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import refuse_links
 from dialsum_trl.json_file import read_json
+from dialsum_trl.share.weights import CONFIG, RUN_FILE, adapter_folder, check_adapter_files, check_adapter_values
 
 RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
 
 
 def prepare_output_dir(args) -> str | None:
@@ -70,8 +70,6 @@ def adapter_settings(adapter_path: str) -> dict:
     Raises:
         InputError: the folder is no adapter, or its files are damaged, pickled or do not fit one another.
     """
-    from dialsum_trl.share.weights import CONFIG, adapter_folder, check_adapter_files, check_adapter_values
-
     folder = Path(adapter_path)
     if folder.is_file():
         raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")

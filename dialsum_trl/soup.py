@@ -13,8 +13,7 @@ from pathlib import Path
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import refuse_links
 from dialsum_trl.json_file import read_json
-from dialsum_trl.runs import RUN_FILE
-from dialsum_trl.share.weights import WEIGHTS, check_adapter_files, tensor_shapes
+from dialsum_trl.share.weights import RUN_FILE, WEIGHTS, check_adapter_files, tensor_shapes
 
 _KEPT_SUFFIXES = (".json", ".jinja", ".model", ".txt")  # configuration, tokenizer and template
 # what has to be equal for a mean of weights to mean anything

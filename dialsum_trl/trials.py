@@ -9,6 +9,7 @@ from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError
 from dialsum_trl.resume.journal import Journal, read
 
+TRIAL = {"setting", "rouge", "tokens", "hit_limit", "seconds"}
 BASE = "none"  # the base model without an adapter
 
 
@@ -25,6 +26,8 @@ class Trials(Journal):
             different = ", ".join(key for key in about if entries[0].get(key) != about[key])
             raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
         super().__init__(path, about)
+        if not all(isinstance(trial, dict) and set(trial) >= TRIAL for trial in self.done):
+            raise InputError(f"{path}: holds lines that no sweep wrote; delete it, or choose another --output_dir")
 
     def find(self, setting: dict) -> dict | None:
         return next((trial for trial in self.done if trial["setting"] == setting), None)

@@ -82,7 +82,7 @@ def test_a_file_without_a_readable_dialogue_is_one_clear_line(tmp_path, content,
 
 def test_an_adapter_that_is_nowhere_is_one_clear_line():
     with pytest.raises(InputError, match="no folder, and the Hub does not give it"):
-        chat.local_adapter("acme/not-there")
+        chat.load("acme/not-there", None, None)
 
 
 def test_the_page_without_gradio_says_what_to_install(monkeypatch):

@@ -66,15 +66,16 @@ def test_luck_on_the_choosing_rows_is_not_counted_as_gain():
 
 
 def test_a_journal_drops_a_half_written_line_and_goes_on(tmp_path):
+    def done(number: int) -> dict:
+        return {"setting": {"n": number}, "rouge": {}, "tokens": 1, "hit_limit": 0, "seconds": 1}
+
     path = tmp_path / "trials.jsonl"
-    Trials(path, {"rows": "x"}).add({"setting": {"n": 1}})
+    Trials(path, {"rows": "x"}).add(done(1))
     with path.open("a") as file:
         file.write('{"setting": {"n": 2')
     again = Trials(path, {"rows": "x"})
-    again.add({"setting": {"n": 3}})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"rows": "x"}, {"setting": {"n": 1}}, {"setting": {"n": 3}}
-    ]  # fmt: skip
+    again.add(done(3))
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"rows": "x"}, done(1), done(3)]
     assert again.find({"n": 3}) and not again.find({"n": 2})
 
 
@@ -82,6 +83,13 @@ def test_a_journal_of_other_rows_is_an_error_that_says_so(tmp_path):
     Trials(tmp_path / "trials.jsonl", {"rows": "x", "max_length": 1})
     with pytest.raises(InputError, match="a sweep with other rows; choose another --output_dir"):
         Trials(tmp_path / "trials.jsonl", {"rows": "y", "max_length": 1})
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"setting": {}}'])
+def test_a_journal_of_lines_that_no_sweep_wrote_is_an_error(line, tmp_path):
+    (tmp_path / "trials.jsonl").write_text('{"rows": "x"}\n' + line + "\n")
+    with pytest.raises(InputError, match="holds lines that no sweep wrote"):
+        Trials(tmp_path / "trials.jsonl", {"rows": "x"})
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from dialsum_trl.consensus import mbr
 from dialsum_trl.ensemble import ensemble
 from dialsum_trl.errors import InputError
 from dialsum_trl.rouge import RougeConfig, bootstrap_interval, pairwise, score
-from dialsum_trl.runs import RUN_FILE
-from dialsum_trl.share.weights import CONFIG, WEIGHTS
+from dialsum_trl.share.weights import CONFIG, RUN_FILE, WEIGHTS
 from dialsum_trl.soup import greedy_soup, soup
 from dialsum_trl.submission import read_predictions, write_submission
 from tests.conftest import TINY

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.inference import summarize_sharded
+from dialsum_trl.inference import UNFINISHED, summarize_kept, summarize_sharded
 from dialsum_trl.predict import predict
 from dialsum_trl.predictions import read_system, write_predictions
 from dialsum_trl.submission import read_predictions, write_submission
@@ -144,3 +144,10 @@ def test_shares_of_all_processes_come_back_in_order(monkeypatch, processes):
     monkeypatch.setattr(utils, "gather_object", lambda mine: shares)
     state = SimpleNamespace(process_index=0, num_processes=processes)
     assert summarize_sharded(None, dialogues, None, state) == list("ABCDEFG")
+
+
+@pytest.mark.parametrize("line", ["3", "[3]", "[[3]]", '[[{"text": "a", "more": 1}]]'])
+def test_a_journal_of_lines_that_no_run_wrote_is_an_error(line, tmp_path):
+    (tmp_path / UNFINISHED).write_text('{"about": 1, "save_every": 1}\n' + line + "\n")
+    with pytest.raises(InputError, match="holds lines that no run of predict wrote"):
+        summarize_kept(None, ["#Person1#: 안녕"], None, None, tmp_path, {"about": 1}, 1)

@@ -61,12 +61,17 @@ def best_of(named: str | None, folders: list[Path]) -> str | None:
 
 
 @contextlib.contextmanager
-def tensors_alone():
+def tensors_alone(deepspeed: bool = True):
     """Has DeepSpeed read its checkpoints with `weights_only=True`, its own three kinds of settings allowed.
+
+    Nothing changes where a run is not DeepSpeed's.
 
     Raises:
         InputError: a file holds something else, which loading it would run.
     """
+    if not deepspeed:
+        yield
+        return
     import torch
     from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler

@@ -96,7 +96,7 @@ class WholeCheckpoints:
         if resume_from_checkpoint is not None:
             folders = [Path(super()._get_output_dir(None)), Path(resume_from_checkpoint).parent]
             self.state.best_model_checkpoint = best_of(self.state.best_model_checkpoint, folders)
-        with tensors_alone() if self.is_deepspeed_enabled else contextlib.nullcontext():
+        with tensors_alone(self.is_deepspeed_enabled):
             return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
 
     def _load_best_model(self):
@@ -104,7 +104,7 @@ class WholeCheckpoints:
         if self.is_world_process_zero() and (reason := flaw(best)):
             raise TrainingError(f"the best checkpoint, {best}, cannot be loaded: {reason}")
         check_names(Path(best))
-        with tensors_alone() if self.is_deepspeed_enabled else contextlib.nullcontext():
+        with tensors_alone(self.is_deepspeed_enabled):
             super()._load_best_model()
 
 

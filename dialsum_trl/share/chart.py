@@ -1,13 +1,28 @@
 """Line charts as SVG text: no plotting library, sharp at every size, readable on light and dark pages."""
 
 import math
+import re
 from html import escape
+from pathlib import Path
+from xml.etree import ElementTree
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_text
 
 _COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 _WIDTH, _HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
 _LARGEST = 1e300  # sums and differences of what is smaller are finite
 _NARROWEST = 1e-9  # of a span, to its numbers and to 1: ticks are rounded to 12 decimals
+# what is drawn here, and nothing else
+_SVG = "{http://www.w3.org/2000/svg}"
+_ELEMENTS = {_SVG + name for name in ("svg", "g", "rect", "path", "circle", "text")}
+_ATTRIBUTES = {
+    "viewBox", "font-family", "font-size", "role", "width", "height", "transform", "x", "y", "cx", "cy", "r", "d",
+    "fill", "stroke", "stroke-width", "text-anchor",
+}  # fmt: skip
+_VALUE = re.compile(r"[\w\s.#%()-]*", re.ASCII)  # leads nowhere: an address has a colon or a slash
+_LONGEST = 20_000_000  # bytes; a million points
 
 
 def drawable(points: list[tuple]) -> list[tuple[float, float]]:
@@ -84,3 +99,24 @@ def ticks(values: list[float], wanted: int = 5) -> list[float]:
     step = next(scale * m for m in (1, 2, 2.5, 5, 10) if scale * m >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(step * i, 12) for i in range(first, last + 1)]
+
+
+def check_drawing(path: Path, remedy: str) -> None:
+    """Raises InputError unless a file is a drawing as `line_charts` writes it: no script, no address, no entity."""
+    text = read_text(path, remedy, _LONGEST)
+    try:
+        plain = text.startswith("<svg ") and "<!" not in text and "<?" not in text
+        root = ElementTree.fromstring(text) if plain else None
+    except ElementTree.ParseError:
+        root = None
+    if root is None or root.tag != f"{_SVG}svg":
+        raise InputError(f"{path}: is no SVG as training writes it; {remedy}")
+    for element in root.iter():
+        strange = [name for name, value in element.items() if not _drawn(name, value)]
+        if element.tag not in _ELEMENTS or strange:
+            what = (strange or [element.tag])[0].removeprefix(_SVG)
+            raise InputError(f"{path}: holds {what[:80]!r}, which no curve of a training run does; {remedy}")
+
+
+def _drawn(name: str, value: str) -> bool:
+    return name in _ATTRIBUTES and _VALUE.fullmatch(value) is not None

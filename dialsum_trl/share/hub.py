@@ -7,18 +7,17 @@ base's Hub repository and commit, never a local path.
 import re
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 from dialsum_trl.chat_template import MAX_TEMPLATE
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.files import json_text, move_files, write_json, write_text
 from dialsum_trl.json_file import read_json, read_text
-from dialsum_trl.runs import RUN_FILE
 from dialsum_trl.share.card import CURVE_FILE, REPO_ID, model_card
+from dialsum_trl.share.chart import check_drawing, line_charts
 from dialsum_trl.share.provenance import base_origin
 from dialsum_trl.share.record import run_record
-from dialsum_trl.share.weights import check_adapter_files, tensor_shapes
+from dialsum_trl.share.weights import RUN_FILE, check_adapter_files, tensor_shapes
 
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -27,14 +26,6 @@ MODEL_FILES = (
     "config.json", "generation_config.json", "model.safetensors", "model-?????-of-?????.safetensors",
     "model.safetensors.index.json",
 )  # fmt: skip
-SVG = "{http://www.w3.org/2000/svg}"
-CURVE_ELEMENTS = {SVG + name for name in ("svg", "g", "rect", "path", "circle", "text")}
-CURVE_ATTRIBUTES = {  # of `line_charts`
-    "viewBox", "font-family", "font-size", "role", "width", "height", "transform", "x", "y", "cx", "cy", "r", "d",
-    "fill", "stroke", "stroke-width", "text-anchor",
-}  # fmt: skip
-CURVE_VALUE = re.compile(r"[\w\s.#%()-]*", re.ASCII)  # leads nowhere: an address has a colon or a slash
-MAX_CURVE = 20_000_000  # bytes; a million points
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 CURVES = {  # panels of the training curve: title -> key in the trainer's log -> name
     "Loss": {"loss": "training", "eval_loss": "evaluation"},
@@ -89,8 +80,6 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
         data: `DataArguments`; the card names the training and the evaluation file.
         method: how it was trained, for the card.
     """
-    from dialsum_trl.share.chart import line_charts
-
     folder = Path(trainer.args.output_dir)
     aside = folder / ".saving"  # a run that dies here leaves no half an adapter under its name
     trainer.save_model(str(aside))
@@ -247,28 +236,7 @@ def _check_own(path: Path) -> None:
                 f"{remedy}"
             )
     if path.suffix == ".svg":
-        _check_curve(path, remedy)
-
-
-def _check_curve(path: Path, remedy: str) -> None:
-    """Raises InputError unless a file is a drawing as `line_charts` writes it: no script, no address, no entity."""
-    text = read_text(path, remedy, MAX_CURVE)
-    try:
-        plain = text.startswith("<svg ") and "<!" not in text and "<?" not in text
-        root = ElementTree.fromstring(text) if plain else None
-    except ElementTree.ParseError:
-        root = None
-    if root is None or root.tag != f"{SVG}svg":
-        raise InputError(f"{path}: is no SVG as training writes it; {remedy}")
-    for element in root.iter():
-        strange = [name for name, value in element.items() if not _drawn(name, value)]
-        if element.tag not in CURVE_ELEMENTS or strange:
-            what = (strange or [element.tag])[0].removeprefix(SVG)
-            raise InputError(f"{path}: holds {what[:80]!r}, which no curve of a training run does; {remedy}")
-
-
-def _drawn(name: str, value: str) -> bool:
-    return name in CURVE_ATTRIBUTES and CURVE_VALUE.fullmatch(value) is not None
+        check_drawing(path, remedy)
 
 
 def _named(record: dict, base: str | None) -> dict:

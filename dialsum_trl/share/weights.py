@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from dialsum_trl.errors import InputError
 from dialsum_trl.json_file import read_json
-from dialsum_trl.runs import RUN_FILE
 
+RUN_FILE = "dialsum.json"  # what a run used, beside the adapter; its layout is part of the file formats we keep
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 INDEX = "model.safetensors.index.json"
 ELSEWHERE = "transformers_weights"  # a key of config.json: weights, or their index, by any name

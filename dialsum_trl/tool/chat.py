@@ -7,8 +7,7 @@ from threading import Thread
 
 from dialsum_trl.errors import InputError
 from dialsum_trl.runs import use_adapter_settings
-
-ADAPTER_FILES = ["*.json", "*.safetensors", "*.jinja"]
+from dialsum_trl.share.weights import adapter_folder
 
 
 def load(adapter: str | None, model: str | None, quantization: str | None):
@@ -19,7 +18,7 @@ def load(adapter: str | None, model: str | None, quantization: str | None):
 
     logging.disable_progress_bar()  # a chat shows dialogues and summaries only
     values = {
-        "adapter_path": local_adapter(adapter),
+        "adapter_path": adapter and str(adapter_folder(adapter)),
         "model_name_or_path": model,
         "model_revision": "main",
         "dtype": "bfloat16",
@@ -30,20 +29,6 @@ def load(adapter: str | None, model: str | None, quantization: str | None):
     use_adapter_settings(values, {name for name, value in given.items() if value is not None})
     name, path = values.pop("model_name_or_path"), values.pop("adapter_path")
     return load_summarizer(name, path, revision=values.pop("model_revision"), **values)
-
-
-def local_adapter(adapter: str | None) -> str | None:
-    """The adapter's folder, downloaded when a Hub id was given."""
-    if adapter is None or Path(adapter).is_dir():
-        return adapter
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return snapshot_download(adapter, allow_patterns=ADAPTER_FILES)
-    except (OSError, HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise InputError(f"--adapter_path {adapter}: is no folder, and the Hub does not give it: {reason}") from None
 
 
 def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:

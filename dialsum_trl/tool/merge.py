@@ -8,7 +8,8 @@ from dialsum_trl.decode.vllm_engine import lora_rank_limit
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import refuse_links, write_json
 from dialsum_trl.json_file import read_json
-from dialsum_trl.runs import RUN_FILE, adapter_settings
+from dialsum_trl.runs import adapter_settings
+from dialsum_trl.share.weights import RUN_FILE
 
 DTYPES = ("bfloat16", "float16", "float32")
 COMMANDS = """\
