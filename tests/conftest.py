@@ -101,3 +101,21 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("phase3")
     base = toys.make_base(folder / "base")
     return {"base": base, "sft": toys.make_adapter(base, folder / "sft")}
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """The loopback Hub, and a client that knows its token and no other Hub."""
+    from huggingface_hub import constants
+
+    from dialsum_trl.share import upload
+    from tests.hub_server import HubServer
+
+    with HubServer() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
+        monkeypatch.setenv("HF_TOKEN", server.token)
+        monkeypatch.setattr(upload, "WAITS", (0.01, 0.01, 0.01))
+        yield server
