@@ -64,7 +64,7 @@ def command(function):
             return run(recipe or {}, argv)
         quiet_libraries()
         try:
-            return run(recipe or {}, sys.argv[1:])
+            result = run(recipe or {}, sys.argv[1:])
         except (InputError, TrainingError) as error:
             sys.stdout.flush()
             if rank := int(os.environ.get("RANK", "0")):
@@ -72,5 +72,14 @@ def command(function):
                 time.sleep(OTHER_RANKS_WAIT)
             print(f"error: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr, flush=True)
             sys.exit(2 if isinstance(error, InputError) else 1)
+        end_process_group()
+        return result
 
     return wrapper
+
+
+def end_process_group() -> None:
+    """Ends the processes' connections, if there are any: threads of theirs can abort an interpreter that ends first."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

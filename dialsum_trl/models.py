@@ -94,13 +94,15 @@ def _load(loader, name_or_path: str, what: str, trust_remote_code: bool = False,
     """`from_pretrained` with its many ways to fail turned into one line."""
     import torch
 
-    from dialsum_trl.share.weights import check_model_files
+    from dialsum_trl.share.weights import check_hub_model, check_model_files
 
     if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
         check_model_files(name_or_path)
     try:
+        if what == "weights" and not Path(name_or_path).is_dir():
+            check_hub_model(name_or_path, kwargs["revision"])
         return loader(name_or_path, trust_remote_code=trust_remote_code, **kwargs)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, InputError):
         raise
     except OSError as error:
         if "model.safetensors" in str(error):

@@ -57,6 +57,9 @@ class CheckedTraining(ExactShards, WholeCheckpoints):
         return arguments
 
     def training_step(self, model, inputs, num_items_in_batch=None):
+        if getattr(self, "_total_train_tokens", None) == 0:  # TRL's count: a run that continues goes on from its log
+            logged = [entry["num_tokens"] for entry in self.state.log_history if "num_tokens" in entry]
+            self._total_train_tokens = int(logged[-1]) if logged else 0
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._step_parts.append((inputs, loss.detach()))  # the trainer holds a step's batches until its end anyway
         return loss

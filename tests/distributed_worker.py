@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-import torch
+from dialsum_trl.errors import end_process_group
 
 
 def plant_failure(rank: int, step: int, how: str) -> None:
@@ -95,5 +95,4 @@ if __name__ == "__main__":
     rehearsed_at = rehearse_as_on_gpus()
     for each in json.loads(Path(sys.argv[1]).read_text()):
         run(each, rehearsed_at)
-    if torch.distributed.is_initialized():  # its threads can abort a process that ends with them running
-        torch.distributed.destroy_process_group()
+    end_process_group()  # as a recipe does

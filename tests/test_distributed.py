@@ -106,6 +106,20 @@ def test_fsdp2_splits_gathers_and_checks_4bit_weights(toy):
     assert "FSDP2 agrees on 2 processes" in done.stdout, done.stderr[-3000:]
 
 
+def test_a_recipe_that_is_done_ends_its_process_group(tmp_path):
+    (tmp_path / "recipe.py").write_text(
+        "from torch import distributed\n"
+        "from dialsum_trl.errors import command\n"
+        "@command\n"
+        "def stage(recipe, argv):\n"
+        f"    distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=0, world_size=1)\n"
+        "    return distributed.get_world_size()\n"
+        "print(stage(), distributed.is_initialized())\n"
+    )
+    done = finish(start([sys.executable, str(tmp_path / "recipe.py")], ROOT), 60)
+    assert done.stdout == "1 False\n", done.stderr
+
+
 @pytest.mark.slow
 def test_cpu_yaml_refuses_several_processes_instead_of_starting_one(toy):
     command = [*launcher("cpu", 2), str(ROOT / "recipes/sft_llama3b.py"), *sft_argv(toy, toy / "refused")]

@@ -113,3 +113,19 @@ def test_unsloth_is_the_slower_by_what_the_readme_says():
     best = max(rate for variant, rate in rates.items() if variant.startswith("unsloth"))
     times = re.search(r"\*\*([\d.]+) times its best\*\*", (RESULTS.parents[1] / "README.md").read_text())[1]
     assert times == f"{rates['ours'] / best:.1f}"
+
+
+def test_the_soak_lost_no_step_beyond_a_checkpoint_and_its_memory_stayed_flat():
+    [soak] = json.loads((RESULTS / "soak.json").read_text())
+    assert soak["kills"] == 5 and sum(each["seconds"] for each in soak["stretches"]) >= 30 * 60
+    assert soak["most_steps_lost"] < soak["save_steps"] and soak["memory_spread_percent"] <= 2
+
+
+def test_the_readme_quotes_the_soak():
+    [soak] = json.loads((RESULTS / "soak.json").read_text())
+    readme = " ".join((RESULTS.parents[1] / "README.md").read_text().split())
+    lost, spread, kills = soak["most_steps_lost"], soak["memory_spread_percent"], len(soak["stretches"]) - 1
+    peaks = {f"{peak:.2f}" for peak in soak["peak_memory_gib"]}
+    assert (kills, peaks) == (7, {"22.57"})  # two of them at the end of a call
+    assert f"killed seven times: {soak['steps']:,} steps, at most {lost} of them to make again" in readme
+    assert f"GPU memory at {peaks.pop()} GiB throughout, {spread} % apart" in readme

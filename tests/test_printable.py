@@ -1,7 +1,9 @@
 """What files say reaches the terminal as text: no control character acts, no markup is followed, no run ends by it."""
 
 import io
+import json
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ from rich.console import Console
 
 from dialsum_trl import console, errors
 from dialsum_trl.console import printable, say, table
-from dialsum_trl.tool import preview
+from dialsum_trl.tool import chat, preview
 from dialsum_trl.tool.check import check_files
 from tests.conftest import ROOT, TINY
 from tests.test_check import GOOD, write
@@ -132,3 +134,16 @@ def test_commands_set_it_up(monkeypatch):
         assert logging.getLogRecordFactory() is console.PrintableRecord
     finally:
         logging.setLogRecordFactory(factory)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_what_a_model_writes_does_not_act_on_the_terminal(trained_adapter, toy_base, tmp_path, capsys, beams):
+    """Every token of this tokenizer is written as an escape sequence."""
+    base = shutil.copytree(toy_base, tmp_path / "base")
+    tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
+    step = {"type": "Replace", "pattern": {"Regex": r"[^\s]"}, "content": "\x1b[2J"}
+    tokenizer["decoder"] = {"type": "Sequence", "decoders": [tokenizer["decoder"], step]}
+    (base / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    (tmp_path / "dialogue.txt").write_text("#Person1#: 안녕하세요?\n", encoding="utf-8")
+    chat.summarize_file(tmp_path / "dialogue.txt", str(trained_adapter), str(base), None, beams, 6)
+    assert "\\x1b[2J" in "".join(lines_of(capsys.readouterr()))

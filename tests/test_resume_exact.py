@@ -46,7 +46,8 @@ def assert_same(whole: Path, again: Path, last: str, weights: str) -> None:
     curves = []
     for folder in (whole, again):
         history = json.loads((folder / last / "trainer_state.json").read_text())["log_history"]
-        curves.append([(e["step"], e["loss"], e["grad_norm"], e["learning_rate"]) for e in history if "grad_norm" in e])
+        names = ("step", "loss", "grad_norm", "learning_rate", "num_tokens")
+        curves.append([[entry.get(name) for name in names] for entry in history if "grad_norm" in entry])
     assert len(curves[0]) == int(last.split("-")[1]) and curves[0] == curves[1]
     assert (whole / last / weights).read_bytes() == (again / last / weights).read_bytes()
     assert (whole / weights).read_bytes() == (again / weights).read_bytes()

@@ -92,6 +92,37 @@ def beside(index: Path, remedy: str) -> set[str]:
     return set(shards.values())
 
 
+def check_config(path: Path) -> None:
+    """Raises InputError when a config.json is no JSON object or names the weights itself, at any depth."""
+    unread = [read_json(path, "give the folder of a model, or a Hub id")]
+    while unread:  # a config may hold the config of its text model
+        part = unread.pop()
+        if isinstance(part, dict) and ELSEWHERE in part:
+            raise InputError(
+                f"{path}: names its weights by {ELSEWHERE}, which is not followed; take the key out, "
+                f"and name the weights model.safetensors"
+            )
+        unread += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+
+
+def check_hub_model(name: str, revision: str) -> None:
+    """The checks of `check_model_files` that need no weights, for a model of the Hub (or its cache), before they come.
+
+    A Hub that cannot be reached or has no such model is left to the loading behind it.
+
+    Raises:
+        InputError: config.json names the weights itself, or the index names a file elsewhere.
+    """
+    from transformers.utils import cached_file
+
+    quiet = dict.fromkeys(("gated_repo", "missing_entries", "connection_errors"), False)
+    quiet = {f"_raise_exceptions_for_{what}": value for what, value in quiet.items()}
+    if config := cached_file(name, "config.json", revision=revision, **quiet):
+        check_config(Path(config))
+        if index := cached_file(name, INDEX, revision=revision, **quiet):
+            beside(Path(index), "take another model")
+
+
 def check_model_files(folder: str | Path) -> None:
     """Checks the files of a base model's folder that can be told to be damaged without loading them.
 
@@ -100,15 +131,7 @@ def check_model_files(folder: str | Path) -> None:
             names a file elsewhere.
     """
     folder, remedy = Path(folder), "get the model again"
-    unread = [read_json(folder / "config.json", "give the folder of a model, or a Hub id")]
-    while unread:  # a config may hold the config of its text model
-        part = unread.pop()
-        if isinstance(part, dict) and ELSEWHERE in part:
-            raise InputError(
-                f"{folder / 'config.json'}: names its weights by {ELSEWHERE}, which is not followed; take the key out, "
-                f"and name the weights model.safetensors"
-            )
-        unread += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    check_config(folder / "config.json")
     names = ["model.safetensors"] if (folder / "model.safetensors").is_symlink() else []
     names += [path.name for path in sorted(folder.glob("model*.safetensors")) if path.name not in names]
     for index in sorted(folder.glob("*.index.json")):

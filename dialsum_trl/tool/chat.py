@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+from dialsum_trl.console import printable
 from dialsum_trl.errors import InputError
 from dialsum_trl.runs import use_adapter_settings
 from dialsum_trl.share.weights import adapter_folder
@@ -100,7 +101,7 @@ def summarize_file(
     from dialsum_trl.generation import GenerationSettings, summarize
 
     settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
-    print(summarize(summarizer, [clean_dialogue(dialogue)], settings, progress=False)[0].text)
+    print(printable(summarize(summarizer, [clean_dialogue(dialogue)], settings, progress=False)[0].text, keep="\n"))
 
 
 def read_dialogue(file: Path) -> str:
@@ -126,7 +127,7 @@ def read_dialogue(file: Path) -> str:
 
 def print_stream(summarizer, dialogue: str, max_new_tokens: int) -> None:
     for piece in stream(summarizer, dialogue, max_new_tokens):
-        print(piece, end="", flush=True)
+        print(printable(piece, keep="\n"), end="", flush=True)
     print()
 
 

@@ -1,0 +1,131 @@
+"""Bases and adapters of the Hub: what is fetched, what is refused before any weights come, what the cache gives."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.models import load_base
+from dialsum_trl.runs import adapter_settings
+from dialsum_trl.share.weights import load_adapter
+from tests.hub_server import HubServer
+from tests.test_hostile_folders import to_pickle
+
+REPO, BASE = "tester/llama-dialsum", "acme/toy-llama"
+WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+
+
+@pytest.fixture
+def base(toy_base, tmp_path):
+    return shutil.copytree(toy_base, tmp_path / "base")
+
+
+@pytest.fixture
+def adapter(trained_adapter, tmp_path):
+    return shutil.copytree(trained_adapter, tmp_path / "adapter")
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A Hub with an empty cache before it."""
+    with HubServer() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
+        yield server
+
+
+@pytest.fixture
+def bare(toy_base):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(toy_base)
+
+
+def publish(server, folder, repo: str = REPO) -> None:
+    server.add_repo(repo, {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()})
+
+
+def test_a_base_of_the_hub_loads_as_its_folder_does(server, base):
+    publish(server, base, BASE)
+    here, there = (load_base(name, quantization="none", dtype="float32").state_dict() for name in (str(base), BASE))
+    assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+def test_of_a_base_of_the_hub_that_names_other_weights_no_weights_are_fetched(server, base, tmp_path):
+    config = json.loads((base / "config.json").read_text()) | {"transformers_weights": "other.safetensors"}
+    (base / "config.json").write_text(json.dumps(config))
+    publish(server, base, BASE)
+    with pytest.raises(InputError, match=r"config\.json: names its weights by transformers_weights"):
+        load_base(BASE)
+    assert {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*")} == {"config.json"}
+
+
+def test_of_a_base_of_the_hub_whose_index_leads_elsewhere_no_weights_are_fetched(server, base, tmp_path):
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../../outside.safetensors"}}))
+    publish(server, base, BASE)
+    with pytest.raises(InputError, match=r"index\.json: names .* which is not beside it"):
+        load_base(BASE)
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_an_adapter_of_the_hub_is_read_as_a_folder_is_and_without_the_hub_from_the_cache(
+    server, trained_adapter, bare, monkeypatch
+):
+    publish(server, trained_adapter)
+    assert adapter_settings(REPO) == adapter_settings(str(trained_adapter))
+    asked = len(server.requests)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert adapter_settings(REPO) == adapter_settings(str(trained_adapter))
+    loaded = load_adapter(bare, REPO).state_dict()
+    saved = load_file(trained_adapter / WEIGHTS)
+    assert all(torch.equal(loaded[name.replace(".weight", ".default.weight")], saved[name]) for name in saved)
+    assert len(server.requests) == asked
+
+
+def test_of_an_adapter_of_the_hub_nothing_else_is_fetched(server, adapter, tmp_path):
+    torch.save({}, adapter / PICKLE)
+    publish(server, adapter)
+    adapter_settings(REPO)
+    found = {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*")}
+    assert found == {"adapter_config.json", WEIGHTS, "dialsum.json"}
+
+
+def test_an_adapter_of_the_hub_that_is_a_pickle_only_is_refused(server, adapter, bare):
+    to_pickle(adapter)
+    publish(server, adapter)
+    for use in (lambda: adapter_settings(REPO), lambda: load_adapter(bare, REPO)):
+        with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\) can run code, only safetensors"):
+            use()
+
+
+def test_a_cached_adapter_that_is_a_pickle_only_is_refused_without_the_hub(adapter, bare, tmp_path, monkeypatch):
+    to_pickle(adapter)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    repo = tmp_path / "cache" / "models--tester--llama-dialsum"
+    shutil.copytree(adapter, repo / "snapshots" / ("a" * 40))
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("a" * 40)
+    for use in (lambda: adapter_settings(REPO), lambda: load_adapter(bare, REPO)):
+        with pytest.raises(InputError, match="only safetensors are read"):
+            use()
+
+
+def test_an_adapter_folder_that_is_a_pickle_only_is_refused_where_it_is_loaded(adapter, bare):
+    to_pickle(adapter)
+    with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\), which can run code"):
+        load_adapter(bare, adapter)
+
+
+@pytest.mark.parametrize("name", ["tester/nowhere", "a/b/c"])
+def test_an_adapter_that_is_nowhere_is_one_clear_line(name, server, bare):
+    with pytest.raises(InputError, match=f"--adapter_path {name}: is no folder, and the Hub does not give it") as error:
+        load_adapter(bare, name)
+    assert "\n" not in str(error.value)
