@@ -43,9 +43,11 @@ def command(function):
 
     def run(recipe, argv):
         from dialsum_trl.resume.exhausted import problem
+        from dialsum_trl.resume.sole import let_go_at_end
 
         try:
-            return function(recipe, argv)
+            with let_go_at_end():
+                return function(recipe, argv)
         except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code
             raise InputError(
                 "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, "

@@ -1,5 +1,6 @@
 """A run and its folder: where it may write, what it resumes from, what it used."""
 
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -23,27 +24,34 @@ def prepare_output_dir(args) -> str | None:
     in its own place is deleted.
 
     Raises:
-        InputError: the folder holds an earlier run and `--resume_from_checkpoint` was not given, or there is nothing
-            whole to resume from.
+        InputError: the folder cannot be written, holds another run than the one to continue, or another process
+            writes into it; or there is nothing whole to resume from.
     """
     from dialsum_trl.resume.choose import checkpoints, choose, clear_leftovers
+    from dialsum_trl.resume.sole import sole_writer
     from dialsum_trl.scale.topology import once
 
+    if args.enable_jit_checkpoint:  # written inside a step, behind its random draws
+        raise InputError("--enable_jit_checkpoint: a run does not continue exactly from such; use --save_steps")
     folder = Path(args.output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--output_dir {folder}: is a file; give a folder")
+    check_writable(folder)
     if folder.is_dir():  # checkpoints may lie on another disk
         refuse_links(*(path for path in folder.iterdir() if not path.name.startswith("checkpoint-")))
     resume = args.resume_from_checkpoint
-    if resume in (None, "", "false", "False"):
-        if checkpoints(folder) or (folder / "adapter_config.json").exists():
-            raise InputError(
-                f"--output_dir {folder}: holds an earlier run; continue it with --resume_from_checkpoint true or "
-                f"choose another folder (nothing is ever overwritten)"
-            )
+    fresh = resume in (None, "", "false", "False")
+    elsewhere = resume not in ("true", "True", "latest") and (
+        fresh or Path(resume).resolve().parent != folder.resolve()
+    )
+    if elsewhere and (checkpoints(folder) or (folder / "adapter_config.json").exists()):
+        raise InputError(
+            f"--output_dir {folder}: holds {'an earlier' if fresh else 'another'} run; continue it with "
+            f"--resume_from_checkpoint true or choose another folder (nothing is ever overwritten)"
+        )
+    if fresh:
         return None
 
     def whole() -> str:
+        sole_writer(folder)
         chosen, lines = choose(folder, resume)
         for line in lines:
             say(line)
@@ -52,6 +60,17 @@ def prepare_output_dir(args) -> str | None:
         return str(chosen)
 
     return once(whole)
+
+
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Raises InputError where a folder cannot be made or written into; writes nothing."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{flag} {folder}: {'is' if there == folder else f'{there} is'} a file; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{flag} {folder}: {there} cannot be written (no permission, or a read-only disk); give another folder"
+        )
 
 
 def peak_memory_gib() -> float:

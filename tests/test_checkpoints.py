@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.errors import InputError
 from dialsum_trl.resume.choose import SAVING, checkpoints, clear_leftovers, newest_whole
 from dialsum_trl.resume.manifest import MANIFEST, flaw, seal
 from tests.conftest import TINY
@@ -256,12 +256,11 @@ def test_a_constant_schedule_may_be_made_longer(toy_base, rows, tmp_path):
     assert mine.read_bytes() == theirs.read_bytes()
 
 
-def test_a_damaged_best_checkpoint_is_not_loaded(toy_base, rows, killed):
-    shutil.rmtree(killed / "checkpoint-4")
+def test_a_damaged_best_checkpoint_is_named_before_the_run_goes_on(toy_base, rows, killed):
+    flip(killed / "checkpoint-4" / "adapter_model.safetensors")
     state = json.loads((killed / "checkpoint-2" / "trainer_state.json").read_text())
-    state |= {"best_model_checkpoint": str(killed / "checkpoint-1"), "best_global_step": 1, "best_metric": -1.0}
+    state |= {"best_model_checkpoint": str(killed / "checkpoint-4"), "best_global_step": 4, "best_metric": -1.0}
     (killed / "checkpoint-2" / "trainer_state.json").write_text(json.dumps(state))
-    shutil.copytree(killed / "checkpoint-2", killed / "checkpoint-1")
     seal(killed / "checkpoint-2")
-    with pytest.raises(TrainingError, match=r"the best checkpoint, .*checkpoint-1, cannot be loaded"):
+    with pytest.raises(InputError, match=r"the best checkpoint so far, .*checkpoint-4, cannot be loaded"):
         train(toy_base, rows, killed, resume_from_checkpoint=killed / "checkpoint-2", save_total_limit=9)

@@ -40,23 +40,32 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
         if chosen is None:
             reason = f"; {'; '.join(lines)}" if lines else ""
             raise InputError(f"--resume_from_checkpoint: {folder} holds no checkpoint to continue from{reason}")
+        older = (path for path in checkpoints(folder) if _has_optimizer(path) and flaw(path) is None)
+        if not _has_optimizer(chosen) and (instead := next(older, None)):
+            lines.append(f"{chosen} is passed over: it holds the model alone (--save_only_model true)")
+            chosen = instead
     else:
         chosen, lines = Path(resume), []
         if not (chosen / "trainer_state.json").exists():
             raise InputError(
-                f"--resume_from_checkpoint {resume}: is no checkpoint folder (it lacks trainer_state.json)"
+                f"--resume_from_checkpoint {resume}: is no checkpoint folder (it lacks trainer_state.json); give true, "
+                f"or a path such as {folder / 'checkpoint-100'}"
             )
         if reason := flaw(chosen):
             raise InputError(
                 f"--resume_from_checkpoint {resume}: {reason}; --resume_from_checkpoint true takes the newest whole one"
             )
-    if not any(chosen.glob("rng_state*.pth")):
+    if not _has_optimizer(chosen):
         raise InputError(
             f"--resume_from_checkpoint {chosen}: holds the model alone (--save_only_model true): a run that continues "
             f"needs the optimizer's state too; use the adapter with --adapter_path and another --output_dir"
         )
     check_names(chosen)
     return chosen, lines
+
+
+def _has_optimizer(checkpoint: Path) -> bool:
+    return any(checkpoint.glob("rng_state*.pth"))  # written with the optimizer's, whose name is the method's
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -69,4 +78,12 @@ def clear_leftovers(folder: Path) -> None:
     if aside.is_symlink():
         raise InputError(f"{aside}: is a link; checkpoints are written in it and deleted from it: remove the link")
     for path in aside.glob("checkpoint-*"):
+        delete(path)
+
+
+def delete(path: Path) -> None:
+    """Deletes a checkpoint; of a link (they may lie on another disk) only the link, not what it stands for."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)

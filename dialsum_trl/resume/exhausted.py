@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # as safetensors (Rust) and torch.save (C++) report it; the latter says no more than that
 DISK_TEXTS = ("(os error 28)", "(os error 27)", "(os error 122)", "No space left")
@@ -70,9 +71,14 @@ def gpu_memory_problem(error: BaseException, stage: str) -> str | None:
 
 
 def problem(error: BaseException, stage: str) -> str | None:
-    """One line for an error of a full GPU or a full disk; None for any other."""
+    """One line for an error of a full GPU, a full disk or a file that is not to be used; None for any other."""
     if line := gpu_memory_problem(error, stage):
         return line
     if reason := disk_problem(error):
-        return f"a file could not be written ({reason}): free some space and run the same command again"
+        return (
+            f"a file could not be written ({reason}): free some space and run the same command again, a training run "
+            f"with --resume_from_checkpoint true"
+        )
+    if isinstance(error, OSError) and error.errno in NOT_ALLOWED and error.filename is not None:
+        return f"{error.filename}: {os.strerror(error.errno)}; give another folder, or get the right to use it"
     return None

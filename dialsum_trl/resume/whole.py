@@ -6,12 +6,16 @@ import os
 import shutil
 from pathlib import Path
 
-from dialsum_trl.errors import TrainingError
-from dialsum_trl.resume.choose import SAVING, clear_leftovers, newest_whole
+from dialsum_trl.console import say
+from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.files import refuse_links
+from dialsum_trl.json_file import read_json
+from dialsum_trl.resume.choose import SAVING, checkpoints, clear_leftovers, delete, newest_whole
 from dialsum_trl.resume.exhausted import disk_problem, free_gib
 from dialsum_trl.resume.harmless import best_of, check_names, tensors_alone
 from dialsum_trl.resume.manifest import flaw, seal, sync
 from dialsum_trl.resume.sameness import SETTINGS_FILE
+from dialsum_trl.resume.sole import sole_writer
 
 STATE = "trainer_state.json"
 
@@ -78,26 +82,69 @@ class WholeCheckpoints:
             self.state.save_to_json(str(written / STATE))
 
     def _rotate(self, folder: Path, aside: Path) -> None:
-        """Keeps `save_total_limit` checkpoints, the newest and the best among them."""
-        from transformers.trainer_utils import sort_checkpoints
+        """Keeps `save_total_limit` checkpoints, the one just written and the best among them.
 
-        limit = self.args.save_total_limit
+        By their steps: the clocks of machines differ, and a copy has the time of the copying. Those of higher steps
+        are of a run that this one left behind.
+        """
+        limit, now = self.args.save_total_limit, self.state.global_step
         if limit is None or limit <= 0:
             return
-        found = [Path(path) for path in sort_checkpoints(str(folder), use_mtime=True)]
-        best = self.state.best_model_checkpoint and Path(self.state.best_model_checkpoint).name
-        spare = [path for path in found[:-1] if path.name != best]
+        kept = {f"checkpoint-{now}", Path(self.state.best_model_checkpoint or "").name}
+        found = {path: int(path.name.split("-")[1]) for path in checkpoints(folder)}
+        spare = sorted(
+            (path for path in found if path.name not in kept), key=lambda path: (found[path] < now, found[path])
+        )
         for path in spare[: max(0, len(found) - limit)]:
             aside.mkdir(exist_ok=True)
             os.rename(path, aside / path.name)
-            shutil.rmtree(aside / path.name)
+            delete(aside / path.name)
+
+    def _run_epoch(self, *args, **kwargs):
+        """None behind the last step: transformers looks whether a run is over only when it has made a step."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+
+    def _finalize_training(self, *args, **kwargs):
+        """With a limit of 1, transformers deletes the newest checkpoint here: before the run's last writing."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super()._finalize_training(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
 
     def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        if self.args.should_save:
+            sole_writer(self.args.output_dir)
         if resume_from_checkpoint is not None:
-            folders = [Path(super()._get_output_dir(None)), Path(resume_from_checkpoint).parent]
-            self.state.best_model_checkpoint = best_of(self.state.best_model_checkpoint, folders)
+            folder = Path(super()._get_output_dir(None))
+            self.state.best_model_checkpoint = self._best_so_far(Path(resume_from_checkpoint), folder)
+            self.accelerator.wait_for_everyone()
+            if self.state.global_step >= max_steps:
+                say(f"{resume_from_checkpoint} is at the run's last step: nothing is left to train")
         with tensors_alone(self.is_deepspeed_enabled):
             return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+
+    def _best_so_far(self, checkpoint: Path, folder: Path) -> str | None:
+        """The best checkpoint that a run in `folder` will need, which lies beside the one that it continues from.
+
+        The state of the trainer forgets one that is not where it was written.
+
+        Raises:
+            InputError: it is gone or damaged, and the run is to end with it.
+        """
+        state = read_json(checkpoint / STATE, "continue from another checkpoint")
+        best = best_of(state.get("best_model_checkpoint"), [checkpoint.parent, folder])
+        if best is None or not self.args.load_best_model_at_end:
+            return best
+        if self.is_world_process_zero():
+            if reason := flaw(best):
+                raise InputError(
+                    f"--resume_from_checkpoint {checkpoint}: the best checkpoint so far, {best}, cannot be loaded at "
+                    f"the end: {reason}; put it back, or end with the last step: --load_best_model_at_end false"
+                )
+            bring(Path(best), folder)
+        return str(folder / Path(best).name)
 
     def _load_best_model(self):
         best = self.state.best_model_checkpoint
@@ -115,7 +162,20 @@ def _take_place(written: Path, target: Path) -> None:
         os.rename(target, old)
     os.rename(written, target)
     sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        delete(old)
+
+
+def bring(checkpoint: Path, folder: Path) -> None:
+    """Copies a checkpoint of another folder into this one, unless it is there already."""
+    if (folder / checkpoint.name).exists():
+        return
+    refuse_links(checkpoint, *checkpoint.rglob("*"))
+    written = folder / SAVING / checkpoint.name
+    shutil.copytree(checkpoint, written)
+    _take_place(written, folder / checkpoint.name)
+    with contextlib.suppress(OSError):
+        written.parent.rmdir()
 
 
 def last_good(folder: str | Path) -> str:
