@@ -81,6 +81,7 @@ def figures(name: str, key: str) -> dict:
         ("docs/scaling.md", "scaling_llama3b_2_fsdp", "tokens_per_second", ["fsdp_one", "fsdp"]),
         ("docs/scaling.md", "scaling_llama8b_2", "tokens_per_second", ["single_gpu", "ddp", *ZERO]),
         ("docs/scaling.md", "scaling_llama8b_2_fsdp", "tokens_per_second", ["single_gpu", "fsdp"]),
+        ("docs/scaling.md", "scaling_llama8b_2_plain", "tokens_per_second", ["fsdp_one", "fsdp", ZERO[1]]),
         ("docs/scaling.md", "scaling_llama3b_4", "tokens_per_second", ["single_gpu", "ddp", "fsdp", *ZERO]),
         ("docs/scaling.md", "scaling_llama3b_4_256", "tokens_per_second", ["single_gpu", "ddp"]),
         ("docs/scaling.md", "scaling_llama8b_4", "tokens_per_second", ["single_gpu", "ddp", ZERO[0]]),
@@ -102,10 +103,22 @@ def test_two_gpus_under_ddp_train_092_times_twice_as_fast_as_one(shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "variant"), [("scaling_llama3b_2_split", "deepspeed_zero3"), ("scaling_llama3b_2_fsdp", "fsdp")]
+    ("name", "variant", "of_ddp"),
+    [
+        ("scaling_llama3b_2_split", "deepspeed_zero3", "scaling_llama3b_2"),
+        ("scaling_llama3b_2_fsdp", "fsdp", "scaling_llama3b_2"),
+        ("scaling_llama8b_2_plain", "deepspeed_zero3", "scaling_llama8b_2"),
+        ("scaling_llama8b_2_plain", "fsdp", "scaling_llama8b_2"),
+    ],
 )
-def test_an_adapter_of_split_weights_is_that_of_one_gpu_within_bf16_noise(name, variant):
-    assert figures(name, "relative_difference_of_b_from_plain")[variant] < 0.03
+def test_an_adapter_of_split_weights_is_as_near_to_one_gpus_as_that_of_ddp(name, variant, of_ddp):
+    """Both from a run of the same layers on one GPU; a tenth more is noise."""
+    ddp = figures(of_ddp, "relative_difference_of_b")["ddp"]
+    assert figures(name, "relative_difference_of_b_from_plain")[variant] < 1.1 * ddp
+
+
+def test_two_gpus_that_decode_as_many_rows_at_a_time_write_what_one_writes():
+    assert figures("scaling_llama3b_2_predict", "rows_equal_to_one_process") == {"predict": 499}
 
 
 def test_unsloth_is_the_slower_by_what_the_readme_says():
