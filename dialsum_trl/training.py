@@ -103,6 +103,8 @@ class CheckedTraining(ExactShards, WholeCheckpoints):
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
         control = self.control
+        if control.should_save and self.args.logging_strategy != "no":
+            control.should_log = True  # means and counts since the last line are not in a checkpoint
         if control.should_log or control.should_evaluate or control.should_save or control.should_training_stop:
             self.check_numbers()
         super()._maybe_log_save_evaluate(*args, **kwargs)

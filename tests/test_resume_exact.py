@@ -97,6 +97,20 @@ def test_sft_goes_on_with_every_optimizer(toy, tmp_path, optim):
         assert any("__bnb_optimizer_quant_state__" in each for each in state.values())
 
 
+def test_lines_that_average_steps_are_those_of_the_unbroken_run(toy, tmp_path):
+    from dialsum_trl.sft import train_sft
+
+    settings = dict(
+        model_name_or_path=toy["base"], quantization="none", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
+        per_device_train_batch_size=2, effective_batch_size=4, max_steps=6, logging_steps=4,
+    )  # fmt: skip
+    folders = continue_behind(train_sft, {**settings, "logging_steps": 4}, tmp_path, 3)
+    whole, again = (json.loads((folder / "trainer_state.json").read_text())["log_history"] for folder in folders)
+    names = ("step", "loss", "num_tokens", "mean_token_accuracy")
+    lines = [[[entry[name] for name in names] for entry in log if "loss" in entry] for log in (whole, again)]
+    assert lines[0] == lines[1] and [line[0] for line in lines[0]] == [3, 4, 6]
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_adamw_goes_on_in_another_implementation(toy, tmp_path, order):
     from dialsum_trl.sft import train_sft
