@@ -103,6 +103,8 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
 
     about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, train_rows, dev)
     same_run(checkpoint, about, train["fname"])
+    if checkpoint:
+        args.eval_on_start = False  # the start was measured when the run started; the checkpoint knows the figures
     model = load_base_and_policy(model_args, args)
     functions = reward_functions(paid.reward_functions, rouge_config, stop_ids)
     if paid.reward_adapter_path:

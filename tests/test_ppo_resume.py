@@ -1,0 +1,39 @@
+"""A PPO run that continues evaluates, stops and is paid as the unbroken one, or says why it cannot."""
+
+import json
+import shutil
+
+import pytest
+
+from dialsum_trl.ppo import train_ppo
+from dialsum_trl.rl.policy_watch import PolicyWatch
+from tests import phase3_toys as toys
+from tests.test_ppo import settings
+
+
+def train(folders, output_dir, **changes):
+    return train_ppo({}, toys.flags(settings(folders, output_dir, save_total_limit=9, **changes)))
+
+
+def continue_from(folders, whole, step, **changes):
+    """Trains again behind that step's checkpoint of `whole`, in a folder beside it; the folder and the figures."""
+    again = whole.with_name(f"from-{step}")
+    shutil.copytree(whole / f"checkpoint-{step}", again / f"checkpoint-{step}")
+    return again, train(folders, again, resume_from_checkpoint="true", **changes)
+
+
+def evaluated_steps(folder, last):
+    history = json.loads((folder / f"checkpoint-{last}" / "trainer_state.json").read_text())["log_history"]
+    return [entry["step"] for entry in history if "eval_reward" in entry]
+
+
+def adapter(folder):
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_run_that_continues_evaluates_no_more_often_than_the_unbroken_one(folders, tmp_path):
+    change = {"max_steps": 4, "save_steps": 2, "eval_steps": 4}
+    train(folders, tmp_path / "whole", **change)
+    again, _ = continue_from(folders, tmp_path / "whole", 2, **change)
+    assert evaluated_steps(again, 4) == evaluated_steps(tmp_path / "whole", 4) == [0, 4]
+    assert adapter(again) == adapter(tmp_path / "whole")
