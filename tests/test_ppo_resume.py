@@ -3,8 +3,6 @@
 import json
 import shutil
 
-import pytest
-
 from dialsum_trl.ppo import train_ppo
 from dialsum_trl.rl.policy_watch import PolicyWatch
 from tests import phase3_toys as toys
@@ -36,4 +34,20 @@ def test_a_run_that_continues_evaluates_no_more_often_than_the_unbroken_one(fold
     train(folders, tmp_path / "whole", **change)
     again, _ = continue_from(folders, tmp_path / "whole", 2, **change)
     assert evaluated_steps(again, 4) == evaluated_steps(tmp_path / "whole", 4) == [0, 4]
+    assert adapter(again) == adapter(tmp_path / "whole")
+
+
+def test_a_run_that_a_tripwire_stopped_ends_there_again(folders, tmp_path, monkeypatch):
+    measure = PolicyWatch._rouge_metrics
+
+    def falls(self, outputs):
+        return measure(self, outputs) | {"eval_rouge_mean": 20.0 if self.state.global_step == 4 else 30.0}
+
+    monkeypatch.setattr(PolicyWatch, "_rouge_metrics", falls)
+    change = {"max_steps": 8, "save_steps": 2, "eval_steps": 2}
+    whole = train(folders, tmp_path / "whole", **change)
+    again, figures = continue_from(folders, tmp_path / "whole", 4, **change)
+    assert "ROUGE fell from 30.00 to 20.00" in whole["stopped by"] and whole["optimizer steps"] == 4
+    ends = ("stopped by", "optimizer steps", "best step", "best reward", "KL to SFT at the end, nats a summary")
+    assert [figures[name] for name in ends] == [whole[name] for name in ends]
     assert adapter(again) == adapter(tmp_path / "whole")

@@ -81,6 +81,13 @@ class PolicyWatch(RougeEvaluation):
             say(f"tripwire, {self.watch['tripped']}; stopping, the best adapter so far is kept")
         self.control.should_training_stop = True
 
+    def _run_epoch(self, *args, **kwargs):
+        """As the trainer's; no step follows in a run that continues behind the one at which it was stopped."""
+        if self.watch["tripped"] is None:
+            return super()._run_epoch(*args, **kwargs)
+        say(f"tripwire, {self.watch['tripped']}; it stopped the run before this checkpoint, no step is made")
+        self.control.should_training_stop = True
+
     def _keep_best(self) -> None:
         if not self.args.should_save:
             return

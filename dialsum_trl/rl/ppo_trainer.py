@@ -34,7 +34,7 @@ from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
 from dialsum_trl.training import CheckedTraining
 
 
-class PPOTrainer(FastRollouts, PPOCheckpoints, PolicyAlone, PolicyWatch, PackedForwards, CheckedTraining, GRPOTrainer):
+class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedForwards, CheckedTraining, GRPOTrainer):
     """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
 
     Args:
