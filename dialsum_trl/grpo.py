@@ -5,6 +5,7 @@ import time
 from dialsum_trl.arguments import DataArguments, ModelArguments, PromptArguments, RougeArguments, parse_recipe
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command
+from dialsum_trl.rl.generations import check_saves
 from dialsum_trl.rl.rewards import RewardArguments, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
 from dialsum_trl.runs import continue_adapter
@@ -75,6 +76,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.share import hub
 
     paid.check_weights(args.reward_weights)
+    check_saves(args)
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)
     train, _ = read_rows(data)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from trl import GRPOConfig
 
+from dialsum_trl.rl.generations import check_saves
+
 
 def setting(default, help):
     return field(default=default, metadata={"help": help})
@@ -57,9 +59,4 @@ class PPOConfig(GRPOConfig):
         group, self.num_generations = self.num_generations, max(2, self.num_generations)
         super().__post_init__()  # which insists on groups of two
         self.num_generations = group
-        every = self.ppo_epochs * self.num_mini_batches
-        if self.save_strategy == "steps" and self.save_steps % every:
-            raise ValueError(
-                f"--save_steps {self.save_steps}: a rollout is {every} optimizer steps, and a run resumes exactly only "
-                f"between rollouts; use a multiple of {every}"
-            )
+        check_saves(self)

@@ -3,6 +3,8 @@
 import zlib
 from itertools import groupby
 
+from dialsum_trl.errors import InputError
+
 
 class FastRollouts:
     """Trainer mixin: samples with `generation.generate_ids` instead of transformers' `generate`.
@@ -33,6 +35,21 @@ class FastRollouts:
         return EpochOrder(
             base.data_source, base.mini_repeat_count, base.batch_size, base.repeat_count, base.shuffle, base.seed
         )
+
+    def _run_epoch(self, *args, **kwargs):
+        """As the trainer's.
+
+        Raises:
+            InputError: the run would continue in the middle of a generation.
+        """
+        batches = self.args.steps_per_generation * self.num_iterations
+        if self.state.global_step < self.state.max_steps and kwargs["steps_trained_in_current_epoch"] % batches:
+            raise InputError(
+                f"--resume_from_checkpoint {kwargs['resume_from_checkpoint']}: was written in the middle of a "
+                f"generation (at the end of a shorter run, or by a signal), and what was sampled is in no checkpoint; "
+                f"name an earlier one, or start anew in another --output_dir"
+            )
+        return super()._run_epoch(*args, **kwargs)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         if self.use_vllm or self.use_transformers_continuous_batching:
