@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from dialsum_trl.errors import InputError
@@ -55,6 +56,13 @@ def continue_grpo(folders, tmp_path, step, **change):
 
 def test_grpo_goes_on_exactly_between_generations_of_two_steps(folders, tmp_path):
     whole, again = continue_grpo(folders, tmp_path, 2, num_iterations=2)
+    assert whole == again
+
+
+def test_grpo_goes_on_exactly_in_an_epoch_whose_last_step_is_a_short_one(folders, tmp_path):
+    small = tmp_path / "train.csv"  # three generations, two of them a step
+    pd.read_csv(toys.TRAIN).head(3).to_csv(small, index=False)
+    whole, again = continue_grpo(folders, tmp_path, 1, train_file=small, steps_per_generation=1, save_steps=1)
     assert whole == again
 
 

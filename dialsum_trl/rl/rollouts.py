@@ -1,5 +1,6 @@
 """Completions for TRL's online trainers (PPO, GRPO) from our own decoding."""
 
+import math
 import zlib
 from itertools import groupby
 
@@ -27,7 +28,8 @@ class FastRollouts:
             def __iter__(self):
                 rollouts = len(self.data_source) // self.batch_size
                 args = trainer.args
-                steps = rollouts * args.num_iterations * args.steps_per_generation // args.gradient_accumulation_steps
+                batches = rollouts * args.num_iterations * args.steps_per_generation
+                steps = math.ceil(batches / args.gradient_accumulation_steps)  # the epoch's last may have fewer
                 self.generator.manual_seed(self.seed + trainer.state.global_step // max(1, steps))
                 return super().__iter__()
 
