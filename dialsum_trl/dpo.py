@@ -25,6 +25,7 @@ DPO_SETTINGS = dict(
     save_strategy="epoch",
     save_total_limit=1,
     logging_steps=10,
+    logging_first_step=True,  # the first loss, which a run that continues reads in its log
     logging_nan_inf_filter=False,
 )
 
@@ -110,11 +111,12 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     seconds = time.time() - started
     metrics = trainer.evaluate()
     hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, method="DPO")
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     figures = {
         "pairs": len(train),
         "held-out pairs": len(held),
         "optimizer steps": trainer.state.global_step,
-        "first loss (ln 2 = 0.6931)": trainer.first_loss,
+        "first loss (ln 2 = 0.6931)": logged[0] if logged else trainer.first_loss,
         "held-out loss": metrics["eval_loss"],
         "held-out accuracy": metrics["eval_rewards/accuracies"],
         "held-out margin": metrics["eval_rewards/margins"],

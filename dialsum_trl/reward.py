@@ -187,11 +187,12 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     accuracy = sum(chosen > rejected for chosen, rejected in scores) / len(scores)
     baselines = length_baselines(held)
     scale = {"score_mean": statistics.fmean(flat), "score_std": statistics.pstdev(flat) or 1.0}
+    since = " since the checkpoint" if checkpoint else ""  # what the trainer's mean covers
     figures = {
         "pairs": len(train),
         "held-out pairs": len(held),
         "optimizer steps": trainer.state.global_step,
-        "train loss": round(result.training_loss, 4),
+        f"train loss{since}": round(result.training_loss, 4) or None,  # 0: no step was left to make
         "held-out accuracy": round(accuracy, 4),
         **{f"accuracy of '{name}'": round(share, 4) for name, share in baselines.items()},
         **{name.replace("_", " "): round(value, 4) for name, value in scale.items()},

@@ -63,6 +63,20 @@ def test_a_reference_that_is_not_the_start_is_noticed(folders, tmp_path, monkeyp
         train_dpo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=2, warmup_steps=0)))
 
 
+def test_a_run_that_continues_knows_its_first_loss(folders, tmp_path):
+    change = {
+        "max_steps": 4,
+        "warmup_steps": 0,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "lr_scheduler_type": "constant",
+    }
+    train_dpo({}, toys.flags(settings(folders, tmp_path / "out", **{**change, "max_steps": 2})))
+    figures = train_dpo({}, toys.flags(settings(folders, tmp_path / "out", resume_from_checkpoint="true", **change)))
+    assert figures["optimizer steps"] == 4
+    assert figures["first loss (ln 2 = 0.6931)"] == pytest.approx(math.log(2), abs=1e-6)
+
+
 def test_it_asks_for_the_sft_adapter(folders, tmp_path):
     flags = settings(folders, tmp_path / "out")
     del flags["adapter_path"]

@@ -113,6 +113,17 @@ def test_a_flag_keeps_it_all_the_same(folders, tmp_path):
     assert (tmp_path / "out" / "reward.json").exists()
 
 
+def test_a_run_that_continues_says_which_steps_its_train_loss_covers(folders, tmp_path):
+    file = toys.write_pairs(tmp_path / "polite.jsonl", toys.polite_pairs(16))
+    change = {"accept_weak": "true", "save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
+    change |= {"warmup_steps": 0}
+    first = train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", max_steps=1, **change)))
+    change |= {"max_steps": 2, "resume_from_checkpoint": "true"}
+    then = train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", **change)))
+    assert "train loss" in first and "train loss" not in then
+    assert then["train loss since the checkpoint"] < first["train loss"]
+
+
 def test_the_score_head_stays_out_of_4_bit(folders):
     from types import SimpleNamespace
 
