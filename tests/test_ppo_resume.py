@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import pytest
+
 from dialsum_trl.ppo import train_ppo
 from dialsum_trl.rl.policy_watch import PolicyWatch
 from tests import phase3_toys as toys
@@ -37,7 +39,9 @@ def test_a_run_that_continues_evaluates_no_more_often_than_the_unbroken_one(fold
     assert adapter(again) == adapter(tmp_path / "whole")
 
 
-def test_a_run_that_a_tripwire_stopped_ends_there_again(folders, tmp_path, monkeypatch):
+@pytest.fixture
+def stopped(folders, tmp_path, monkeypatch):
+    """Folder and figures of a run that a tripwire stopped at step 4, and of one that continued behind that step."""
     measure = PolicyWatch._rouge_metrics
 
     def falls(self, outputs):
@@ -45,9 +49,19 @@ def test_a_run_that_a_tripwire_stopped_ends_there_again(folders, tmp_path, monke
 
     monkeypatch.setattr(PolicyWatch, "_rouge_metrics", falls)
     change = {"max_steps": 8, "save_steps": 2, "eval_steps": 2}
-    whole = train(folders, tmp_path / "whole", **change)
-    again, figures = continue_from(folders, tmp_path / "whole", 4, **change)
-    assert "ROUGE fell from 30.00 to 20.00" in whole["stopped by"] and whole["optimizer steps"] == 4
+    figures = train(folders, tmp_path / "whole", **change)
+    return (tmp_path / "whole", figures), continue_from(folders, tmp_path / "whole", 4, **change)
+
+
+def test_a_run_that_a_tripwire_stopped_ends_there_again(stopped):
+    (whole, first), (again, then) = stopped
+    assert "ROUGE fell from 30.00 to 20.00" in first["stopped by"] and first["optimizer steps"] == 4
     ends = ("stopped by", "optimizer steps", "best step", "best reward", "KL to SFT at the end, nats a summary")
-    assert [figures[name] for name in ends] == [whole[name] for name in ends]
-    assert adapter(again) == adapter(tmp_path / "whole")
+    assert [then[name] for name in ends] == [first[name] for name in ends]
+    assert adapter(again) == adapter(whole)
+
+
+def test_the_record_of_a_best_adapter_older_than_the_checkpoint_has_its_scores(stopped):
+    records = [json.loads((folder / "dialsum.json").read_text()) for folder, _ in stopped]
+    assert records[0]["evaluation"]["rouge"]["n"] == 4
+    assert [record["evaluation"] for record in records] == [records[0]["evaluation"]] * 2

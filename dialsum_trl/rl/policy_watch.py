@@ -18,7 +18,7 @@ class PolicyWatch(RougeEvaluation):
     """
 
     watch_rows = None
-    best_report = None  # a resumed run knows it from its next better evaluation on
+    best_report = None  # no checkpoint holds it: a resumed run measures it again where nothing better came
 
     def watch_policy(self, rows, config) -> None:
         """Args: dev rows with the columns of the training rows, or None; a `rouge.RougeConfig`."""
@@ -102,5 +102,8 @@ class PolicyWatch(RougeEvaluation):
         """Puts the best adapter back into the policy, on every rank; without evaluations the last one stays."""
         self.accelerator.wait_for_everyone()
         if self.watch["best_step"] is not None:
-            self.rouge_report = self.best_report
             self.load_policy_weights(Path(self.args.output_dir) / BEST_FOLDER)
+            if self.best_report is None and self.watch_rows is not None:
+                self._rouge_metrics(self.summarize_rows())
+                self.best_report = self.rouge_report
+            self.rouge_report = self.best_report
