@@ -9,6 +9,7 @@ from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 
 UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
+JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place in the file did
 
 
 def start(use_cpu: bool):
@@ -64,31 +65,60 @@ def summarize_sharded(summarizer, dialogues: list[str], settings, state, progres
 def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Path, about: dict, save_every: int):
     """`summarize_sharded` in parts of `save_every` dialogues, each kept in `folder` as soon as it is done.
 
-    A run that was killed goes on behind the last part that it kept. The parts do not depend on where it was killed, so
-    every dialogue is decoded beside the same others as in an unbroken run: the summaries are the same.
+    A run that was killed makes the parts that were not kept. The parts do not depend on where it was killed, so every
+    dialogue is decoded beside the same others as in an unbroken run: the summaries are the same.
 
     Args:
         about: what the summaries depend on; parts of a run about anything else are not used.
 
     Returns:
         A list of `generation.Summary` a dialogue, and the journal: delete its file when the results are written.
+
+    Raises:
+        InputError: the journal holds a line that no run wrote.
     """
-    from dialsum_trl.generation import Summary
     from dialsum_trl.resume.journal import Journal, read
 
     path = folder / UNFINISHED
-    about = json.loads(json.dumps({**about, "save_every": save_every}))
+    about = json.loads(json.dumps({**about, "save_every": save_every, "journal format": JOURNAL_FORMAT}))
     if (found := read(path)) and found[0] != about:
         other = ", ".join(key for key in about if found[0].get(key) != about[key])
         say(f"{path}: an unfinished run with other {other}; it is not used")
     journal = Journal(path, about)
-    if journal.done:
-        say(f"continues behind {min(len(journal.done) * save_every, len(dialogues))} of {len(dialogues)} dialogues")
-    for start in range(len(journal.done) * save_every, len(dialogues), save_every):
+    starts = range(0, len(dialogues), save_every)
+    lengths = {start: min(save_every, len(dialogues) - start) for start in starts}
+    parts = _kept_parts(journal, lengths)
+    if parts:
+        say(f"continues behind {sum(lengths[start] for start in parts)} of {len(dialogues)} dialogues")
+    for start in starts:
+        if start in parts:
+            continue
         part = summarize_sharded(summarizer, dialogues[start : start + save_every], settings, state)
-        several = part if settings.num_return_sequences > 1 else [[summary] for summary in part]
-        journal.add([[asdict(summary) for summary in candidates] for candidates in several])
+        parts[start] = part if settings.num_return_sequences > 1 else [[summary] for summary in part]
+        summaries = [[asdict(summary) for summary in candidates] for candidates in parts[start]]
+        journal.add({"start": start, "summaries": summaries})
+    return [candidates for start in starts for candidates in parts[start]], journal
+
+
+def _kept_parts(journal, lengths: dict[int, int]) -> dict[int, list]:
+    """First row -> summaries of each part in `journal`. Two runs in one folder leave a part twice, or leave one out.
+
+    Args:
+        lengths: first row -> dialogues of each part that there is.
+
+    Raises:
+        InputError: a line is no part.
+    """
+    from dialsum_trl.generation import Summary
+
+    parts = {}
     try:
-        return [[Summary(**each) for each in candidates] for part in journal.done for candidates in part], journal
-    except TypeError:
-        raise InputError(f"{path}: holds lines that no run of predict wrote; delete it, and predict again") from None
+        for line in journal.done:
+            parts[line["start"]] = [[Summary(**each) for each in candidates] for candidates in line["summaries"]]
+            if len(parts[line["start"]]) != lengths[line["start"]]:
+                raise ValueError
+    except (TypeError, KeyError, ValueError):
+        raise InputError(
+            f"{journal.path}: holds lines that no run of predict wrote; delete it, and predict again"
+        ) from None
+    return parts

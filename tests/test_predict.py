@@ -146,8 +146,58 @@ def test_shares_of_all_processes_come_back_in_order(monkeypatch, processes):
     assert summarize_sharded(None, dialogues, None, state) == list("ABCDEFG")
 
 
-@pytest.mark.parametrize("line", ["3", "[3]", "[[3]]", '[[{"text": "a", "more": 1}]]'])
-def test_a_journal_of_lines_that_no_run_wrote_is_an_error(line, tmp_path):
-    (tmp_path / UNFINISHED).write_text('{"about": 1, "save_every": 1}\n' + line + "\n")
+ABOUT = {"about": 1, "save_every": 2, "journal format": 2}
+
+
+def write_journal(folder, *lines):
+    (folder / UNFINISHED).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def part(start, *texts):
+    return {"start": start, "summaries": [[{"text": text, "tokens": 1, "hit_limit": False}] for text in texts]}
+
+
+@pytest.fixture
+def upper_case(monkeypatch):
+    """`summarize_kept` of five dialogues, two a part, where the "summary" is the dialogue in capitals."""
+    from dialsum_trl import inference
+    from dialsum_trl.generation import GenerationSettings, Summary
+
+    made = []
+
+    def summarize(summarizer, dialogues, *rest):
+        made.append("".join(dialogues))
+        return [Summary(text.upper(), 1, False) for text in dialogues]
+
+    monkeypatch.setattr(inference, "summarize_sharded", summarize)
+
+    def kept(folder):
+        made.clear()
+        found, _ = summarize_kept(None, list("abcde"), GenerationSettings(), None, folder, {"about": 1}, 2)
+        return "".join(candidates[0].text for candidates in found), made
+
+    return kept
+
+
+def test_parts_of_two_runs_in_one_folder_go_to_their_own_rows(upper_case, tmp_path):
+    ab, cd, e = part(0, "A", "B"), part(2, "C", "D"), part(4, "E")
+    write_journal(tmp_path, ABOUT, ab, ab, cd)
+    assert upper_case(tmp_path) == ("ABCDE", ["e"])
+    write_journal(tmp_path, ABOUT, e, ab)  # the line between was lost when the other run started
+    assert upper_case(tmp_path) == ("ABCDE", ["cd"])
+
+
+def test_a_journal_without_the_first_row_of_each_part_is_started_anew(upper_case, tmp_path, capsys):
+    write_journal(tmp_path, {"about": 1, "save_every": 2}, part(0, "C", "D")["summaries"])
+    assert upper_case(tmp_path) == ("ABCDE", ["ab", "cd", "e"])
+    assert "an unfinished run with other journal format; it is not used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [3, [3], part(1, "A", "B"), part(0, "A"), {"start": 0, "summaries": [[3], [3]]}, {"start": [], "summaries": []}],
+)
+def test_a_journal_of_lines_that_no_run_wrote_is_an_error(line, upper_case, tmp_path):
+    write_journal(tmp_path, ABOUT, line)
     with pytest.raises(InputError, match="holds lines that no run of predict wrote"):
-        summarize_kept(None, ["#Person1#: 안녕"], None, None, tmp_path, {"about": 1}, 1)
+        upper_case(tmp_path)
