@@ -96,6 +96,7 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl import inference
     from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import read_dialogues
+    from dialsum_trl.models import tokenizer_of
     from dialsum_trl.rouge import RougeConfig, score
 
     dev = read_dialogues(data.eval_file, columns=data.columns())
@@ -108,7 +109,9 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     about = {
         "rows": hashlib.sha256(json.dumps(dev.to_dict(), ensure_ascii=False).encode()).hexdigest(),
         "rouge": asdict(config),
-        "models": {path: [asdict(one), asdict(two)] for path, (one, two) in models.items()},
+        "models": {
+            path: inference.identity(own, decoding, tokenizer_of(own, style)) for path, (own, style) in models.items()
+        },
         "max_length": args.max_length,
     }
     settings = plan(args, decoding)

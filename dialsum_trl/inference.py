@@ -51,6 +51,22 @@ def generation_settings(decoding: DecodingArguments, max_length: int, num_return
     return GenerationSettings(**chosen, max_length=max_length, num_return_sequences=num_return_sequences)
 
 
+def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer) -> dict:
+    """What tells one summarizer from another, by content: a base or an adapter may have moved, or changed in place."""
+    from dialsum_trl import __version__
+    from dialsum_trl.resume.sameness import adapter_identity, base_identity, digest
+
+    return {
+        "base model": base_identity(model_args.model_name_or_path, model_args.model_revision),
+        "adapter": adapter_identity(model_args.adapter_path),
+        "dtype": model_args.dtype,
+        "quantization": model_args.quantization,
+        "engine": decoding.engine,
+        "chat template": digest(tokenizer.chat_template),
+        "version": __version__,
+    }
+
+
 def summarize_sharded(summarizer, dialogues: list[str], settings, state, progress: bool = True) -> list:
     """`generation.summarize` in the order of `dialogues`; every rank takes its share and all get the whole list."""
     from accelerate.utils import gather_object

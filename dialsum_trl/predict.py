@@ -103,17 +103,11 @@ def predict(recipe: dict, argv: list[str]) -> dict:
 
 def _about(model_args, decoding, summarizer, settings, rows) -> dict:
     """What the summaries depend on; the batch size is not among it, so that a run can go on with a smaller one."""
-    from dialsum_trl import __version__
-    from dialsum_trl.resume.sameness import adapter_identity, base_identity, digest
+    from dialsum_trl import inference
+    from dialsum_trl.resume.sameness import digest
 
     return {
-        "base model": base_identity(model_args.model_name_or_path, model_args.model_revision),
-        "adapter": adapter_identity(model_args.adapter_path),
-        "dtype": model_args.dtype,
-        "quantization": model_args.quantization,
-        "engine": decoding.engine,
-        "chat template": digest(summarizer.tokenizer.chat_template),
+        **inference.identity(model_args, decoding, summarizer.tokenizer),
         "decoding": {name: value for name, value in asdict(settings).items() if name != "batch_size"},
         "dialogues": digest(rows["dialogue"][:]),
-        "version": __version__,
     }

@@ -152,6 +152,23 @@ def test_a_finished_sweep_generates_nothing_again(swept, toy_base, trained_adapt
     assert again["chosen"] == result["chosen"]
 
 
+def test_trials_of_an_adapter_that_was_trained_again_in_its_folder_are_not_mixed(
+    toy_base, trained_adapter, dev, tmp_path
+):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    adapter, flags = tmp_path / "adapter", ("--trials", "1", "--num_beams", "1")
+    shutil.copytree(trained_adapter, adapter)
+    sweep(toy_base, adapter, dev, tmp_path / "out", *flags)
+    sweep(toy_base, adapter, dev, tmp_path / "out", *flags)  # the same adapter goes on
+    weights = {name: tensor + 1 for name, tensor in load_file(adapter / "adapter_model.safetensors").items()}
+    save_file(weights, adapter / "adapter_model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="a sweep with other models; choose another --output_dir"):
+        sweep(toy_base, adapter, dev, tmp_path / "out", *flags)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
