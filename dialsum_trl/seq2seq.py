@@ -139,7 +139,31 @@ def trainer_class():
     from dialsum_trl.training import CheckedTraining
 
     class DialogueSeq2SeqTrainer(CheckedTraining, Seq2SeqTrainer):
-        """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation."""
+        """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
+
+        The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over
+        accumulation and processes. transformers leaves that to models that take `num_items_in_batch`, and takes every
+        `**kwargs` for such a one: BART, T5 and mBART return the mean of their micro-batch all the same, so that loss
+        and gradient grew with accumulation and with the processes.
+        """
+
+        loss_is_scaled_for_ga = True
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.model_accepts_loss_kwargs = True  # has the tokens of a step counted; only `compute_loss` is told
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            own = inputs["labels"].ne(-100).sum()
+            tokens = own if num_items_in_batch is None else num_items_in_batch
+            outputs = model(**inputs)
+            if self.label_smoother is None:
+                loss = outputs["loss"] * own / tokens
+            else:
+                loss = self.label_smoother(outputs, inputs["labels"], num_items_in_batch=tokens)
+            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+                loss = loss * self.accelerator.num_processes  # the count is of all, and DDP averages over them
+            return (loss, outputs) if return_outputs else loss
 
     return DialogueSeq2SeqTrainer
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.phase3_toys import TRAIN, flags, make_adapter
+from tests.phase3_toys import TINY, TRAIN, flags, make_adapter
 from tests.two_processes import (
     TOLERANCE,
     ZERO2,
@@ -20,6 +20,7 @@ from tests.two_processes import (
     environment,
     finish,
     launch,
+    losses,
     make_toy,
     needs_compiler,
     runs_on_one_process,
@@ -122,6 +123,21 @@ def test_online_stages_run_on_two_processes_and_save_a_whole_policy(toy, pairs, 
     start, policy = (load_file(folder / "adapter_model.safetensors") for folder in (toy / "sft", output))
     assert {name: t.shape for name, t in start.items()} == {name: t.shape for name, t in policy.items()}
     assert any((start[name] != policy[name]).any() for name in start)
+
+
+def test_an_encoder_decoder_makes_the_same_steps_on_two_processes(toy):
+    settings = {"model_name_or_path": TINY / "bart", "train_file": toy / "train.csv", "use_cpu": True, "max_steps": 3}
+    settings |= {"dtype": "float32", "effective_batch_size": 8, "per_device_train_batch_size": 2, "save_strategy": "no"}
+    settings |= {"learning_rate": 1e-3, "logging_steps": 1, "disable_tqdm": True}
+    curves = []
+    for config, processes in (("cpu", 1), ("ddp", 2)):
+        output = toy / f"seq2seq-{config}"
+        done = launch(toy, config, [{"stage": "seq2seq", "argv": flags({**settings, "output_dir": output})}], processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves.append([losses(output), losses(output, "grad_norm")])
+    assert len(curves[0][0]) == 3
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, rel=TOLERANCE)
 
 
 SSH = """#!/usr/bin/env bash

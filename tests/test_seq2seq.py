@@ -9,6 +9,7 @@ import pytest
 from dialsum_trl.errors import InputError
 from dialsum_trl.seq2seq import train_seq2seq
 from dialsum_trl.text_pairs import MASKS, add_mask_tokens, encode_target, encode_text_pairs, fit_source
+from tests import phase3_toys as toys
 from tests.conftest import ROOT, TINY
 
 BART = str(TINY / "bart")
@@ -122,6 +123,19 @@ def test_the_best_checkpoint_is_the_one_with_the_highest_rouge_sum(trained):
     state = json.loads((output / "trainer_state.json").read_text())
     sums = [entry["eval_rouge_sum"] for entry in state["log_history"] if "eval_rouge_sum" in entry]
     assert state["best_metric"] == max(sums)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_step_is_the_same_however_its_rows_are_divided(rows, tmp_path, smoothing):
+    figures = []
+    for size in (8, 4, 2):
+        output = tmp_path / str(size)
+        flags = {"per_device_train_batch_size": size, "label_smoothing_factor": smoothing, "max_steps": 1}
+        flags |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": "false"}
+        train(rows, output, *toys.flags(flags))
+        (first,) = (e for e in json.loads((output / "trainer_state.json").read_text())["log_history"] if "loss" in e)
+        figures.append((first["loss"], first["grad_norm"]))
+    assert figures[1] == pytest.approx(figures[0], rel=1e-5) == figures[2]
 
 
 def test_predict_serves_the_trained_model(trained, rows, tmp_path):
