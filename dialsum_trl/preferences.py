@@ -17,6 +17,7 @@ from dialsum_trl.arguments import (
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.json_file import parse_json, read_json
+from dialsum_trl.resume.sameness import digest
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE, make_pairs
 from dialsum_trl.runs import use_adapter_settings
 from dialsum_trl.share.weights import RUN_FILE
@@ -90,8 +91,15 @@ def check_unseen(adapter_path: str | None, train_file: str) -> None:
         )
 
 
-def read_samples(path: Path) -> dict[str, list[str]]:
-    """fname -> samples of an earlier run; a last line cut by a kill is left out."""
+def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[str, list[str]]:
+    """fname -> samples of an earlier run; a last line cut by a kill is left out.
+
+    Args:
+        dialogues: fname -> dialogue; default: whether samples are of these is not looked at.
+
+    Raises:
+        InputError: a line is none, or its samples are of another dialogue.
+    """
     if not path.exists():
         return {}
     samples, remedy = {}, "choose another --output_dir"
@@ -105,6 +113,8 @@ def read_samples(path: Path) -> dict[str, list[str]]:
         fname, summaries = row.get("fname"), row.get("summaries")
         if not isinstance(fname, str) or not isinstance(summaries, list):
             raise InputError(f"{path}: line {number}: needs fname and summaries; {remedy}")
+        if dialogues and fname in dialogues and row.get("dialogue") != digest(dialogues[fname]):
+            raise InputError(f"{path}: line {number}: {fname} was sampled from another dialogue; {remedy}")
         samples[fname] = summaries
     return samples
 
@@ -118,6 +128,11 @@ def check_settings(path: Path, settings: dict) -> None:
             write_json(path, settings)
         return
     earlier = read_json(path, "choose another --output_dir")
+    if "version" not in earlier:
+        raise InputError(
+            f"{path.parent}: its samples were drawn by an older dialsum-trl, which did not keep what they depend on; "
+            f"choose another --output_dir"
+        )
     changed = [name for name in settings if earlier.get(name) != settings[name]]
     if changed:
         raise InputError(
@@ -126,31 +141,36 @@ def check_settings(path: Path, settings: dict) -> None:
         )
 
 
-def sample_rows(rows, summarizer, settings, state, path: Path) -> dict[str, list[str]]:
-    """Samples every row that `path` does not hold yet, and appends them there; fname -> samples."""
+def sample_rows(rows, done: dict[str, list[str]], summarizer, settings, state, path: Path) -> dict[str, list[str]]:
+    """Samples every row that `path` does not hold yet (`done`: what it holds), and appends them there.
+
+    Returns:
+        fname -> samples.
+    """
     from dialsum_trl.files import write_text
     from dialsum_trl.inference import summarize_sharded
 
-    done = read_samples(path)
     todo = [i for i, fname in enumerate(rows["fname"]) if fname not in done]
     if done:
         say(f"{len(done)} dialogues were sampled before, {len(todo)} remain")
     state.wait_for_everyone()
-    if is_main_process():  # without the line that a kill cut
-        write_text(path, "".join(_line(fname, texts) for fname, texts in done.items()))
+    if is_main_process() and path.exists():  # without the line that a kill cut
+        lines, end, _ = path.read_bytes().rpartition(b"\n")
+        write_text(path, (lines + end).decode("utf-8"))
     for start in range(0, len(todo), ROWS_AT_A_TIME):
         part = rows.select(todo[start : start + ROWS_AT_A_TIME])
         summaries = summarize_sharded(summarizer, part["dialogue"][:], settings, state)
         new = {f: [s.text for s in row] for f, row in zip(part["fname"], summaries, strict=True)}
-        done |= new
+        done = {**done, **new}
         if is_main_process():
             with path.open("a", encoding="utf-8") as file:
-                file.write("".join(_line(fname, texts) for fname, texts in new.items()))
+                file.write("".join(_line(row, new[row["fname"]]) for row in part))
     return done
 
 
-def _line(fname: str, texts: list[str]) -> str:
-    return json.dumps({"fname": fname, "summaries": texts}, ensure_ascii=False) + "\n"
+def _line(row: dict, texts: list[str]) -> str:
+    line = {"fname": row["fname"], "dialogue": digest(row["dialogue"]), "summaries": texts}
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def adjust(values: dict, given: set[str]) -> None:
@@ -187,17 +207,21 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
         check_unseen(model_args.adapter_path, data.train_file)
 
     from dialsum_trl import inference
+    from dialsum_trl.models import tokenizer_of
     from dialsum_trl.rouge import RougeConfig, score
 
     config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     folder = Path(args.output_dir)
     drawn = {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+    drawn |= {"samples": args.samples, "max_length": args.max_length}
     read_samples(folder / SAMPLES_FILE)  # before anything is written or loaded
-    check_settings(folder / SETTINGS_FILE, {"adapter": model_args.adapter_path, "samples": args.samples, **drawn})
+    drawn |= inference.identity(model_args, decoding, tokenizer_of(model_args, prompt))
+    check_settings(folder / SETTINGS_FILE, drawn)
+    done = read_samples(folder / SAMPLES_FILE, dict(zip(rows["fname"], rows["dialogue"], strict=True)))
     state = inference.start(args.use_cpu)
     summarizer = inference.load(model_args, prompt, decoding, state.device)
     settings = inference.generation_settings(decoding, args.max_length, args.samples)
-    sampled = sample_rows(rows, summarizer, settings, state, folder / SAMPLES_FILE)
+    sampled = sample_rows(rows, done, summarizer, settings, state, folder / SAMPLES_FILE)
 
     def mean_rouge(texts, references):
         report = score(texts, references, config, bootstrap=0, floor_line=None)

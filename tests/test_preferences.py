@@ -2,8 +2,10 @@
 
 import json
 import random
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from dialsum_trl import preferences
 from dialsum_trl.errors import InputError
@@ -163,10 +165,39 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_pairs(folders, tmp_path):
         assert (tmp_path / "died" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
-def test_samples_of_other_settings_are_not_mixed(folders, tmp_path):
+@pytest.mark.parametrize("change", [{"temperature": 0.7}, {"max_length": 300}])
+def test_samples_of_other_settings_are_not_mixed(folders, tmp_path, change):
     make_preferences({}, toys.flags(settings(folders, tmp_path)))
-    with pytest.raises(InputError, match="temperature"):
-        make_preferences({}, toys.flags(settings(folders, tmp_path, temperature=0.7)))
+    with pytest.raises(InputError, match=next(iter(change))):
+        make_preferences({}, toys.flags(settings(folders, tmp_path, **change)))
+
+
+def test_samples_of_an_adapter_that_was_trained_again_in_its_folder_are_not_mixed(folders, tmp_path):
+    adapter = shutil.copytree(folders["sft"], tmp_path / "adapter")
+    again = toys.flags(settings(folders, tmp_path / "out", adapter_path=adapter))
+    make_preferences({}, again)
+    weights = {name: tensor + 1 for name, tensor in load_file(adapter / "adapter_model.safetensors").items()}
+    save_file(weights, adapter / "adapter_model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="drawn with adapter = weights"):
+        make_preferences({}, again)
+
+
+def test_samples_of_another_dialogue_are_not_used(folders, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text(folders["rows"].read_text(encoding="utf-8"), encoding="utf-8")
+    again = toys.flags(settings(folders, tmp_path / "out", train_file=rows))
+    make_preferences({}, again)
+    rows.write_text(rows.read_text(encoding="utf-8").replace("방이 3개 있나요?", "방이 없나요?"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"samples\.jsonl: line 4: r3 was sampled from another dialogue"):
+        make_preferences({}, again)
+
+
+def test_samples_of_an_older_version_are_refused_in_one_line(folders, tmp_path):
+    earlier = {"adapter": str(folders["sft"]), "samples": 16, "temperature": 1.0}
+    (tmp_path / "settings.json").write_text(json.dumps(earlier), encoding="utf-8")
+    (tmp_path / "samples.jsonl").write_text('{"fname": "r0", "summaries": ["a"]}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"an older dialsum-trl.*choose another --output_dir"):
+        make_preferences({}, toys.flags(settings(folders, tmp_path)))
 
 
 def test_rows_the_adapter_was_trained_on_are_refused(folders, tmp_path):
