@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.json_file import read_json
 
 SETTINGS_FILE = "run.json"  # in a checkpoint: what `describe` returned
 MAY_CHANGE = {
@@ -21,7 +22,7 @@ MAY_CHANGE = {
     # rows a step are compared; how they divide is the machine's business
     *("effective_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"),
     *("gradient_accumulation_steps", "steps_per_generation", "memory_gib", "fast"),
-    # the same function by other means
+    # the same function by other means; of accelerator_config see ROW_ORDER
     *("activation_checkpointing", "activation_checkpointing_kwargs", "activation_offloading"),
     *("gradient_checkpointing", "gradient_checkpointing_kwargs", "attn_implementation", "bnb_4bit_quant_storage"),
     *("accelerator_config", "bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "deepspeed", "parallelism_config"),
@@ -39,10 +40,16 @@ MAY_CHANGE = {
 }
 MAY_CHANGE_PREFIXES = ("ddp_", "eval_", "fsdp", "hub_", "include_", "log_", "logging_", "save_", "torch_", "trackio_")
 MAY_CHANGE_PREFIXES += ("vllm_", "dataloader_num", "dataloader_p", "dataloader_in", "dataloader_m")
+ROW_ORDER = ("use_seedable_sampler", "split_batches", "even_batches", "dispatch_batches")  # of accelerator_config
 SCHEDULE = ("max_steps", "num_train_epochs")
 ADAMW = ("adamw_torch", "adamw_torch_fused", "adamw_bnb_32bit", "paged_adamw_32bit", "paged_adamw")
 CONTENT = ("dialogue", "summaries", "prompt", "chosen", "rejected")
 ROW_DIGITS = 8  # hexadecimal, of a row's hash
+SAMPLES, SAMPLE_BYTES = 16, 2**16  # of a weight file, between its first and its last MiB
+NO_FUNCTION = {  # settings of an adapter that change nothing it computes, and what peft writes with them unused
+    *("base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "peft_version"),
+    *("megatron_core", "qalora_group_size"),
+}
 
 
 def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
@@ -60,8 +67,9 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
     flags = {}
     for group in groups:
         flags |= asdict(group)
-    watched = "rouge" in (args.metric_for_best_model or "")
     flags |= args.to_dict()
+    # PPO keeps its best adapter, and stops, by what it sees of these rows
+    watched = "rouge" in (args.metric_for_best_model or "") or "max_rouge_drop" in flags
     kept = {
         name: value
         for name, value in flags.items()
@@ -69,13 +77,14 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
         and not name.startswith(MAY_CHANGE_PREFIXES)
         and (watched or name not in ("rouge_rows", "rouge_max_new_tokens"))
     }
+    kept |= {f"accelerator_config.{name}": flags["accelerator_config"][name] for name in ROW_ORDER}
     if kept["max_steps"] > 0:
         del kept["num_train_epochs"]
     kept["optim"] = "AdamW in 32 bit" if flags["optim"] in ADAMW else flags["optim"]
     things = {
         "base model": base_identity(flags["model_name_or_path"], flags["model_revision"]),
         "adapter to start from": adapter_identity(flags.get("adapter_path")),
-        "reward adapter": adapter_identity(flags.get("reward_adapter_path")),
+        "reward adapter": reward_identity(flags.get("reward_adapter_path")),
         "chat template": digest(tokenizer.chat_template),
         "vocabulary": digest(sorted(tokenizer.get_vocab().items())),
         "rows an optimizer step": (
@@ -154,7 +163,12 @@ def _shown(value) -> str:
 
 
 def _things(then: dict, now: dict) -> list[str]:
-    return [f"{name} was {then[name]} and is {now[name]}" for name in then if then[name] != now.get(name)]
+    """What differs; an older version may have looked at less, and wrote the beginning of what is written now."""
+    return [
+        f"{name} was {then[name]} and is {now[name]}"
+        for name in then
+        if then[name] != now.get(name) and not str(now.get(name)).startswith(f"{then[name]}, ")
+    ]
 
 
 def row_hashes(rows) -> str:
@@ -184,13 +198,31 @@ def digest(content, digits: int = 12) -> str:
 
 
 def adapter_identity(folder: str | None) -> str | None:
-    """A hash of an adapter's weights and settings, so that it may have moved; a Hub id stands for itself."""
+    """Hashes of an adapter's weights and settings, so that it may have moved; a Hub id stands for itself."""
     if not folder or not Path(folder).is_dir():
         return folder and str(folder)
+    from dialsum_trl.share.weights import CONFIG
+
     weights = hashlib.sha256()
     for path in sorted(Path(folder).glob("adapter_model.*")):
         weights.update(path.read_bytes())
-    return f"weights {weights.hexdigest()[:12]}"
+    config = read_json(Path(folder) / CONFIG, "give the folder of an adapter that training wrote")
+    settings = {
+        name: sorted(value, key=str) if isinstance(value, list) else value  # peft writes sets in any order
+        for name, value in config.items()
+        if value and name not in NO_FUNCTION  # what is off may be left out
+    }
+    return f"weights {weights.hexdigest()[:12]}, settings {digest(settings)}"
+
+
+def reward_identity(folder: str | None) -> str | None:
+    """`adapter_identity` of a reward adapter, and a hash of the scale of its scores."""
+    if not folder:
+        return None
+    from dialsum_trl.rl.learned_reward import read_scale
+    from dialsum_trl.rl.rewards import SCALE_FILE
+
+    return f"{adapter_identity(folder)}, scale {digest(read_scale(Path(folder) / SCALE_FILE))}"
 
 
 def base_identity(name: str, revision: str) -> str:
@@ -200,10 +232,14 @@ def base_identity(name: str, revision: str) -> str:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"{name}@{base_origin(name, revision).commit or revision}"
-    weights = hashlib.sha256((folder / "config.json").read_bytes())
+    weights, between = hashlib.sha256((folder / "config.json").read_bytes()), hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
         with path.open("rb") as file:
             weights.update(file.read(2**20))
-            file.seek(max(0, path.stat().st_size - 2**20))
+            file.seek(max(0, size - 2**20))
             weights.update(file.read())
-    return f"weights {weights.hexdigest()[:12]}"
+            for number in range(1, SAMPLES + 1):
+                file.seek(size * number // (SAMPLES + 1))
+                between.update(file.read(SAMPLE_BYTES))
+    return f"weights {weights.hexdigest()[:12]}, between {between.hexdigest()[:12]}"
