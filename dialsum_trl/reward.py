@@ -87,9 +87,10 @@ def load_model(model_args: ModelArguments, args, tokenizer):
 def trainer_class():
     from trl import RewardTrainer
 
+    from dialsum_trl.scale.checkpoints import AnyAdamW
     from dialsum_trl.training import CheckedTraining
 
-    class PairTrainer(CheckedTraining, RewardTrainer):
+    class PairTrainer(AnyAdamW, CheckedTraining, RewardTrainer):
         """TRL's trainer with checked gradients."""
 
     return PairTrainer

@@ -136,9 +136,10 @@ def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments)
 def trainer_class():
     from transformers import Seq2SeqTrainer
 
+    from dialsum_trl.scale.checkpoints import AnyAdamW
     from dialsum_trl.training import CheckedTraining
 
-    class DialogueSeq2SeqTrainer(CheckedTraining, Seq2SeqTrainer):
+    class DialogueSeq2SeqTrainer(AnyAdamW, CheckedTraining, Seq2SeqTrainer):
         """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
         The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over

@@ -3,11 +3,13 @@
 SFT (packed, with dropout) in test_fast.py; PPO, GRPO and several processes in their own files; kills: test_kill_resume.
 """
 
+import importlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests import phase3_toys as toys
 from tests.conftest import TINY
@@ -111,18 +113,45 @@ def test_lines_that_average_steps_are_those_of_the_unbroken_run(toy, tmp_path):
     assert lines[0] == lines[1] and [line[0] for line in lines[0]] == [3, 4, 6]
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_adamw_goes_on_in_another_implementation(toy, tmp_path, order):
-    from dialsum_trl.sft import train_sft
+STAGES = {
+    "sft": dict(train_file=TINY / "data" / "dev.csv", rouge_rows=0, effective_batch_size=4),
+    "seq2seq": dict(train_file=TINY / "data" / "dev.csv", effective_batch_size=4),
+    "reward": dict(held_out=0.25, effective_batch_size=4, accept_weak=True),
+    "dpo": dict(held_out=0.25, effective_batch_size=4, eval_strategy="no"),
+    "ppo": dict(
+        train_file=TINY / "data" / "dev.csv", rollout_batch_size=4, max_completion_length=8, max_truncated=1.1,
+        critic_learning_rate=2e-2, reward_functions=["hangul_share", "no_repetition"],
+    ),
+    "grpo": dict(
+        train_file=TINY / "data" / "dev.csv", num_generations=2, gradient_accumulation_steps=2, max_completion_length=8,
+        mask_truncated_completions="false", reward_functions=["hangul_share", "no_repetition"],
+    ),
+}  # fmt: skip
 
-    settings = dict(
-        model_name_or_path=toy["base"], quantization="none", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
-        per_device_train_batch_size=2, effective_batch_size=4, max_steps=4,
-    )  # fmt: skip
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("stage", STAGES)
+def test_adamw_goes_on_in_another_implementation(toy, tmp_path, stage, order):
+    import torch
+
+    train = vars(importlib.import_module(f"dialsum_trl.{stage}"))[f"train_{stage}"]
+    settings = dict(per_device_train_batch_size=2, max_steps=4, lr_scheduler_type="linear") | STAGES[stage]
+    if stage == "seq2seq":
+        settings |= dict(model_name_or_path=TINY / "bart")
+    else:
+        settings |= dict(model_name_or_path=toy["base"], quantization="none")
+    settings |= dict(adapter_path=toy["sft"]) if stage not in ("sft", "seq2seq") else {}
+    settings |= dict(pairs_file=toy["pairs"]) if stage in ("reward", "dpo") else {}
     first, then = ("adamw_torch", "paged_adamw_32bit")[::order]
-    whole, again = continue_behind(train_sft, {**settings, "optim": first}, tmp_path, 2, optim=then)
-    losses = [
-        [e["loss"] for e in json.loads((folder / "trainer_state.json").read_text())["log_history"] if "loss" in e]
-        for folder in (whole, again)
-    ]
+    whole, again = continue_behind(train, {**settings, "optim": first}, tmp_path, 2, optim=then)
+    losses, rates = [], []
+    for folder in (whole, again):
+        last = folder / "checkpoint-4"
+        history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+        losses.append([entry["loss"] for entry in history if "loss" in entry])
+        rates.append([group["lr"] for group in torch.load(last / "optimizer.pt", weights_only=True)["param_groups"]])
     assert losses[1] == pytest.approx(losses[0], abs=1e-4) and len(losses[0]) == 4
+    assert rates[0] == rates[1]
+    name = "model.safetensors" if stage == "seq2seq" else "adapter_model.safetensors"
+    one, other = (load_file(folder / name) for folder in (whole, again))
+    assert max((one[key] - other[key]).abs().max().item() for key in one) < 1e-3

@@ -5,6 +5,7 @@ import zlib
 from itertools import groupby
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.scale.checkpoints import AnyAdamW
 
 
 class FastRollouts:
@@ -89,7 +90,7 @@ class FastRollouts:
         return [[ids if len(ids) == limit else [*ids, end] for ids in candidates] for candidates in sampled]
 
 
-class PolicyAlone:
+class PolicyAlone(AnyAdamW):
     """Trainer mixin: a saved model is the policy's adapter and its tokenizer, whatever else the base carries."""
 
     def _save(self, output_dir=None, state_dict=None):

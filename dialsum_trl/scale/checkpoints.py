@@ -45,7 +45,35 @@ def for_groups(scheduler: dict, count: int) -> dict:
     return {key: value[:1] * count if isinstance(value, list) else value for key, value in scheduler.items()}
 
 
-class PortableCheckpoints:
+class AnyAdamW:
+    """Trainer mixin: AdamW's moments load into torch's optimizer or bitsandbytes', whichever of them wrote them."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        split = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        if checkpoint is None or split or not (form := self._form(checkpoint)):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        import torch
+
+        inner, saved = self.optimizer.optimizer, read_moments(checkpoint, form)
+        groups = inner.state_dict()["param_groups"]
+        for group, then in zip(groups, saved["param_groups"], strict=True):
+            group |= {key: then[key] for key in ("lr", "initial_lr")}
+        inner.load_state_dict({"state": saved["state"], "param_groups": groups})
+        scheduler = torch.load(Path(checkpoint) / SCHEDULER_FILE, map_location="cpu", weights_only=True)
+        self.lr_scheduler.load_state_dict(scheduler)
+
+    def _form(self, checkpoint) -> str | None:
+        """What `read_moments` is asked for; None where the trainer's own loading is right."""
+        optim = self.args.optim
+        if "bnb" in optim or "paged" in optim:
+            return "bitsandbytes"
+        if optim in ("adamw_torch", "adamw_torch_fused") and written_by_bitsandbytes(checkpoint):
+            return "torch"
+        return None
+
+
+class PortableCheckpoints(AnyAdamW):
     """Trainer mixin for LoRA runs: ZeRO and FSDP save what one process would save, and either loads anywhere."""
 
     def _gathers(self) -> bool:
@@ -130,14 +158,6 @@ class PortableCheckpoints:
             for index, parameter in enumerate(self._trained().values()):
                 for name in MOMENTS if saved["state"] else ():
                     put(parameter, saved["state"][index][name], name, inner)
-        elif "bnb" in self.args.optim or "paged" in self.args.optim:
-            inner = self.optimizer.optimizer
-            saved = read_moments(checkpoint, "bitsandbytes")
-            inner.load_state_dict({"state": saved["state"], "param_groups": inner.state_dict()["param_groups"]})
-        elif self.args.optim in ("adamw_torch", "adamw_torch_fused") and written_by_bitsandbytes(checkpoint):
-            inner = self.optimizer.optimizer
-            saved = read_moments(checkpoint)
-            inner.load_state_dict({"state": saved["state"], "param_groups": inner.state_dict()["param_groups"]})
         else:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
