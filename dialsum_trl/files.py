@@ -2,20 +2,51 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text with LF line endings; makes the folder."""
+    """Writes UTF-8 text with LF line endings; makes the folder.
+
+    Raises:
+        InputError: as `check_place`.
+    """
     path = Path(path)
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)  # it may be a link
     with partial.open("x", encoding="utf-8", newline="") as file:
         file.write(text)
     partial.replace(path)
+
+
+def check_place(path: Path) -> None:
+    """Raises InputError where no file can come to `path`: it is a folder, or lies in something that is none."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+    # a link to nothing is in the way too
+    nearest = next((parent for parent in path.parents if parent.exists() or parent.is_symlink()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise InputError(f"{path}: {nearest} is no folder, so nothing can be written in it; name another place")
+
+
+def check_target(path: Path, flag: str, sources: Iterable) -> None:
+    """`check_place`, and an InputError where writing to `path` would replace one of the files that are read.
+
+    Args:
+        flag: what the user gave `path` with.
+        sources: paths of these files; None, and names that are no files, are passed over.
+    """
+    path = Path(path)
+    check_place(path)
+    for source in filter(None, sources):
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise InputError(f"{flag} {path}: is {source}, which this command reads; name another file")
 
 
 def move_files(source: Path, target: Path) -> None:

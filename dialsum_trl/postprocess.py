@@ -15,7 +15,7 @@ from dialsum_trl.arguments import DataArguments, RougeArguments, parse_recipe
 from dialsum_trl.console import say
 from dialsum_trl.corpus.cleaning import normalized
 from dialsum_trl.corpus.tables import closest
-from dialsum_trl.errors import InputError, command
+from dialsum_trl.errors import InputError, at_least, command
 from dialsum_trl.rouge import DEFAULT, Comparison, RougeConfig, compare
 from dialsum_trl.tokens import MASK
 
@@ -222,8 +222,15 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
     if not args.prediction_file or not args.test_file:
         raise InputError("give --prediction_file submission.csv and --test_file dev.csv (its dialogues)")
     from dialsum_trl.data import read_dialogues
-    from dialsum_trl.submission import read_aligned, write_submission
+    from dialsum_trl.submission import check_output, read_aligned, write_submission
 
+    rules = args.rules or []
+    at_least(1, bootstrap=args.bootstrap)
+    check_rules(rule for rule in rules if rule != "helping")
+    if args.output_file:
+        if not rules:
+            raise InputError("--output_file needs --rules: name them, or --rules helping")
+        check_output(args.output_file, "--output_file", [args.prediction_file, args.test_file], args.template)
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
     fnames, dialogues, references = list(rows["fname"]), list(rows["dialogue"]), list(rows["summaries"])
     summaries = read_aligned(args.prediction_file, fnames)
@@ -232,17 +239,16 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
         config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
         deltas = rule_deltas(summaries, references, dialogues, config, args.bootstrap)
         say(deltas_table(deltas))
-    rules = args.rules or []
     if "helping" in rules:
         if deltas is None:
             raise InputError(f"--rules helping: {args.test_file} has no references to measure on; name the rules")
         rules = [rule for rule in rules if rule != "helping"] + helping(deltas)
     mended = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
     if args.output_file:
-        if not args.rules:
-            raise InputError("--output_file needs --rules: name them, or --rules helping")
         write_submission(args.output_file, fnames, mended, template=args.template)
         say(f"{args.output_file}: {', '.join(rules) or 'no rule'} applied")
+    elif args.rules:
+        say("nothing is written: --output_file mended.csv says where the mended summaries go")
     return {"deltas": deltas, "rules": rules, "summaries": mended}
 
 

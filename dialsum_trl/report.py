@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dialsum_trl.arguments import DataArguments, RougeArguments, flag, parse_recipe
 from dialsum_trl.console import is_main_process, say, table
-from dialsum_trl.errors import InputError, command
+from dialsum_trl.errors import InputError, at_least, command
+from dialsum_trl.files import check_place, write_json, write_text
 from dialsum_trl.json_file import read_json
 from dialsum_trl.share.weights import RUN_FILE
 
@@ -77,6 +78,23 @@ def read_run(name: str, folder: Path):
     if not isinstance(record.get("base_model", ""), str):
         raise InputError(f"{folder / RUN_FILE}: its base_model is no text; {remedy}")
     return Run(name, history, record, str(folder) if (folder / "tokenizer_config.json").exists() else None)
+
+
+def figures_file(page: Path) -> Path:
+    """Where the figures of `page` go, once it is sure that page and figures replace nothing but an earlier report.
+
+    Raises:
+        InputError: `page` is no .html, or one of the two places is taken by something else.
+    """
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--output_file {page}: the report is a page; name a .html file, such as outputs/report.html")
+    figures = page.with_suffix(".json")
+    for path in (page, figures):
+        check_place(path)
+    remedy = f"the figures of {page} go there: give another --output_file"
+    if figures.exists() and "systems" not in read_json(figures, remedy):
+        raise InputError(f"{figures}: exists and is no report's; {remedy}")
+    return figures
 
 
 def find_runs(scored, folders: dict[str, Path]) -> list:
@@ -152,11 +170,12 @@ def report(recipe: dict, argv: list[str]) -> dict:
     data, rouge, args = parse_recipe([DataArguments, RougeArguments, ReportArguments], recipe, argv, stage="report")
     if not args.systems or not args.test_file:
         raise InputError("give --systems name=outputs/x ... and --test_file dev.csv (dialogues with references)")
+    at_least(0, bootstrap=args.bootstrap)
     if not is_main_process():
         return {}
+    figures_path = figures_file(Path(args.output_file))
     from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import read_dialogues
-    from dialsum_trl.files import write_json, write_text
     from dialsum_trl.predictions import read_system
     from dialsum_trl.reporting import figures, page
     from dialsum_trl.rouge import RougeConfig, bootstrap_interval
@@ -210,7 +229,7 @@ def report(recipe: dict, argv: list[str]) -> dict:
     )
     write_text(args.output_file, html)
     content = summary_of(scored, topics, by_length, lengths)
-    write_json(Path(args.output_file).with_suffix(".json"), content)
+    write_json(figures_path, content)
     print_systems(scored, args.test_file)
     say(f"report: {args.output_file}")
     return content

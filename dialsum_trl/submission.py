@@ -7,7 +7,7 @@ from pathlib import Path
 from dialsum_trl.console import say
 from dialsum_trl.corpus.tables import closest, read_table
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import write_text
+from dialsum_trl.files import check_place, check_target, write_text
 
 # Spreadsheets run cells that start so (the wide forms too, where they are set to Chinese or Japanese). The apostrophe
 # before them (OWASP, "CSV Injection") is taken off again when the file is read; cells that already start with
@@ -59,7 +59,7 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
 
     Raises:
         InputError: lengths that differ, a repeated id, ids that the template lacks or has in addition, text that
-            UTF-8 cannot hold, a folder in the way.
+            UTF-8 cannot hold, a place where no file can come (`files.check_place`).
     """
     path = Path(path)
     fnames, summaries = list(fnames), list(summaries)
@@ -68,8 +68,7 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     repeated = [name for name, count in Counter(fnames).items() if count > 1]
     if repeated:
         raise InputError(f"ids appear twice: {_some(repeated)}; give every row its own")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file, such as {path / 'submission.csv'}")
+    check_place(path)
     # byte-level vocabularies can spell a NUL, and no reader takes a file that holds one
     texts = {name: text.replace("\0", "") for name, text in zip(fnames, summaries, strict=True)}
     if template is None:
@@ -96,6 +95,35 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     ):
         if count:
             say(f"{path}: {count} of {len(summaries)} summaries {what}")
+
+
+def check_output(path, flag: str, sources, template=None) -> None:
+    """Refuses a place for `write_submission` before anything is computed: no .csv, or a file that is something else.
+
+    Args:
+        flag: what the user gave `path` with.
+        sources: files that the command reads, as for `files.check_target`.
+        template: as for `write_submission`; a submission that exists may have its columns.
+
+    Raises:
+        InputError: as described.
+    """
+    path = Path(path)
+    check_target(path, flag, [*sources, template])
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{flag} {path}: a submission is a .csv file; name one")
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        header = file.readline(1000).decode("utf-8-sig", "replace").strip()
+    ours = {"", "fname,summary"}  # "": an empty file
+    if template is not None:
+        ours.add(_line(map(_neutral, _template_rows(template)[0][0])).strip())
+    if header not in ours:
+        raise InputError(
+            f"{flag} {path}: exists and is no submission (its first line is {header[:60]!r}); nothing else is "
+            "overwritten, give a new name"
+        )
 
 
 def check_submission(path, template) -> None:

@@ -178,6 +178,63 @@ def test_the_command_prints_every_delta_and_writes_what_helps(tmp_path, capsys):
     assert read_predictions(tmp_path / "out.csv")["dev_3"] == "#Person1#은 3시에 집에 간다."
 
 
+@pytest.fixture
+def command(tmp_path):
+    """The flags of a measurement on one row of dev."""
+    (tmp_path / "dev.csv").write_text("fname,dialogue,summary\na,#Person1#: 네,#Person1#은 답한다.\n", encoding="utf-8")
+    write_submission(tmp_path / "p.csv", ["a"], ["# Person1 #은 답한다."])
+    return ["--prediction_file", str(tmp_path / "p.csv"), "--test_file", str(tmp_path / "dev.csv")]
+
+
+def test_rules_without_an_output_file_say_that_nothing_is_written(tmp_path, command, capsys):
+    assert postprocess({}, [*command, "--rules", "masks"])["summaries"] == ["#Person1#은 답한다."]
+    assert "nothing is written: --output_file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("dev.csv", None, r"dev\.csv, which this command reads"),
+        ("p.csv", None, r"p\.csv, which this command reads"),
+        ("copy.csv", "fname,dialogue,summary\n", r"is no submission \(its first line is 'fname,dialogue,summary'\)"),
+        ("mended.jsonl", None, r"a submission is a \.csv file"),
+        ("", None, "is a folder"),
+        ("dev.csv/x.csv", None, r"dev\.csv is no folder"),
+    ],
+)
+def test_mended_summaries_replace_nothing_but_summaries(tmp_path, command, capsys, name, content, expected):
+    if content:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=expected):
+        postprocess({}, [*command, "--rules", "masks", "--output_file", str(tmp_path / name)])
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert "post-processing on" not in capsys.readouterr().out  # refused before anything is computed
+
+
+def test_mended_summaries_may_replace_earlier_ones_of_the_same_template(tmp_path, command):
+    (tmp_path / "template.csv").write_text(",fname,summary\n0,a,\n", encoding="utf-8")
+    output = ["--rules", "masks", "--output_file", str(tmp_path / "out.csv")]
+    postprocess({}, [*command, *output])
+    for _ in range(2):
+        postprocess({}, [*command, *output, "--template", str(tmp_path / "template.csv")])
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == ",fname,summary\n0,a,#Person1#은 답한다.\n"
+    with pytest.raises(InputError, match="which this command reads"):
+        flags = ["--rules", "masks", "--template", str(tmp_path / "template.csv")]
+        postprocess({}, [*command, *flags, "--output_file", str(tmp_path / "template.csv")])
+
+
+def test_a_rule_that_is_none_is_refused_before_the_table(command, capsys):
+    with pytest.raises(InputError, match=r"did you mean masks\?"):
+        postprocess({}, [*command, "--rules", "mask"])
+    assert capsys.readouterr().out == ""
+
+
+def test_an_interval_needs_resamples(command):
+    with pytest.raises(InputError, match="--bootstrap 0: must be 1 or more"):
+        postprocess({}, [*command, "--bootstrap", "0"])
+
+
 def test_the_command_refuses_what_it_cannot_do(tmp_path):
     (tmp_path / "test.csv").write_text("fname,dialogue\na,#Person1#: 네\n", encoding="utf-8")
     write_submission(tmp_path / "p.csv", ["a"], ["가"])

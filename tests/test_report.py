@@ -184,6 +184,34 @@ def test_what_cannot_be_reported_is_one_line_and_nothing_is_written(dev, folders
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dev.csv", r"name a \.html file"),
+        ("r.json", r"name a \.html file"),
+        ("", r"name a \.html file"),
+        ("folder.html", "is a folder"),
+        ("dev.csv/r.html", r"dev\.csv is no folder"),
+        ("mine.html", r"mine\.json: exists and is no report's"),
+    ],
+)
+def test_a_report_replaces_nothing_but_a_report(dev, folders, tmp_path, capsys, name, message):
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "dev.csv").write_text("fname,dialogue,summary\n", encoding="utf-8")
+    (tmp_path / "mine.json").write_text("{}", encoding="utf-8")
+    before = {path: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=message):
+        build(dev, folders, tmp_path / name)
+    assert {path: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert capsys.readouterr().out == ""
+
+
+def test_a_report_is_made_again_in_its_place(dev, folders, tmp_path):
+    for _ in range(2):
+        build(dev, folders, tmp_path / "r.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.json"]
+
+
 def test_a_system_named_twice_is_an_error(folders):
     with pytest.raises(InputError, match="the name start stands twice"):
         named([f"start={folders / 'start'}", str(folders / "start")])

@@ -1,0 +1,31 @@
+"""Files are whole or absent, and a place where none can come is one line."""
+
+import pytest
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.files import write_text
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("folder", "folder: is a folder; name a file in it"),
+        ("file/x.csv", r"file is no folder, so nothing can be written in it"),
+        ("file/deeper/x.csv", r"file is no folder"),
+        ("nowhere/x.csv", "nowhere is no folder"),
+    ],
+)
+def test_a_place_where_no_file_can_come_is_one_line_and_leaves_nothing(tmp_path, place, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "not there")
+    with pytest.raises(InputError, match=message):
+        write_text(tmp_path / place, "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "nowhere"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
+
+
+def test_folders_are_made_and_an_older_file_is_replaced(tmp_path):
+    for text in ("one", "two"):
+        write_text(tmp_path / "new" / "er" / "x.csv", text)
+    assert (tmp_path / "new" / "er" / "x.csv").read_text(encoding="utf-8") == "two"
