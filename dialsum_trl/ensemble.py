@@ -1,5 +1,6 @@
 """Ensembles: the consensus of several prediction files, or one adapter averaged from several."""
 
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from dialsum_trl.arguments import (
     parse_recipe,
 )
 from dialsum_trl.console import is_main_process, say, table
-from dialsum_trl.errors import InputError, command
-from dialsum_trl.predictions import SCORES, SUBMISSION
+from dialsum_trl.errors import InputError, at_least, command
+from dialsum_trl.predictions import ROWS, SCORES, SUBMISSION, submission_of
 from dialsum_trl.runs import adapter_settings
 
 
 @dataclass
 class EnsembleArguments:
     prediction_files: list[str] | None = field(
-        default=None, metadata={"help": "CSVs fname,summary, one a model, fold or sample: the consensus is chosen."}
+        default=None,
+        metadata={"help": "CSVs fname,summary or folders of predict, one a model or sample: the consensus is chosen."},
     )
     adapter_paths: list[str] | None = field(
         default=None, metadata={"help": "Adapters to average into one instead (all must share their start)."}
@@ -67,6 +69,7 @@ def ensemble(recipe: dict, argv: list[str]) -> dict:
     )
     if bool(args.prediction_files) == bool(args.adapter_paths):
         raise InputError("give --prediction_files a.csv b.csv ... (consensus) or --adapter_paths a b ... (soup)")
+    at_least(0, bootstrap=args.bootstrap)
     if not is_main_process():
         return {}
 
@@ -82,15 +85,29 @@ def ensemble(recipe: dict, argv: list[str]) -> dict:
     return average(args, config, rows, prompt, model_args, decoding)
 
 
+def check_several(flag: str, paths: list[str], needs: str) -> None:
+    """Raises InputError for fewer than two paths, or one that stands twice: it would agree with itself."""
+    if len(paths) < 2:
+        raise InputError(f"{flag}: {needs}")
+    seen = set()
+    for path in paths:
+        if (place := os.path.realpath(path)) in seen:
+            raise InputError(f"{flag} {path}: stands twice; give each once, --weights says what counts more")
+        seen.add(place)
+
+
 def choose(args, config, rows) -> dict:
     """Consensus of prediction files, its submission and, with references, every system's score."""
     from dialsum_trl.consensus import mbr
-    from dialsum_trl.files import write_json
+    from dialsum_trl.files import check_target, write_json
     from dialsum_trl.submission import read_aligned, read_predictions, write_submission
 
-    files = args.prediction_files
-    if len(files) < 2:
-        raise InputError("--prediction_files: a consensus needs two files or more")
+    files = [str(submission_of(Path(path))) for path in args.prediction_files]
+    check_several("--prediction_files", files, "a consensus needs two files or more")
+    output = Path(args.output_dir)
+    check_target(output / SUBMISSION, "--output_dir", [*files, args.test_file, args.template])
+    if (output / ROWS).exists():  # these summaries would stand beside the rows and tokens of others
+        raise InputError(f"--output_dir {output}: holds the summaries of recipes/predict.py; give another folder")
     fnames = list(rows["fname"]) if rows is not None else list(read_predictions(files[0]))
     texts = [read_aligned(path, fnames) for path in files]
     candidates = [list(row) for row in zip(*texts, strict=True)]
@@ -100,7 +117,6 @@ def choose(args, config, rows) -> dict:
     if rows is not None and all(rows["summaries"]):
         systems, differences = measure(dict(zip(files, texts, strict=True)), summaries, rows["summaries"], config, args)
 
-    output = Path(args.output_dir)
     write_submission(output / SUBMISSION, fnames, summaries, template=args.template)
     wins = [sum(choice.index == index for choice in chosen) for index in range(len(files))]
     content = {
@@ -158,6 +174,7 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
     """The soup of adapters, all of them or greedily by the ROUGE mean on `--test_file`."""
     from dialsum_trl.soup import greedy_soup, soup
 
+    check_several("--adapter_paths", args.adapter_paths, "a soup needs two adapters or more")
     if not args.greedy:
         adapter = soup(args.adapter_paths, args.output_dir, args.weights)
         say(f"averaged {len(args.adapter_paths)} adapters into {adapter}")

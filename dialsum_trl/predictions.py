@@ -62,6 +62,19 @@ def _value(path, row, name, kind):
     return value
 
 
+def submission_of(path: Path) -> Path:
+    """The submission in a system's folder; any other path is one itself.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / SUBMISSION).exists():
+        raise InputError(f"{path}: holds no {SUBMISSION}; give a folder of recipes/predict.py or a file fname,summary")
+    return path / SUBMISSION
+
+
 def read_system(name: str, path) -> System:
     """Reads a folder of `predict`, `ensemble` or `decoding_sweep`, or a CSV or JSONL of `fname,summary`.
 
@@ -69,10 +82,9 @@ def read_system(name: str, path) -> System:
         InputError: there are no predictions, or they cannot be read.
     """
     path = Path(path)
+    submission = submission_of(path)
     if not path.is_dir():
         return System(name, read_predictions(path), {}, {}, {})
-    if not (path / SUBMISSION).exists():
-        raise InputError(f"{path}: holds no {SUBMISSION}; give a folder of recipes/predict.py or a file fname,summary")
     tokens, hit_limit, how = {}, {}, {}
     if (path / ROWS).exists():
         for row in read_table(path / ROWS):
@@ -81,4 +93,4 @@ def read_system(name: str, path) -> System:
                 tokens[fname], hit_limit[fname] = tokens_of_row, cut
     if (path / SCORES).exists():
         how = read_json(path / SCORES, "run the prediction again")
-    return System(name, read_predictions(path / SUBMISSION), tokens, hit_limit, how)
+    return System(name, read_predictions(submission), tokens, hit_limit, how)

@@ -251,6 +251,34 @@ def test_the_recipe_writes_the_consensus_and_what_it_gains(tmp_path, predictions
     assert "consensus against a random pick: +" in printed and "mecab" in printed
 
 
+def test_a_folder_of_predict_stands_for_its_submission(tmp_path, predictions):
+    (tmp_path / "system").mkdir()
+    (tmp_path / "b.csv").rename(tmp_path / "system" / "submission.csv")
+    argv = ["--prediction_files", predictions[0], str(tmp_path / "system"), predictions[2]]
+    ensemble({}, [*argv, "--output_dir", str(tmp_path / "out")])
+    saved = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert saved["files"][1] == str(tmp_path / "system" / "submission.csv")
+    with pytest.raises(InputError, match=r"submission\.csv: stands twice"):
+        ensemble({}, [*argv, saved["files"][1], "--output_dir", str(tmp_path / "other")])
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        ("submission.csv", "which this command reads"),
+        ("predictions.jsonl", "holds the summaries of recipes/predict.py"),
+    ],
+)
+def test_the_consensus_replaces_no_summaries_of_others(tmp_path, predictions, taken, expected):
+    (tmp_path / "out").mkdir()
+    own = (tmp_path / "a.csv").rename(tmp_path / "out" / taken)
+    files = [str(own) if taken == "submission.csv" else predictions[1], predictions[2]]
+    before = own.read_bytes()
+    with pytest.raises(InputError, match=expected):
+        ensemble({}, ["--prediction_files", *files, "--output_dir", str(tmp_path / "out")])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [taken] and own.read_bytes() == before
+
+
 def test_files_of_different_rows_are_an_error_and_nothing_is_written(tmp_path, predictions):
     write_submission(tmp_path / "d.csv", ["dev_0"], ["가"])
     with pytest.raises(InputError, match=r"d\.csv do not fit the rows: 19 ids are missing: dev_1"):
@@ -266,7 +294,11 @@ def test_files_of_different_rows_are_an_error_and_nothing_is_written(tmp_path, p
         ([], "give --prediction_files"),
         (["--prediction_files", "a.csv"], "two files or more"),
         (["--prediction_files", "a.csv", "--adapter_paths", "x"], "give --prediction_files"),
-        (["--adapter_paths", "nowhere", "--greedy", "true"], "needs dev rows"),
+        (["--adapter_paths", "nowhere", "other", "--greedy", "true"], "needs dev rows"),
+        (["--adapter_paths", "nowhere"], "two adapters or more"),
+        (["--adapter_paths", "nowhere", "./nowhere"], r"\./nowhere: stands twice"),
+        (["--prediction_files", "a.csv", "b.csv", "a.csv"], r"--prediction_files a\.csv: stands twice"),
+        (["--prediction_files", "a.csv", "b.csv", "--bootstrap", "-1"], "--bootstrap -1: must be 0 or more"),
         (["--prediction_file", "a.csv"], "did you mean --prediction_files"),
     ],
 )
