@@ -104,12 +104,12 @@ def choose(args, config, rows) -> dict:
 
     files = [str(submission_of(Path(path))) for path in args.prediction_files]
     check_several("--prediction_files", files, "a consensus needs two files or more")
+    fnames = list(rows["fname"]) if rows is not None else list(read_predictions(files[0]))
+    texts = [read_aligned(path, fnames) for path in files]
     output = Path(args.output_dir)
     check_target(output / SUBMISSION, "--output_dir", [*files, args.test_file, args.template])
     if (output / ROWS).exists():  # these summaries would stand beside the rows and tokens of others
         raise InputError(f"--output_dir {output}: holds the summaries of recipes/predict.py; give another folder")
-    fnames = list(rows["fname"]) if rows is not None else list(read_predictions(files[0]))
-    texts = [read_aligned(path, fnames) for path in files]
     candidates = [list(row) for row in zip(*texts, strict=True)]
     chosen = mbr(candidates, args.weights, config, args.length_ratio or None)
     summaries = [choice.text for choice in chosen]
