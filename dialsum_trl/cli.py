@@ -21,7 +21,16 @@ app = typer.Typer(
 
 Adapter = Annotated[str | None, typer.Option("--adapter_path", help="Adapter folder (or Hub id) to use.")]
 Model = Annotated[str | None, typer.Option("--model_name_or_path", help="Base model; default: the adapter's own.")]
+Fname = Annotated[str | None, typer.Option("--fname_column", help="Column that holds the row id.")]
+Dialogue = Annotated[str | None, typer.Option("--dialogue_column", help="Column that holds the dialogue.")]
+Summary = Annotated[str | None, typer.Option("--summary_column", help="Column that holds the summary.")]
 Config = Annotated[str | None, typer.Option("--config", help="The YAML that the recipe will get.")]
+
+
+def columns_of(fname: str | None, dialogue: str | None, summary: str | None) -> dict[str, str]:
+    """Role -> column for those that were named."""
+    names = {"fname": fname, "dialogue": dialogue, "summary": summary}
+    return {role: name for role, name in names.items() if name is not None}
 
 
 @app.command()
@@ -45,14 +54,16 @@ def check(
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", help="Model whose tokens are counted; else characters.")
     ] = None,
-    max_length: Annotated[int, typer.Option("--max_length", help="Tokens of prompt + summary in training.")] = 1024,
+    max_length: Annotated[
+        int | None, typer.Option("--max_length", help="Tokens of prompt + summary in training; default: 1024.")
+    ] = None,
     fix: Annotated[
         Path | None,
         typer.Option("--fix", help="Write a cleaned copy of the first file here; originals are not touched."),
     ] = None,
-    fname: Annotated[str | None, typer.Option("--fname_column", help="Column that holds the row id.")] = None,
-    dialogue: Annotated[str | None, typer.Option("--dialogue_column", help="Column that holds the dialogue.")] = None,
-    summary: Annotated[str | None, typer.Option("--summary_column", help="Column that holds the summary.")] = None,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
 ):
     """Look through data files before a GPU is paid for.
 
@@ -60,9 +71,7 @@ def check(
     """
     from dialsum_trl.tool.check import check_files
 
-    names = {"fname": fname, "dialogue": dialogue, "summary": summary}
-    columns = {role: name for role, name in names.items() if name is not None}
-    sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns) else 1)
+    sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns_of(fname, dialogue, summary)) else 1)
 
 
 @app.command()
@@ -124,6 +133,9 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,summary.")],
     references: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,dialogue,summary (or summary1..3).")],
     bootstrap: Annotated[int, typer.Option("--bootstrap", help="Resamples of the 95 % interval.")] = 1000,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
 ):
     """Score summaries under every ROUGE configuration.
 
@@ -131,7 +143,7 @@ def score(
     """
     from dialsum_trl.tool.scoring import score_files
 
-    score_files(predictions, references, bootstrap)
+    score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary))
 
 
 @app.command()
@@ -145,11 +157,15 @@ def merge(
         str | None, typer.Option("--verify", help="Dev file: compare adapter and merged model on its rows.")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", help="Rows of that file to summarize.")] = 100,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
 ):
     """Merge an adapter into its unquantized base for serving."""
     from dialsum_trl.tool.merge import merge_adapter
 
-    sys.exit(0 if merge_adapter(adapter, output, model, dtype, shard_size, verify, rows) else 1)
+    columns = columns_of(fname, dialogue, summary)
+    sys.exit(0 if merge_adapter(adapter, output, model, dtype, shard_size, verify, rows, columns) else 1)
 
 
 @app.command()

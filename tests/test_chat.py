@@ -80,6 +80,18 @@ def test_a_file_without_a_readable_dialogue_is_one_clear_line(tmp_path, content,
         chat.read_dialogue(Path(file))
 
 
+@pytest.mark.parametrize("name", ["dev.csv", "dev.JSONL"])
+def test_a_table_is_no_dialogue_and_predict_is_named(tmp_path, name):
+    (tmp_path / name).write_text(f"fname,dialogue\na,{DIALOGUE}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"is a table, .*recipes/predict\.py --test_file .*dev\."):
+        chat.summarize_file(tmp_path / name, "nowhere", None, None, 1, 6)
+
+
+def test_a_quantization_that_is_none_is_one_line_with_the_choices():
+    with pytest.raises(InputError, match="--quantization 3bit: must be 4bit, 8bit, none"):
+        chat.load("nowhere", None, "3bit")
+
+
 def test_an_adapter_that_is_nowhere_is_one_clear_line():
     with pytest.raises(InputError, match="no folder, and the Hub does not give it"):
         chat.load("acme/not-there", None, None)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from bisect import bisect_left
 
 import pytest
 
@@ -131,6 +132,48 @@ def test_a_file_without_summaries_is_for_prediction(tmp_path, capsys):
     ready, lines = checked(capsys, write(tmp_path / "test.csv", [("test_0", GOOD)], header=("fname", "dialogue")))
     assert ready
     assert has(lines, "note", "for prediction only")
+    assert lines[-1] == "ready for prediction, not for training"
+
+
+def test_the_first_of_several_files_is_for_training_and_needs_summaries(tmp_path, capsys):
+    without = write(tmp_path / "train.csv", [("train_0", GOOD)], header=("fname", "dialogue"))
+    dev = write(tmp_path / "dev.csv", [("dev_0", GOOD + " 네.", "요약")])
+    ready, lines = checked(capsys, without, dev)
+    assert not ready
+    assert has(lines, "error", "no summaries: the first of several files is for training; name its --summary_column")
+    ready, lines = checked(capsys, dev, without)
+    assert ready and lines[-1] == "ready for training"
+
+
+def test_rows_that_training_refuses_under_max_length_are_an_error(tmp_path, capsys):
+    from dialsum_trl.encoding import encode_dataset
+    from dialsum_trl.models import load_tokenizer, stop_token_ids
+
+    rows = [("short", GOOD, "묻는다."), ("long", GOOD + " 네.", "#Person1#은 #Person2#에게 회의 시간을 묻는다. " * 4)]
+    train, name = write(tmp_path / "train.csv", rows), str(TINY / "llama")
+    tokenizer = load_tokenizer(name)
+
+    def trains(file, limit):
+        try:
+            encode_dataset(read_dialogues(file), tokenizer, stop_token_ids(tokenizer), limit)
+        except InputError:
+            return False
+        return True
+
+    limits = range(60, 400)
+    longest = limits[bisect_left(limits, True, key=lambda limit: trains(train, limit))]
+    for limit in (longest - 1, longest):
+        ready, lines = checked(capsys, train, tokenizer=name, max_length=limit)
+        assert ready == (limit == longest)
+    ready, lines = checked(capsys, train, tokenizer=name, max_length=longest - 1)
+    assert has(lines, "error", f"no room for a prompt within --max_length {longest - 1}: 1 (long)")
+
+
+def test_max_length_counts_tokens_so_it_needs_a_tokenizer(tmp_path):
+    with pytest.raises(
+        InputError, match="--max_length 60: counts tokens; name the model that makes them by --tokenizer"
+    ):
+        check_files([write(tmp_path / "train.csv", [("a", GOOD, "요약")])], max_length=60)
 
 
 @pytest.mark.parametrize("name", ["fixed.csv", "fixed.jsonl"])

@@ -138,6 +138,30 @@ def test_score_refuses_files_that_do_not_match(monkeypatch, capsys, tmp_path, co
     assert match in error
 
 
+def test_score_takes_other_column_names_as_its_errors_say(monkeypatch, capsys, tmp_path):
+    file, renamed = predictions(tmp_path / "perfect.csv"), tmp_path / "dev.csv"
+    text = (TINY / "data" / "dev.csv").read_text(encoding="utf-8")
+    renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,target", 1), encoding="utf-8")
+    code, _, error = dialsum(monkeypatch, capsys, "score", file, renamed)
+    assert code == 2 and "--summary_column" in error
+    code, output, _ = dialsum(monkeypatch, capsys, "score", file, renamed, "--summary_column", "target")
+    assert code == 0 and "100.00" in output
+
+
+@pytest.mark.parametrize(
+    ("argv", "match"),
+    [
+        (["score", "a.csv", "b.csv", "--bootstrap", "-3"], "--bootstrap -3: must be 0 or more"),
+        (["merge", "a", "b", "--rows", "0"], "--rows 0: must be 1 or more"),
+        (["check", "a.csv", "--max_length", "0"], "--max_length 0: must be 1 or more"),
+    ],
+)
+def test_a_count_that_is_none_is_one_line(monkeypatch, capsys, argv, match):
+    code, output, error = dialsum(monkeypatch, capsys, *argv)
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert match in error
+
+
 def test_push_from_the_shell_sends_the_adapter_and_shows_no_token(trained_adapter, tmp_path):
     with HubServer() as server:
         environment = {

@@ -71,7 +71,7 @@ def test_verify_fails_a_merged_model_that_is_clearly_worse(merged, trained_adapt
     )
     monkeypatch.setattr(generation, "summarize", summaries)
     settings = {"model_name_or_path": "x", "model_revision": "main", "quantization": "none", "prompt_style": "native"}
-    assert not merge.compare_merged(trained_adapter, merged, settings, "float32", DEV, 20)
+    assert not merge.compare_merged(trained_adapter, merged, settings, "float32", read_dialogues(DEV).select(range(20)))
     assert "clearly worse" in capsys.readouterr().out
 
 
@@ -127,6 +127,27 @@ def test_nothing_is_overwritten(trained_adapter, tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(InputError, match="nothing is overwritten"):
         merge.merge_adapter(trained_adapter, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"verify": "nope.csv"}, "nope.csv does not exist"),
+        ({"verify": "test.csv"}, "no column 'summary'.*--summary_column"),
+        ({"verify": DEV, "columns": {"summary": "text"}}, "no column 'text'"),
+        ({"verify": DEV, "rows": 0}, "--rows 0: must be 1 or more"),
+        ({"shard_size": "big"}, "--max_shard_size big: give a number and KB, MB, GB or TB"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused_before_anything_is_merged(
+    trained_adapter, tmp_path, monkeypatch, flags, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test.csv").write_text("fname,dialogue\na,#Person1#: 네.\n", encoding="utf-8")
+    monkeypatch.setattr(merge, "write_merged", lambda *_: pytest.fail("merged first"))
+    with pytest.raises(InputError, match=message):
+        merge.merge_adapter(trained_adapter, tmp_path / "model", **flags)
+    assert [path.name for path in tmp_path.iterdir()] == ["test.csv"]
 
 
 def test_an_adapter_of_another_base_is_one_clear_line_and_leaves_nothing(trained_adapter, toy_base, tmp_path):

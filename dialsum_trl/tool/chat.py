@@ -10,9 +10,13 @@ from dialsum_trl.errors import InputError
 from dialsum_trl.runs import use_adapter_settings
 from dialsum_trl.share.weights import adapter_folder
 
+QUANTIZATIONS = ("4bit", "8bit", "none")
+
 
 def load(adapter: str | None, model: str | None, quantization: str | None):
     """The summarizer of an adapter (a folder or a Hub id) on its own base, or of a base alone."""
+    if quantization not in (None, *QUANTIZATIONS):
+        raise InputError(f"--quantization {quantization}: must be {', '.join(QUANTIZATIONS)}")
     from transformers.utils import logging
 
     from dialsum_trl.generation import load_summarizer
@@ -106,6 +110,11 @@ def summarize_file(
 
 def read_dialogue(file: Path) -> str:
     """The text of a file or of standard input."""
+    if file.suffix.lower() in (".csv", ".jsonl"):
+        raise InputError(
+            f"{file}: is a table, and this command takes one dialogue; summarize its rows with "
+            f"accelerate launch recipes/predict.py --test_file {file}"
+        )
     try:
         if str(file) != "-":
             text = file.read_text(encoding="utf-8-sig")

@@ -11,19 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from dialsum_trl.console import printable
-from dialsum_trl.corpus.lengths import measure, print_lengths
+from dialsum_trl.corpus.lengths import Measure, measure, print_lengths
 from dialsum_trl.corpus.tables import read_table
-from dialsum_trl.errors import InputError
+from dialsum_trl.errors import InputError, at_least
 from dialsum_trl.files import write_text
+from dialsum_trl.prompts import MAX_LENGTH
 from dialsum_trl.tool.audit import Audit, Finding, audit_rows
 
+NEAR = 16  # tokens: rows nearer to --max_length than this are encoded as training does, the others are only counted
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def check_files(
     files: list[Path],
     tokenizer: str | None = None,
-    max_length: int = 1024,
+    max_length: int | None = None,
     fix: Path | None = None,
     columns: dict[str, str] | None = None,
 ) -> bool:
@@ -32,15 +34,20 @@ def check_files(
     Args:
         files: the first is for training, the others for evaluation.
         tokenizer: model whose tokens are counted; characters without one.
+        max_length: tokens of prompt + summary in training; None: `prompts.MAX_LENGTH`.
         fix: where a cleaned copy of the first file goes.
         columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
 
     Returns:
-        Whether training would take the files.
+        Whether training would take the files; of a single file without summaries whether prediction would.
 
     Raises:
-        InputError: `fix` would overwrite a file, or the tokenizer cannot be loaded.
+        InputError: `fix` would overwrite a file, the tokenizer cannot be loaded, or `max_length` counts no tokens.
     """
+    if max_length is not None:
+        at_least(1, max_length=max_length)
+        if tokenizer is None:
+            raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
     if fix is not None and fix.exists():
         raise InputError(f"--fix {fix}: exists; nothing is overwritten, give a new name")
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # in a pipe one line stays one line
@@ -50,12 +57,17 @@ def check_files(
     for path in files:
         audit = read_audit(path, console, columns or {})
         audits.append(audit)
-        clean &= audit is not None and not any(finding.level == "error" for finding in audit.findings)
         if audit is None:
+            clean = False
             continue
+        if not audit.has_references:
+            audit.findings.append(without_summaries(training=len(files) > 1 and len(audits) == 1))
+        elif tokenizer and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
+            audit.findings.insert(0, lost)
+        clean &= not any(finding.level == "error" for finding in audit.findings)
         print_findings(console, path, audit)
         if audit.rows:
-            print_lengths(console, audit.rows, counter, max_length)
+            print_lengths(console, audit.rows, counter, max_length or MAX_LENGTH)
         console.print()
     train, *others = audits
     shared: set[str] = set()
@@ -65,8 +77,41 @@ def check_files(
     if fix is not None and train is not None:
         print_fixed(console, files[0], fix, train, shared, (columns or {}).get("dialogue", "dialogue"))
     clean &= not shared
-    console.print(Text("ready for training", "green") if clean else Text("not ready: see the errors above", "bold red"))
+    if not clean:
+        console.print(Text("not ready: see the errors above", "bold red"))
+    elif train.has_references:
+        console.print(Text("ready for training", "green"))
+    else:
+        console.print(Text("ready for prediction, not for training", "yellow"))
     return clean
+
+
+def without_summaries(training: bool) -> Finding:
+    """What a file without any summary is: nothing to learn from, or rows for prediction."""
+    if training:
+        return Finding("error", "no summaries: the first of several files is for training; name its --summary_column")
+    return Finding("note", "no summaries: for prediction only")
+
+
+def lost_rows(rows: list[dict], tokenizer_name: str, counter: Measure, max_length: int) -> Finding | None:
+    """The rows that training refuses because their summary leaves no room for a prompt within `max_length`."""
+    from dialsum_trl.models import load_tokenizer, stop_token_ids
+    from dialsum_trl.prompts import encode_row
+
+    [frame] = counter.prompt([""])
+    summaries = counter.summary([row["summaries"][0] for row in rows])
+    near = [row for row, summary in zip(rows, summaries, strict=True) if frame + summary + NEAR > max_length]
+    if not near:
+        return None
+    tokenizer = load_tokenizer(tokenizer_name)
+    stops, lost = stop_token_ids(tokenizer), []
+    for row in near:
+        try:
+            encode_row(tokenizer, row["dialogue"], row["summaries"][0], stops, max_length)
+        except InputError:
+            lost.append(row["fname"])
+    text = f"rows whose summary leaves no room for a prompt within --max_length {max_length}"
+    return Finding("error", text, lost) if lost else None
 
 
 def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
@@ -87,8 +132,6 @@ def print_findings(console: Console, path: Path, audit: Audit) -> None:
     console.print(Text.assemble((printable(path), "bold"), f": {audit.total:,} rows; columns {columns}"))
     for finding in audit.findings:
         print_finding(console, finding)
-    if not audit.has_references:
-        print_finding(console, Finding("note", "no summaries: for prediction only"))
 
 
 def print_finding(console: Console, finding: Finding) -> None:

@@ -1,12 +1,13 @@
 """`dialsum merge`: an adapter merged into its unquantized base, ready to serve, and compared with the adapter."""
 
+import re
 import shlex
 from pathlib import Path
 
 from dialsum_trl.console import say, table
 from dialsum_trl.decode.vllm_engine import lora_rank_limit
-from dialsum_trl.errors import InputError
-from dialsum_trl.files import refuse_links, write_json
+from dialsum_trl.errors import InputError, at_least
+from dialsum_trl.files import check_place, refuse_links, write_json
 from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import adapter_settings
 from dialsum_trl.share.weights import RUN_FILE
@@ -33,23 +34,35 @@ def merge_adapter(
     shard_size: str = "4GB",
     verify: str | None = None,
     rows: int = 100,
+    columns: dict[str, str] | None = None,
 ) -> bool:
     """Writes the merged model to `output` and prints how to serve it.
 
     Args:
         model: base to merge into; default: the one that the adapter was trained on.
         verify: file with references; adapter and merged model summarize its first `rows` rows.
+        columns: names of that file's columns, as for `data.read_dialogues`.
 
     Returns:
         Whether the merged model is not clearly worse (always, without `verify`).
 
     Raises:
-        InputError: `output` exists, or adapter or base cannot be loaded.
+        InputError: `output` exists, `verify` has no references, or adapter or base cannot be loaded.
     """
+    from dialsum_trl.data import read_dialogues
+
     if output.exists():
         raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
+    check_place(output)
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.ASCII | re.IGNORECASE):
+        raise InputError(f"--max_shard_size {shard_size}: give a number and KB, MB, GB or TB, such as 4GB")
+    at_least(1, rows=rows)
+    compared = None
+    if verify is not None:  # before the merge, which takes minutes
+        compared = read_dialogues(verify, columns=columns)
+        compared = compared.select(range(min(rows, len(compared))))
     settings = adapter_settings(str(adapter))
     if not settings:
         raise InputError(f"{adapter}: no such folder; give the folder that a training run wrote")
@@ -59,7 +72,7 @@ def merge_adapter(
     if not settings["model_name_or_path"]:
         raise InputError(f"{adapter}: does not say which base it was trained on; name it with --model_name_or_path")
     rank = write_merged(adapter, output, settings, dtype, shard_size)
-    passed = verify is None or compare_merged(adapter, output, settings, dtype, verify, rows)
+    passed = compared is None or compare_merged(adapter, output, settings, dtype, compared)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
     typed = {name: shlex.quote(str(path)) for name, path in {**paths, "name": output.name}.items()}
     say(COMMANDS.format(**typed, rank=lora_rank_limit(rank)))
@@ -117,14 +130,15 @@ def write_record(adapter: Path, output: Path, dtype: str) -> None:
     write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
 
 
-def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, file: str, count: int) -> bool:
-    """Greedy summaries of both on the same rows: how many are equal, and what the difference is worth in ROUGE."""
-    from dialsum_trl.data import read_dialogues
+def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows) -> bool:
+    """Greedy summaries of both on the same rows: how many are equal, and what the difference is worth in ROUGE.
+
+    Args:
+        rows: of `data.read_dialogues`.
+    """
     from dialsum_trl.generation import GenerationSettings, load_summarizer, summarize
     from dialsum_trl.rouge import compare
 
-    rows = read_dialogues(file)
-    rows = rows.select(range(min(count, len(rows))))
     decoding = GenerationSettings(num_beams=1)
     as_trained = load_summarizer(
         settings["model_name_or_path"],

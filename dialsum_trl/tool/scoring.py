@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.errors import at_least
 from dialsum_trl.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
 from dialsum_trl.tokens import HANGUL
 
@@ -20,24 +21,30 @@ class Pairs:
     references: list[list[str]]
 
 
-def score_files(predictions: Path, references: Path, bootstrap: int = 1000) -> list[RougeReport]:
+def score_files(
+    predictions: Path, references: Path, bootstrap: int = 1000, columns: dict[str, str] | None = None
+) -> list[RougeReport]:
     """Prints and returns the score of every configuration that the rows allow.
+
+    Args:
+        columns: names of the second file's columns, as for `data.read_dialogues`.
 
     Raises:
         InputError: the files do not hold the same fnames, or the second has no references.
     """
-    pairs = paired(predictions, references)
+    at_least(0, bootstrap=bootstrap)
+    pairs = paired(predictions, references, columns)
     reports = [score(pairs.predictions, pairs.references, config, bootstrap) for config in configurations(pairs)]
     print_reports(reports, pairs)
     return reports
 
 
-def paired(predictions: Path, references: Path) -> Pairs:
+def paired(predictions: Path, references: Path, columns: dict[str, str] | None = None) -> Pairs:
     """Summaries matched to references by fname."""
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.submission import read_aligned
 
-    rows = read_dialogues(references)
+    rows = read_dialogues(references, columns=columns)
     return Pairs(read_aligned(predictions, rows["fname"][:]), rows["summaries"][:])
 
 
