@@ -6,6 +6,7 @@
     ... --adapter_paths a b c --greedy true --test_file data/dev.csv
 
 Every file is one model, fold or sample of the same dialogues. Scores are printed where --test_file has references.
+Adapters to average were continued from one by --adapter_path.
 """
 
 from dialsum_trl.ensemble import ensemble

@@ -13,7 +13,7 @@ from dialsum_trl.tool.recipe_file import read_recipe
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-KNOWN = ("accelerate", "dialsum", "make", "python", "pip", "git", "export", "cp", "cd", "cat", "hf")
+KNOWN = ("accelerate", "dialsum", "make", "python", "pip", "git", "export", "cp", "cd", "cat", "hf", "source")
 
 
 def commands(page):
@@ -96,6 +96,35 @@ def test_links_and_named_files_are_there(page):
         assert (page.parent / target).exists(), target
     for name in re.findall(r"`((?:recipes|dialsum_trl|accelerate_configs|benchmarks|docs|tests)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_what_make_set_up_is_activated_before_the_first_launch():
+    from dialsum_trl.tiny.story import NEXT
+
+    for text in ((ROOT / "README.md").read_text(encoding="utf-8"), NEXT):
+        assert text.index("source .venv/bin/activate") < text.index("accelerate launch")
+
+
+def launched(page):
+    """`(words, recipe, output)` of a page's recipe commands; output as given, else the recipe's own, else None."""
+    for words in commands(page):
+        recipe = next((word for word in words if word.startswith("recipes/")), None)
+        if recipe is not None and words[0] in ("accelerate", "python"):
+            given = [words[i + 1] for i, word in enumerate(words) if word in ("--output_dir", "--output_file")]
+            yield words, recipe, given[0] if given else read_recipe(ROOT / recipe)[1].get("output_dir")
+
+
+def test_typed_from_top_to_bottom_every_training_command_of_the_readme_finds_its_folder_free():
+    folders = [output for _, recipe, output in launched(ROOT / "README.md") if recipe.startswith("recipes/sft")]
+    assert len(folders) >= 3 and len(set(folders)) == len(folders)
+
+
+def test_every_folder_that_the_pipeline_reads_is_made_by_a_command_before_it():
+    made = {"outputs/decoding_sweep"}  # the sweep's default, which its arguments hold and not its recipe
+    for words, _, output in launched(ROOT / "docs" / "pipeline.md"):
+        read = {name for word in words if word != output for name in re.findall(r"outputs/\w+", word)}
+        assert read <= made, (words, read - made)
+        made.update(re.findall(r"outputs/\w+", output or ""))
 
 
 def test_python_examples_of_the_docs_run(capsys):

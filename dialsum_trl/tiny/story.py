@@ -18,6 +18,7 @@ SAMPLES = 8
 INSTRUCTIONS = ("--instructions", "random", "--num_train_epochs", "2", "--learning_rate", "2e-3")
 SAMPLING = ("--do_sample", "true", "--num_beams", "1", "--temperature", "0.7", "--num_return_sequences", str(SAMPLES))
 NEXT = """On a GPU, with real data (fname,dialogue,summary):
+  source .venv/bin/activate
   accelerate launch recipes/sft_llama3b.py --train_file data/train.csv --eval_file data/dev.csv
   accelerate launch recipes/predict.py --adapter_path outputs/sft_llama3b --test_file data/dev.csv
 The other steps, command by command: docs/pipeline.md"""
