@@ -38,6 +38,9 @@ def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe: adds its memory, its hours and its model.")] = None,
     config: Config = None,
     train_file: Annotated[str | None, typer.Option("--train_file", help="Rows to estimate the hours with.")] = None,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
 ):
     """Is this machine ready, and does a recipe fit on it?
 
@@ -45,7 +48,7 @@ def doctor(
     """
     from dialsum_trl.tool.doctor import examine
 
-    sys.exit(0 if examine(recipe, config, train_file) else 1)
+    sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary)) else 1)
 
 
 @app.command()
@@ -83,6 +86,9 @@ def preview(
     model: Model = None,
     max_length: Annotated[int | None, typer.Option("--max_length", help="Tokens of prompt + summary.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="List every token with its id and label.")] = False,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
 ):
     """Show the exact tokens that training sees in one row.
 
@@ -90,9 +96,9 @@ def preview(
     """
     from dialsum_trl.tool.preview import show_row
 
-    show_row(
-        recipe, row, config, {"train_file": train_file, "model_name_or_path": model, "max_length": max_length}, tokens
-    )
+    flags = {"train_file": train_file, "model_name_or_path": model, "max_length": max_length}
+    flags |= {f"{role}_column": name for role, name in columns_of(fname, dialogue, summary).items()}
+    show_row(recipe, row, config, flags, tokens)
 
 
 @app.command()

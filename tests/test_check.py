@@ -165,8 +165,10 @@ def test_rows_that_training_refuses_under_max_length_are_an_error(tmp_path, caps
     for limit in (longest - 1, longest):
         ready, lines = checked(capsys, train, tokenizer=name, max_length=limit)
         assert ready == (limit == longest)
-    ready, lines = checked(capsys, train, tokenizer=name, max_length=longest - 1)
+    fixed = tmp_path / "fixed.csv"
+    _, lines = checked(capsys, train, tokenizer=name, max_length=longest - 1, fix=fixed)
     assert has(lines, "error", f"no room for a prompt within --max_length {longest - 1}: 1 (long)")
+    assert read_dialogues(fixed)["fname"][:] == ["short"]
 
 
 def test_max_length_counts_tokens_so_it_needs_a_tokenizer(tmp_path):

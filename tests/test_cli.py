@@ -148,6 +148,18 @@ def test_score_takes_other_column_names_as_its_errors_say(monkeypatch, capsys, t
     assert code == 0 and "100.00" in output
 
 
+@pytest.mark.parametrize("command", [["preview", "--recipe"], ["doctor"]])
+def test_what_reads_the_rows_of_a_recipe_takes_other_column_names_too(monkeypatch, capsys, tmp_path, command):
+    renamed = tmp_path / "train.csv"
+    text = (TINY / "data" / "dev.csv").read_text(encoding="utf-8")
+    renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,target", 1), encoding="utf-8")
+    recipe = [ROOT / "recipes" / "sft_llama3b.py", "--config", ROOT / "recipes" / "demo.yaml", "--train_file", renamed]
+    code, output, error = dialsum(monkeypatch, capsys, *command, *recipe)
+    assert code and "--summary_column" in output + error
+    _, output, error = dialsum(monkeypatch, capsys, *command, *recipe, "--summary_column", "target")
+    assert "--summary_column" not in output + error and ("64 rows of" in output or "row dev_0" in output)
+
+
 @pytest.mark.parametrize(
     ("argv", "match"),
     [

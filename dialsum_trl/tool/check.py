@@ -53,6 +53,7 @@ def check_files(
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # in a pipe one line stays one line
     counter = measure(tokenizer)
     audits: list[Audit | None] = []
+    refused: set[str] = set()  # rows of the first file that `fix` leaves out
     clean = True
     for path in files:
         audit = read_audit(path, console, columns or {})
@@ -64,6 +65,8 @@ def check_files(
             audit.findings.append(without_summaries(training=len(files) > 1 and len(audits) == 1))
         elif tokenizer and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
             audit.findings.insert(0, lost)
+            if len(audits) == 1:
+                refused.update(lost.rows)
         clean &= not any(finding.level == "error" for finding in audit.findings)
         print_findings(console, path, audit)
         if audit.rows:
@@ -75,7 +78,7 @@ def check_files(
         if train is not None and audit is not None:
             shared |= print_leakage(console, files[0], path, train, audit)
     if fix is not None and train is not None:
-        print_fixed(console, files[0], fix, train, shared, (columns or {}).get("dialogue", "dialogue"))
+        print_fixed(console, files[0], fix, train, refused | shared, (columns or {}).get("dialogue", "dialogue"))
     clean &= not shared
     if not clean:
         console.print(Text("not ready: see the errors above", "bold red"))
@@ -168,20 +171,20 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
     return equal
 
 
-def print_fixed(console: Console, path: Path, fix: Path, train: Audit, shared: set[str], column: str) -> None:
-    written = write_fixed(fix, train, shared, column)
+def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str], column: str) -> None:
+    written = write_fixed(fix, train, refused, column)
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
     console.print(Text(printable(line)))
 
 
-def write_fixed(fix: Path, train: Audit, shared: set[str], column: str) -> int:
-    """Writes the usable rows with clean dialogues in `column`, as CSV or JSONL; returns their number."""
+def write_fixed(fix: Path, train: Audit, refused: set[str], column: str) -> int:
+    """Writes the usable rows not `refused` with clean dialogues in `column`, as CSV or JSONL; returns their number."""
     if fix.suffix.lower() not in (".csv", ".jsonl"):
         raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
     pairs = zip(train.rows, train.kept, strict=True)
-    rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in shared]
+    rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
     text = io.StringIO(newline="")
     if fix.suffix.lower() == ".csv":
         writer = csv.DictWriter(text, train.columns, restval="", lineterminator="\n")

@@ -29,13 +29,23 @@ class Finding:
     remedy: str = ""
 
 
-def examine(recipe: Path | None = None, config: str | None = None, train_file: str | None = None) -> bool:
-    """Prints what was found; returns whether nothing failed."""
+def examine(
+    recipe: Path | None = None,
+    config: str | None = None,
+    train_file: str | None = None,
+    columns: dict[str, str] | None = None,
+) -> bool:
+    """Prints what was found; returns whether nothing failed.
+
+    Args:
+        columns: role -> column of `train_file`, where they differ from the recipe's.
+    """
     settings = None
     if recipe is not None:
         from dialsum_trl.tool.recipe_file import read_recipe
 
-        stage, settings = read_recipe(recipe, config, {"train_file": train_file})
+        renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
+        stage, settings = read_recipe(recipe, config, {"train_file": train_file, **renamed})
     on_cpu = bool(settings and settings.get("use_cpu"))
     model = settings["model_name_or_path"] if settings else None
     findings = [*software(), *gpus(on_cpu), memory(), *disk(model), launcher(), *hub(model)]
