@@ -19,7 +19,8 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, command
-from dialsum_trl.runs import adapter_settings
+from dialsum_trl.resume.sole import sole_writer
+from dialsum_trl.runs import adapter_settings, check_writable
 from dialsum_trl.trials import BASE, Trials, compare_trials, describe, print_trials
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
@@ -98,11 +99,14 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.data import read_dialogues
     from dialsum_trl.models import tokenizer_of
     from dialsum_trl.rouge import RougeConfig, score
+    from dialsum_trl.submission import check_template
 
     dev = read_dialogues(data.eval_file, columns=data.columns())
     test = read_dialogues(args.test_file, columns=data.columns(), require_summary=False) if args.test_file else None
     for warning in contamination_warnings(dev, test) if test is not None else ():
         say(f"{data.eval_file} as training rows of the choice, {args.test_file}: {warning}")
+    check_template(args.template, (dev if test is None else test)["fname"][:])
+    check_writable(Path(args.output_dir))
     config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     state = inference.start(args.use_cpu)
     models = {path: _model(path, model_args, prompt, given) for path in args.adapter_paths}
@@ -117,6 +121,8 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     settings = plan(args, decoding)
     for setting in settings:  # a value that cannot be used shows before hours of trials
         inference.generation_settings(_decoding(decoding, setting), args.max_length)
+    if is_main_process():
+        sole_writer(args.output_dir)
     journal = Trials(Path(args.output_dir) / TRIALS, about)
 
     loaded, summarizer = None, None
@@ -149,7 +155,8 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     model = models[best["adapter"]]
     if best["adapter"] != loaded:
         summarizer = inference.load(*model, decoding, state.device)
-    _finish(args, best, model, summarizer, _decoding(decoding, best), config, state, dev if test is None else test)
+    rows = dev if test is None else test
+    _finish(args, best, model, summarizer, _decoding(decoding, best), config, state, rows)
     return {"chosen": best, "trials": trials, "gain": gain}
 
 
@@ -187,6 +194,8 @@ def _finish(args, best, model, summarizer, decoding, config, state, rows) -> Non
     folder, model_args = Path(args.output_dir), model[0]
     chosen = {"model_name_or_path": model_args.model_name_or_path, "adapter_path": model_args.adapter_path}
     chosen |= {axis: best[axis] for axis in AXES}
+    chosen |= {name: getattr(model_args, name) for name in ("model_revision", "dtype", "quantization")}
+    chosen |= {"prompt_style": model[1].prompt_style, "max_length": args.max_length, "use_cpu": args.use_cpu}
     write_text(folder / CHOSEN, yaml.safe_dump({"predict": chosen}, allow_unicode=True, sort_keys=False))
     how = {"model": model_args.model_name_or_path, "adapter": model_args.adapter_path, "decoding": asdict(decoding)}
     how |= {"postprocess": [], "test_file": args.test_file}

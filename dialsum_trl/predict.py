@@ -17,7 +17,21 @@ from dialsum_trl.errors import InputError, command
 from dialsum_trl.files import refuse_links
 from dialsum_trl.postprocess import apply, check_rules
 from dialsum_trl.predictions import SUBMISSION, write_predictions
-from dialsum_trl.runs import use_adapter_settings
+from dialsum_trl.resume.sole import sole_writer
+from dialsum_trl.runs import check_writable, use_adapter_settings
+
+CANDIDATES = "candidates"  # of several summaries a row: 1.csv, 2.csv, ..., each for an ensemble
+
+
+def check_candidates(folder: Path, count: int) -> None:
+    """Raises InputError where candidates of an earlier run would be left beside those of this one."""
+    refuse_links(folder)
+    written = {f"{number}.csv" for number in range(1, count + 1)} if count > 1 else set()
+    if left := sorted({path.name for path in folder.glob("*.csv")} - written):
+        raise InputError(
+            f"{folder}: {left[0]} is of an earlier run with more candidates, and would stand beside the new ones; "
+            f"give another --output_dir, or take the folder away"
+        )
 
 
 @command
@@ -38,12 +52,16 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
     if args.save_every < 1:
         raise InputError(f"--save_every {args.save_every}: must be at least 1")
-    refuse_links(Path(args.output_dir) / "candidates")
+    folder = Path(args.output_dir)
+    check_writable(folder)
+    check_candidates(folder / CANDIDATES, args.num_return_sequences)
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
     from dialsum_trl.data import read_dialogues
-    from dialsum_trl.submission import write_submission
+    from dialsum_trl.submission import check_template, write_submission
 
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
+    fnames = rows["fname"][:]
+    check_template(args.template, fnames)
 
     from dialsum_trl import inference
     from dialsum_trl.rouge import RougeConfig, score
@@ -51,7 +69,8 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     state = inference.start(args.use_cpu)
     summarizer = inference.load(model_args, prompt, decoding, state.device)
     settings = inference.generation_settings(decoding, args.max_length, args.num_return_sequences)
-    folder, fnames = Path(args.output_dir), rows["fname"][:]
+    if is_main_process():
+        sole_writer(folder)
     candidates, journal = inference.summarize_kept(
         summarizer,
         rows["dialogue"][:],
@@ -84,7 +103,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         write_predictions(folder, fnames, first, how, generated=summaries, scores=scores, template=args.template)
         if args.num_return_sequences > 1:
             for number, chosen in enumerate(zip(*texts, strict=True), start=1):
-                write_submission(folder / "candidates" / f"{number}.csv", fnames, chosen, template=args.template)
+                write_submission(folder / CANDIDATES / f"{number}.csv", fnames, chosen, template=args.template)
         journal.path.unlink()
     if scores:
         say(scores.table())
@@ -96,7 +115,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
         ("submission", folder / SUBMISSION),
     ]
     if args.num_return_sequences > 1:
-        lines.append((f"{args.num_return_sequences} candidates a row, one file each", folder / "candidates"))
+        lines.append((f"{args.num_return_sequences} candidates a row, one file each", folder / CANDIDATES))
     table("Summaries", lines)
     return {"summaries": first, "scores": scores}
 

@@ -18,6 +18,7 @@ from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.json_file import parse_json, read_json
 from dialsum_trl.resume.sameness import digest
+from dialsum_trl.resume.sole import sole_writer
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE, make_pairs
 from dialsum_trl.runs import use_adapter_settings
 from dialsum_trl.share.weights import RUN_FILE
@@ -216,6 +217,8 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
     drawn |= {"samples": args.samples, "max_length": args.max_length}
     read_samples(folder / SAMPLES_FILE)  # before anything is written or loaded
     drawn |= inference.identity(model_args, decoding, tokenizer_of(model_args, prompt))
+    if is_main_process():
+        sole_writer(folder)
     check_settings(folder / SETTINGS_FILE, drawn)
     done = read_samples(folder / SAMPLES_FILE, dict(zip(rows["fname"], rows["dialogue"], strict=True)))
     state = inference.start(args.use_cpu)

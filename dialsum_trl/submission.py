@@ -126,6 +126,13 @@ def check_output(path, flag: str, sources, template=None) -> None:
         )
 
 
+def check_template(template, fnames: list[str]) -> None:
+    """Raises InputError unless a template (None: there is none) can be read and has the ids `fnames`."""
+    if template is not None:
+        rows, id_column = _template_rows(template)
+        _check_ids("the rows", list(fnames), template, [row[id_column] for row in rows])
+
+
 def check_submission(path, template) -> None:
     """Raises InputError unless `path` has the template's ids, all of them, no others, in its order."""
     rows, id_column = _template_rows(template)

@@ -6,6 +6,8 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_P
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # toys: more threads on a busy machine wait for one another
 
+import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -119,3 +121,18 @@ def server(monkeypatch, tmp_path):
         monkeypatch.setenv("HF_TOKEN", server.token)
         monkeypatch.setattr(upload, "WAITS", (0.01, 0.01, 0.01))
         yield server
+
+
+HOLD = "import sys; from dialsum_trl.resume.sole import *; sole_writer(sys.argv[1]); print(1, flush=True); input()"
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A folder into which another process writes."""
+    folder = tmp_path / "held"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"1\n"
+        yield folder, other
+        other.kill()

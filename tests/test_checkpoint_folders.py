@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +15,6 @@ from dialsum_trl.resume.whole import STATE, WholeCheckpoints
 from dialsum_trl.runs import prepare_output_dir
 from dialsum_trl.share import hub
 from tests import test_checkpoints as runs
-from tests.conftest import ROOT
 
 WEIGHTS = "adapter_model.safetensors"
 rows, finished, killed = runs.rows, runs.finished, runs.killed  # fixtures
@@ -147,21 +144,6 @@ def test_a_folder_with_another_run_is_not_continued_into(toy_base, rows, killed,
     with pytest.raises(InputError, match="holds another run"):
         runs.train(toy_base, rows, finished, resume_from_checkpoint=killed / "checkpoint-4")
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
-
-
-HOLD = "import sys; from dialsum_trl.resume.sole import *; sole_writer(sys.argv[1]); print(1, flush=True); input()"
-
-
-@pytest.fixture
-def held(tmp_path):
-    """A folder into which another process writes."""
-    folder = tmp_path / "held"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout.readline() == b"1\n"
-        yield folder, other
-        other.kill()
 
 
 def test_two_runs_do_not_write_into_one_folder(toy_base, rows, held):

@@ -127,7 +127,7 @@ def test_the_chosen_setting_runs_again_with_predict_and_gives_the_same_summaries
         key: result["chosen"][key] for key in ("num_beams", "no_repeat_ngram_size")
     }
     predict(
-        dict(dtype="float32", quantization="none", use_cpu=True),
+        {},
         ["--config", str(output / "chosen.yaml"), "--test_file", str(dev), "--output_dir", str(tmp_path / "again")],
     )
     assert read_predictions(tmp_path / "again" / "submission.csv") == read_predictions(output / "submission.csv")
@@ -167,6 +167,13 @@ def test_trials_of_an_adapter_that_was_trained_again_in_its_folder_are_not_mixed
     save_file(weights, adapter / "adapter_model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="a sweep with other models; choose another --output_dir"):
         sweep(toy_base, adapter, dev, tmp_path / "out", *flags)
+
+
+def test_a_template_of_other_rows_is_one_line_before_any_trial(toy_base, trained_adapter, dev, tmp_path):
+    (tmp_path / "template.csv").write_text("fname,summary\ntest_0,\n")
+    with pytest.raises(InputError, match=r"do not fit .*template\.csv"):
+        sweep(toy_base, trained_adapter, dev, tmp_path / "out", "--template", str(tmp_path / "template.csv"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

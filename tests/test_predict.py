@@ -201,3 +201,26 @@ def test_a_journal_of_lines_that_no_run_wrote_is_an_error(line, upper_case, tmp_
     write_journal(tmp_path, ABOUT, line)
     with pytest.raises(InputError, match="holds lines that no run of predict wrote"):
         upper_case(tmp_path)
+
+
+@pytest.mark.parametrize("template", ["of other rows", "missing"])
+def test_a_template_is_read_before_any_summary_is_made(toy_base, dev, tmp_path, template):
+    if template == "of other rows":
+        (tmp_path / "template.csv").write_text("fname,summary\ntest_0,\n")
+    with pytest.raises(InputError, match=r"template\.csv"):
+        run(toy_base, dev, tmp_path / "out", "--template", str(tmp_path / "template.csv"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_candidates_of_an_earlier_run_do_not_stay_beside_new_ones(toy_base, dev, tmp_path):
+    (tmp_path / "candidates").mkdir()
+    (tmp_path / "candidates" / "3.csv").write_text("fname,summary\n")
+    with pytest.raises(InputError, match=r"candidates: 3\.csv is of an earlier run with more candidates"):
+        run(toy_base, dev, tmp_path, "--num_return_sequences", "2", "--num_beams", "2")
+    assert [path.name for path in tmp_path.iterdir()] == ["candidates"]
+
+
+def test_two_predictions_do_not_write_into_one_folder(toy_base, dev, held):
+    with pytest.raises(InputError, match="another process is writing there"):
+        run(toy_base, dev, held[0], "--num_beams", "1")
+    assert not list(held[0].iterdir())
