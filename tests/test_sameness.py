@@ -38,10 +38,11 @@ def describe_run(folders, adapter, tmp_path):
     return describe_it
 
 
-def continue_from(folder, then: dict, now: dict) -> None:
+def continue_from(folder, then: dict, now: dict) -> dict:
+    """What `same_run` returns for a checkpoint of a run described by `then`."""
     (folder / "checkpoint-1").mkdir()
     (folder / "checkpoint-1" / SETTINGS_FILE).write_text(json.dumps(then))
-    same_run(str(folder / "checkpoint-1"), now, ["row"])
+    return same_run(str(folder / "checkpoint-1"), now, ["row"])
 
 
 def change(file, **values) -> None:
@@ -92,14 +93,14 @@ def test_a_run_does_not_continue_with_its_rows_in_another_order(describe_run, tm
 
 def test_a_run_continues_with_what_only_moves_its_rows_faster(describe_run, tmp_path):
     one, other = (describe_run(accelerator_config={"non_blocking": value}) for value in (True, False))
-    continue_from(tmp_path, one, other)
+    assert continue_from(tmp_path, one, other) == other
 
 
 def test_a_checkpoint_of_an_older_version_continues(describe_run, tmp_path):
     then, now = describe_run(), describe_run()
     then["things"] = {k: v.split(", ")[0] if isinstance(v, str) else v for k, v in then["things"].items()}
     then["flags"] = {k: v for k, v in then["flags"].items() if "accelerator" not in k and k != "rouge_rows"}
-    continue_from(tmp_path, then, now)
+    assert continue_from(tmp_path, then, now) == now
 
 
 def test_weights_that_changed_in_the_middle_are_another_base(tmp_path):
