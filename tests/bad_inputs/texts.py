@@ -6,7 +6,7 @@ from tests.bad_inputs.case import ROWS, Case, Place
 from tests.conftest import TINY
 
 SCORE = "score {given}/mine.csv {given}/test.csv --bootstrap 0"
-CONSENSUS = "ensemble --prediction_files {given}/mine.csv {given}/good.csv --output_dir {out}/run"
+CONSENSUS = "ensemble --prediction_files {given}/mine.csv {given}/good.csv --output_dir {out}/consensus"
 TEMPLATE = CONSENSUS.replace("mine", "good2") + " --template {given}/sample.csv"
 REPORT = "report --systems one={given}/system --test_file {given}/test.csv --output_file {out}/report.html"
 NAMES = [f"dev_{n}" for n in range(ROWS.count("\ndev_"))]
