@@ -5,15 +5,23 @@ abbreviated flags are errors. Nothing heavy is imported here: `--help` of a reci
 """
 
 import difflib
-import json
 import sys
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from dialsum_trl.bounds import check_numbers
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
-from dialsum_trl.scale.topology import fit_topology
-from dialsum_trl.settings_file import read_config, stage_settings
+from dialsum_trl.samples import check_trackers
+from dialsum_trl.scale.topology import fit_topology, use_one_gpu
+from dialsum_trl.settings_file import (
+    as_tokens,
+    check_config_values,
+    defaults_of,
+    pop_config,
+    read_config,
+    stage_settings,
+)
 
 
 def flag(default, help):
@@ -137,52 +145,6 @@ SHARED = {
 }
 
 
-def _tokens(settings: dict) -> tuple[list[str], dict]:
-    """A settings dict as command-line tokens, so that argparse checks every value; None becomes a default."""
-    tokens, nones = [], {}
-    for key, value in settings.items():
-        if value is None:
-            nones[key] = None
-        elif isinstance(value, bool):
-            tokens += [f"--{key}", str(value).lower()]
-        elif isinstance(value, list | tuple):
-            tokens += [f"--{key}", *map(str, value)]
-        elif isinstance(value, dict):
-            tokens += [f"--{key}", json.dumps(value)]
-        else:
-            tokens.append(f"--{key}={value}")
-    return tokens, nones
-
-
-def _check_config(parser, groups, config: dict, where: str) -> None:
-    """Raises InputError that names the file when a value of it fits its flag neither in shape nor in type."""
-    actions = {action.dest: action for action in parser._actions}
-    mappings = {field.name for group in groups for field in fields(group) if "dict" in str(field.type)}
-    for key, value in config.items():
-        if isinstance(value, dict) and key not in mappings:
-            raise InputError(f"{where}: {key} holds settings; --{key} takes one value")
-        if isinstance(value, list) and actions[key].nargs is None:
-            raise InputError(f"{where}: {key} holds a list; --{key} takes one value")
-    try:
-        parser.parse_known_args(_tokens(config)[0])
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
-    path, rest, tokens = None, [], iter(argv)
-    for token in tokens:
-        if token == "--config":
-            path = next(tokens, None)
-            if path is None:
-                raise InputError("--config: the path of a YAML file is missing")
-        elif token.startswith("--config="):
-            path = token.removeprefix("--config=")
-        else:
-            rest.append(token)
-    return path, rest
-
-
 def _parser(groups):
     # transformers' argument parser in the copy that TRL ships because importing it costs no torch
     from trl.scripts._hf_argparser import HfArgumentParser
@@ -235,13 +197,14 @@ def parse_recipe(
         One instance a group, then one of the trainer's config if given.
 
     Raises:
-        InputError: unknown or abbreviated flag, unknown key in the config file, or a value of the wrong type.
+        InputError: unknown or abbreviated flag, unknown key in the config file, or a value of the wrong type or out of
+            its bounds.
     """
     trainer_name, load_trainer_config = trainer_config or (None, None)
     if "--help" in argv or "-h" in argv:
         _print_help(groups, recipe, trainer_name)
         sys.exit(0)
-    config_path, argv = _pop_config(list(argv))
+    config_path, argv = pop_config(list(argv))
     config_file = read_config(config_path) if config_path else {}
     config = stage_settings(config_file, stage)
     if load_trainer_config:
@@ -263,8 +226,8 @@ def parse_recipe(
         raise InputError(
             f"{where}: trust_remote_code runs code of strangers; it is taken from the command line only: remove it"
         )
-    _check_config(parser, groups, config, f"--config {config_path}")
-    tokens, nones = _tokens({**recipe, **config})
+    check_config_values(parser, groups, config, f"--config {config_path}")
+    tokens, nones = as_tokens({**recipe, **config})
     parser.set_defaults(**nones)
     namespace, rest = parser.parse_known_args(tokens + argv)
     if rest:
@@ -273,6 +236,9 @@ def parse_recipe(
     names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
     given = set(config) | {n if n in known else n.removeprefix("no_") for n in names}
     values = vars(namespace)
+    check_numbers(values, defaults_of(parser))
+    check_trackers(values.get("report_to"))
+    _check_old_names(values, given)
     if adjust:
         adjust(values, given)
     fit_topology(stage, values, given)
@@ -282,7 +248,17 @@ def parse_recipe(
             result.append(group(**{f.name: values[f.name] for f in fields(group) if f.init}))
         except (ValueError, ImportError) as error:
             raise InputError(f"settings: {' '.join(str(error).split())}") from error
+    if load_trainer_config:
+        use_one_gpu(result[-1])
     return tuple(result)
+
+
+def _check_old_names(values: dict, given: set[str]) -> None:
+    """Raises InputError where an old name of a flag would be passed over for what its new name says."""
+    for old in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
+        new = old.replace("gradient", "activation")
+        if old in given and values[new] is not None and values[new] != values[old]:
+            raise InputError(f"--{old}: is now called --{new}, which this recipe sets: give --{new}")
 
 
 def match_precision(values: dict, given: set[str]) -> None:

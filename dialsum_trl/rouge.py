@@ -16,6 +16,7 @@ import numpy as np
 from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 
+from dialsum_trl.bounds import check_numbers
 from dialsum_trl.errors import InputError
 from dialsum_trl.tokens import HANGUL, TOKENIZERS, tokenize, tokenizer_version
 
@@ -149,9 +150,10 @@ def score(
         floor_line: the constant prediction scored on the same rows; None for no floor.
 
     Raises:
-        InputError: no rows, lengths that differ, a row without references, something that is not text, or Korean
-            references under the `english` tokenizer, which drops Hangul and then scores masks alone.
+        InputError: resamples below 0, no rows, lengths that differ, a row without references, something that is not
+            text, or Korean references under the `english` tokenizer, which drops Hangul and then scores masks alone.
     """
+    check_numbers({"bootstrap": bootstrap})
     _check(predictions, references, config)
     floor = None
     if floor_line is not None:

@@ -1,6 +1,27 @@
-"""The summaries of an evaluation as a table in the trackers, beside its scores."""
+"""The trackers of `--report_to`: whether they are here, and the summaries of an evaluation as a table in them."""
+
+from dialsum_trl.errors import InputError
 
 COLUMNS = ("reference", "summary")
+
+
+def check_trackers(report_to: str | list[str] | None) -> None:
+    """Raises InputError on a tracker that transformers does not know, or whose package is not installed."""
+    names = [report_to] if isinstance(report_to, str) else report_to or []
+    names = [name for name in names if name not in ("none", "all")]
+    if not names:
+        return
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(["none", "all", *sorted(INTEGRATION_TO_CALLBACK)])
+            raise InputError(f"--report_to {name}: there is no such tracker; give one of {known}")
+        if name not in get_available_reporting_integrations() and name != "flyte":  # flyte is not in that list
+            raise InputError(f"--report_to {name}: is not installed; pip install {name}, or leave --report_to out")
 
 
 def log_summaries(trainer, references: list[list[str]], summaries: list[str]) -> None:

@@ -12,6 +12,7 @@ from dialsum_trl.arguments import (
     match_precision,
     parse_recipe,
 )
+from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.rows import batch_arithmetic, read_rows
@@ -53,8 +54,8 @@ def adjust(values: dict, given: set[str]) -> None:
         values[name] = wanted
     if "generation_max_length" not in given:
         values["generation_max_length"] = values["max_target_length"]
-    if not (values["eval_file"] or values["dataset_name"]):
-        values.update(eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
+    rouge = (*ROUGE, "rouge_sum", "hit_limit") if values["predict_with_generate"] else ()
+    choose_by(values, given, (*LOSS, *rouge))
 
 
 def load_config(model_args: ModelArguments, seq2seq: Seq2SeqArguments):

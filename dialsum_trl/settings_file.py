@@ -1,8 +1,14 @@
-"""The YAML file of `--config`: read by the safe loader, without tags, with every key once and sizes within reason."""
+"""The YAML file of `--config`: read by the safe loader, without tags, with every key once and sizes within reason.
 
+Its settings, and a recipe's, become command-line tokens, so that one parser checks every value.
+"""
+
+import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
+from dialsum_trl.bounds import check_numbers
 from dialsum_trl.errors import InputError
 
 STAGES = (
@@ -41,6 +47,59 @@ def stage_settings(config: dict, stage: str | None) -> dict:
     common = {key: value for key, value in config.items() if key not in STAGES}
     own = config.get(stage) or {}
     return {**common, **own}
+
+
+def as_tokens(settings: dict) -> tuple[list[str], dict]:
+    """A settings dict as command-line tokens, so that argparse checks every value; None becomes a default."""
+    tokens, nones = [], {}
+    for key, value in settings.items():
+        if value is None:
+            nones[key] = None
+        elif isinstance(value, bool):
+            tokens += [f"--{key}", str(value).lower()]
+        elif isinstance(value, list | tuple):
+            tokens += [f"--{key}", *map(str, value)]
+        elif isinstance(value, dict):
+            tokens += [f"--{key}", json.dumps(value)]
+        else:
+            tokens.append(f"--{key}={value}")
+    return tokens, nones
+
+
+def defaults_of(parser) -> dict:
+    """Flag -> the value it has when nobody sets it."""
+    return {action.dest: action.default for action in parser._actions}
+
+
+def check_config_values(parser, groups, config: dict, where: str) -> None:
+    """Raises InputError that names the file when a value of it fits its flag not in shape, type or bounds."""
+    actions = {action.dest: action for action in parser._actions}
+    mappings = {field.name for group in groups for field in fields(group) if "dict" in str(field.type)}
+    for key, value in config.items():
+        if isinstance(value, dict) and key not in mappings:
+            raise InputError(f"{where}: {key} holds settings; --{key} takes one value")
+        if isinstance(value, list) and actions[key].nargs is None:
+            raise InputError(f"{where}: {key} holds a list; --{key} takes one value")
+    try:
+        namespace, _ = parser.parse_known_args(as_tokens(config)[0])
+        check_numbers({name: vars(namespace)[name] for name in config}, defaults_of(parser))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The path behind `--config`, and the other tokens."""
+    path, rest, tokens = None, [], iter(argv)
+    for token in tokens:
+        if token == "--config":
+            path = next(tokens, None)
+            if path is None:
+                raise InputError("--config: the path of a YAML file is missing")
+        elif token.startswith("--config="):
+            path = token.removeprefix("--config=")
+        else:
+            rest.append(token)
+    return path, rest
 
 
 def _text(place, path):

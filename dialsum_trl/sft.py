@@ -11,6 +11,7 @@ from dialsum_trl.arguments import (
     match_precision,
     parse_recipe,
 )
+from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.fast.memory import prepare_allocator
@@ -54,8 +55,8 @@ def sft_config():
 def adjust(values: dict, given: set[str]) -> None:
     """Mixed precision from the dtype; no evaluation without dev rows; a best checkpoint only where it can be chosen."""
     match_precision(values, given)
-    if not (values["eval_file"] or values["dataset_name"]):
-        values.update(eval_strategy="no", load_best_model_at_end=False, metric_for_best_model=None)
+    rouge = (*ROUGE, "hit_limit") if values["rouge_rows"] else ()
+    choose_by(values, given, (*LOSS, *rouge, "mean_token_accuracy", "entropy"))
     if values["save_strategy"] == "no" and "load_best_model_at_end" not in given:
         values["load_best_model_at_end"] = False
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from dialsum_trl import arguments
 from dialsum_trl.errors import InputError
 from dialsum_trl.scale.topology import Topology, current, device_map, fit_topology, trained_dtype
+from dialsum_trl.sft import sft_config
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "MASTER_PORT", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION")
 
@@ -119,3 +121,18 @@ def test_fsdp_quantizes_on_the_device_and_streams_unquantized_weights_from_the_h
     under("fsdp")
     assert device_map("cuda:1", "4bit") == {"": "cuda:1"}
     assert device_map("cuda:1", "none") is None
+
+
+def test_a_single_process_uses_the_first_of_several_gpus_and_says_how_to_use_all(monkeypatch, tmp_path, capsys):
+    from transformers import TrainingArguments
+
+    # what transformers finds in a process that sees four GPUs
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda args: args.__dict__.get("_n_gpu") or 4))
+    settings = ["--use_cpu", "true", "--dtype", "float32", "--output_dir", str(tmp_path)]
+    groups = [arguments.DataArguments, arguments.ModelArguments, arguments.SFTArguments]
+    *_, args = arguments.parse_recipe(
+        groups, {}, settings, ("trl.SFTConfig", sft_config), arguments.match_precision, stage="sft"
+    )
+    assert args.n_gpu == 1
+    [line] = capsys.readouterr().out.splitlines()
+    assert "the first of 4 GPUs" in line and "accelerate launch --config_file accelerate_configs/ddp.yaml" in line

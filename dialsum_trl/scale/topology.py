@@ -63,8 +63,6 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
     Raises:
         InputError: one line that names a configuration that can.
     """
-    from dialsum_trl.console import say
-
     topology = current()
     cpu = bool(values.get("use_cpu")) or _set("ACCELERATE_USE_CPU")
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
@@ -118,16 +116,22 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
                 f"torch's form: leave --optim out (adamw_torch), or use accelerate_configs/ddp.yaml"
             )
         values["optim"] = values["optim"] if "optim" in given else "adamw_torch"
-    if topology.kind == "single" and not cpu and (devices := visible_gpus()) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        say(f"one of {devices} GPUs is used; accelerate_configs/ddp.yaml uses them all")
 
 
-def visible_gpus() -> int:
-    """GPUs this process could use; CUDA is not started by asking."""
-    import torch
+def use_one_gpu(args) -> None:
+    """Has a trainer's arguments of a single process use its first GPU, however many it sees.
 
-    return torch.cuda.device_count()
+    The trainer would wrap the model in `nn.DataParallel`, which TRL refuses. CUDA_VISIBLE_DEVICES comes too late: the
+    driver is started when the arguments ask whether there is a GPU.
+    """
+    from dialsum_trl.console import say
+
+    if args.n_gpu > 1:
+        say(
+            f"the first of {args.n_gpu} GPUs is used; all of them: accelerate launch --config_file "
+            f"accelerate_configs/ddp.yaml recipes/..."
+        )
+        args._n_gpu = 1
 
 
 def device_map(device, quantization: str) -> dict | None:

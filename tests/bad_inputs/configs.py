@@ -9,6 +9,37 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
+DEV = "--eval_file {given}/test.csv"
+OUT_OF_BOUNDS = [
+    ("lora_r", "0", "must be at least 1"),
+    ("lora_r", "-4", "must be at least 1"),
+    ("lora_alpha", "0", "must be at least 1"),
+    ("lora_dropout", "1.5", "must be at least 0 and at most 1"),
+    ("seed", "-1", "must be at least 0"),
+    ("learning_rate", "-1.0", "must be above 0"),
+    ("learning_rate", "inf", "must be above 0 and finite"),
+    ("weight_decay", "-1.0", "must be at least 0"),
+    ("max_grad_norm", "-1.0", "must be at least 0"),
+    ("max_grad_norm", "nan", "is not a number"),
+    ("num_train_epochs", "0.0", "must be above 0"),
+    ("max_steps", "0", "must be at least 1"),
+    ("save_steps", "-5.0", "must be above 0"),
+    ("per_device_train_batch_size", "0", "must be at least 1"),
+    ("effective_batch_size", "-8", "must be at least 1"),
+    ("memory_gib", "0.0", "must be above 0"),
+    ("rouge_rows", "-2", "must be at least 0"),
+    ("rouge_max_new_tokens", "0", "must be at least 1"),
+]
+ELSEWHERE = [
+    ("predict", "bootstrap", "-1", "must be at least 0"),
+    ("predict", "length_penalty", "nan", "is not a number"),
+    ("predict", "top_p", "1.5", "must be above 0 and at most 1"),
+    ("ensemble", "bootstrap", "-1", "must be at least 0"),
+    ("ppo", "rollout_batch_size", "0", "must be at least 1"),
+    ("ppo", "max_completion_length", "0", "must be at least 1"),
+]
+
+
 def yaml(name: str, content: str | bytes, *says: str, command: str = SFT) -> Case:
     return Case(f"yaml: {name}", command, {"my.yaml": content}, ("my.yaml", *says))
 
@@ -16,6 +47,10 @@ def yaml(name: str, content: str | bytes, *says: str, command: str = SFT) -> Cas
 def flags(name: str, words: str, *says: str) -> Case:
     command = "sft_llama3b --use_cpu true --dtype float32 --train_file {given}/test.csv --output_dir {out}/new " + words
     return Case(f"flag: {name}", command, {}, says)
+
+
+def command(name: str, stage: str, words: str, *says: str) -> Case:
+    return Case(f"flag: {name}", f"{stage} {words}", {}, (words, *says))
 
 
 CASES = [
@@ -68,6 +103,35 @@ CASES = [
     flags("a text for a number", "--seed many", "--seed", "'many'"),
     flags("no value", "--seed", "--seed", "expected one argument"),
     flags("no such choice", "--quantization 3bit", "--quantization", "4bit"),
+    *(
+        flags(f"{name} {value}", f"--{name} {value}", f"--{name} {value}", words)
+        for name, value, words in OUT_OF_BOUNDS
+    ),
+    *(command(f"{stage} --{name}", stage, f"--{name} {value}", words) for stage, name, value, words in ELSEWHERE),
+    yaml("a number out of its bounds", BASE + "lora_r: 0\n", "--lora_r 0", "at least 1"),
+    flags("a tracker that nobody knows", "--report_to nothing", "--report_to nothing", "tensorboard"),
+    flags("a tracker that is not installed", "--report_to clearml", "--report_to clearml", "pip install clearml"),
+    flags(
+        "an old name that the recipe's new one hides",
+        "--gradient_checkpointing false",
+        "--gradient_checkpointing",
+        "--activation_checkpointing",
+    ),
+    flags(
+        "a metric that is not measured", f"{DEV} --metric_for_best_model rouge", "rouge:", "loss, rouge_mean, rouge1"
+    ),
+    flags("a metric that is off", f"{DEV} --rouge_rows 0 --metric_for_best_model rougeL", "rougeL", "give one of loss"),
+    *(
+        flags(f"{wish} without dev rows", f"--{wish}", f"--{wish}: there are no dev rows", "--eval_file")
+        for wish in ("metric_for_best_model rouge_mean", "load_best_model_at_end true", "eval_strategy steps")
+    ),
+    Case(
+        "flag: a metric that KoBART's evaluation does not measure",
+        "seq2seq_kobart --use_cpu true --dtype float32 --train_file {given}/test.csv --eval_file {given}/test.csv "
+        "--output_dir {out}/new --metric_for_best_model rouge",
+        {},
+        ("--metric_for_best_model rouge", "rouge_mean", "rouge_sum"),
+    ),
     flags("--config without a path", "--config", "--config", "path of a YAML file"),
     flags("rows that do not divide", "--effective_batch_size 7", "7 rows a step", "--per_device_train_batch_size 7"),
     Case("flag: no rows", "sft_llama3b --use_cpu true --dtype float32 --output_dir {out}/new", {}, ("--train_file",)),

@@ -77,6 +77,12 @@ def dialogue(name: str, content: str | bytes, *says: str) -> Case:
 
 FIRST = NAMES[0]
 CASES = [
+    Case(
+        "predictions: fewer resamples than none",
+        SCORE.replace("--bootstrap 0", "--bootstrap -3"),
+        {"mine.csv": submission(MINE)},
+        ("--bootstrap -3", "at least 0"),
+    ),
     scored("nothing", "", "is empty", "header line"),
     scored("no column of summaries", submission(MINE, "fname,text"), "no column 'summary'", "'text'"),
     scored("no names", submission(MINE, "row,summary"), "no column 'fname'"),

@@ -1,0 +1,32 @@
+"""By what the best checkpoint is chosen, told before anything is loaded: transformers asks at the first evaluation."""
+
+from dialsum_trl.errors import InputError
+
+LOSS = ("loss",)
+ROUGE = ("rouge_mean", "rouge1", "rouge2", "rougeL")
+
+
+def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
+    """Switches evaluation off where there are no dev rows; else makes sure that the evaluation has its metric.
+
+    Args:
+        values: the merged settings (a namespace dict); may be changed.
+        given: names that the user set.
+        metrics: what an evaluation of these settings measures, without `eval_`.
+
+    Raises:
+        InputError: the user asked for a choice that needs dev rows, or for a metric that no evaluation has.
+    """
+    metric = values["metric_for_best_model"]
+    if values["eval_file"] or values["dataset_name"]:
+        if metric is not None and metric.removeprefix("eval_") not in metrics:
+            raise InputError(f"--metric_for_best_model {metric}: is not measured; give one of {', '.join(metrics)}")
+        return
+    off = {"metric_for_best_model": None, "load_best_model_at_end": False, "eval_strategy": "no"}
+    for name, none in off.items():
+        if name in given and values[name] != none:
+            shown = "true" if values[name] is True else values[name]
+            raise InputError(
+                f"--{name} {shown}: there are no dev rows to evaluate on; give --eval_file, or leave --{name} out"
+            )
+    values.update(off)
