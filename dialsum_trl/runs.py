@@ -11,7 +11,15 @@ from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import refuse_links
 from dialsum_trl.json_file import read_json
-from dialsum_trl.share.weights import CONFIG, RUN_FILE, adapter_folder, check_adapter_files, check_adapter_values
+from dialsum_trl.share.same_base import compare_bases, find_recorded
+from dialsum_trl.share.weights import (
+    CONFIG,
+    RUN_FILE,
+    adapter_folder,
+    check_adapter_files,
+    check_adapter_values,
+    similar,
+)
 
 RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -93,7 +101,9 @@ def adapter_settings(adapter_path: str) -> dict:
     if folder.is_file():
         raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")
     if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):
-        raise InputError(f"--adapter_path {folder}: there is no such folder; give the folder that training wrote")
+        raise InputError(
+            f"--adapter_path {folder}: no such folder{similar(folder)}; give the folder that training wrote"
+        )
     if not folder.is_dir() and "/" not in adapter_path:
         return {}  # of no owner: hardly an adapter of the Hub; `load_adapter` looks for it
     folder = adapter_folder(adapter_path)
@@ -133,6 +143,36 @@ def _recorded(path: Path, keys) -> dict:
     return {key: record[key] for key in keys}
 
 
+def compare_with_adapter(values: dict, given: set[str]) -> dict:
+    """Compares what the settings name with what an adapter records, and says in one line each what differs.
+
+    Args:
+        values: the merged settings; `adapter_path` is set.
+        given: names of the settings that are not to follow the record.
+
+    Returns:
+        `adapter_settings`; without the base's revision where another base is named, which has other revisions.
+
+    Raises:
+        InputError: the base that is named is another model than the adapter's.
+    """
+    adapter, found = values["adapter_path"], adapter_settings(values["adapter_path"])
+    base, style = found.get("model_name_or_path"), found.get("prompt_style")
+    if "model_name_or_path" in given and base:
+        revision = found.get("model_revision", "main")
+        same_name = values["model_name_or_path"] == base and "model_revision" not in given
+        named = revision if same_name else values["model_revision"]
+        compare_bases(adapter, (base, revision), (values["model_name_or_path"], named))
+        if values["model_name_or_path"] != base:
+            found.pop("model_revision", None)
+    if "prompt_style" in given and style not in (None, values["prompt_style"]):
+        say(
+            f"warning: --adapter_path {adapter} was trained with --prompt_style {style} and is used with "
+            f"{values['prompt_style']}: leave --prompt_style out to ask it as it was trained"
+        )
+    return found
+
+
 def use_adapter_settings(values: dict, given: set[str]) -> None:
     """`adjust` of `parse_recipe`: what the user did not set follows the adapter, or the fully fine-tuned model.
 
@@ -140,7 +180,10 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
         InputError: neither a model nor an adapter was named.
     """
     if values["adapter_path"]:
-        values.update({k: v for k, v in adapter_settings(values["adapter_path"]).items() if k not in given})
+        found = compare_with_adapter(values, given)
+        values.update({k: v for k, v in found.items() if k not in given})
+        if found.get("model_name_or_path") and "model_name_or_path" not in given:
+            find_recorded(values["adapter_path"], values["model_name_or_path"], values["model_revision"])
     elif values["model_name_or_path"]:
         found = model_settings(values["model_name_or_path"])
         values.update({k: v for k, v in found.items() if k not in given})

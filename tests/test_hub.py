@@ -5,11 +5,16 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from transformers import AutoConfig, AutoTokenizer
+from trl import SFTConfig
 
+from dialsum_trl.arguments import ModelArguments, PromptArguments
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.share import hub, upload
+from dialsum_trl.share.record import run_record
 
 REPO = "tester/llama-dialsum"
 BASE = "acme/toy-llama"
@@ -70,6 +75,17 @@ def test_no_request_body_and_no_pushed_file_holds_a_local_path_or_the_token(serv
     printed = capsys.readouterr()
     assert server.token not in printed.out + printed.err
     assert not any(server.token.encode() in f.read_bytes() for f in trained_adapter.rglob("*") if f.is_file())
+
+
+def test_a_base_folder_is_recorded_so_that_it_is_found_from_anywhere(toy_base, monkeypatch):
+    monkeypatch.chdir(toy_base.parent)
+    tokenizer = AutoTokenizer.from_pretrained(toy_base)
+    args = SFTConfig(output_dir="unused", use_cpu=True, bf16=False)
+    trainer = SimpleNamespace(model=SimpleNamespace(config=AutoConfig.from_pretrained(toy_base)), args=args)
+    trainer.state, trainer.train_dataset = SimpleNamespace(global_step=1), []
+    model_args = ModelArguments(model_name_or_path=toy_base.name)
+    record = run_record(trainer, tokenizer, model_args, PromptArguments(), {})
+    assert record["base_model"] == str(toy_base)
 
 
 def test_what_is_pushed_names_the_base_by_repository_and_commit(server, trained_adapter):

@@ -126,6 +126,8 @@ def test_an_adapter_folder_that_is_a_pickle_only_is_refused_where_it_is_loaded(a
 
 @pytest.mark.parametrize("name", ["tester/nowhere", "a/b/c"])
 def test_an_adapter_that_is_nowhere_is_one_clear_line(name, server, bare):
-    with pytest.raises(InputError, match=f"--adapter_path {name}: is no folder, and the Hub does not give it") as error:
+    with pytest.raises(
+        InputError, match=f"--adapter_path {name}: no such folder, and the Hub does not give it"
+    ) as error:
         load_adapter(bare, name)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and str(error.value).endswith("or the Hub id of an adapter")

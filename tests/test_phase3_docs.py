@@ -43,6 +43,7 @@ class Parsed(Exception):
 @pytest.mark.parametrize("command", commands())
 def test_a_documented_command_parses(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
     for folder in ("sft_llama3b", "fold0", "fold1", "reward", "ppo"):
         place = tmp_path / "outputs" / folder
         place.mkdir(parents=True)

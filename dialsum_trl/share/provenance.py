@@ -42,6 +42,12 @@ def base_origin(name_or_path: str, revision: str = "main") -> Origin:
 
 def cached_commit(repo_id: str, revision: str) -> str | None:
     """The commit that the Hub's local cache holds for a revision, or None."""
+    folder = cached_folder(repo_id, revision)
+    return folder and folder.name
+
+
+def cached_folder(repo_id: str, revision: str) -> Path | None:
+    """The snapshot that the Hub's local cache holds for a revision, or None."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -49,7 +55,7 @@ def cached_commit(repo_id: str, revision: str) -> str | None:
         path = try_to_load_from_cache(repo_id, "config.json", revision=revision)
     except HFValidationError:
         return None
-    return Path(path).parent.name if isinstance(path, str) else None
+    return Path(path).parent if isinstance(path, str) else None
 
 
 def _downloaded_commit(folder: Path) -> str | None:

@@ -44,7 +44,8 @@ def versions() -> dict[str, str]:
 def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> dict:
     """The content of `dialsum.json`: base, prompt style, template hash, settings, data, scores, versions.
 
-    `base_model` and `base_revision` load the base on this machine; `base_origin` names its Hub repository and commit.
+    `base_model` and `base_revision` load the base on this machine, wherever it is asked for; `base_origin` names its
+    Hub repository and commit.
     """
     from dialsum_trl.models import stop_token_ids
     from dialsum_trl.prompts import template_kwargs
@@ -54,7 +55,7 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
     return {
         "method": method,
         **({"task_type": "SEQ_2_SEQ_LM"} if trainer.model.config.is_encoder_decoder else {}),
-        "base_model": origin.repo_id if origin.loads_by_name else name,
+        "base_model": origin.repo_id if origin.loads_by_name else str(Path(name).expanduser().absolute()),
         "base_revision": (origin.commit if origin.loads_by_name else None) or revision,
         "base_origin": {"repo_id": origin.repo_id, "commit": origin.commit},
         "dtype": model_args.dtype,

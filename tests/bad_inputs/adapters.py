@@ -1,9 +1,12 @@
 """Adapters, run records and checkpoints."""
 
 import pickle
+import shutil
+from pathlib import Path
 
 from tests.bad_inputs.case import Case, Place
 from tests.bad_inputs.models import BASE, Exploit, changed, cut, file, in_place, without
+from tests.conftest import TINY
 
 PREDICT = f"predict {BASE} --output_dir {{out}}/run --adapter_path {{given}}/adapter"
 SFT = (
@@ -11,6 +14,8 @@ SFT = (
     "--train_file {given}/test.csv --max_steps 1 --effective_batch_size 8 --model_name_or_path {toy}"
 )
 SOUP = "ensemble --adapter_paths {given}/adapter {given}/other --output_dir {out}/soup"
+ON_BASE = "--model_name_or_path {given}/base"
+ANOTHER = ("was trained on", "is another model (model_type llama and qwen3)", "leave --model_name_or_path out")
 CONFIG, WEIGHTS, RECORD = "adapter_config.json", "adapter_model.safetensors", "dialsum.json"
 
 
@@ -58,6 +63,16 @@ def of_another_base(place, folder):
     wider(place, folder)
 
 
+def with_base(toy: str | None = None, **config):
+    """Another base beside the adapter: a toy of the package, or the adapter's own with other values in its config."""
+
+    def change(place, folder):
+        base = Path(shutil.copytree(TINY / toy, place.given / "base")) if toy else place.base()
+        changed("config.json", **config)(place, base)
+
+    return change
+
+
 def checkpoint(name: str, make, *says: str, resume: str = "{given}/checkpoint-1") -> Case:
     return Case(f"checkpoint: {name}", f"{SFT} --resume_from_checkpoint {resume}", make, says)
 
@@ -72,6 +87,26 @@ CASES = [
     Case("adapter: a file", PREDICT, {"adapter": "x"}, ("adapter", "folder")),
     Case("adapter: an empty folder", PREDICT, lambda p: (p.given / "adapter").mkdir(), (CONFIG, "training run wrote")),
     Case("adapter: nowhere", PREDICT.replace("{given}/adapter", "{given}/nowhere/at/all"), {}, ("nowhere/at/all",)),
+    Case(
+        "adapter: a misspelt folder",
+        PREDICT.replace("{given}/adapter", "{given}/adaptor"),
+        lambda p: p.adapter(),
+        ("adaptor: no such folder", "/adapter)", "training wrote"),
+    ),
+    Case(
+        "adapter: a misspelt folder that could be a Hub id",
+        PREDICT.replace("{given}/adapter", "runs/frist"),
+        lambda p: p.adapter("runs/first"),
+        ("runs/frist: no such folder (there is runs/first)", "HF_HUB_OFFLINE is set", "training wrote"),
+    ),
+    adapter("predicts on another base", with_base("qwen3"), *ANOTHER, command=f"{PREDICT} {ON_BASE}"),
+    adapter(
+        "continued on another architecture",
+        with_base("qwen3"),
+        *ANOTHER,
+        command=f"{SFT} --adapter_path {{given}}/adapter {ON_BASE}",
+    ),
+    adapter("predicts on another vocabulary", with_base(vocab_size=4096), "vocab_size", command=f"{PREDICT} {ON_BASE}"),
     adapter("its config is no JSON", file(CONFIG, "{'r': 16}"), CONFIG, "JSON"),
     adapter("its config is a list", file(CONFIG, "[]"), CONFIG, "object"),
     adapter("its config is utf-16", file(CONFIG, '{"r": 16}'.encode("utf-16")), CONFIG, "UTF-8"),
@@ -109,7 +144,13 @@ CASES = [
         "adapter: its record names a base that is gone",
         PREDICT,
         lambda place: changed(RECORD, base_model="/nowhere/base")(place, place.adapter()),
-        ("/nowhere/base", "Give a local folder"),
+        ("adapter: its record names the base /nowhere/base", "no folder here", "name the base by --model_name_or_path"),
+    ),
+    Case(
+        "adapter: its record names a relative folder of elsewhere",
+        PREDICT,
+        lambda place: changed(RECORD, base_model="models/base")(place, place.adapter()),
+        ("its record names the base models/base", "name the base by --model_name_or_path"),
     ),
     adapter(
         "continued with weights cut off", cut(WEIGHTS, 4000), WEIGHTS, command=f"{SFT} --adapter_path {{given}}/adapter"
