@@ -1,10 +1,10 @@
 """The four verified models; tokenizer, quantized base and LoRA settings that match one another."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.loading import check_kind, check_lora_targets, load
 
 
 @dataclass(frozen=True)
@@ -84,46 +84,6 @@ def choose_pad_token(tokenizer) -> None:
 
 
 NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
-NO_SAFETENSORS = (
-    "holds no safetensors weights; pickles (pytorch_model.bin) are refused, for they can run code. A pull request of "
-    "the Hub's converter, if there is one, is loaded with --model_revision refs/pr/N; else see docs/troubleshooting.md"
-)
-
-
-def _load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, **kwargs):
-    """`from_pretrained` with its many ways to fail turned into one line."""
-    import torch
-
-    from dialsum_trl.share.weights import check_hub_model, check_model_files
-
-    if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
-        check_model_files(name_or_path)
-    try:
-        if what == "weights" and not Path(name_or_path).is_dir():
-            check_hub_model(name_or_path, kwargs["revision"])
-        return loader(name_or_path, trust_remote_code=trust_remote_code, **kwargs)
-    except (torch.OutOfMemoryError, InputError):
-        raise
-    except OSError as error:
-        if "model.safetensors" in str(error):
-            raise InputError(f"{name_or_path}: {NO_SAFETENSORS}") from error
-        raise InputError(
-            f"cannot load the {what} of {name_or_path}: {_reason(error)} Give a local folder or a Hub id that this "
-            f"machine can reach (gated models need HF_TOKEN in the environment)"
-        ) from error
-    except Exception as error:  # on damaged files it raises whatever Python and tokenizers' Rust raise
-        if "trust_remote_code" in str(error):
-            raise InputError(
-                f"{name_or_path}: brings Python files of its own, which are not run; where you trust them, "
-                f"add --trust_remote_code true"
-            ) from error
-        raise InputError(
-            f"cannot load the {what} of {name_or_path}: {_reason(error)} If its files are damaged, get them again"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _tokenizer(name_or_path: str, **kwargs):
@@ -146,7 +106,7 @@ def load_tokenizer(
     from dialsum_trl.chat_template import check_template
     from dialsum_trl.prompts import set_prompt_style
 
-    tokenizer = _load(_tokenizer, name_or_path, "tokenizer", trust_remote_code, revision=revision)
+    tokenizer = load(_tokenizer, name_or_path, "tokenizer", trust_remote_code, revision=revision)
     set_prompt_style(tokenizer, prompt_style)
     check_template(tokenizer)
     choose_pad_token(tokenizer)
@@ -217,19 +177,23 @@ def load_base(
         auto_class: transformers auto class; causal LM by default.
 
     Raises:
-        InputError: the folder or Hub id cannot be loaded, has no safetensors, or lacks weights of the architecture
-            (transformers would draw them at random).
+        InputError: the folder or Hub id cannot be loaded, has no safetensors, is of another kind than `auto_class`, or
+            lacks weights of the architecture (transformers would draw them at random).
     """
     import os
 
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     from dialsum_trl.scale.topology import device_map
 
+    if auto_class in (None, AutoModelForCausalLM, AutoModelForSeq2SeqLM):
+        config = kwargs.get("config") or load_config(name_or_path, revision, trust_remote_code)
+        check_kind(config, name_or_path, encoder_decoder=auto_class is AutoModelForSeq2SeqLM)
+
     # else it would take any open pull request with the converter's title in the place of the revision asked for
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    model, found = _load(
+    model, found = load(
         (auto_class or AutoModelForCausalLM).from_pretrained,
         name_or_path,
         "weights",
@@ -253,8 +217,12 @@ def load_base(
 
 
 def base_of(model_args, device, **more):
-    """`load_base` with the flags of a recipe (`ModelArguments`) on this process' device."""
-    return load_base(
+    """`load_base` with the flags of a recipe (`ModelArguments`) on this process' device.
+
+    Raises:
+        InputError: as `load_base`, and for layers of `--lora_target_modules` that the model does not have.
+    """
+    model = load_base(
         model_args.model_name_or_path,
         dtype=model_args.dtype,
         quantization=model_args.quantization,
@@ -265,6 +233,9 @@ def base_of(model_args, device, **more):
         trust_remote_code=model_args.trust_remote_code,
         **more,
     )
+    if model_args.use_peft and not model_args.adapter_path:
+        check_lora_targets(model, model_args.lora_target_modules)
+    return model
 
 
 def keep_trainable_on_cpu(model) -> None:
@@ -284,7 +255,7 @@ def load_config(name_or_path: str, revision: str = "main", trust_remote_code: bo
     """The model's configuration. Raises InputError when it cannot be loaded."""
     from transformers import AutoConfig
 
-    return _load(AutoConfig.from_pretrained, name_or_path, "configuration", trust_remote_code, revision=revision)
+    return load(AutoConfig.from_pretrained, name_or_path, "configuration", trust_remote_code, revision=revision)
 
 
 def auto_class_of(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):

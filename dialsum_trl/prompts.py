@@ -211,8 +211,11 @@ def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
     ids = encode(dialogue)
     if len(ids) <= budget:
         return Fitted(dialogue, ids)
-    if len(encode("")) >= budget:
-        raise InputError(f"a prompt without any dialogue has {len(encode(''))} tokens, {budget} are left for it")
+    if (bare := len(encode(""))) >= budget:
+        raise InputError(
+            f"a prompt without any dialogue has {bare} tokens, {max(0, budget)} are left for it: raise --max_length "
+            f"(an encoder's --max_source_length), or lower --max_new_tokens or --max_completion_length"
+        )
 
     turns = dialogue.split("\n")
     sizes = [len(tokenizer(turn + "\n", add_special_tokens=False).input_ids) for turn in turns]

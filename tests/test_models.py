@@ -3,7 +3,9 @@
 import pytest
 
 from dialsum_trl import models
+from dialsum_trl.arguments import ModelArguments
 from dialsum_trl.errors import InputError
+from dialsum_trl.loading import check_lora_targets
 from tests.conftest import TINY
 
 
@@ -71,6 +73,16 @@ def test_a_complete_vocabulary_changes_nothing():
 
 
 def test_rows_of_added_tokens_are_trained():
-    from dialsum_trl.arguments import ModelArguments
-
     assert models.lora_config(ModelArguments(), added=[7, 8]).trainable_token_indices == {"embed_tokens": [7, 8]}
+
+
+def test_a_default_layer_that_the_architecture_lacks_is_told(capsys):
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=8, bos_token_id=1, eos_token_id=1))
+    model.transformer.h[0].attn.q_proj = torch.nn.Linear(8, 8)
+    check_lora_targets(model, ModelArguments().lora_target_modules)
+    assert "no LoRA on k_proj, v_proj, o_proj" in capsys.readouterr().out
+    with pytest.raises(InputError, match="k_proj: the model has no such layers; it has c_attn, c_fc, c_proj"):
+        check_lora_targets(model, ["q_proj", "k_proj"])

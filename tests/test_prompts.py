@@ -100,6 +100,11 @@ def test_a_summary_that_leaves_no_room_is_an_error_and_names_the_flag(tokenizer)
         encode(tokenizer, summary="요약이 너무 깁니다. " * 60, max_length=128)
 
 
+def test_a_prompt_that_leaves_no_room_for_the_dialogue_names_the_flags(tokenizer):
+    with pytest.raises(InputError, match=r"0 are left for it: raise --max_length .*lower --max_new_tokens"):
+        prompts.fit(tokenizer, DIALOGUE, 60 - 100)
+
+
 @pytest.mark.parametrize("family", ["llama3_2", "qwen3_2507"])
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -4,6 +4,7 @@ import json
 import pickle
 
 from tests.bad_inputs.case import Case, Place
+from tests.conftest import TINY
 
 BASE = (
     "--test_file {given}/test.csv --use_cpu true --dtype float32 --quantization none --max_new_tokens 4 --num_beams 1"
@@ -133,6 +134,31 @@ ESCAPE = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
 REMEDY = "--prompt_style instruction"
 
 CASES = [
+    Case(
+        "model: an encoder-decoder for a recipe of decoders",
+        SFT.replace("{given}/base", str(TINY / "bart")),
+        {},
+        ("is an encoder-decoder (bart)", "recipes/seq2seq_kobart.py"),
+    ),
+    Case(
+        "model: a decoder for the recipe of encoder-decoders",
+        "seq2seq_kobart --use_cpu true --dtype float32 --output_dir {out}/run --train_file {given}/test.csv "
+        "--model_name_or_path {toy}",
+        {},
+        ("is a decoder (llama)", "recipes/sft_*.py"),
+    ),
+    Case(
+        "model: an attention that nobody knows",
+        SFT.replace("{given}/base", "{toy} --attn_implementation flash9"),
+        {},
+        ("--attn_implementation flash9", "leave it out"),
+    ),
+    Case(
+        "model: layers for LoRA that it lacks",
+        SFT.replace("{given}/base", "{toy} --lora_target_modules q_proj vproj"),
+        {},
+        ("--lora_target_modules vproj", "no such layers", "it has down_proj, gate_proj", "v_proj"),
+    ),
     Case("model: a folder without anything", PREDICT, lambda p: (p.given / "base").mkdir(), ("base", "tokenizer")),
     Case(
         "model: a name that is nowhere",
