@@ -33,7 +33,9 @@ def quiet_libraries() -> None:
     import warnings
 
     logging.setLogRecordFactory(PrintableRecord)
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft and TRL do
+    # peft and TRL call them by their old names
+    old_names = "`(is_gradient_checkpointing|gradient_checkpointing_(en|dis)able)` is deprecated"
+    warnings.filterwarnings("ignore", old_names, FutureWarning)
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # that a CPU is a CPU
 

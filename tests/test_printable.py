@@ -126,6 +126,18 @@ def test_log_lines_of_libraries_are_printable():
     assert result.stderr.splitlines()[-2:] == [f"[transformers] model of type {WRITTEN}", "안녕"]
 
 
+def test_old_names_that_trl_and_peft_call_are_no_news_for_a_user():
+    code = (
+        "from dialsum_trl.console import quiet_libraries; quiet_libraries()\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=8)\n"
+        "model = LlamaForCausalLM(LlamaConfig(**sizes))\n"
+        "model.gradient_checkpointing_enable(); model.is_gradient_checkpointing; model.gradient_checkpointing_disable()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "FutureWarning" not in result.stderr
+
+
 def test_commands_set_it_up(monkeypatch):
     factory = logging.getLogRecordFactory()
     monkeypatch.setattr(sys, "argv", ["recipe"])

@@ -125,6 +125,14 @@ def test_full_fine_tuning_of_a_quantized_base_is_an_error(rows, tmp_path):
         train("sft_llama3b", rows, tmp_path / "out", "--use_peft", "false")
 
 
+def test_a_run_of_one_step_saves_and_says_that_its_warm_up_taught_nothing(rows, tmp_path, capsys):
+    train("sft_llama3b", rows, tmp_path / "out", "--max_steps", "1", "--rouge_rows", "0")
+    assert check_adapter(tmp_path / "out", trained=False) > 0
+    assert "learned nothing: the first step of a warm-up has learning rate 0" in capsys.readouterr().out
+    with pytest.raises(TrainingError, match=r"learned nothing: train more steps.*--warmup_steps 0"):
+        check_adapter(tmp_path / "out")
+
+
 def test_training_goes_on_from_an_adapter(trained, rows, tmp_path):
     name, output, _ = trained
     train(name, rows, tmp_path / "out", "--adapter_path", str(output), "--rouge_rows", "0")

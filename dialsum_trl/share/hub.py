@@ -51,7 +51,6 @@ def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, tr
     from safetensors import safe_open
 
     path = Path(folder) / "adapter_model.safetensors"
-    moved = 0
     with safe_open(path, "pt") as file:
         names = list(file.keys())
         for name, shape in (shapes or {}).items():
@@ -66,10 +65,20 @@ def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, tr
                 a = file.get_slice(name.replace("lora_B", "lora_A")).get_shape()
                 if a[0] != tensor.shape[1]:
                     raise TrainingError(f"{path}: {name} {tuple(tensor.shape)} does not fit its lora_A {tuple(a)}")
-                moved += bool(tensor.any())
-    if trained and not moved:
-        raise TrainingError(f"{path}: every lora_B is zero; the adapter learned nothing")
+    if trained and not learned(folder):
+        raise TrainingError(
+            f"{path}: every lora_B is zero; the adapter learned nothing: train more steps, at a higher "
+            f"--learning_rate, or without warm-up (--warmup_steps 0)"
+        )
     return len(names)
+
+
+def learned(folder: str | Path) -> bool:
+    """Whether some lora_B of a saved adapter is not zero: new adapters start at zero."""
+    from safetensors import safe_open
+
+    with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
+        return any(bool(file.get_tensor(name).any()) for name in list(file.keys()) if "lora_B" in name)
 
 
 def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> None:
@@ -100,7 +109,13 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
     write_text(folder / CURVE_FILE, line_charts(panels))
     adapter = None
     if model_args.use_peft:
-        check_adapter(folder)
+        first = trainer.state.global_step <= 1
+        check_adapter(folder, trained=not first)
+        if first and not learned(folder):
+            say(
+                f"warning: {folder} holds an adapter that has learned nothing: the first step of a warm-up has "
+                f"learning rate 0; train more steps, or give --warmup_steps 0"
+            )
         adapter = {**_read(folder / ADAPTER_CONFIG), "base_model_name_or_path": record["base_model"]}
         adapter["revision"] = record["base_origin"]["commit"]
         write_json(folder / ADAPTER_CONFIG, adapter)
