@@ -24,10 +24,14 @@ INTERVALS = {
         *("learning_rate", "critic_learning_rate", "num_train_epochs", "save_steps", "eval_steps", "logging_steps"),
         *("memory_gib", "adam_epsilon", "temperature", "repetition_penalty", "value_clip", "epsilon"),
     ),
-    "[0, inf]": ("max_grad_norm", "max_rouge_drop"),  # inf: no clipping, no tripwire
-    "(0, inf]": ("kl_target",),
+    "[0, inf]": (
+        "max_grad_norm",
+        "max_rouge_drop",
+        "max_truncated",
+        "kl_target",
+    ),  # inf, or a share above 1: none of it
     "[0, 1)": ("adam_beta1", "adam_beta2", "label_smoothing_factor", "held_out"),
-    "[0, 1]": ("lora_dropout", "gamma", "lam", "max_truncated"),
+    "[0, 1]": ("lora_dropout", "gamma", "lam"),
     "(0, 1]": ("top_p",),
     "(-inf, inf)": ("length_penalty", "reward_model_weight"),
     "[0, 4294967295]": ("seed", "data_seed"),  # NumPy's generators take no other

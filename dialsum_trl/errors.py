@@ -37,7 +37,7 @@ def at_least(least: int, **counts: int) -> None:
     """Raises InputError where one of these flags (`bootstrap=...` is --bootstrap) is below `least`."""
     for name, value in counts.items():
         if value < least:
-            raise InputError(f"--{name} {value}: must be {least} or more")
+            raise InputError(f"--{name} {value}: must be at least {least}")
 
 
 def command(function):

@@ -93,7 +93,7 @@ def test_a_quantization_that_is_none_is_one_line_with_the_choices():
 
 
 def test_an_adapter_that_is_nowhere_is_one_clear_line():
-    with pytest.raises(InputError, match="no folder, and the Hub does not give it"):
+    with pytest.raises(InputError, match="no such folder, and the Hub does not give it"):
         chat.load("acme/not-there", None, None)
 
 

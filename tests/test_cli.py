@@ -163,9 +163,9 @@ def test_what_reads_the_rows_of_a_recipe_takes_other_column_names_too(monkeypatc
 @pytest.mark.parametrize(
     ("argv", "match"),
     [
-        (["score", "a.csv", "b.csv", "--bootstrap", "-3"], "--bootstrap -3: must be 0 or more"),
-        (["merge", "a", "b", "--rows", "0"], "--rows 0: must be 1 or more"),
-        (["check", "a.csv", "--max_length", "0"], "--max_length 0: must be 1 or more"),
+        (["score", "a.csv", "b.csv", "--bootstrap", "-3"], "--bootstrap -3: must be at least 0"),
+        (["merge", "a", "b", "--rows", "0"], "--rows 0: must be at least 1"),
+        (["check", "a.csv", "--max_length", "0"], "--max_length 0: must be at least 1"),
     ],
 )
 def test_a_count_that_is_none_is_one_line(monkeypatch, capsys, argv, match):

@@ -216,8 +216,10 @@ def test_the_task_prefix_is_saved_with_the_model_and_read_by_prediction(base, ro
 def test_weights_that_are_pickles_only_are_refused_with_the_remedy(base, tmp_path):
     import shutil
 
+    from transformers import AutoModelForSeq2SeqLM
+
     folder = tmp_path / "pickles"
     shutil.copytree(base("kobart"), folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"no safetensors weights.*refused.*--model_revision refs/pr/N"):
-        load_base(str(folder), quantization="none")
+        load_base(str(folder), quantization="none", auto_class=AutoModelForSeq2SeqLM)

@@ -74,7 +74,7 @@ def test_the_choice_is_one_of_the_candidates(row):
         ([["a", "b"]], [1], 2, "row 1 has 2 candidates for 1 weights"),
         ([["a", "b"]], [-1, 2], 2, "must be finite, 0 or more"),
         ([["a", "b"]], [0, 0], 2, "not all 0"),
-        ([["a", "b"]], None, 0.5, "must be 1 or more"),
+        ([["a", "b"]], None, 0.5, "must be at least 1"),
     ],
 )
 def test_candidates_that_do_not_fit_are_an_error(candidates, weights, ratio, expected):
@@ -195,7 +195,7 @@ def test_files_of_different_rows_are_an_error_and_nothing_is_written(tmp_path, p
         (["--adapter_paths", "nowhere"], "two adapters or more"),
         (["--adapter_paths", "nowhere", "./nowhere"], r"\./nowhere: stands twice"),
         (["--prediction_files", "a.csv", "b.csv", "a.csv"], r"--prediction_files a\.csv: stands twice"),
-        (["--prediction_files", "a.csv", "b.csv", "--bootstrap", "-1"], "--bootstrap -1: must be 0 or more"),
+        (["--prediction_files", "a.csv", "b.csv", "--bootstrap", "-1"], "--bootstrap -1: must be at least 0"),
         (["--prediction_file", "a.csv"], "did you mean --prediction_files"),
     ],
 )

@@ -102,6 +102,6 @@ def test_the_first_step_starts_where_phase_1_ended(toy_base, trained_adapter, ro
 
 
 def test_an_adapter_of_another_base_is_one_line(trained_adapter, rows, tmp_path):
-    with pytest.raises(InputError, match=r"--adapter_path .* does not fit") as caught:
+    with pytest.raises(InputError, match=r"--adapter_path .* is another model") as caught:
         phase2(TINY / "qwen3", trained_adapter, rows, tmp_path / "out", "--instructions", "random")
     assert "\n" not in str(caught.value)

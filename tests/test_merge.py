@@ -135,7 +135,7 @@ def test_nothing_is_overwritten(trained_adapter, tmp_path):
         ({"verify": "nope.csv"}, "nope.csv does not exist"),
         ({"verify": "test.csv"}, "no column 'summary'.*--summary_column"),
         ({"verify": DEV, "columns": {"summary": "text"}}, "no column 'text'"),
-        ({"verify": DEV, "rows": 0}, "--rows 0: must be 1 or more"),
+        ({"verify": DEV, "rows": 0}, "--rows 0: must be at least 1"),
         ({"shard_size": "big"}, "--max_shard_size big: give a number and KB, MB, GB or TB"),
     ],
 )

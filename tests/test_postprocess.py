@@ -231,7 +231,7 @@ def test_a_rule_that_is_none_is_refused_before_the_table(command, capsys):
 
 
 def test_an_interval_needs_resamples(command):
-    with pytest.raises(InputError, match="--bootstrap 0: must be 1 or more"):
+    with pytest.raises(InputError, match="--bootstrap 0: must be at least 1"):
         postprocess({}, [*command, "--bootstrap", "0"])
 
 
