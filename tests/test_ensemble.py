@@ -74,7 +74,7 @@ def test_the_choice_is_one_of_the_candidates(row):
         ([["a", "b"]], [1], 2, "row 1 has 2 candidates for 1 weights"),
         ([["a", "b"]], [-1, 2], 2, "must be finite, 0 or more"),
         ([["a", "b"]], [0, 0], 2, "not all 0"),
-        ([["a", "b"]], None, 0.5, "must be at least 1"),
+        ([["a", "b"]], None, 0.5, "must be 1 or more"),
     ],
 )
 def test_candidates_that_do_not_fit_are_an_error(candidates, weights, ratio, expected):
