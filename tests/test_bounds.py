@@ -16,7 +16,7 @@ EDGES = {
     "seed": ((0, 2**32 - 1), (-1, 2**32)),
     "max_grad_norm": ((0, float("inf")), (-1, float("nan"))),
     "length_penalty": ((-1, 0, 2), (float("inf"), float("nan"))),
-    "kl_target": ((0.1, float("inf")), (0,)),
+    "kl_target": ((0, float("inf")), (-1,)),
 }
 
 
