@@ -154,7 +154,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.resume.sameness import describe, same_run
     from dialsum_trl.rl.adapters import upcast_trained
     from dialsum_trl.rl.rewards import SCALE_FILE
-    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir, train_loss
     from dialsum_trl.scale.sharding import whole_model
     from dialsum_trl.share import hub
 
@@ -188,12 +188,11 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     accuracy = sum(chosen > rejected for chosen, rejected in scores) / len(scores)
     baselines = length_baselines(held)
     scale = {"score_mean": statistics.fmean(flat), "score_std": statistics.pstdev(flat) or 1.0}
-    since = " since the checkpoint" if checkpoint else ""  # what the trainer's mean covers
     figures = {
         "pairs": len(train),
         "held-out pairs": len(held),
         "optimizer steps": trainer.state.global_step,
-        f"train loss{since}": round(result.training_loss, 4) or None,  # 0: no step was left to make
+        **train_loss(result, checkpoint),
         "held-out accuracy": round(accuracy, 4),
         **{f"accuracy of '{name}'": round(share, 4) for name, share in baselines.items()},
         **{name.replace("_", " "): round(value, 4) for name, value in scale.items()},

@@ -190,7 +190,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.encoder_decoder import check_round_trip, plain_tokenizer, source_prefix
     from dialsum_trl.models import load_tokenizer
     from dialsum_trl.resume.sameness import describe, same_run
-    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir, train_loss
     from dialsum_trl.share import hub
     from dialsum_trl.share.record import REPORTED_METRICS
     from dialsum_trl.text_pairs import add_mask_tokens, encode_text_pairs
@@ -245,7 +245,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
         "rows a step": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
         "seconds": round(seconds, 1),
         "peak GPU memory, GiB": peak_memory_gib(),
-        "train loss": round(result.training_loss, 4),
+        **train_loss(result, checkpoint),
         **{key: round(value, 4) for key, value in metrics.items() if key in (*REPORTED_METRICS, "eval_rouge_sum")},
         "model": args.output_dir,
     }

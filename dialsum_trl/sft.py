@@ -152,7 +152,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.encoding import encode_dataset
     from dialsum_trl.fast.path import prepare
     from dialsum_trl.resume.sameness import describe, same_run
-    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
+    from dialsum_trl.runs import peak_memory_gib, prepare_output_dir, train_loss
     from dialsum_trl.scale import topology
     from dialsum_trl.share import hub
     from dialsum_trl.share.record import REPORTED_METRICS
@@ -208,17 +208,19 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, data)
 
     tokens = sum(map(len, train_rows["input_ids"]))
+    steps = trainer.state.global_step
+    here = trainer.state.epoch * (steps - trainer._initial_global_step) / steps  # epochs, behind the checkpoint
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     figures = {
         "rows": len(train_rows),
         "tokens an epoch": tokens,
         "trainable parameters": trainable,
-        "optimizer steps": trainer.state.global_step,
+        "optimizer steps": steps,
         "rows a step": rows_a_step,
         "seconds": round(seconds, 1),
-        "tokens/s": round(tokens * trainer.state.epoch / seconds) if seconds else 0,
+        "tokens/s": round(tokens * here / seconds) if seconds else 0,
         "peak GPU memory, GiB": peak_memory_gib(),
-        "train loss": round(result.training_loss, 4),
+        **train_loss(result, checkpoint),
         **{key: round(value, 4) for key, value in metrics.items() if key in REPORTED_METRICS},
         "adapter": args.output_dir,
     }

@@ -50,9 +50,10 @@ def test_a_run_killed_behind_its_last_checkpoint_makes_no_further_step(toy_base,
 
 
 def test_a_finished_run_says_that_nothing_is_left(toy_base, rows, killed, finished, capsys):
-    runs.train(toy_base, rows, killed, resume_from_checkpoint="true")
+    figures = runs.train(toy_base, rows, killed, resume_from_checkpoint="true")
     assert "checkpoint-4 is at the run's last step: nothing is left to train" in capsys.readouterr().out
     assert same_adapter(killed, finished)
+    assert (figures["train loss since the checkpoint"], figures["tokens/s"], figures["optimizer steps"]) == (None, 0, 4)
 
 
 # What is kept

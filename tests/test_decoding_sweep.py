@@ -80,7 +80,7 @@ def test_a_journal_drops_a_half_written_line_and_goes_on(tmp_path):
 
 
 def test_a_journal_of_other_rows_is_an_error_that_says_so(tmp_path):
-    Trials(tmp_path / "trials.jsonl", {"rows": "x", "max_length": 1})
+    (tmp_path / "trials.jsonl").write_text('{"rows": "x", "max_length": 1}\n')
     with pytest.raises(InputError, match="a sweep with other rows; choose another --output_dir"):
         Trials(tmp_path / "trials.jsonl", {"rows": "y", "max_length": 1})
 

@@ -212,6 +212,12 @@ def test_a_template_is_read_before_any_summary_is_made(toy_base, dev, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_prompts_that_cannot_fit_leave_nothing(toy_base, dev, tmp_path):
+    with pytest.raises(InputError, match="--max_length"):
+        run(toy_base, dev, tmp_path / "out", "--max_length", "20")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_candidates_of_an_earlier_run_do_not_stay_beside_new_ones(toy_base, dev, tmp_path):
     (tmp_path / "candidates").mkdir()
     (tmp_path / "candidates" / "3.csv").write_text("fname,summary\n")

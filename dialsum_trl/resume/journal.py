@@ -34,13 +34,17 @@ class Journal:
     def __init__(self, path: Path, about: dict):
         entries = read(path)
         self.path, self.done = path, entries[1:] if entries and entries[0] == about else []
-        if is_main_process():
-            write_text(path, "".join(_line(entry) for entry in [about, *self.done]))
+        self.about, self._begun = about, False
 
     def add(self, piece) -> None:
         """Keeps a finished piece; it is on the disk when this returns."""
         self.done.append(piece)
-        if is_main_process():
+        if not is_main_process():
+            return
+        if not self._begun:  # work that ends in an error before its first piece leaves no file
+            write_text(self.path, "".join(_line(entry) for entry in [self.about, *self.done]))
+            self._begun = True
+        else:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(piece))
                 file.flush()
