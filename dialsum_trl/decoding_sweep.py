@@ -20,7 +20,7 @@ from dialsum_trl.arguments import (
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, command
 from dialsum_trl.resume.sole import sole_writer
-from dialsum_trl.runs import adapter_settings, check_writable
+from dialsum_trl.runs import check_writable, compare_with_adapter
 from dialsum_trl.trials import BASE, Trials, compare_trials, describe, print_trials
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
@@ -168,7 +168,8 @@ def _model(path: str, model_args: ModelArguments, prompt: PromptArguments, given
     """Model and prompt settings of one adapter: as it was trained, but for what the user set."""
     if path == BASE:
         return replace(model_args, adapter_path=None), prompt
-    found = {key: value for key, value in adapter_settings(path).items() if key not in given}
+    named = {**asdict(model_args), **asdict(prompt), "adapter_path": path}
+    found = {key: value for key, value in compare_with_adapter(named, given).items() if key not in given}
     own = {item.name for item in fields(ModelArguments)}
     return (
         replace(model_args, adapter_path=path, **{key: value for key, value in found.items() if key in own}),

@@ -15,7 +15,7 @@ from dialsum_trl.arguments import (
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, at_least, command
 from dialsum_trl.predictions import ROWS, SCORES, SUBMISSION, submission_of
-from dialsum_trl.runs import adapter_settings
+from dialsum_trl.runs import compare_with_adapter
 
 
 @dataclass
@@ -205,5 +205,5 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
 
 def _use_first_adapter(values, given):
     if values["adapter_paths"]:
-        found = adapter_settings(values["adapter_paths"][0])
+        found = compare_with_adapter({**values, "adapter_path": values["adapter_paths"][0]}, given)
         values.update({key: value for key, value in found.items() if key not in given})

@@ -92,3 +92,29 @@ def test_the_revision_of_the_recorded_base_is_not_asked_of_another(trained_adapt
     values = settings(adapter, "acme/toy-llama")
     use_adapter_settings(values, {"model_name_or_path"})
     assert values["model_revision"] == "a" * 40
+
+
+def merge_there(adapter, other, dev, output):
+    from dialsum_trl.tool.merge import merge_adapter
+
+    merge_adapter(adapter, output, model=str(other))
+
+
+def soup_there(adapter, other, dev, output):
+    from dialsum_trl.ensemble import ensemble
+
+    ensemble({}, ["--adapter_paths", str(adapter), str(adapter), "--model_name_or_path", str(other)])
+
+
+def sweep_there(adapter, other, dev, output):
+    from dialsum_trl.decoding_sweep import decoding_sweep
+
+    flags = ["--adapter_paths", str(adapter), "--model_name_or_path", str(other), "--eval_file", str(dev)]
+    decoding_sweep({}, [*flags, "--use_cpu", "true", "--output_dir", str(output)])
+
+
+@pytest.mark.parametrize("use", [merge_there, soup_there, sweep_there])
+def test_no_stage_puts_an_adapter_on_another_model(use, trained_adapter, tmp_path):
+    with pytest.raises(InputError, match=r"was trained on .* is another model"):
+        use(trained_adapter, TINY / "qwen3", TINY / "data" / "dev.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from dialsum_trl.decode.vllm_engine import lora_rank_limit
 from dialsum_trl.errors import InputError, at_least
 from dialsum_trl.files import check_place, refuse_links, write_json
 from dialsum_trl.json_file import read_json
-from dialsum_trl.runs import adapter_settings
+from dialsum_trl.runs import compare_with_adapter
 from dialsum_trl.share.weights import RUN_FILE
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -63,7 +63,8 @@ def merge_adapter(
     if verify is not None:  # before the merge, which takes minutes
         compared = read_dialogues(verify, columns=columns)
         compared = compared.select(range(min(rows, len(compared))))
-    settings = adapter_settings(str(adapter))
+    named = {"adapter_path": str(adapter), "model_name_or_path": model, "model_revision": "main"}
+    settings = compare_with_adapter(named, set() if model is None else {"model_name_or_path"})
     if not settings:
         raise InputError(f"{adapter}: no such folder; give the folder that a training run wrote")
     settings = {"model_revision": "main", "quantization": "none", "prompt_style": "native", **settings}
