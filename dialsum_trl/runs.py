@@ -22,7 +22,7 @@ from dialsum_trl.share.weights import (
 )
 
 RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def prepare_output_dir(args) -> str | None:
@@ -109,12 +109,10 @@ def adapter_settings(adapter_path: str) -> dict:
     folder = Path(adapter_path)
     if folder.is_file():
         raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")
-    if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):
+    if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):  # an adapter of the Hub has an owner
         raise InputError(
             f"--adapter_path {folder}: no such folder{similar(folder)}; give the folder that training wrote"
         )
-    if not folder.is_dir() and "/" not in adapter_path:
-        return {}  # of no owner: hardly an adapter of the Hub; `load_adapter` looks for it
     folder = adapter_folder(adapter_path)
     if not (folder / CONFIG).exists():
         raise InputError(f"--adapter_path {folder}: holds no {CONFIG}; give the folder a training run wrote")
