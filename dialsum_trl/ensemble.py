@@ -204,6 +204,7 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
 
 
 def _use_first_adapter(values, given):
-    if values["adapter_paths"]:
-        found = compare_with_adapter({**values, "adapter_path": values["adapter_paths"][0]}, given)
+    first = next(iter(values["adapter_paths"] or ()), None)
+    if first and (Path(first).is_dir() or "/" in first):  # else the stage says what is wrong
+        found = compare_with_adapter({**values, "adapter_path": first}, given)
         values.update({key: value for key, value in found.items() if key not in given})
