@@ -1,4 +1,4 @@
-"""The numbers that flags take: one table for every stage, read where the settings are merged.
+"""The numbers that flags take: one table for every stage and command, read where the settings are merged.
 
 An interval stands as in mathematics: [0, 1) holds 0 and not 1. It serves whichever stage or trainer has the flag. A
 flag that is left at its default is not looked at: trainers have defaults such as -1 for "not set".
@@ -24,12 +24,8 @@ INTERVALS = {
         *("learning_rate", "critic_learning_rate", "num_train_epochs", "save_steps", "eval_steps", "logging_steps"),
         *("memory_gib", "adam_epsilon", "temperature", "repetition_penalty", "value_clip", "epsilon"),
     ),
-    "[0, inf]": (
-        "max_grad_norm",
-        "max_rouge_drop",
-        "max_truncated",
-        "kl_target",
-    ),  # inf, or a share above 1: none of it
+    # inf, or a share above 1: no clipping, no tripwire
+    "[0, inf]": ("max_grad_norm", "max_rouge_drop", "max_truncated", "kl_target"),
     "[0, 1)": ("adam_beta1", "adam_beta2", "label_smoothing_factor", "held_out"),
     "[0, 1]": ("lora_dropout", "gamma", "lam"),
     "(0, 1]": ("top_p",),

@@ -19,8 +19,9 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say
 from dialsum_trl.errors import InputError, command
+from dialsum_trl.files import check_writable
 from dialsum_trl.resume.sole import sole_writer
-from dialsum_trl.runs import check_writable, compare_with_adapter
+from dialsum_trl.runs import compare_with_adapter
 from dialsum_trl.trials import BASE, Trials, compare_trials, describe, print_trials
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"

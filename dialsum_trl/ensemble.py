@@ -13,7 +13,7 @@ from dialsum_trl.arguments import (
     parse_recipe,
 )
 from dialsum_trl.console import is_main_process, say, table
-from dialsum_trl.errors import InputError, at_least, command
+from dialsum_trl.errors import InputError, command
 from dialsum_trl.predictions import ROWS, SCORES, SUBMISSION, submission_of
 from dialsum_trl.runs import compare_with_adapter
 
@@ -69,7 +69,6 @@ def ensemble(recipe: dict, argv: list[str]) -> dict:
     )
     if bool(args.prediction_files) == bool(args.adapter_paths):
         raise InputError("give --prediction_files a.csv b.csv ... (consensus) or --adapter_paths a b ... (soup)")
-    at_least(0, bootstrap=args.bootstrap)
     if not is_main_process():
         return {}
 

@@ -33,13 +33,6 @@ class TrainingError(RuntimeError):
         super().__init__(one_line(message))
 
 
-def at_least(least: int, **counts: int) -> None:
-    """Raises InputError where one of these flags (`bootstrap=...` is --bootstrap) is below `least`."""
-    for name, value in counts.items():
-        if value < least:
-            raise InputError(f"--{name} {value}: must be at least {least}")
-
-
 def command(function):
     """Makes a stage usable as a command and as a function.
 

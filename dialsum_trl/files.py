@@ -1,6 +1,7 @@
 """Files that are whole or absent: written aside, then renamed, so that a run that dies leaves the old one or none."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,10 +30,26 @@ def check_place(path: Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
-    # a link to nothing is in the way too
-    nearest = next((parent for parent in path.parents if parent.exists() or parent.is_symlink()), None)
-    if nearest is not None and not nearest.is_dir():
+    nearest = _nearest(path.parent)
+    if not nearest.is_dir():
         raise InputError(f"{path}: {nearest} is no folder, so nothing can be written in it; name another place")
+
+
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Raises InputError where a folder cannot be made or written into; writes nothing."""
+    nearest = _nearest(folder.absolute())
+    if not nearest.is_dir():
+        what = "is a file" if nearest == folder.absolute() else f"{nearest} is a file"
+        raise InputError(f"{flag} {folder}: {what}; give a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{flag} {folder}: {nearest} cannot be written (no permission, or a read-only disk); give another folder"
+        )
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or the first above it that is there; a link to nothing is in the way too."""
+    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
 
 
 def check_target(path: Path, flag: str, sources: Iterable) -> None:

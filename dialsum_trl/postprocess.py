@@ -15,7 +15,7 @@ from dialsum_trl.arguments import DataArguments, RougeArguments, parse_recipe
 from dialsum_trl.console import say
 from dialsum_trl.corpus.cleaning import normalized
 from dialsum_trl.corpus.tables import closest
-from dialsum_trl.errors import InputError, at_least, command
+from dialsum_trl.errors import InputError, command
 from dialsum_trl.rouge import DEFAULT, Comparison, RougeConfig, compare
 from dialsum_trl.tokens import MASK
 
@@ -225,7 +225,8 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.submission import check_output, read_aligned, write_submission
 
     rules = args.rules or []
-    at_least(1, bootstrap=args.bootstrap)
+    if args.bootstrap < 1:
+        raise InputError(f"--bootstrap {args.bootstrap}: must be at least 1: rules are judged by their intervals")
     check_rules(rule for rule in rules if rule != "helping")
     if args.output_file:
         if not rules:

@@ -14,11 +14,11 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import InputError, command
-from dialsum_trl.files import refuse_links
+from dialsum_trl.files import check_writable, refuse_links
 from dialsum_trl.postprocess import apply, check_rules
 from dialsum_trl.predictions import SUBMISSION, write_predictions
 from dialsum_trl.resume.sole import sole_writer
-from dialsum_trl.runs import check_writable, use_adapter_settings
+from dialsum_trl.runs import use_adapter_settings
 
 CANDIDATES = "candidates"  # of several summaries a row: 1.csv, 2.csv, ..., each for an ensemble
 
@@ -50,8 +50,6 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     )
     if not args.test_file:
         raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
-    if args.save_every < 1:
-        raise InputError(f"--save_every {args.save_every}: must be at least 1")
     folder = Path(args.output_dir)
     check_writable(folder)
     check_candidates(folder / CANDIDATES, args.num_return_sequences)

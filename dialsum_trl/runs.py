@@ -1,6 +1,5 @@
 """A run and its folder: where it may write, what it resumes from, what it used."""
 
-import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import get_args
 from dialsum_trl.arguments import ModelArguments, PromptArguments, match_precision
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import refuse_links
+from dialsum_trl.files import check_writable, refuse_links
 from dialsum_trl.json_file import read_json
 from dialsum_trl.share.same_base import compare_bases, find_recorded
 from dialsum_trl.share.weights import (
@@ -68,17 +67,6 @@ def prepare_output_dir(args) -> str | None:
         return str(chosen)
 
     return once(whole)
-
-
-def check_writable(folder: Path, flag: str = "--output_dir") -> None:
-    """Raises InputError where a folder cannot be made or written into; writes nothing."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"{flag} {folder}: {'is' if there == folder else f'{there} is'} a file; give a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{flag} {folder}: {there} cannot be written (no permission, or a read-only disk); give another folder"
-        )
 
 
 def peak_memory_gib() -> float:

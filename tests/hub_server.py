@@ -11,6 +11,7 @@ Xet uploads, which the Hub uses by default, are not spoken here: the client fall
 import base64
 import hashlib
 import json
+import os
 import socket
 import struct
 import threading
@@ -76,6 +77,11 @@ class HubServer:
     def __exit__(self, *exc):
         self.server.shutdown()
         self.server.server_close()
+
+    def environment(self, home) -> dict[str, str]:
+        """That of a process whose client knows this Hub and its token, and no other; its cache is in `home`."""
+        own = {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HOME": str(home)}
+        return {**os.environ, **own, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
 
     def fail(self, prefix: str, kind: str, times: int = 1, after: int = 0) -> None:
         """Breaks `times` requests that start with `prefix` ("PUT /lfs/"), leaving out the first `after` ones."""

@@ -1,7 +1,6 @@
 """The `dialsum` command: instant help, one line for every error, exit codes that scripts can use."""
 
 import csv
-import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -176,14 +175,7 @@ def test_a_count_that_is_none_is_one_line(monkeypatch, capsys, argv, match):
 
 def test_push_from_the_shell_sends_the_adapter_and_shows_no_token(trained_adapter, tmp_path):
     with HubServer() as server:
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": server.url,
-            "HF_TOKEN": server.token,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HOME": str(tmp_path),
-        }
+        environment = server.environment(tmp_path)
         command = [sys.executable, "-c", "from dialsum_trl.cli import main; main()", "push", str(trained_adapter)]
         run = subprocess.run(
             [*command, "tester/from-shell", "--base", "acme/toy"], env=environment, capture_output=True, text=True

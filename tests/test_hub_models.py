@@ -12,21 +12,14 @@ from dialsum_trl.errors import InputError
 from dialsum_trl.models import load_base
 from dialsum_trl.runs import adapter_settings
 from dialsum_trl.share.weights import load_adapter
+from tests import test_hostile_folders as hostile
 from tests.hub_server import HubServer
-from tests.test_hostile_folders import to_pickle
 
-REPO, BASE = "tester/llama-dialsum", "acme/toy-llama"
+REPO = "tester/llama-dialsum"
+# a name each: transformers keeps the commit of a name while the process lives
+BASE, OTHER, ASTRAY = "acme/toy-llama", "acme/other-weights", "acme/astray"
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
-
-
-@pytest.fixture
-def base(toy_base, tmp_path):
-    return shutil.copytree(toy_base, tmp_path / "base")
-
-
-@pytest.fixture
-def adapter(trained_adapter, tmp_path):
-    return shutil.copytree(trained_adapter, tmp_path / "adapter")
+base, adapter = hostile.base, hostile.adapter  # fixtures
 
 
 @pytest.fixture
@@ -62,17 +55,17 @@ def test_a_base_of_the_hub_loads_as_its_folder_does(server, base):
 def test_of_a_base_of_the_hub_that_names_other_weights_no_weights_are_fetched(server, base, tmp_path):
     config = json.loads((base / "config.json").read_text()) | {"transformers_weights": "other.safetensors"}
     (base / "config.json").write_text(json.dumps(config))
-    publish(server, base, BASE)
+    publish(server, base, OTHER)
     with pytest.raises(InputError, match=r"config\.json: names its weights by transformers_weights"):
-        load_base(BASE)
+        load_base(OTHER)
     assert {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*")} == {"config.json"}
 
 
 def test_of_a_base_of_the_hub_whose_index_leads_elsewhere_no_weights_are_fetched(server, base, tmp_path):
     (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../../outside.safetensors"}}))
-    publish(server, base, BASE)
+    publish(server, base, ASTRAY)
     with pytest.raises(InputError, match=r"index\.json: names .* which is not beside it"):
-        load_base(BASE)
+        load_base(ASTRAY)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
@@ -99,7 +92,7 @@ def test_of_an_adapter_of_the_hub_nothing_else_is_fetched(server, adapter, tmp_p
 
 
 def test_an_adapter_of_the_hub_that_is_a_pickle_only_is_refused(server, adapter, bare):
-    to_pickle(adapter)
+    hostile.to_pickle(adapter)
     publish(server, adapter)
     for use in (lambda: adapter_settings(REPO), lambda: load_adapter(bare, REPO)):
         with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\) can run code, only safetensors"):
@@ -107,7 +100,7 @@ def test_an_adapter_of_the_hub_that_is_a_pickle_only_is_refused(server, adapter,
 
 
 def test_a_cached_adapter_that_is_a_pickle_only_is_refused_without_the_hub(adapter, bare, tmp_path, monkeypatch):
-    to_pickle(adapter)
+    hostile.to_pickle(adapter)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     repo = tmp_path / "cache" / "models--tester--llama-dialsum"
     shutil.copytree(adapter, repo / "snapshots" / ("a" * 40))
@@ -119,7 +112,7 @@ def test_a_cached_adapter_that_is_a_pickle_only_is_refused_without_the_hub(adapt
 
 
 def test_an_adapter_folder_that_is_a_pickle_only_is_refused_where_it_is_loaded(adapter, bare):
-    to_pickle(adapter)
+    hostile.to_pickle(adapter)
     with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\), which can run code"):
         load_adapter(bare, adapter)
 

@@ -1,7 +1,6 @@
 """A run that pushes when it is done: what it refuses before training, where it goes, and what it sends."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -73,14 +72,7 @@ def test_a_recipe_that_pushes_sends_one_commit_without_checkpoints_or_training_a
     base = shutil.copytree(toy_base, tmp_path / "Qwen2.5-7B-Instruct")  # a folder whose name tells its repository
     rows = TINY / "data" / "dev.csv"
     with HubServer() as server:
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": server.url,
-            "HF_TOKEN": server.token,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HOME": str(tmp_path / "home"),
-        }
+        environment = server.environment(tmp_path / "home")
         flags = f"--model_name_or_path {base} --train_file {rows} --output_dir {tmp_path / 'run'} --use_cpu true "
         flags += (
             "--dtype float32 --quantization none --max_steps 2 --save_strategy steps --save_steps 1 --rouge_rows 0 "

@@ -42,13 +42,12 @@ class Journal:
         if not is_main_process():
             return
         if not self._begun:  # work that ends in an error before its first piece leaves no file
-            write_text(self.path, "".join(_line(entry) for entry in [self.about, *self.done]))
+            write_text(self.path, "".join(_line(entry) for entry in [self.about, *self.done[:-1]]))
             self._begun = True
-        else:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(piece))
-                file.flush()
-                os.fsync(file.fileno())
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(piece))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _line(entry) -> str:

@@ -4,13 +4,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import get_args
 
+from dialsum_trl.arguments import ModelArguments
 from dialsum_trl.console import printable
 from dialsum_trl.errors import InputError
 from dialsum_trl.runs import use_adapter_settings
 from dialsum_trl.share.weights import adapter_folder
 
-QUANTIZATIONS = ("4bit", "8bit", "none")
+QUANTIZATIONS = get_args(ModelArguments.__annotations__["quantization"])
 
 
 def load(adapter: str | None, model: str | None, quantization: str | None):

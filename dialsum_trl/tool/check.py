@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.bounds import check_numbers
 from dialsum_trl.console import printable
 from dialsum_trl.corpus.lengths import Measure, measure, print_lengths
 from dialsum_trl.corpus.tables import read_table
-from dialsum_trl.errors import InputError, at_least
+from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_text
 from dialsum_trl.prompts import MAX_LENGTH
 from dialsum_trl.tool.audit import Audit, Finding, audit_rows
@@ -45,7 +46,7 @@ def check_files(
         InputError: `fix` would overwrite a file, the tokenizer cannot be loaded, or `max_length` counts no tokens.
     """
     if max_length is not None:
-        at_least(1, max_length=max_length)
+        check_numbers({"max_length": max_length})
         if tokenizer is None:
             raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
     if fix is not None and fix.exists():

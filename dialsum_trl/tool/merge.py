@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialsum_trl.console import say, table
 from dialsum_trl.decode.vllm_engine import lora_rank_limit
-from dialsum_trl.errors import InputError, at_least
+from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_place, refuse_links, write_json
 from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import compare_with_adapter
@@ -58,7 +58,8 @@ def merge_adapter(
         raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
     if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.ASCII | re.IGNORECASE):
         raise InputError(f"--max_shard_size {shard_size}: give a number and KB, MB, GB or TB, such as 4GB")
-    at_least(1, rows=rows)
+    if rows < 1:
+        raise InputError(f"--rows {rows}: must be at least 1")
     compared = None
     if verify is not None:  # before the merge, which takes minutes
         compared = read_dialogues(verify, columns=columns)

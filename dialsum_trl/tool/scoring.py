@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dialsum_trl.errors import at_least
+from dialsum_trl.bounds import check_numbers
 from dialsum_trl.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
 from dialsum_trl.tokens import HANGUL
 
@@ -32,7 +32,7 @@ def score_files(
     Raises:
         InputError: the files do not hold the same fnames, or the second has no references.
     """
-    at_least(0, bootstrap=bootstrap)
+    check_numbers({"bootstrap": bootstrap})
     pairs = paired(predictions, references, columns)
     reports = [score(pairs.predictions, pairs.references, config, bootstrap) for config in configurations(pairs)]
     print_reports(reports, pairs)
