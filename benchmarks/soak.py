@@ -2,6 +2,7 @@
 
     python -m benchmarks.soak --minutes 30 --kills 5                                   # one GPU
     python -m benchmarks.soak --minutes 30 --kills 5 --keep .soak --seconds-a-call 520   # in pieces: repeat until done
+    python -m benchmarks.soak --minutes 4 --kills 2 --optim paged_adamw_8bit           # equal losses with 8-bit states
     python -m benchmarks.soak --smoke                                                  # CPU, a toy shape
 
 The recipe's own file runs on random weights, with a checkpoint every 50 steps, and is ended by SIGKILL of its process
@@ -50,6 +51,7 @@ def command(options, keep: Path, begins: int) -> list[str]:
         "model_name_or_path": keep / "model", "train_file": keep / "rows.csv", "output_dir": keep / "adapter",
         "max_steps": MOST_STEPS, "save_strategy": "steps", "save_steps": options.save_steps, "logging_steps": 1,
         "disable_tqdm": "true",
+        **({"optim": options.optim} if options.optim else {}),
         **({"resume_from_checkpoint": "true"} if begins else {}),
         **({"use_cpu": "true", "dtype": "float32", "effective_batch_size": 8} if options.smoke else
            {"memory_gib": options.memory_gib}),
@@ -117,6 +119,7 @@ def summary(options, stretches: list[dict]) -> dict:
     shown = [{name: value for name, value in each.items() if name != "losses"} for each in stretches]
     return {
         "variant": f"sft_llama3b, {options.minutes:g} minutes, {options.kills} kills",
+        "optim": options.optim or "the recipe's",
         "shape": "smoke" if options.smoke else "llama3b", "save_steps": options.save_steps,
         "kills": sum(each["ended_by"] == "kill" for each in stretches), "steps": max(first, default=0),
         "most_steps_lost": max(each["steps_lost"] for each in stretches),
@@ -164,6 +167,7 @@ def main(argv: list[str] | None = None) -> dict | None:
     parser.add_argument("--save-steps", type=int, default=50)
     parser.add_argument("--memory-gib", type=float, default=24)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--optim", help="another optimizer than the recipe's, such as paged_adamw_8bit")
     parser.add_argument("--keep", type=Path, help="folder that a further call goes on in")
     parser.add_argument("--seconds-a-call", type=float, help="end this call then; the next one goes on")
     parser.add_argument("--smoke", action="store_true", help="a toy on the CPU; writes no result file")
@@ -173,7 +177,7 @@ def main(argv: list[str] | None = None) -> dict | None:
     if figures:
         print(json.dumps(figures, indent=1))
         if not options.smoke:
-            write_result("soak", [figures])
+            write_result(f"soak_{options.optim}" if options.optim else "soak", [figures])
     return figures
 
 
