@@ -74,14 +74,9 @@ def command(function):
                 time.sleep(OTHER_RANKS_WAIT)
             print(f"error: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr, flush=True)
             sys.exit(2 if isinstance(error, InputError) else 1)
+        from dialsum_trl.scale.processes import end_process_group
+
         end_process_group()
         return result
 
     return wrapper
-
-
-def end_process_group() -> None:
-    """Ends the processes' connections, if there are any: threads of theirs can abort an interpreter that ends first."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from dialsum_trl.errors import end_process_group
+from dialsum_trl.scale.processes import end_process_group
 
 
 def plant_failure(rank: int, step: int, how: str) -> None:

@@ -1,0 +1,42 @@
+"""The processes of a run end whole: no thread of theirs outlives the connections between them."""
+
+import subprocess
+import sys
+
+import pytest
+
+THREADS_AT_THE_END = """
+import glob, os, sys
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+def threads():
+    return sorted(open(name).read().strip() for name in glob.glob("/proc/self/task/*/comm"))
+
+store = distributed.FileStore(sys.argv[1], 1)
+distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+
+def barrier(message, group=distributed.group.WORLD):  # as torch.distributed.nn and DeepSpeed have theirs
+    distributed.barrier(group)
+
+def train():
+    model = DistributedDataParallel(torch.nn.Linear(4, 4))
+    model.circle = model
+    model(torch.ones(2, 4)).sum().backward()
+    barrier("trained")
+
+train()
+assert any("gloo" in name for name in threads()), threads()
+from dialsum_trl.scale.processes import end_process_group
+end_process_group()
+print([name for name in threads() if "gloo" in name], barrier.__defaults__)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
+def test_no_thread_of_a_process_group_outlives_it_though_functions_hold_the_group_as_a_default(tmp_path):
+    command = [sys.executable, "-c", THREADS_AT_THE_END, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[] (None,)"
