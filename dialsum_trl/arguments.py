@@ -237,6 +237,8 @@ def parse_recipe(
     given = set(config) | {n if n in known else n.removeprefix("no_") for n in names}
     values = vars(namespace)
     check_numbers(values, defaults_of(parser))
+    if empty := [name for name in ("output_dir", "output_file", "write_folds") if values.get(name) == ""]:
+        raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
     check_trackers(values.get("report_to"))
     _check_old_names(values, given)
     if adjust:

@@ -51,18 +51,23 @@ class PreferenceArguments:
 
 
 def write_folds(rows, folder: str, seed: int) -> list[Path]:
-    """Two CSVs with half of the rows each, drawn by `seed`: an adapter trained on one samples on the other."""
+    """Two CSVs with half of the rows each, drawn by `seed`: an adapter trained on one samples on the other.
+
+    Raises:
+        InputError: nothing can be written there, or other folds lie there: adapters may have been trained on them.
+    """
     import csv
     import io
     import random
 
-    from dialsum_trl.files import write_text
+    from dialsum_trl.files import check_writable, write_text
 
+    check_writable(Path(folder), "--write_folds")
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     most = max(len(row) for row in rows["summaries"])
     names = ["summary"] if most == 1 else [f"summary{n + 1}" for n in range(most)]
-    paths = []
+    folds = {}
     for fold in range(2):
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
@@ -70,9 +75,16 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
         for index in sorted(order[fold::2]):
             row = rows[index]
             writer.writerow([row["fname"], row["dialogue"], *row["summaries"], *[""] * (most - len(row["summaries"]))])
-        paths.append(Path(folder) / f"fold{fold}.csv")
-        write_text(paths[-1], buffer.getvalue())
-    return paths
+        folds[Path(folder) / f"fold{fold}.csv"] = buffer.getvalue()
+    for path, content in folds.items():
+        if path.exists() and path.read_bytes() != content.encode("utf-8"):
+            raise InputError(
+                f"--write_folds {folder}: {path.name} holds other rows, which an adapter may have been trained on; "
+                "give another folder"
+            )
+    for path, content in folds.items():
+        write_text(path, content)
+    return list(folds)
 
 
 def check_unseen(adapter_path: str | None, train_file: str) -> None:

@@ -172,6 +172,8 @@ def report(recipe: dict, argv: list[str]) -> dict:
         raise InputError("give --systems name=outputs/x ... and --test_file dev.csv (dialogues with references)")
     if not is_main_process():
         return {}
+    if args.bootstrap < 1:
+        raise InputError(f"--bootstrap {args.bootstrap}: the page shows intervals; give 1000, or leave --bootstrap out")
     figures_path = figures_file(Path(args.output_file))
     from dialsum_trl.corpus.contamination import contamination_warnings
     from dialsum_trl.data import read_dialogues
@@ -207,7 +209,7 @@ def report(recipe: dict, argv: list[str]) -> dict:
     total = None
     if best is not scored[0]:
         gained = best.means - scored[0].means
-        interval = bootstrap_interval(gained, max(args.bootstrap, 1))
+        interval = bootstrap_interval(gained, args.bootstrap)
         total = figures.Change(scored[0].name, float(gained.mean()), interval)
     topics, by_length = figures.by_topic(scored, rows["topic"][:]), figures.by_length(scored, prompts, lengths.unit)
     html = page.render(

@@ -81,6 +81,7 @@ def test_dictionaries_reach_the_trainer():
         (["--fp16", "true"], "does not match --dtype float32"),
         (["--eval_strategy", "sometimes"], "--eval_strategy"),
         (["--load_best_model_at_end", "true"], "settings:"),
+        (["--output_dir="], "--output_dir is empty, which would be the working directory"),
     ],
 )
 def test_a_wrong_flag_is_one_line_that_names_it(argv, message):

@@ -219,6 +219,16 @@ def test_folds_split_the_rows_in_two(folders, tmp_path):
     assert len(folds[0]) == len(folds[1]) == 4
 
 
+def test_folds_of_other_rows_are_never_replaced(folders, tmp_path):
+    settings = {"train_file": folders["rows"], "write_folds": tmp_path / "folds"}
+    make_preferences({}, toys.flags(settings))
+    before = (tmp_path / "folds" / "fold0.csv").read_bytes()
+    make_preferences({}, toys.flags(settings))  # the same rows once more
+    with pytest.raises(InputError, match=r"fold0.csv holds other rows.*give another folder"):
+        make_preferences({}, toys.flags({**settings, "seed": 7}))
+    assert (tmp_path / "folds" / "fold0.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize(("change", "message"), [({"samples": 1}, "samples"), ({"reference_share": 0.4}, "0.3")])
 def test_wrong_settings_are_named(folders, tmp_path, change, message):
     with pytest.raises(InputError, match=message):

@@ -212,6 +212,12 @@ def test_a_report_is_made_again_in_its_place(dev, folders, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.json"]
 
 
+def test_a_page_without_intervals_is_refused_before_anything_is_scored(dev, folders, tmp_path):
+    with pytest.raises(InputError, match=r"--bootstrap 0: the page shows intervals"):
+        build(dev, folders, tmp_path / "r.html", "--bootstrap", "0")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_system_named_twice_is_an_error(folders):
     with pytest.raises(InputError, match="the name start stands twice"):
         named([f"start={folders / 'start'}", str(folders / "start")])

@@ -46,7 +46,7 @@ def build(place, how=None, *flags, names=("x",)):
             shutil.copytree(place / "here" / "system", folder)
         (folder / "scores.json").write_text(json.dumps(how or {}))
     systems = [f"{name}={place / 'here' / ('system' if name == 'x' else name)}" for name in names]
-    flags = ["--systems", *systems, "--test_file", str(place / "test.csv"), "--bootstrap", "0", *flags]
+    flags = ["--systems", *systems, "--test_file", str(place / "test.csv"), "--bootstrap", "1", *flags]
     content = report({}, [*flags, "--output_file", str(place / "r.html")])
     return (place / "r.html").read_text(encoding="utf-8"), content
 

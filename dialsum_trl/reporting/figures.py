@@ -59,7 +59,7 @@ def score_systems(systems: list[System], rows, config: RougeConfig, bootstrap: i
         change = None
         if scored:
             differences = report.per_row.mean(axis=1) - scored[-1].means
-            interval = bootstrap_interval(differences, max(bootstrap, 1))
+            interval = bootstrap_interval(differences, bootstrap)
             change = Change(scored[-1].name, float(differences.mean()), interval)
         ratios = [
             len(text) / statistics.mean(map(len, references))
