@@ -4,7 +4,7 @@ import random
 import re
 
 MASK = re.compile(r"#([A-Za-z]+?)(\d*)#")
-NUMBER = re.compile(r"(?<![#A-Za-z\d])\d+(?![\d#])")
+NUMBER = re.compile(r"(?<![#A-Za-z\d])(\d+)((?:[.,:]\d+)*)(?![\d#])")  # 3, 2,000, 10:30, 1.5
 # Sentence ends and what denies them; the first rule that fits is taken.
 NEGATIONS = (
     (r"하지 않기로 한다(?=[.,]|$)", "하기로 한다"),
@@ -29,19 +29,20 @@ def swap_speakers(text: str, draw: random.Random) -> str | None:
 
 
 def change_number(text: str, draw: random.Random) -> str | None:
-    """One number becomes another of as many digits; None without numbers."""
+    """One number becomes another of as many digits, its part before a separator a little more or less; None without."""
     found = list(NUMBER.finditer(text))
     if not found:
         return None
     match = draw.choice(found)
-    digits = len(match[0])
-    low, high = (10 ** (digits - 1), 10**digits - 1) if digits > 1 else (1, 9)
-    other = draw.choice([n for n in (int(match[0]) + step for step in (-3, -2, -1, 1, 2, 3)) if low <= n <= high])
-    return f"{text[: match.start()]}{other}{text[match.end() :]}"
+    first, rest = match.groups()
+    digits = len(first)
+    low = 0 if digits > 1 and first[0] == "0" else 10 ** (digits - 1)  # 05 stays a number with a zero before it
+    other = draw.choice([n for n in (int(first) + step for step in (-3, -2, -1, 1, 2, 3)) if low <= n < 10**digits])
+    return f"{text[: match.start()]}{other:0{digits}d}{rest}{text[match.end() :]}"
 
 
 def change_mask(text: str, draw: random.Random) -> str | None:
-    """One mask becomes another: a speaker who is not in the summary, an address for a phone number."""
+    """One mask becomes another: one of four speakers whom the text lacks, an address for a phone number; else None."""
     found = list(MASK.finditer(text))
     if not found:
         return None
@@ -50,7 +51,7 @@ def change_mask(text: str, draw: random.Random) -> str | None:
         others = [f"#Person{n}#" for n in range(1, 5) if f"#Person{n}#" not in text]
     else:
         others = [m for m in ("#Address#", "#PhoneNumber#", "#Email#", "#CardNumber#") if m != match[0]]
-    return f"{text[: match.start()]}{draw.choice(others)}{text[match.end() :]}"
+    return f"{text[: match.start()]}{draw.choice(others)}{text[match.end() :]}" if others else None
 
 
 def negate(text: str, draw: random.Random) -> str | None:
