@@ -5,9 +5,11 @@ the completion is cut right after the end-of-turn token (Qwen's templates would 
 """
 
 import functools
+import re
 from dataclasses import dataclass
 
 from dialsum_trl.errors import InputError
+from dialsum_trl.tokens import MASK
 
 SYSTEM = "당신은 대화를 요약하는 전문가입니다."
 INSTRUCTIONS = (
@@ -19,6 +21,7 @@ INSTRUCTIONS = (
 )
 MAX_LENGTH = 1024  # tokens of prompt + completion; 512 cuts 6 % of the Korean DialogSum rows
 SEPARATORS = (" ", "·", "-", "|")  # tried in turn: a normalizer may drop one
+HEAD = re.compile(r"[^\s:]{1,40}:\s*")  # who speaks a turn
 PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
 
 # For base models without a chat template. The user turn is "instruction\n\ndialogue".
@@ -239,7 +242,7 @@ def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
 def _cut_longest(tokenizer, turns: list[str], encode, budget: int, dropped: tuple[int, ...]) -> Fitted:
     """Takes characters out of the middle of the longest turn (of every turn, if one is not enough).
 
-    The two halves may spell a control token where they meet: what is encoded is neutralized again.
+    The speaker at its head and masks stay whole or go whole. The two halves may spell a control token where they meet: what is encoded is neutralized again.
     """
 
     def joined() -> str:
@@ -250,17 +253,32 @@ def _cut_longest(tokenizer, turns: list[str], encode, budget: int, dropped: tupl
         low, high = 0, len(whole)  # characters kept; encode() with `low` of them is known or assumed to fit
         while low < high:
             keep = (low + high + 1) // 2
-            turns[longest] = whole[: (keep + 1) // 2] + whole[len(whole) - keep // 2 :]
+            turns[longest] = _without_middle(whole, keep)
             if len(encode(joined())) <= budget:
                 low = keep
             else:
                 high = keep - 1
-        turns[longest] = whole[: (low + 1) // 2] + whole[len(whole) - low // 2 :]
+        turns[longest] = _without_middle(whole, low)
         text = joined()
         ids = encode(text)
         if len(ids) <= budget:
             return Fitted(text, ids, dropped, cut=True)
     raise InputError(f"the dialogue cannot be shortened to {budget} tokens")
+
+
+def _without_middle(turn: str, keep: int) -> str:
+    """At most `keep` characters of a turn, its ends; nothing where the speaker at its head would be cut."""
+    if keep >= len(turn):
+        return turn
+    left, right = (keep + 1) // 2, len(turn) - keep // 2
+    if (head := HEAD.match(turn)) and left < head.end():
+        return ""
+    for mask in MASK.finditer(turn):
+        if mask.start() < left < mask.end():
+            left = mask.start()
+        if mask.start() < right < mask.end():
+            right = mask.end()
+    return turn[:left] + turn[right:]
 
 
 def encode_row(

@@ -1,5 +1,7 @@
 """What the model sees: one prompt for training and inference, and a loss on the summary and its end of turn only."""
 
+import re
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,6 +95,17 @@ def test_one_endless_turn_is_cut_in_its_middle(tokenizer):
     row, fitted = encode(tokenizer, "#Person1#: 시작 " + "가나다라 " * 3000 + "끝", max_length=256)
     assert fitted.cut and fitted.text.startswith("#Person1#: 시작") and fitted.text.endswith("끝")
     assert len(row["input_ids"]) <= 256
+
+
+def test_no_cut_goes_through_a_mask_or_takes_a_speaker_from_his_words(tokenizer):
+    turns = [f"#Person{n}#: " + "#PhoneNumber#로 전화하고 #Address#로 오세요. " * 6 for n in (1, 2)]
+    bare = len(prompts.encode_prompt(tokenizer, ""))
+    whole = len(prompts.encode_prompt(tokenizer, "\n".join(turns)))
+    for budget in range(bare + 1, whole):
+        text = prompts.fit(tokenizer, "\n".join(turns), budget).text
+        for line in filter(None, text.split("\n")):
+            said = re.match(r"#Person[12]#: (.*)", line)
+            assert said and "#" not in re.sub("#(PhoneNumber|Address)#", "", said[1]), text
 
 
 def test_a_summary_that_leaves_no_room_is_an_error_and_names_the_flag(tokenizer):
