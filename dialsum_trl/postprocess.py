@@ -19,7 +19,8 @@ from dialsum_trl.errors import InputError, command
 from dialsum_trl.rouge import DEFAULT, Comparison, RougeConfig, compare
 from dialsum_trl.tokens import MASK
 
-_SENTENCE_END = re.compile(r"(?<=[.!?。…])[\"'”’)\]]*(?=\s|$)|(?<=[다요]\.)(?=[가-힣#])")
+_ABBREVIATION = r"(?<![^A-Za-z][A-Za-z]\.)(?<![DMJS][rs]\.)(?<!Mrs\.)(?<!Prof\.)"  # not behind: p.m. Dr. Ms. Jr.
+_SENTENCE_END = re.compile(rf"(?<=[.!?。…]){_ABBREVIATION}[\"'”’)\]]*(?=\s|$)|(?<=[다요]\.)(?=[가-힣#])")
 _FINISHED = re.compile(r"([.!?。…]|[다요음함임됨])[\"'”’)\]]*$")
 _LABEL = re.compile(r"^\W*(?:대화\s*)?(?:요약(?:문)?|summary|response)\W*[:：]\s*", re.IGNORECASE)
 # particles that are written onto the word before them; 이 and 만 are left out because they are words too
@@ -40,7 +41,10 @@ def first_paragraph(text: str, dialogue: str | None = None) -> str:
 
 def label(text: str, dialogue: str | None = None) -> str:
     """Without a leading `요약:` or `Summary:`."""
-    return _LABEL.sub("", text.lstrip())
+    text = text.lstrip()
+    while found := _LABEL.match(text):
+        text = text[found.end() :]
+    return text
 
 
 def unfinished_sentence(text: str, dialogue: str | None = None) -> str:
@@ -282,5 +286,6 @@ def _sentences(text):
 
 
 def _is_foreign(char):
-    script = unicodedata.name(char, "").split(" ")[0]
-    return unicodedata.category(char)[0] == "L" and script not in ("HANGUL", "LATIN", "FULLWIDTH", "MICRO", "GREEK")
+    # 2ℓ, 1º and half-width letters have names of their own: what they stand for has the script's
+    script = unicodedata.name(unicodedata.normalize("NFKC", char)[0], "").split(" ")[0]
+    return unicodedata.category(char)[0] == "L" and script not in ("HANGUL", "LATIN", "GREEK")

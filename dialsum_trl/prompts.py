@@ -242,7 +242,8 @@ def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
 def _cut_longest(tokenizer, turns: list[str], encode, budget: int, dropped: tuple[int, ...]) -> Fitted:
     """Takes characters out of the middle of the longest turn (of every turn, if one is not enough).
 
-    The speaker at its head and masks stay whole or go whole. The two halves may spell a control token where they meet: what is encoded is neutralized again.
+    The speaker at its head and masks stay whole or go whole. The two halves may spell a control token where they meet:
+    what is encoded is neutralized again.
     """
 
     def joined() -> str:

@@ -50,6 +50,10 @@ def test_half_a_letter_goes_and_whole_ones_stay():
     assert broken_characters(DONE) == DONE
 
 
+def test_a_label_that_stands_twice_is_taken_off_twice():
+    assert label("요약: 요약문: " + DONE) == DONE
+
+
 def test_a_summary_without_a_label_stays():
     assert label("요약을 부탁한다: 내일까지.") == "요약을 부탁한다: 내일까지."
 
@@ -68,6 +72,18 @@ def test_repeated_sentences_are_said_once():
     assert repeated_sentences("그는 간다. 그녀는 온다. 그는 간다. 그는  간다!") == "그는 간다. 그녀는 온다."
     assert repeated_sentences("그는 간다.  그녀는 온다.") == "그는 간다.  그녀는 온다."
     assert repeated_sentences("간다.간다.간다.") == "간다."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dr. Smith는 진료를 한다. Dr. Smith는 퇴근한다.",
+        "Mr. Lee가 묻는다. Mr. Lee가 답한다.",
+        "오후 3 p.m. 이다. 저녁 8 p.m. 이다.",
+    ],
+)
+def test_an_abbreviation_ends_no_sentence(text):
+    assert repeated_sentences(text) == text
 
 
 @pytest.mark.parametrize(
@@ -125,6 +141,7 @@ def test_mask_repair_invents_nobody_and_loses_nobody(text):
 def test_foreign_letters_go_and_names_stay():
     assert foreign_script("의사(医生)는 Tom에게 健康검진을 권한다 .", DIALOGUE) == "의사는 Tom에게 검진을 권한다."
     assert foreign_script("東Иか", DIALOGUE) == ""
+    assert foreign_script("2ℓ 물과 1º, ㅋㅋ", DIALOGUE) == "2ℓ 물과 1º, ㅋㅋ"
     assert foreign_script("东京에서 José와 β값을 3µm 잰다 😀", DIALOGUE) == "东京에서 José와 β값을 3µm 잰다 😀"
 
 
