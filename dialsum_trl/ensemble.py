@@ -28,7 +28,8 @@ class EnsembleArguments:
         default=None, metadata={"help": "Adapters to average into one instead (all must share their start)."}
     )
     weights: list[float] | None = field(
-        default=None, metadata={"help": "One a prediction file or adapter; default: all alike."}
+        default=None,
+        metadata={"help": "One an adapter, or a prediction file (how much agreeing with it counts); default: alike."},
     )
     length_ratio: float = field(
         default=2.0,
@@ -103,6 +104,10 @@ def choose(args, config, rows) -> dict:
 
     files = [str(submission_of(Path(path))) for path in args.prediction_files]
     check_several("--prediction_files", files, "a consensus needs two files or more")
+    if args.weights and len(files) == 2:
+        raise InputError(
+            "--weights: of two files each is judged by the other one alone; a third gives weights a meaning"
+        )
     fnames = list(rows["fname"]) if rows is not None else list(read_predictions(files[0]))
     texts = [read_aligned(path, fnames) for path in files]
     output = Path(args.output_dir)

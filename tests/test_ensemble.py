@@ -190,6 +190,7 @@ def test_files_of_different_rows_are_an_error_and_nothing_is_written(tmp_path, p
     [
         ([], "give --prediction_files"),
         (["--prediction_files", "a.csv"], "two files or more"),
+        (["--prediction_files", "a.csv", "b.csv", "--weights", "1", "9"], "with a third they count"),
         (["--prediction_files", "a.csv", "--adapter_paths", "x"], "give --prediction_files"),
         (["--adapter_paths", "nowhere", "other", "--greedy", "true"], "needs dev rows"),
         (["--adapter_paths", "nowhere"], "two adapters or more"),

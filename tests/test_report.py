@@ -243,6 +243,21 @@ def test_a_change_is_unclear_while_its_interval_holds_0():
     assert figures.Change("a", -1.0, (-2.0, -0.1)).verdict == "worse"
 
 
+def test_tokens_and_cut_summaries_are_counted_in_the_rows_of_the_page_alone():
+    names = ["r0", "r1"]
+    rows = {"fname": names, "dialogue": ["#Person1#: 가"] * 2, "summaries": [["가 나 다"]] * 2}
+    everywhere = [*names, "elsewhere"]
+    system = System(
+        "s",
+        dict.fromkeys(everywhere, "가 나"),
+        dict(zip(everywhere, (3, 5, 100), strict=True)),
+        dict(zip(everywhere, (False, False, True), strict=True)),
+        {},
+    )
+    (one,) = figures.score_systems([system], rows, WORDS, bootstrap=50)
+    assert (one.tokens, one.hit_limit) == (4, 0)
+
+
 def test_topics_come_most_frequent_first_and_rows_without_one_are_left_out():
     (one,) = scored(["가 나 다", "가", "라", "가 나 다"])
     groups = figures.by_topic([one], ["b", "a", "b", None])

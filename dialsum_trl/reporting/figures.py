@@ -76,12 +76,18 @@ def score_systems(systems: list[System], rows, config: RougeConfig, bootstrap: i
                 masks=100 * statistics.mean(mask_fidelity(texts, dialogue=dialogues)),
                 no_repetition=100 * statistics.mean(no_repetition(texts)),
                 hangul=100 * statistics.mean(hangul_share(texts)),
-                hit_limit=100 * statistics.mean(system.hit_limit.values()) if system.hit_limit else None,
-                tokens=statistics.mean(system.tokens.values()) if system.tokens else None,
+                hit_limit=_mean(system.hit_limit, rows["fname"], 100),
+                tokens=_mean(system.tokens, rows["fname"]),
                 how=system.how,
             )
         )
     return scored
+
+
+def _mean(values: dict[str, float], names: list[str], factor: float = 1) -> float | None:
+    """Over these rows alone: the system may have summarized more."""
+    found = [values[name] for name in names if name in values]
+    return factor * statistics.mean(found) if found else None
 
 
 @dataclass(frozen=True)
