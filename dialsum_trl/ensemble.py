@@ -105,9 +105,7 @@ def choose(args, config, rows) -> dict:
     files = [str(submission_of(Path(path))) for path in args.prediction_files]
     check_several("--prediction_files", files, "a consensus needs two files or more")
     if args.weights and len(files) == 2:
-        raise InputError(
-            "--weights: of two files each is judged by the other one alone; a third gives weights a meaning"
-        )
+        raise InputError("--weights: of two files each is judged by the other one alone; with a third they count")
     fnames = list(rows["fname"]) if rows is not None else list(read_predictions(files[0]))
     texts = [read_aligned(path, fnames) for path in files]
     output = Path(args.output_dir)

@@ -51,7 +51,9 @@ class PreferenceArguments:
 
 
 def write_folds(rows, folder: str, seed: int) -> list[Path]:
-    """Two CSVs with half of the rows each, drawn by `seed`: an adapter trained on one samples on the other.
+    """Two CSVs with half of the dialogues each, drawn by `seed`: an adapter trained on one samples on the other.
+
+    Rows of one dialogue stay together, since a model that has seen it under another name has seen it.
 
     Raises:
         InputError: nothing can be written there, or other folds lie there: adapters may have been trained on them.
@@ -60,10 +62,14 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
     import io
     import random
 
+    from dialsum_trl.corpus.cleaning import normalized
     from dialsum_trl.files import check_writable, write_text
 
     check_writable(Path(folder), "--write_folds")
-    order = list(range(len(rows)))
+    alike: dict[str, list[int]] = {}
+    for index, dialogue in enumerate(rows["dialogue"]):
+        alike.setdefault(normalized(dialogue), []).append(index)
+    order = list(alike.values())
     random.Random(seed).shuffle(order)
     most = max(len(row) for row in rows["summaries"])
     names = ["summary"] if most == 1 else [f"summary{n + 1}" for n in range(most)]
@@ -72,7 +78,7 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(["fname", "dialogue", *names])
-        for index in sorted(order[fold::2]):
+        for index in sorted(index for group in order[fold::2] for index in group):
             row = rows[index]
             writer.writerow([row["fname"], row["dialogue"], *row["summaries"], *[""] * (most - len(row["summaries"]))])
         folds[Path(folder) / f"fold{fold}.csv"] = buffer.getvalue()

@@ -217,7 +217,8 @@ def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
     if (bare := len(encode(""))) >= budget:
         raise InputError(
             f"a prompt without any dialogue has {bare} tokens, {max(0, budget)} are left for it: raise --max_length "
-            f"(an encoder's --max_source_length), or lower --max_new_tokens or --max_completion_length"
+            f"(an encoder's --max_source_length), or lower --max_new_tokens, --rouge_max_new_tokens or "
+            f"--max_completion_length"
         )
 
     turns = dialogue.split("\n")

@@ -114,14 +114,15 @@ def trainer_class():
 
 
 def score_summaries(trainer, rows, rouge: RougeArguments, max_new_tokens: int) -> None:
-    """Has each evaluation summarize these dev rows and log their ROUGE beside the loss."""
+    """Has each evaluation summarize these dev rows, shortened as predict does, and log their ROUGE beside the loss."""
     from dialsum_trl.models import stop_token_ids
-    from dialsum_trl.prompts import encode_prompt
+    from dialsum_trl.prompts import fit
     from dialsum_trl.rouge import RougeConfig
 
     tokenizer = trainer.processing_class
+    budget = trainer.args.max_length - max_new_tokens
     trainer.rouge_evaluation(
-        [encode_prompt(tokenizer, dialogue) for dialogue in rows["dialogue"]],
+        [fit(tokenizer, dialogue, budget).prompt_ids for dialogue in rows["dialogue"]],
         rows["summaries"],
         RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references),
         stop_token_ids(tokenizer),

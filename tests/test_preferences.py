@@ -225,6 +225,16 @@ def test_folds_split_the_rows_in_two(folders, tmp_path):
     assert len(folds[0]) == len(folds[1]) == 4
 
 
+def test_rows_of_one_dialogue_fall_into_the_same_fold(tmp_path):
+    from dialsum_trl.data import read_dialogues
+
+    lines = [f'r{n},"#Person1#: 안녕 {n % 4}",인사 {n}' for n in range(16)]
+    (tmp_path / "rows.csv").write_text("\n".join(["fname,dialogue,summary", *lines]), encoding="utf-8")
+    make_preferences({}, toys.flags({"train_file": tmp_path / "rows.csv", "write_folds": tmp_path / "folds"}))
+    seen = [set(read_dialogues(tmp_path / "folds" / f"fold{n}.csv")["dialogue"]) for n in range(2)]
+    assert [len(fold) for fold in seen] == [2, 2] and not seen[0] & seen[1]
+
+
 def test_folds_of_other_rows_are_never_replaced(folders, tmp_path):
     settings = {"train_file": folders["rows"], "write_folds": tmp_path / "folds"}
     make_preferences({}, toys.flags(settings))

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.models import load_tokenizer
 from dialsum_trl.sft import train_sft
 from dialsum_trl.share.hub import check_adapter
 from tests.conftest import ROOT, TINY
@@ -144,6 +145,23 @@ def test_the_best_checkpoint_can_be_chosen_by_rouge(rows, tmp_path):
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
     best = max(e["eval_rouge_mean"] for e in state["log_history"] if "eval_rouge_mean" in e)
     assert state["best_metric"] == pytest.approx(best)
+
+
+def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path):
+    from types import SimpleNamespace
+
+    from dialsum_trl.arguments import RougeArguments
+    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.sft import score_summaries
+
+    given = []
+    trainer = SimpleNamespace(
+        processing_class=load_tokenizer(str(TINY / "llama")),
+        args=SimpleNamespace(max_length=200),
+        rouge_evaluation=lambda prompts, *rest: given.extend(prompts),
+    )
+    score_summaries(trainer, read_dialogues(TINY / "data" / "dev.csv"), RougeArguments(), 40)
+    assert 150 < max(map(len, given)) <= 160
 
 
 def test_a_learning_rate_that_explodes_stops_with_the_step(rows, tmp_path):
