@@ -47,8 +47,32 @@ def test_dialogues_end_with_an_empty_line_or_the_input():
     assert list(chat.dialogues(["a\n", "b\n", "\n", "\n", "c\n"])) == ["a\nb\n", "c\n"]
 
 
+def type_in(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+
+def test_what_is_no_dialogue_does_not_end_a_chat(trained_adapter, monkeypatch, capsys):
+    type_in(monkeypatch, f"\u200b\n\n{DIALOGUE}".encode())
+    chat.converse(str(trained_adapter), None, None, 6)
+    printed = capsys.readouterr()
+    assert "error: the dialogue is empty" in printed.err and printed.out.strip()
+
+
+def test_standard_input_in_another_encoding_is_one_clear_line(monkeypatch):
+    type_in(monkeypatch, "#Person1#: 안녕".encode("cp949"))
+    with pytest.raises(InputError, match="standard input: is not UTF-8; convert it: iconv"):
+        chat.read_dialogue(Path("-"))
+
+
+def test_a_dialogue_that_cleaning_empties_is_never_summarized(tmp_path):
+    (tmp_path / "d.txt").write_text("\u200b", encoding="utf-8")
+    for beams in (1, 2):
+        with pytest.raises(InputError, match="the dialogue is empty"):
+            chat.summarize_file(tmp_path / "d.txt", "nowhere", None, None, beams, 6)
+
+
 def test_chat_prints_a_summary_for_each_dialogue(trained_adapter, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(DIALOGUE + "\n" + DIALOGUE))
+    type_in(monkeypatch, f"{DIALOGUE}\n\n{DIALOGUE}".encode())
     chat.converse(str(trained_adapter), None, None, 6)
     first, second = capsys.readouterr().out.strip().split("\n\n")
     assert first == second != ""

@@ -47,13 +47,10 @@ def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
     import torch
     from transformers import TextIteratorStreamer
 
-    from dialsum_trl.corpus.cleaning import clean_dialogue
     from dialsum_trl.generation import GenerationSettings, encode_prompts
     from dialsum_trl.models import stop_token_ids
 
-    dialogue = clean_dialogue(dialogue)
-    if not dialogue:
-        raise InputError("the dialogue is empty; give lines such as `#Person1#: ...`")
+    dialogue = cleaned(dialogue)
     tokenizer, model = summarizer.tokenizer, summarizer.model
     settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
     [prompt] = encode_prompts(summarizer, [dialogue], settings)
@@ -98,16 +95,28 @@ def summarize_file(
         file: a text file, or `-` for standard input.
         num_beams: 1 streams; more search and print at the end.
     """
-    dialogue = read_dialogue(file)
+    dialogue = cleaned(read_dialogue(file))
     summarizer = load(adapter, model, quantization)
     if num_beams == 1:
         print_stream(summarizer, dialogue, max_new_tokens)
         return
-    from dialsum_trl.corpus.cleaning import clean_dialogue
     from dialsum_trl.generation import GenerationSettings, summarize
 
     settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
-    print(printable(summarize(summarizer, [clean_dialogue(dialogue)], settings, progress=False)[0].text, keep="\n"))
+    print(printable(summarize(summarizer, [dialogue], settings, progress=False)[0].text, keep="\n"))
+
+
+def cleaned(dialogue: str) -> str:
+    """A dialogue as training saw dialogues.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    from dialsum_trl.corpus.cleaning import clean_dialogue
+
+    if not (text := clean_dialogue(dialogue)):
+        raise InputError("the dialogue is empty; give lines such as `#Person1#: ...`")
+    return text
 
 
 def read_dialogue(file: Path) -> str:
@@ -123,7 +132,7 @@ def read_dialogue(file: Path) -> str:
         else:
             if sys.stdin.isatty():
                 print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
-            text = sys.stdin.read()
+            text = "".join(typed_lines())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -136,6 +145,19 @@ def read_dialogue(file: Path) -> str:
     return text
 
 
+def typed_lines() -> Iterator[str]:
+    """The lines of standard input: UTF-8 whatever the terminal's settings say.
+
+    Raises:
+        InputError: a line is something else.
+    """
+    for line in sys.stdin.buffer:
+        try:
+            yield line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InputError("standard input: is not UTF-8; convert it: iconv -f cp949 -t utf-8") from None
+
+
 def print_stream(summarizer, dialogue: str, max_new_tokens: int) -> None:
     for piece in stream(summarizer, dialogue, max_new_tokens):
         print(printable(piece, keep="\n"), end="", flush=True)
@@ -143,11 +165,17 @@ def print_stream(summarizer, dialogue: str, max_new_tokens: int) -> None:
 
 
 def converse(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int) -> None:
-    """Reads dialogues from standard input, each ended by an empty line, and prints their summaries."""
+    """Reads dialogues from standard input, each ended by an empty line, and prints their summaries.
+
+    What is no dialogue is said so, and the next one is waited for.
+    """
     summarizer = load(adapter, model, quantization)
     print("Paste a dialogue and end it with an empty line. Ctrl-D leaves.", file=sys.stderr)
-    for dialogue in dialogues(sys.stdin):
-        print_stream(summarizer, dialogue, max_new_tokens)
+    for dialogue in dialogues(typed_lines()):
+        try:
+            print_stream(summarizer, dialogue, max_new_tokens)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
         print(flush=True)
 
 
