@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from dialsum_trl.console import say
 from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
 from dialsum_trl.corpus.tables import Row, closest, read_table
 from dialsum_trl.errors import InputError
@@ -61,6 +62,15 @@ def iter_rows(source, *, columns: dict[str, str] | None = None, require_summary:
             )
         seen[fname] = row.number
         yield checked
+
+
+def can_be_scored(rows, source) -> bool:
+    """Whether every row has a reference. Where some have one and others none, a line says why nothing is scored."""
+    without = [name for name, references in zip(rows["fname"], rows["summaries"], strict=True) if not references]
+    if 0 < len(without) < len(rows):
+        count = f"{len(without)} of {len(rows)} rows of {source}"
+        say(f"not scored: {count} have no reference, the first is {without[0]}; give it one or leave the row out")
+    return not without
 
 
 def shared_rows(train, evaluation) -> list[tuple[str, str]]:

@@ -183,6 +183,7 @@ def _finish(args, best, model, summarizer, decoding, config, state, rows) -> Non
     import yaml
 
     from dialsum_trl import inference
+    from dialsum_trl.data import can_be_scored
     from dialsum_trl.files import write_text
     from dialsum_trl.predictions import write_predictions
     from dialsum_trl.rouge import score
@@ -190,7 +191,8 @@ def _finish(args, best, model, summarizer, decoding, config, state, rows) -> Non
     settings = inference.generation_settings(decoding, args.max_length)
     summaries = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)
     texts = [summary.text for summary in summaries]
-    report = score(texts, rows["summaries"], config, args.bootstrap) if all(rows["summaries"]) else None
+    references = rows["summaries"] if can_be_scored(rows, args.test_file) else None
+    report = score(texts, references, config, args.bootstrap) if references else None
     if not is_main_process():
         return
     folder, model_args = Path(args.output_dir), model[0]

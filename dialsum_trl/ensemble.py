@@ -99,6 +99,7 @@ def check_several(flag: str, paths: list[str], needs: str) -> None:
 def choose(args, config, rows) -> dict:
     """Consensus of prediction files, its submission and, with references, every system's score."""
     from dialsum_trl.consensus import mbr
+    from dialsum_trl.data import can_be_scored
     from dialsum_trl.files import check_target, write_json
     from dialsum_trl.submission import read_aligned, read_predictions, write_submission
 
@@ -116,7 +117,7 @@ def choose(args, config, rows) -> dict:
     chosen = mbr(candidates, args.weights, config, args.length_ratio or None)
     summaries = [choice.text for choice in chosen]
     systems = differences = None
-    if rows is not None and all(rows["summaries"]):
+    if rows is not None and can_be_scored(rows, args.test_file):
         systems, differences = measure(dict(zip(files, texts, strict=True)), summaries, rows["summaries"], config, args)
 
     write_submission(output / SUBMISSION, fnames, summaries, template=args.template)

@@ -225,7 +225,7 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
     )
     if not args.prediction_file or not args.test_file:
         raise InputError("give --prediction_file submission.csv and --test_file dev.csv (its dialogues)")
-    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.data import can_be_scored, read_dialogues
     from dialsum_trl.submission import check_output, read_aligned, write_submission
 
     rules = args.rules or []
@@ -240,13 +240,14 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
     fnames, dialogues, references = list(rows["fname"]), list(rows["dialogue"]), list(rows["summaries"])
     summaries = read_aligned(args.prediction_file, fnames)
     deltas = None
-    if all(references):
+    if can_be_scored(rows, args.test_file):
         config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
         deltas = rule_deltas(summaries, references, dialogues, config, args.bootstrap)
         say(deltas_table(deltas))
+    if deltas is None and (not rules or "helping" in rules):
+        what = "--rules helping" if rules else "no --rules"
+        raise InputError(f"{what}: {args.test_file} lacks references to measure rules on; name the rules, or give them")
     if "helping" in rules:
-        if deltas is None:
-            raise InputError(f"--rules helping: {args.test_file} has no references to measure on; name the rules")
         rules = [rule for rule in rules if rule != "helping"] + helping(deltas)
     mended = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
     if args.output_file:

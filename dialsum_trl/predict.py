@@ -54,7 +54,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     check_writable(folder)
     check_candidates(folder / CANDIDATES, args.num_return_sequences)
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
-    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.data import can_be_scored, read_dialogues
     from dialsum_trl.submission import check_template, write_submission
 
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
@@ -86,7 +86,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
     first = [row[0] for row in texts]
 
     scores = None
-    if all(rows["summaries"]):
+    if can_be_scored(rows, args.test_file):
         config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
         scores = score(first, rows["summaries"], config, bootstrap=args.bootstrap)
     hit_limit = sum(summary.hit_limit for summary in summaries) / len(summaries)

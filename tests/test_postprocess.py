@@ -247,6 +247,15 @@ def test_a_rule_that_is_none_is_refused_before_the_table(command, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_one_row_without_a_reference_is_named_where_nothing_is_scored_for_it(tmp_path, capsys):
+    (tmp_path / "test.csv").write_text("fname,dialogue,summary\na,#Person1#: 네,가\nb,#Person1#: 응,\n", "utf-8")
+    write_submission(tmp_path / "p.csv", ["a", "b"], ["가", "나"])
+    argv = ["--prediction_file", str(tmp_path / "p.csv"), "--test_file", str(tmp_path / "test.csv")]
+    postprocess({}, [*argv, "--rules", "strip", "--output_file", str(tmp_path / "out.csv")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not scored: 1 of 2 rows of" in said and "the first is b; give it one" in said
+
+
 def test_an_interval_needs_resamples(command):
     with pytest.raises(InputError, match="--bootstrap 0: must be at least 1"):
         postprocess({}, [*command, "--bootstrap", "0"])
@@ -257,7 +266,8 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path):
     write_submission(tmp_path / "p.csv", ["a"], ["가"])
     argv = ["--prediction_file", str(tmp_path / "p.csv"), "--test_file", str(tmp_path / "test.csv")]
     for more, expected in (
-        (["--rules", "helping"], "has no references"),
+        (["--rules", "helping"], "lacks references"),
+        ([], "no --rules: .*lacks references"),
         (["--output_file", "x.csv"], "needs --rules"),
         (["--rules", "stripp"], r"did you mean strip\?"),
     ):
