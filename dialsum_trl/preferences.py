@@ -44,6 +44,10 @@ class PreferenceArguments:
     def __post_init__(self):
         if not 2 <= self.samples <= 64:
             raise InputError(f"--samples {self.samples}: 4 to 8 are usual, 2 are the least")
+        if not 0 <= self.margin <= 1:
+            raise InputError(f"--margin {self.margin}: 0 to 1, a difference of mean ROUGE")
+        if self.length_tolerance < 0:
+            raise InputError(f"--length_tolerance {self.length_tolerance}: must be at least 0")
         if not 0 <= self.reference_share <= MAX_REFERENCE_SHARE:
             raise InputError(f"--reference_share {self.reference_share}: 0 to {MAX_REFERENCE_SHARE}")
         if not 0 <= self.faithfulness_share <= 0.5:
@@ -117,7 +121,7 @@ def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[st
         dialogues: fname -> dialogue; default: whether samples are of these is not looked at.
 
     Raises:
-        InputError: a line is none, or its samples are of another dialogue.
+        InputError: a line is none, or its samples are of another dialogue or of a row that is not there.
     """
     if not path.exists():
         return {}
@@ -132,7 +136,9 @@ def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[st
         fname, summaries = row.get("fname"), row.get("summaries")
         if not isinstance(fname, str) or not isinstance(summaries, list):
             raise InputError(f"{path}: line {number}: needs fname and summaries; {remedy}")
-        if dialogues and fname in dialogues and row.get("dialogue") != digest(dialogues[fname]):
+        if dialogues and fname not in dialogues:
+            raise InputError(f"{path}: line {number}: {fname} is no row of this --train_file; {remedy}")
+        if dialogues and row.get("dialogue") != digest(dialogues[fname]):
             raise InputError(f"{path}: line {number}: {fname} was sampled from another dialogue; {remedy}")
         samples[fname] = summaries
     return samples
@@ -262,6 +268,8 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
         faithfulness_share=args.faithfulness_share,
         seed=decoding.seed,
     )
+    if not pairs:
+        raise InputError(f"no pairs: {dict(dropped)}; lower --margin, raise --temperature or --samples")
     if is_main_process():
         write_text(folder / PAIRS_FILE, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
     kinds = Counter(pair["kind"] for pair in pairs)
@@ -274,6 +282,4 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
         "file": str(folder / PAIRS_FILE),
     }
     table("Preferences", list(figures.items()))
-    if not pairs:
-        raise InputError(f"no pairs: {dict(dropped)}; lower --margin, raise --temperature or --samples")
     return figures

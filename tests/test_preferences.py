@@ -198,6 +198,19 @@ def test_samples_of_another_dialogue_are_not_used(folders, tmp_path):
         make_preferences({}, again)
 
 
+def test_samples_and_pairs_of_another_file_are_not_replaced(folders, tmp_path):
+    rows = tmp_path / "rows.csv"
+    content = folders["rows"].read_text(encoding="utf-8")
+    rows.write_text(content, encoding="utf-8")
+    again = toys.flags(settings(folders, tmp_path / "out", train_file=rows))
+    make_preferences({}, again)
+    pairs = (tmp_path / "out" / "pairs.jsonl").read_bytes()
+    rows.write_text(content.replace("r3,", "s3,"), encoding="utf-8")
+    with pytest.raises(InputError, match="r3 is no row of this --train_file; choose another --output_dir"):
+        make_preferences({}, again)
+    assert (tmp_path / "out" / "pairs.jsonl").read_bytes() == pairs
+
+
 def test_samples_of_an_older_version_are_refused_in_one_line(folders, tmp_path):
     earlier = {"adapter": str(folders["sft"]), "samples": 16, "temperature": 1.0}
     (tmp_path / "settings.json").write_text(json.dumps(earlier), encoding="utf-8")
@@ -245,7 +258,15 @@ def test_folds_of_other_rows_are_never_replaced(folders, tmp_path):
     assert (tmp_path / "folds" / "fold0.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize(("change", "message"), [({"samples": 1}, "samples"), ({"reference_share": 0.4}, "0.3")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": 1}, "samples"),
+        ({"reference_share": 0.4}, "0.3"),
+        ({"margin": 9}, "--margin 9.0: 0 to 1"),
+        ({"length_tolerance": -3}, "--length_tolerance -3.0: must be at least 0"),
+    ],
+)
 def test_wrong_settings_are_named(folders, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         make_preferences({}, toys.flags(settings(folders, tmp_path, **change)))
