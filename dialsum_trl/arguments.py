@@ -5,15 +5,16 @@ abbreviated flags are errors. Nothing heavy is imported here: `--help` of a reci
 """
 
 import difflib
+import os
 import sys
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from dialsum_trl.bounds import check_numbers
 from dialsum_trl.console import say
-from dialsum_trl.errors import InputError
+from dialsum_trl.errors import InputError, settings_in_one_line
 from dialsum_trl.samples import check_trackers
-from dialsum_trl.scale.topology import fit_topology, use_one_gpu
+from dialsum_trl.scale.topology import fit_topology, launched_on_cpu, use_one_gpu
 from dialsum_trl.settings_file import (
     as_tokens,
     check_config_values,
@@ -236,6 +237,7 @@ def parse_recipe(
     names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
     given = set(config) | {n if n in known else n.removeprefix("no_") for n in names}
     values = vars(namespace)
+    values.update({name: _at_home(value) for name, value in values.items()})
     check_numbers(values, defaults_of(parser))
     if empty := [name for name in ("output_dir", "output_file", "write_folds") if values.get(name) == ""]:
         raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
@@ -246,13 +248,18 @@ def parse_recipe(
     fit_topology(stage, values, given)
     result = []
     for group in groups:
-        try:
+        with settings_in_one_line():
             result.append(group(**{f.name: values[f.name] for f in fields(group) if f.init}))
-        except (ValueError, ImportError) as error:
-            raise InputError(f"settings: {' '.join(str(error).split())}") from error
     if load_trainer_config:
         use_one_gpu(result[-1])
     return tuple(result)
+
+
+def _at_home(value):
+    """`~/data` as the folder it means: a shell writes it out at the start of a word alone, a YAML file nowhere."""
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _check_old_names(values: dict, given: set[str]) -> None:
@@ -269,8 +276,6 @@ def match_precision(values: dict, given: set[str]) -> None:
     Raises:
         InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and the CPU was not asked for.
     """
-    import os
-
     import torch
 
     wanted = {"bfloat16": (True, False), "float16": (False, True), "float32": (False, False)}[values["dtype"]]
@@ -281,7 +286,7 @@ def match_precision(values: dict, given: set[str]) -> None:
                 f"mixed precision follows --dtype"
             )
         values[name] = value
-    cpu = values["use_cpu"] or os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true")
+    cpu = values["use_cpu"] or launched_on_cpu()
     if not cpu and not torch.accelerator.is_available():
         raise InputError(
             "no GPU found: run on a machine with one, or try the offline toy with --config recipes/demo.yaml "

@@ -5,7 +5,7 @@ import time
 
 from dialsum_trl.arguments import ModelArguments, PromptArguments, parse_recipe
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import TrainingError, command
+from dialsum_trl.errors import TrainingError, command, settings_in_one_line
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, pair_names, read_sides
 from dialsum_trl.rows import batch_arithmetic
 from dialsum_trl.runs import continue_adapter
@@ -100,9 +100,10 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     about = describe(args, (prompt, model_args, pair_args), tokenizer, train, rows[0], held)
     same_run(checkpoint, about, names := pair_names(train))
     model = load_base_and_policy(model_args, args)
-    trainer = trainer_class()(
-        model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
-    )
+    with settings_in_one_line():
+        trainer = trainer_class()(
+            model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
+        )
     trainer.run_settings, trainer.row_names = about, names
     upcast_trained(trainer.model)
     copy_weights(trainer.model, "ref", POLICY)  # TRL rounded the policy to bf16, not its copy

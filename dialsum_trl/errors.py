@@ -1,5 +1,6 @@
 """Errors at the boundary: one line that says what is wrong, where, and how to mend it."""
 
+import contextlib
 import functools
 import os
 import pickle
@@ -11,6 +12,7 @@ from dialsum_trl.console import printable, quiet_libraries
 
 OTHER_RANKS_WAIT = 5.0  # seconds
 LONGEST = 1500  # characters of a message
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
 def one_line(message: str) -> str:
@@ -31,6 +33,24 @@ class TrainingError(RuntimeError):
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
+
+
+def _go_on(function: str) -> str:
+    """How the work of an interrupted stage is taken up again."""
+    if function.startswith("train_"):
+        return "a run with checkpoints goes on with the same command and --resume_from_checkpoint true"
+    return "the same command starts it again, and goes on where it keeps what is done"
+
+
+@contextlib.contextmanager
+def settings_in_one_line():
+    """What a trainer or its config says of settings that do not go together becomes an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, ImportError) as error:
+        raise InputError(f"settings: {error}") from error
 
 
 def command(function):
@@ -74,6 +94,10 @@ def command(function):
                 time.sleep(OTHER_RANKS_WAIT)
             print(f"error: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr, flush=True)
             sys.exit(2 if isinstance(error, InputError) else 1)
+        except KeyboardInterrupt:
+            if not int(os.environ.get("RANK", "0")):
+                print(f"interrupted; {_go_on(function.__name__)}", file=sys.stderr, flush=True)
+            sys.exit(INTERRUPTED)
         from dialsum_trl.scale.processes import end_process_group
 
         end_process_group()

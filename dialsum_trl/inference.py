@@ -7,6 +7,7 @@ from pathlib import Path
 from dialsum_trl.arguments import DecodingArguments, ModelArguments, PromptArguments
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.scale.topology import launched_on_cpu
 
 UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
 JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place in the file did
@@ -20,6 +21,7 @@ def start(use_cpu: bool):
     """
     from accelerate import PartialState
 
+    use_cpu = use_cpu or launched_on_cpu()
     state = PartialState(cpu=use_cpu)
     if state.device.type == "cpu" and not use_cpu:
         raise InputError("no GPU found: add --use_cpu true (slow for models of billions), or run on a GPU")

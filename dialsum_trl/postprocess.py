@@ -22,7 +22,7 @@ from dialsum_trl.tokens import MASK
 _ABBREVIATION = r"(?<![^A-Za-z][A-Za-z]\.)(?<![DMJS][rs]\.)(?<!Mrs\.)(?<!Prof\.)"  # not behind: p.m. Dr. Ms. Jr.
 _SENTENCE_END = re.compile(rf"(?<=[.!?。…]){_ABBREVIATION}[\"'”’)\]]*(?=\s|$)|(?<=[다요]\.)(?=[가-힣#])")
 _FINISHED = re.compile(r"([.!?。…]|[다요음함임됨])[\"'”’)\]]*$")
-_LABEL = re.compile(r"^\W*(?:대화\s*)?(?:요약(?:문)?|summary|response)\W*[:：]\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\W*(?:대화\s*)?(?:요약(?:문)?|summary|response)\W*[:：]\s*(?:\*\*|__)?\s*", re.IGNORECASE)
 # particles that are written onto the word before them; 이 and 만 are left out because they are words too
 _PARTICLE = r"(?:은|는|가|을|를|에게|에게서|와|과|의|도|로|으로|께|한테)"
 

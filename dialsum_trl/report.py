@@ -35,15 +35,15 @@ class ReportArguments:
 
 
 def named(entries: list[str] | None) -> list[tuple[str, Path]]:
-    """`name=path` entries; a bare path is named after its last part.
+    """`name=path` entries; a bare path is named after its last part, also one with a `=` in it.
 
     Raises:
         InputError: a name twice, or a path that does not exist.
     """
     found: list[tuple[str, Path]] = []
     for entry in entries or []:
-        name, _, path = entry.rpartition("=")
-        path = Path(path)
+        name, _, path = ("", "", entry) if "=" not in entry or Path(entry).exists() else entry.partition("=")
+        path = Path(path).expanduser()
         name = name or path.name
         if not path.exists():
             raise InputError(f"{entry}: {path} does not exist; give name=folder or name=file")

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from dialsum_trl.bounds import check_numbers
 from dialsum_trl.errors import InputError
@@ -75,9 +76,13 @@ def check_config_values(parser, groups, config: dict, where: str) -> None:
     """Raises InputError that names the file when a value of it fits its flag not in shape, type or bounds."""
     actions = {action.dest: action for action in parser._actions}
     mappings = {field.name for group in groups for field in fields(group) if "dict" in str(field.type)}
+    hints = [hint for group in groups for hint in get_type_hints(group).items()]  # the parser changes its fields' types
+    optional = {name for name, hint in hints if type(None) in get_args(hint)}
     for key, value in config.items():
         if isinstance(value, dict) and key not in mappings:
             raise InputError(f"{where}: {key} holds settings; --{key} takes one value")
+        if value is None and key not in optional:
+            raise InputError(f"{where}: {key} is null, and needs a value; leave it out for the default")
         if isinstance(value, list) and actions[key].nargs is None:
             raise InputError(f"{where}: {key} holds a list; --{key} takes one value")
     try:

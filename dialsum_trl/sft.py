@@ -13,7 +13,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import InputError, command
+from dialsum_trl.errors import InputError, command, settings_in_one_line
 from dialsum_trl.fast.memory import prepare_allocator
 from dialsum_trl.rows import batch_arithmetic, read_rows
 from dialsum_trl.runs import compare_with_adapter
@@ -159,6 +159,8 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.share.record import REPORTED_METRICS
 
     checkpoint = prepare_output_dir(args)
+    if args.max_length is None:
+        raise InputError("max_length is null, and dialogues are shortened to it; leave it out, or give tokens")
     push_when_done = hub.plan_push(args, model_args)
     batch_arithmetic(args, sft.effective_batch_size)
     train, dev = read_rows(data)
@@ -186,14 +188,15 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     if sft.fast:
         lengths = [len(ids) for ids in train_rows["input_ids"]]
         fast = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
-    trainer = trainer_class()(
-        model=model,
-        args=args,
-        train_dataset=train_rows,
-        eval_dataset=dev_rows,
-        processing_class=tokenizer,
-        data_collator=fast.collator if fast else None,
-    )
+    with settings_in_one_line():
+        trainer = trainer_class()(
+            model=model,
+            args=args,
+            train_dataset=train_rows,
+            eval_dataset=dev_rows,
+            processing_class=tokenizer,
+            data_collator=fast.collator if fast else None,
+        )
     trainer.schedule = fast.schedule if fast else None
     trainer.run_settings = about
     trainer.row_names = [name for name in train["fname"] for _ in range(len(train_rows) // len(train))]

@@ -97,6 +97,7 @@ def test_a_wrong_flag_is_one_line_that_names_it(argv, message):
         ("- a\n- b\n", "key: value"),
         ("a: [1\n", "not valid YAML"),
         ("lora_r: [1, 2]\n", "lora_r|unknown setting"),
+        ("lora_r: null\n", "lora_r is null, and needs a value"),
         ("!!python/object/apply:os.system ['true']\n", "tags are not read"),
     ],
 )
@@ -104,6 +105,24 @@ def test_a_wrong_config_file_is_one_line_that_names_it(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         parse(["--config", config_file(tmp_path, text)])
     assert "\n" not in str(caught.value)
+
+
+def test_a_home_folder_is_written_out_wherever_a_shell_leaves_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("train_file: ~/rows.csv\n", encoding="utf-8")
+    data, *_, trainer = parse(["--config", str(tmp_path / "c.yaml"), "--output_dir=~/out"])
+    assert (data.train_file, trainer.output_dir) == (str(tmp_path / "rows.csv"), str(tmp_path / "out"))
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on():
+    program = (
+        "from dialsum_trl.errors import command\n"
+        "def train_toy(recipe, argv):\n    raise KeyboardInterrupt\n"
+        "command(train_toy)({})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1
+    assert "the same command and --resume_from_checkpoint true" in done.stderr
 
 
 def test_an_unknown_key_in_a_recipe_is_an_error():

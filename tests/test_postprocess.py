@@ -40,7 +40,7 @@ def test_the_first_paragraph_is_kept_on_one_line():
     assert first_paragraph("한 줄.\n둘째 줄.") == "한 줄. 둘째 줄."
 
 
-@pytest.mark.parametrize("head", ["요약: ", "**요약**: ", "Summary:\n", "### Response: ", "대화 요약 : "])
+@pytest.mark.parametrize("head", ["요약: ", "**요약**: ", "Summary:\n", "### Response: ", "대화 요약 : ", "**요약:** "])
 def test_a_label_is_taken_off(head):
     assert label(head + DONE) == DONE
 

@@ -218,6 +218,12 @@ def test_a_page_without_intervals_is_refused_before_anything_is_scored(dev, fold
     assert not list(tmp_path.iterdir())
 
 
+def test_a_path_with_an_equals_sign_is_a_path_bare_and_named(tmp_path):
+    path = tmp_path / "lr=1e-4.csv"
+    path.write_text("fname,summary\n", encoding="utf-8")
+    assert named([str(path), f"mine={path}"]) == [("lr=1e-4.csv", path), ("mine", path)]
+
+
 def test_a_system_named_twice_is_an_error(folders):
     with pytest.raises(InputError, match="the name start stands twice"):
         named([f"start={folders / 'start'}", str(folders / "start")])

@@ -170,6 +170,11 @@ def test_a_learning_rate_that_explodes_stops_with_the_step(rows, tmp_path):
               "--max_steps", "8", "--lr_scheduler_type", "constant", "--rouge_rows", "0")  # fmt: skip
 
 
+def test_settings_that_the_trainer_refuses_are_one_line(rows, tmp_path):
+    with pytest.raises(InputError, match=r"settings: .*max_length"):
+        train("sft_llama3b", rows, tmp_path / "out", "--padding_free", "true", "--fast", "false")
+
+
 def test_a_summary_that_cannot_fit_is_an_error_that_names_the_row(rows, tmp_path):
     with pytest.raises(InputError, match="row train_0: the summary has"):
         train("sft_llama3b", rows, tmp_path / "out", "--max_length", "64")

@@ -39,6 +39,11 @@ def _set(name: str) -> bool:
     return os.environ.get(name, "false").lower() in ("1", "true", "yes")
 
 
+def launched_on_cpu() -> bool:
+    """Whether the launcher's configuration has no GPU, as `accelerate_configs/cpu.yaml`."""
+    return _set("ACCELERATE_USE_CPU")
+
+
 def current() -> Topology:
     """The topology that the launcher's environment variables describe."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -64,7 +69,7 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
         InputError: one line that names a configuration that can.
     """
     topology = current()
-    cpu = bool(values.get("use_cpu")) or _set("ACCELERATE_USE_CPU")
+    cpu = bool(values.get("use_cpu")) or launched_on_cpu()
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(
             "several processes were asked for and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
@@ -80,7 +85,7 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
         )
     if "log_on_each_node" not in given:
         values["log_on_each_node"] = False  # one process prints, not one a machine
-    if topology.owns_precision and _set("ACCELERATE_USE_CPU"):
+    if topology.owns_precision and launched_on_cpu():
         raise InputError(
             "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true behind the "
             "recipe, or use accelerate_configs/cpu.yaml"
