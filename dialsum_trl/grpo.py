@@ -6,9 +6,8 @@ from dialsum_trl.arguments import DataArguments, ModelArguments, PromptArguments
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command, settings_in_one_line
 from dialsum_trl.rl.generations import check_saves
-from dialsum_trl.rl.rewards import RewardArguments, online_rows, reward_functions
+from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
-from dialsum_trl.runs import continue_adapter
 
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -63,7 +62,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         {**GRPO_SETTINGS, **recipe},
         argv,
         ("trl.GRPOConfig", grpo_config),
-        continue_adapter,
+        adjust_online,
         stage="grpo",
     )
     from dialsum_trl import models
@@ -88,6 +87,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
 
     about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, rows)
     same_run(checkpoint, about, train["fname"])
+    args.reward_weights = args.reward_weights or paid.weights()  # behind `describe`: older checkpoints hold none
     model = load_base_and_policy(model_args, args)
     model.generation_config.eos_token_id = stop_ids
     config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)

@@ -13,9 +13,8 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command, settings_in_one_line
-from dialsum_trl.rl.rewards import RewardArguments, online_rows, reward_functions
+from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
-from dialsum_trl.runs import continue_adapter
 
 PPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -50,7 +49,7 @@ def ppo_config():
 
 def adjust(values: dict, given: set[str]) -> None:
     """As for every stage that trains an adapter further; no dev rows, no evaluations; micro-batches that divide."""
-    continue_adapter(values, given)
+    adjust_online(values, given)
     if "per_device_train_batch_size" not in given:
         parts = int(os.environ.get("WORLD_SIZE", "1")) * values["num_mini_batches"]
         share = max(1, values["rollout_batch_size"] // parts)
@@ -103,6 +102,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
 
     about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, train_rows, dev)
     same_run(checkpoint, about, train["fname"])
+    args.reward_weights = args.reward_weights or paid.weights()  # behind `describe`: older checkpoints hold none
     if checkpoint:
         args.eval_on_start = False  # the start was measured when the run started; the checkpoint knows the figures
     model = load_base_and_policy(model_args, args)

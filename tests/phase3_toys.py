@@ -52,6 +52,23 @@ def make_adapter(base: Path, folder: Path, targets: tuple[str, ...] = PARTIAL) -
     return folder
 
 
+def make_reward(sft: Path, folder: Path) -> Path:
+    """A reward adapter: the layers of an SFT adapter, a random score head, the scale of its scores."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from dialsum_trl.rl.adapters import SCORE
+
+    shutil.copytree(sft, folder)
+    state = load_file(sft / "adapter_model.safetensors")
+    head = torch.randn(1, 32, generator=torch.Generator().manual_seed(2))
+    save_file({**state, SCORE: head}, folder / "adapter_model.safetensors", {"format": "pt"})
+    (folder / "reward.json").write_text('{"score_mean": 0.0, "score_std": 1.0}')
+    return folder
+
+
 def polite_pairs(rows: int = 96) -> list[dict]:
     """The better summary ends politely, at equal length."""
     return [

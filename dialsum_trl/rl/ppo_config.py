@@ -36,7 +36,6 @@ class PPOConfig(GRPOConfig):
     value_clip: float = setting(0.2, "How far a value may move from the rollout's before its loss is clipped.")
     critic_learning_rate: float = setting(5e-5, "Peak learning rate of the critic (adapter and value head).")
     missing_end_penalty: float = setting(1.0, "Taken off the reward of a summary cut by max_completion_length.")
-    reward_model_weight: float = setting(1.0, "Weight of the reward adapter's (standardized) score.")
     kl_target: float = setting(10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats a summary.")
     max_rouge_drop: float = setting(2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.")
     max_truncated: float = setting(0.5, "Tripwire: share of a rollout's summaries cut by max_completion_length.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from dialsum_trl.arguments import flag
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import fit, prompt_messages
+from dialsum_trl.runs import continue_adapter
 
 MASK = re.compile(r"#[A-Za-z]+\d*#")
 BROKEN_MASK = re.compile(r"#(?=\S)|(?<=\S)#")
@@ -132,6 +133,9 @@ class RewardArguments:
         metadata={"help": f"Rewards without a model, of {', '.join(NAMES)}; none with a reward adapter: pass none."},
     )
     reward_adapter_path: str | None = flag(None, "Adapter of recipes/reward.py; its score counts as the last reward.")
+    reward_model_weight: float = flag(
+        1.0, "Weight of its (standardized) score beside functions of weight 1; or give --reward_weights."
+    )
     rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.")
     max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
 
@@ -147,11 +151,36 @@ class RewardArguments:
                     f"recipes/reward.py"
                 )
 
+    def weights(self) -> list[float]:
+        """One a reward, where `--reward_weights` are not given."""
+        return [1.0] * len(self.reward_functions) + ([self.reward_model_weight] if self.reward_adapter_path else [])
+
     def check_weights(self, weights: list[float] | None) -> None:
         """Raises InputError when `--reward_weights` are not one a reward."""
         names = [*self.reward_functions, *(["reward_model"] if self.reward_adapter_path else [])]
         if weights is not None and len(weights) != len(names):
             raise InputError(f"--reward_weights: {len(weights)} for {len(names)} rewards ({', '.join(names)})")
+
+
+def adjust_online(values: dict, given: set[str]) -> None:
+    """`adjust` of PPO and GRPO: as every stage that trains an adapter further; one flag weighs the reward adapter.
+
+    Raises:
+        InputError: two flags do, or one where there is no reward adapter.
+    """
+    continue_adapter(values, given)
+    if "reward_model_weight" not in given:
+        return
+    if values["reward_weights"] is not None:
+        raise InputError(
+            "--reward_weights and --reward_model_weight exclude each other: the last of --reward_weights is the reward "
+            "adapter's; leave --reward_model_weight out"
+        )
+    if not values["reward_adapter_path"] and values["reward_model_weight"] != 1:
+        raise InputError(
+            f"--reward_model_weight {values['reward_model_weight']:g}: there is no reward adapter to weigh; give "
+            f"--reward_adapter_path outputs/reward, or --reward_weights for the functions"
+        )
 
 
 def online_rows(rows, tokenizer, prompt_budget: int):
