@@ -60,7 +60,7 @@ def test_a_run_does_not_go_on_with_another_weight(stage, folders, reward, tmp_pa
     saved = {"save_strategy": "steps", "save_steps": 2}
     train(stage, folders, tmp_path / "whole", reward, **saved)
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "again" / "checkpoint-2")
-    with pytest.raises(InputError, match="--reward_model_weight was 1.0 and is 0.5"):
+    with pytest.raises(InputError, match=r"--reward_model_weight was 1.0 and is 0.5"):
         train(
             stage, folders, tmp_path / "again", reward, **saved, reward_model_weight=0.5, resume_from_checkpoint="true"
         )
