@@ -23,6 +23,7 @@ from dialsum_trl.settings_file import (
     read_config,
     stage_settings,
 )
+from dialsum_trl.unread import refuse_unread
 
 
 def flag(default, help):
@@ -198,8 +199,8 @@ def parse_recipe(
         One instance a group, then one of the trainer's config if given.
 
     Raises:
-        InputError: unknown or abbreviated flag, unknown key in the config file, or a value of the wrong type or out of
-            its bounds.
+        InputError: unknown or abbreviated flag, unknown key in the config file, a value of the wrong type or out of
+            its bounds, or a flag that the stage does not read.
     """
     trainer_name, load_trainer_config = trainer_config or (None, None)
     if "--help" in argv or "-h" in argv:
@@ -243,6 +244,7 @@ def parse_recipe(
         raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
     check_trackers(values.get("report_to"))
     _check_old_names(values, given)
+    refuse_unread(stage, values, given, defaults_of(parser))
     if adjust:
         adjust(values, given)
     fit_topology(stage, values, given)

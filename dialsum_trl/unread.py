@@ -1,0 +1,86 @@
+"""Flags that a stage takes from its trainer and nothing reads: one table, asked where the settings are merged.
+
+Every field of a trainer's configuration is a flag, and some belong to what this package does in another way. Who gives
+one would believe in a result that it has no part in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dialsum_trl.errors import InputError
+
+
+@dataclass(frozen=True)
+class Unread:
+    """`names` have no effect in `stages`, where the settings are as `where` says. `why` ends with the remedy."""
+
+    stages: tuple[str, ...]
+    names: tuple[str, ...]
+    why: str
+    where: Callable[[dict], bool] = lambda values: True
+    fine: tuple = ()  # values beside the default that say what happens anyway
+
+
+def _samples_here(values: dict) -> bool:
+    """Whether `rl.rollouts` samples, and not vLLM or transformers' continuous batching."""
+    return not any(
+        values[f"use_{engine}"] for engine in ("vllm", "transformers_continuous_batching", "transformers_paged")
+    )
+
+
+TABLE = (
+    Unread(
+        ("ppo", "grpo"),
+        ("top_k", "min_p", "repetition_penalty", "generation_kwargs"),
+        "summaries are sampled by --temperature and --top_p; leave it out, or give --use_vllm true",
+        _samples_here,
+    ),
+    Unread(
+        ("ppo",),
+        (
+            *("epsilon_high", "delta", "loss_type", "importance_sampling_level", "mask_truncated_completions"),
+            *("scale_rewards", "multi_objective_aggregation", "top_entropy_quantile", "off_policy_mask_threshold"),
+            *("entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta"),
+            *("entropy_target", "use_bias_correction_kl", "sapo_temperature_neg", "sapo_temperature_pos"),
+            *("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),
+            *("vllm_importance_sampling_correction", "vllm_importance_sampling_mode"),
+            *("vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min", "vllm_importance_sampling_cap"),
+        ),
+        "it belongs to GRPO's loss; leave it out, or use recipes/grpo.py",
+    ),
+    Unread(("ppo", "grpo", "reward"), ("label_smoothing_factor",), "its loss has no labels to smooth; leave it out"),
+    Unread(("dpo",), ("label_smoothing_factor",), "its loss has no labels to smooth; use --label_smoothing"),
+    Unread(
+        ("sft",),
+        ("dataloader_drop_last", "train_sampling_strategy"),
+        "a schedule of packs deals all rows in an order of its own; leave it out, or give --fast false",
+        lambda values: values["fast"],
+    ),
+    Unread(("sft",), ("completion_only_loss",), "the summary alone is learned; leave it out", fine=(True,)),
+    Unread(("sft",), ("eos_token",), "the chat template says what ends a turn; leave it out"),
+    Unread(
+        ("sft", "dpo"),
+        ("truncation_mode",),
+        "what is longer than --max_length loses turns from the middle of its dialogue; leave it out",
+    ),
+    Unread(("sft",), ("shuffle_dataset",), "every epoch is shuffled, by --data_seed; leave it out"),
+)
+
+
+def refuse_unread(stage: str | None, values: dict, given: set[str], defaults: dict) -> None:
+    """Raises InputError for the first flag that the user set to what nothing of the stage reads.
+
+    Args:
+        stage: one of `settings_file.STAGES`.
+        values: the merged settings (a namespace dict).
+        given: names that the user set.
+        defaults: flag -> the value it has when nobody sets it.
+    """
+    for row in TABLE:
+        if stage not in row.stages or not row.where(values):
+            continue
+        for name in row.names:
+            value = values[name]
+            if name in given and value not in (defaults[name], *row.fine):
+                shown = str(value).lower() if isinstance(value, bool) else value
+                raise InputError(f"--{name} {shown}: has no effect in {stage}: {row.why}")

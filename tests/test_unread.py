@@ -1,0 +1,78 @@
+"""What a stage does not read is refused where it is given, before anything is loaded."""
+
+from dataclasses import fields
+
+import pytest
+
+from dialsum_trl.dpo import dpo_config, train_dpo
+from dialsum_trl.errors import InputError
+from dialsum_trl.grpo import grpo_config, train_grpo
+from dialsum_trl.ppo import ppo_config, train_ppo
+from dialsum_trl.reward import reward_config, train_reward
+from dialsum_trl.sft import sft_config, train_sft
+from dialsum_trl.unread import TABLE, refuse_unread
+
+TRAIN = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
+CONFIGS = {"sft": sft_config, "reward": reward_config, "dpo": dpo_config, "ppo": ppo_config, "grpo": grpo_config}
+PAIRS = [(stage, name) for row in TABLE for stage in row.stages for name in row.names]
+ENGINES = {"use_vllm": False, "use_transformers_continuous_batching": False, "use_transformers_paged": False}
+
+
+@pytest.mark.parametrize(
+    ("stage", "words", "remedy"),
+    [
+        ("grpo", "--top_k 5", "--use_vllm true"),
+        ("grpo", "--repetition_penalty 1.5", "--temperature and --top_p"),
+        ("ppo", '--generation_kwargs {"top_k":5}', "--use_vllm true"),
+        ("ppo", "--epsilon_high 0.9", "leave it out"),
+        ("ppo", "--mask_truncated_completions true", "recipes/grpo.py"),
+        ("ppo", "--entropy_coef 0.1", "recipes/grpo.py"),
+        ("reward", "--label_smoothing_factor 0.1", "leave it out"),
+        ("dpo", "--label_smoothing_factor 0.1", "use --label_smoothing$"),
+        ("dpo", "--truncation_mode keep_end", "middle of its dialogue"),
+        ("sft", "--dataloader_drop_last true", "--fast false"),
+        ("sft", "--train_sampling_strategy group_by_length", "--fast false"),
+        ("sft", "--completion_only_loss false", "the summary alone"),
+        ("sft", "--eos_token <|end_of_text|>", "chat template"),
+        ("sft", "--shuffle_dataset true", "every epoch is shuffled"),
+    ],
+)
+def test_a_flag_that_has_no_effect_is_refused_with_the_remedy(stage, words, remedy):
+    name, value = words.split()
+    with pytest.raises(InputError) as error:
+        TRAIN[stage]({}, [name, value])
+    assert str(error.value).startswith(f"{words}: has no effect in {stage}: ")
+    assert error.match(remedy)
+
+
+def refuse(stage, **given):
+    """`refuse_unread` with these settings, on the defaults of the stage's trainer."""
+    config = CONFIGS[stage]()
+    defaults = {field.name: field.default for field in fields(config)} | {"fast": True}
+    refuse_unread(stage, defaults | given, set(given), defaults)
+
+
+def test_a_default_that_is_given_is_no_error():
+    refuse("ppo", top_k=0, epsilon_high=None, scale_rewards="group", mask_truncated_completions=False)
+
+
+def test_a_value_that_says_what_happens_anyway_is_no_error():
+    refuse("sft", completion_only_loss=True)
+
+
+def test_what_only_packs_pass_over_serves_the_plain_path():
+    refuse("sft", fast=False, dataloader_drop_last=True, train_sampling_strategy="group_by_length")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_other_engines_read_what_our_sampling_does_not(engine):
+    refuse("grpo", **{engine: True}, top_k=5, min_p=0.1)
+
+
+def test_a_recipes_own_setting_is_no_error():
+    refuse_unread("ppo", {**ENGINES, **{name: 7 for _, name in PAIRS}}, set(), {name: 0 for _, name in PAIRS})
+
+
+@pytest.mark.parametrize("stage", CONFIGS)
+def test_every_name_of_the_table_is_a_flag_of_its_stage(stage):
+    assert {name for place, name in PAIRS if place == stage} <= {field.name for field in fields(CONFIGS[stage]())}
