@@ -61,6 +61,12 @@ def test_such_a_model_is_left_as_it_was_and_trains_padded(tmp_path, capsys):
     assert "Padded, not packed: its attention looks back 8 tokens only" in capsys.readouterr().out
 
 
+def test_noise_that_is_scaled_by_the_length_of_a_row_is_not_for_packs(tmp_path, capsys):
+    args = arguments(tmp_path, neftune_noise_alpha=5.0)
+    assert prepare(toy("llama", **GROUPED), args, [20] * 8, 0, "none", None) is None
+    assert "Padded, not packed: transformers scales the noise of --neftune_noise_alpha" in capsys.readouterr().out
+
+
 def test_polyglot_is_packed_and_not_fused(tmp_path, capsys):
     assert prepare(toy("gpt_neox"), arguments(tmp_path), [20] * 8, 0, "none", None).fused is False
     assert "Packed, but not fused" in capsys.readouterr().out

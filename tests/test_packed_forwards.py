@@ -110,3 +110,8 @@ def test_adapters_that_cannot_be_fused_take_the_padded_way_and_say_so(folders, t
     trainer = make_trainer({**folders, "sft": sft}, tmp_path / "out")
     assert not trainer.packs
     assert "Padded, not fused: not every projection has a LoRA adapter" in capsys.readouterr().out
+
+
+def test_noise_that_is_scaled_by_the_length_of_a_row_is_not_for_packs(folders, tmp_path, capsys):
+    assert not seeded(folders, tmp_path, neftune_noise_alpha=5.0).packs
+    assert "Padded, not fused: transformers scales the noise of --neftune_noise_alpha" in capsys.readouterr().out

@@ -140,6 +140,13 @@ def test_training_goes_on_from_an_adapter(trained, rows, tmp_path):
     assert check_adapter(tmp_path / "out") == check_adapter(output)
 
 
+def test_noise_in_the_embeddings_is_that_of_the_plain_path(rows, tmp_path):
+    for fast in ("true", "false"):
+        train("sft_llama3b", rows, tmp_path / fast, "--fast", fast, "--neftune_noise_alpha", "5")
+    saved = [(tmp_path / fast / "adapter_model.safetensors").read_bytes() for fast in ("true", "false")]
+    assert saved[0] == saved[1]
+
+
 def test_the_best_checkpoint_can_be_chosen_by_rouge(rows, tmp_path):
     train("sft_llama3b", rows, tmp_path / "out", "--metric_for_best_model", "rouge_mean")
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())

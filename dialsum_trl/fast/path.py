@@ -41,7 +41,7 @@ def prepare(
         memory_gib: GPU memory to stay within; None: what the GPU has free.
 
     Returns:
-        None where documents cannot share a row of this model: it trains padded, as TRL does.
+        None where documents cannot share a row of this model, or of its noise: it trains padded, as TRL does.
 
     Raises:
         InputError: the longest row alone does not fit the budget.
@@ -50,7 +50,8 @@ def prepare(
     from dialsum_trl.fast.fused.attach import known, problem
     from dialsum_trl.scale.topology import current
 
-    if not known(model) and (reason := packable(model, max(lengths))):
+    reason = noise_problem(args) or (None if known(model) else packable(model, max(lengths)))
+    if reason:
         say(f"Padded, not packed: {reason}")
         return None
 
@@ -83,6 +84,13 @@ def prepare(
     # the trainer only reports this one; the schedule deals the rows
     args.per_device_train_batch_size = -(-rows_a_step // (micro_batches * args.world_size))
     return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
+
+
+def noise_problem(args) -> str | None:
+    """Why packs would get other noise than `--neftune_noise_alpha` asks for, as one clause; or None."""
+    if not args.neftune_noise_alpha:
+        return None
+    return "transformers scales the noise of --neftune_noise_alpha by a row's length, and a pack is many rows long"
 
 
 def _fuse(model, plan) -> str | None:

@@ -69,9 +69,9 @@ class PackedForwards(PaddedForwards):
         """
         from dialsum_trl.fast.attention import register
         from dialsum_trl.fast.fused.attach import attach, decoder_layers, problem
-        from dialsum_trl.fast.path import verified
+        from dialsum_trl.fast.path import noise_problem, verified
 
-        reason = problem(model, adapters) if args.fast else "--fast false"
+        reason = (noise_problem(args) or problem(model, adapters)) if args.fast else "--fast false"
         if reason is None:
             usual = model.get_base_model().config._attn_implementation
             model.set_attn_implementation(register())
