@@ -3,11 +3,13 @@
 from dialsum_trl.errors import InputError
 
 LOSS = ("loss",)
+LOWER_IS_BETTER = ("loss", "hit_limit", "entropy")  # transformers knows it of losses only
 ROUGE = ("rouge_mean", "rouge1", "rouge2", "rougeL")
 
 
 def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
-    """Switches evaluation off where there are no dev rows; else makes sure that the evaluation has its metric.
+    """Switches evaluation off where there are no dev rows; else makes sure that the evaluation has its metric, and that
+    the better of two values is the better one.
 
     Args:
         values: the merged settings (a namespace dict); may be changed.
@@ -19,8 +21,13 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
     """
     metric = values["metric_for_best_model"]
     if values["eval_file"] or values["dataset_name"]:
-        if metric is not None and metric.removeprefix("eval_") not in metrics:
+        if metric is None:
+            return
+        name = metric.removeprefix("eval_")
+        if name not in metrics:
             raise InputError(f"--metric_for_best_model {metric}: is not measured; give one of {', '.join(metrics)}")
+        if "greater_is_better" not in given:
+            values["greater_is_better"] = name not in LOWER_IS_BETTER
         return
     off = {"metric_for_best_model": None, "load_best_model_at_end": False, "eval_strategy": "no"}
     for name, none in off.items():
