@@ -11,6 +11,7 @@ from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.models import load_tokenizer
 from dialsum_trl.sft import train_sft
 from dialsum_trl.share.hub import check_adapter
+from dialsum_trl.training import RougeEvaluation
 from tests.conftest import ROOT, TINY
 
 RECIPES = {"sft_llama3b": "llama", "sft_llama8b": "llama", "sft_qwen25_7b": "qwen3", "sft_qwen3_4b": "qwen3"}
@@ -169,6 +170,33 @@ def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path
     )
     score_summaries(trainer, read_dialogues(TINY / "data" / "dev.csv"), RougeArguments(), 40)
     assert 150 < max(map(len, given)) <= 160
+
+
+@pytest.mark.parametrize(("wish", "best"), [((), 1), (("--greater_is_better", "true"), 2)])
+def test_fewer_summaries_at_the_limit_are_better_unless_the_user_says_otherwise(
+    rows, tmp_path, monkeypatch, wish, best
+):
+    measure = RougeEvaluation._rouge_metrics
+
+    def worsens(self, outputs):
+        return measure(self, outputs) | {"eval_hit_limit": 0.25 * self.state.global_step}
+
+    monkeypatch.setattr(RougeEvaluation, "_rouge_metrics", worsens)
+    steps = ("--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "1", "--save_steps", "1")
+    steps += ("--warmup_steps", "0")
+    train("sft_llama3b", rows, tmp_path / "out", "--metric_for_best_model", "hit_limit", *steps, *wish)
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert (state["best_metric"], state["best_global_step"]) == (0.25 * best, best)
+
+
+def test_the_record_counts_the_rows_of_a_step_also_where_packs_share_them_unevenly(rows, tmp_path, monkeypatch):
+    from dialsum_trl.fast import memory
+
+    plan = memory.plan
+    monkeypatch.setattr(memory, "plan", lambda shape, largest, choices, budget: plan(shape, largest, [3], budget))
+    train("sft_llama3b", rows, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "dialsum.json").read_text(encoding="utf-8"))
+    assert record["settings"]["rows a step"] == 16
 
 
 def test_a_learning_rate_that_explodes_stops_with_the_step(rows, tmp_path):

@@ -75,11 +75,15 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
 
 
 def _settings(trainer) -> dict:
+    from dialsum_trl.fast.path import PackedTraining
+
     args, values = trainer.args, trainer.args.to_dict()
     if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
         del values["beta"]
     shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if isinstance(trainer, PackedTraining) and trainer.schedule is not None:
+        rows = trainer.schedule.rows_a_step  # packs hold different numbers of rows
     return {**shown, "rows a step": rows, "optimizer steps": trainer.state.global_step}
 
 
