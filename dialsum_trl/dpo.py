@@ -7,7 +7,7 @@ from dialsum_trl.arguments import ModelArguments, PromptArguments, parse_recipe
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import TrainingError, command, settings_in_one_line
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, pair_names, read_sides
-from dialsum_trl.rows import batch_arithmetic
+from dialsum_trl.rows import batch_arithmetic, take_accumulation
 from dialsum_trl.runs import continue_adapter
 
 DPO_SETTINGS = dict(
@@ -34,6 +34,12 @@ def dpo_config():
     from trl import DPOConfig
 
     return DPOConfig
+
+
+def adjust(values: dict, given: set[str]) -> None:
+    """As for every stage that trains an adapter further; accumulation as it was given."""
+    continue_adapter(values, given)
+    take_accumulation(values, given)
 
 
 def trainer_class():
@@ -77,7 +83,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
         {**DPO_SETTINGS, **recipe},
         argv,
         ("trl.DPOConfig", dpo_config),
-        continue_adapter,
+        adjust,
         stage="dpo",
     )
     from datasets import Dataset

@@ -3,6 +3,7 @@
 from dialsum_trl.arguments import DataArguments
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
+from dialsum_trl.scale.topology import current
 
 
 def read_rows(data: DataArguments):
@@ -36,13 +37,35 @@ def read_rows(data: DataArguments):
     return train, dev
 
 
+def take_accumulation(values: dict, given: set[str]) -> None:
+    """Has `effective_batch_size` follow an accumulation that the user gave, 1 too, over all processes.
+
+    Args:
+        values: the merged settings (a namespace dict); may be changed.
+        given: names that the user set.
+
+    Raises:
+        InputError: the user gave both, and they do not agree.
+    """
+    if "gradient_accumulation_steps" not in given:
+        return
+    steps, rows = values["gradient_accumulation_steps"], values["per_device_train_batch_size"]
+    world, wanted = current().processes, values["effective_batch_size"]
+    if "effective_batch_size" in given and wanted != steps * rows * world:
+        raise InputError(
+            f"--gradient_accumulation_steps {steps} x {rows} rows x {world} processes is {steps * rows * world} rows a "
+            f"step, --effective_batch_size {wanted} another number: leave one of the two out"
+        )
+    values["effective_batch_size"] = steps * rows * world
+
+
 def batch_arithmetic(args, effective_batch_size: int) -> None:
     """Derives accumulation so that an optimizer step sees `effective_batch_size` rows over all processes.
 
     Raises:
         InputError: the rows do not divide; the message says which batch size would.
     """
-    if args.gradient_accumulation_steps > 1:  # given by the user: taken as it is
+    if args.gradient_accumulation_steps > 1:  # a recipe's or the user's: taken as it is
         return
     rows, world = args.per_device_train_batch_size, args.world_size
     if effective_batch_size % (rows * world):

@@ -15,7 +15,7 @@ from dialsum_trl.arguments import (
 from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command, settings_in_one_line
-from dialsum_trl.rows import batch_arithmetic, read_rows
+from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
 from dialsum_trl.text_pairs import MASKS
 
 
@@ -48,6 +48,7 @@ def adjust(values: dict, given: set[str]) -> None:
         InputError: adapters or a quantized base were asked for.
     """
     match_precision(values, given)
+    take_accumulation(values, given)
     for name, wanted in (("use_peft", False), ("quantization", "none")):
         if name in given and values[name] != wanted:
             raise InputError(f"--{name} {values[name]}: an encoder-decoder is fine-tuned in full; leave --{name} out")

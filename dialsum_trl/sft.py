@@ -15,7 +15,7 @@ from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command, settings_in_one_line
 from dialsum_trl.fast.memory import prepare_allocator
-from dialsum_trl.rows import batch_arithmetic, read_rows
+from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
 from dialsum_trl.runs import compare_with_adapter
 
 # The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
@@ -56,6 +56,7 @@ def sft_config():
 def adjust(values: dict, given: set[str]) -> None:
     """Mixed precision from the dtype; no evaluation without dev rows; a best checkpoint only where it can be chosen."""
     match_precision(values, given)
+    take_accumulation(values, given)
     rouge = (*ROUGE, "hit_limit") if values["rouge_rows"] else ()
     choose_by(values, given, (*LOSS, *rouge, "mean_token_accuracy", "entropy"))
     if values["adapter_path"]:

@@ -1,12 +1,18 @@
-"""The rows of a run: what training and dev share is refused, left out when asked, or warned about."""
+"""The rows of a run: what training and dev share is refused, left out or warned about; how rows divide into steps."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 
 from dialsum_trl.arguments import DataArguments
+from dialsum_trl.dpo import train_dpo
 from dialsum_trl.errors import InputError
-from dialsum_trl.rows import read_rows
+from dialsum_trl.reward import train_reward
+from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
+from dialsum_trl.seq2seq import train_seq2seq
+from dialsum_trl.sft import train_sft
+from tests import phase3_toys as toys
 
 TURNS = "#Person1#: 내일 오후 세 시에 도서관 앞에서 만납시다.\n#Person2#: 좋아요, 과제 자료를 모두 챙겨서 나갈게요."
 
@@ -49,3 +55,31 @@ def test_near_copies_are_warned_about(tmp_path, capsys):
 def test_disjoint_rows_print_nothing(tmp_path, capsys):
     read_rows(DataArguments(**files(tmp_path, [("t0", "#Person1#: 안녕", "인사")], [("d0", TURNS, "약속")])))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("processes", [1, 4])
+def test_accumulation_that_was_given_is_taken_on_any_number_of_processes(steps, processes, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    values = dict(gradient_accumulation_steps=steps, per_device_train_batch_size=8, effective_batch_size=64)
+    take_accumulation(values, {"gradient_accumulation_steps"})
+    args = SimpleNamespace(per_device_train_batch_size=8, gradient_accumulation_steps=1, world_size=processes)
+    batch_arithmetic(args, values["effective_batch_size"])
+    assert args.gradient_accumulation_steps == steps
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_step_without_accumulation_sees_the_rows_of_a_device(folders, tmp_path, fast):
+    settings = dict(model_name_or_path=folders["base"], dtype="float32", quantization="none", use_cpu="true")
+    small = dict(train_file=toys.TRAIN, max_steps=1, save_strategy="no", rouge_rows=0, fast=fast)
+    steps = dict(per_device_train_batch_size=2, gradient_accumulation_steps=1, output_dir=tmp_path / "out")
+    assert train_sft({}, toys.flags(settings | small | steps))["rows a step"] == 2
+
+
+@pytest.mark.parametrize("train", [train_sft, train_seq2seq, train_reward, train_dpo])
+def test_accumulation_against_the_rows_of_a_step_is_an_error(folders, tmp_path, train):
+    settings = dict(model_name_or_path=folders["base"], dtype="float32", use_cpu="true", output_dir=tmp_path / "out")
+    settings |= {"adapter_path": folders["sft"], "quantization": "none"} if train is train_dpo else {}
+    rows = dict(per_device_train_batch_size=8, gradient_accumulation_steps=2, effective_batch_size=64)
+    with pytest.raises(InputError, match="is 16 rows a step, --effective_batch_size 64 another number: leave one"):
+        train({}, toys.flags(settings | rows))

@@ -23,7 +23,9 @@ class PairArguments:
     pairs_file: str | None = flag(None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).")
     eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.")
     held_out: float = flag(0.1, "Share of the dialogues held out when there is no --eval_pairs_file.")
-    effective_batch_size: int = flag(32, "Pairs an optimizer step over all processes.")
+    effective_batch_size: int = flag(
+        32, "Pairs an optimizer step over all processes; accumulation is derived unless given."
+    )
 
 
 def read_pairs(path: str | Path) -> list[dict]:
