@@ -10,7 +10,7 @@ from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import TrainingError, command, settings_in_one_line
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, length_baselines, pair_names, read_sides
 from dialsum_trl.rows import batch_arithmetic, take_accumulation
-from dialsum_trl.runs import use_adapter_settings
+from dialsum_trl.runs import keep_lora, use_adapter_settings
 
 REWARD_SETTINGS = dict(
     learning_rate=1e-4,
@@ -46,6 +46,8 @@ def reward_config():
 def adjust(values: dict, given: set[str]) -> None:
     """Base, dtype and prompt style follow the SFT adapter; mixed precision follows the dtype."""
     use_adapter_settings(values, given)
+    if values["adapter_path"]:
+        keep_lora(values, given)
     match_precision(values, given)
     take_accumulation(values, given)
 

@@ -21,6 +21,12 @@ from dialsum_trl.share.weights import (
 )
 
 RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
+LORA = {  # flag -> key of adapter_config.json
+    "lora_r": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "lora_target_modules": "target_modules",
+}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -186,6 +192,28 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
         raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")
 
 
+def keep_lora(values: dict, given: set[str]) -> None:
+    """Makes sure that the user asks for no other LoRA layers than the adapter has that is trained further.
+
+    Args:
+        values: the merged settings; `adapter_path` is set and was checked.
+        given: names that the user set.
+
+    Raises:
+        InputError: a `--lora_` flag that says otherwise would have no effect.
+    """
+    config = read_json(adapter_folder(values["adapter_path"]) / CONFIG, "give the folder that training wrote")
+    for flag in sorted(given & set(LORA)):
+        asked, own = values[flag], config.get(LORA[flag])
+        if isinstance(asked, list):  # peft writes layers in any order, and a pattern as a text
+            asked, own = (" ".join(sorted(map(str, v))) if isinstance(v, list) else v for v in (asked, own))
+        if asked != own:
+            raise InputError(
+                f"--{flag} {asked}: --adapter_path {values['adapter_path']} is trained further with its own, {own}; "
+                f"leave --{flag} out"
+            )
+
+
 def continue_adapter(values: dict, given: set[str]) -> None:
     """`adjust` of stages that train an SFT adapter further: base, dtype and prompt style are the adapter's.
 
@@ -195,4 +223,5 @@ def continue_adapter(values: dict, given: set[str]) -> None:
     if not values["adapter_path"]:
         raise InputError("--adapter_path: give the SFT adapter to start from, outputs/sft_...")
     use_adapter_settings(values, given)
+    keep_lora(values, given)
     match_precision(values, given)

@@ -70,7 +70,7 @@ def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, conf
     from safetensors.torch import load_file
 
     settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
-    settings |= {"lora_dropout": 0, "accept_weak": True} if stage == "reward" else {}
+    settings |= {"accept_weak": True} if stage == "reward" else {}
     folders = []
     for where, processes in (("cpu", 1), (config, 2)):
         folders.append(toy / f"{stage}-{where}-for-{config}")
@@ -88,7 +88,7 @@ def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, p
 
     settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
     settings |= dict(save_strategy="steps", save_steps=2, save_total_limit=2)
-    settings |= {"lora_dropout": 0, "accept_weak": True} if stage == "reward" else {}
+    settings |= {"accept_weak": True} if stage == "reward" else {}
     unbroken, continued = toy / f"{stage}-unbroken", toy / f"{stage}-continued"
     for output, more in ((unbroken, {}), (continued, {"resume_from_checkpoint": True})):
         if more:

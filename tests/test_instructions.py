@@ -92,7 +92,7 @@ def test_phase_2_goes_on_from_the_adapter_and_evaluates_the_default_instruction(
 
 def test_the_first_step_starts_where_phase_1_ended(toy_base, trained_adapter, rows, tmp_path):
     def loss_of_the_first_step(adapter, name):
-        flags = ("--max_steps", "1", "--logging_steps", "1", "--lora_dropout", "0", "--warmup_steps", "0")
+        flags = ("--max_steps", "1", "--logging_steps", "1", "--warmup_steps", "0")
         phase2(toy_base, adapter, rows, tmp_path / name, *flags, "--rouge_rows", "0")
         log = json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"]
         return next(entry["loss"] for entry in log if "loss" in entry)

@@ -1,0 +1,58 @@
+"""An adapter that is trained further keeps its layers: flags that ask for others are refused, not passed over."""
+
+import json
+
+import pytest
+
+from dialsum_trl.dpo import train_dpo
+from dialsum_trl.errors import InputError
+from dialsum_trl.grpo import train_grpo
+from dialsum_trl.ppo import train_ppo
+from dialsum_trl.reward import train_reward
+from dialsum_trl.runs import keep_lora
+from dialsum_trl.sft import train_sft
+from tests import phase3_toys as toys
+
+STAGES = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
+
+
+def flags(folders, output_dir, **changes):
+    settings = dict(adapter_path=folders["sft"], model_name_or_path=folders["base"], output_dir=output_dir)
+    return toys.flags(settings | dict(dtype="float32", quantization="none", use_cpu="true") | changes)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_refuses_another_rank(folders, tmp_path, stage):
+    with pytest.raises(InputError, match=r"--lora_r 8: --adapter_path .* with its own, 4; leave --lora_r out"):
+        STAGES[stage]({}, flags(folders, tmp_path / "out", lora_r=8))
+
+
+@pytest.mark.parametrize(
+    ("change", "own"),
+    [
+        ({"lora_alpha": 64}, "8"),
+        ({"lora_dropout": 0.0}, "0.1"),
+        ({"lora_target_modules": ["q_proj"]}, "down_proj q_proj v_proj"),
+    ],
+)
+def test_other_settings_are_refused_with_the_adapters_own(folders, tmp_path, change, own):
+    with pytest.raises(InputError, match=f"is trained further with its own, {own}; leave"):
+        train_dpo({}, flags(folders, tmp_path / "out", **change))
+
+
+def test_the_adapters_own_settings_are_no_error(folders):
+    own = dict(lora_r=4, lora_alpha=8, lora_dropout=0.1, lora_target_modules=["v_proj", "q_proj", "down_proj"])
+    assert keep_lora({"adapter_path": str(folders["sft"]), **own}, set(own)) is None
+
+
+def test_a_recipes_settings_are_no_error(folders):
+    assert keep_lora({"adapter_path": str(folders["sft"]), "lora_r": 16}, set()) is None
+
+
+def test_a_pattern_of_layers_is_compared_as_the_text_that_it_is(folders, tmp_path):
+    config = json.loads((folders["sft"] / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "target_modules": r".*_proj"}))
+    values = {"adapter_path": str(tmp_path), "lora_target_modules": [r".*_proj"]}
+    assert keep_lora(values, set(values)) is None
+    with pytest.raises(InputError, match="--lora_target_modules q_proj"):
+        keep_lora(values | {"lora_target_modules": ["q_proj"]}, set(values))
