@@ -45,32 +45,40 @@ def test_a_flag_that_has_no_effect_is_refused_with_the_remedy(stage, words, reme
     assert error.match(remedy)
 
 
-def refuse(stage, **given):
-    """`refuse_unread` with these settings, on the defaults of the stage's trainer."""
+def refused(stage, **given) -> str | None:
+    """What `refuse_unread` says of these settings, on the defaults of the stage's trainer."""
     config = CONFIGS[stage]()
     defaults = {field.name: field.default for field in fields(config)} | {"fast": True}
-    refuse_unread(stage, defaults | given, set(given), defaults)
+    try:
+        refuse_unread(stage, defaults | given, set(given), defaults)
+    except InputError as error:
+        return str(error)
+
+
+def test_the_first_of_several_is_named():
+    assert refused("ppo", delta=2.0, top_k=5).startswith("--top_k 5: ")
 
 
 def test_a_default_that_is_given_is_no_error():
-    refuse("ppo", top_k=0, epsilon_high=None, scale_rewards="group", mask_truncated_completions=False)
+    assert refused("ppo", top_k=0, epsilon_high=None, scale_rewards="group", mask_truncated_completions=False) is None
 
 
 def test_a_value_that_says_what_happens_anyway_is_no_error():
-    refuse("sft", completion_only_loss=True)
+    assert refused("sft", completion_only_loss=True) is None
 
 
 def test_what_only_packs_pass_over_serves_the_plain_path():
-    refuse("sft", fast=False, dataloader_drop_last=True, train_sampling_strategy="group_by_length")
+    assert refused("sft", fast=False, dataloader_drop_last=True, train_sampling_strategy="group_by_length") is None
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_other_engines_read_what_our_sampling_does_not(engine):
-    refuse("grpo", **{engine: True}, top_k=5, min_p=0.1)
+    assert refused("grpo", **{engine: True}, top_k=5, min_p=0.1) is None
 
 
 def test_a_recipes_own_setting_is_no_error():
-    refuse_unread("ppo", {**ENGINES, **{name: 7 for _, name in PAIRS}}, set(), {name: 0 for _, name in PAIRS})
+    values = {**ENGINES, **{name: 7 for _, name in PAIRS}}
+    assert refuse_unread("ppo", values, set(), dict.fromkeys(values, 0)) is None
 
 
 @pytest.mark.parametrize("stage", CONFIGS)
