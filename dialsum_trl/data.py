@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dialsum_trl.console import say
-from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
+from dialsum_trl.corpus.cleaning import clean_dialogue, normalized, unwritable
 from dialsum_trl.corpus.tables import Row, closest, read_table
 from dialsum_trl.errors import InputError
 
@@ -174,7 +174,7 @@ def _checked_row(place, row, names, require_summary):
             return ""
         if not isinstance(value, str):
             raise InputError(f"{where}: {type(value).__name__} instead of text")
-        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        if unwritable(value):
             raise InputError(f"{where}: holds a NUL or half a surrogate pair; export the row again")
         return value
 

@@ -62,11 +62,10 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
     Raises:
         InputError: nothing can be written there, or other folds lie there: adapters may have been trained on them.
     """
-    import csv
-    import io
     import random
 
     from dialsum_trl.corpus.cleaning import normalized
+    from dialsum_trl.corpus.tables import csv_line
     from dialsum_trl.files import check_writable, write_text
 
     check_writable(Path(folder), "--write_folds")
@@ -79,13 +78,12 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
     names = ["summary"] if most == 1 else [f"summary{n + 1}" for n in range(most)]
     folds = {}
     for fold in range(2):
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["fname", "dialogue", *names])
+        lines = [csv_line(["fname", "dialogue", *names])]
         for index in sorted(index for group in order[fold::2] for index in group):
             row = rows[index]
-            writer.writerow([row["fname"], row["dialogue"], *row["summaries"], *[""] * (most - len(row["summaries"]))])
-        folds[Path(folder) / f"fold{fold}.csv"] = buffer.getvalue()
+            blank = [""] * (most - len(row["summaries"]))
+            lines.append(csv_line([row["fname"], row["dialogue"], *row["summaries"], *blank]))
+        folds[Path(folder) / f"fold{fold}.csv"] = "".join(lines)
     for path, content in folds.items():
         if path.exists() and path.read_bytes() != content.encode("utf-8"):
             raise InputError(

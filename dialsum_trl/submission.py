@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from dialsum_trl.console import say
-from dialsum_trl.corpus.tables import closest, read_table
+from dialsum_trl.corpus.tables import closest, csv_line, read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_place, check_target, write_text
 
@@ -81,11 +81,11 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     if broken:
         raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
 
-    lines = [_line(map(_neutral, rows[0] if rows else ["fname", "summary"]))]
+    lines = [csv_line(map(_neutral, rows[0] if rows else ["fname", "summary"]))]
     for row in rows:
         others = {name: cell if _NUMBER.fullmatch(cell) else _neutral(cell) for name, cell in row.items()}
         name = row[id_column]
-        lines.append(_line({**others, id_column: _neutral(name), "summary": _neutral(texts[name])}.values()))
+        lines.append(csv_line({**others, id_column: _neutral(name), "summary": _neutral(texts[name])}.values()))
     write_text(path, "".join(lines))
     for count, what in (
         (sum(not text.strip() for text in summaries), "are empty"),
@@ -118,7 +118,7 @@ def check_output(path, flag: str, sources, template=None) -> None:
         header = file.readline(1000).decode("utf-8-sig", "replace").strip()
     ours = {"", "fname,summary"}  # "": an empty file
     if template is not None:
-        ours.add(_line(map(_neutral, _template_rows(template)[0][0])).strip())
+        ours.add(csv_line(map(_neutral, _template_rows(template)[0][0])).strip())
     if header not in ours:
         raise InputError(
             f"{flag} {path}: exists and is no submission (its first line is {header[:60]!r}); nothing else is "
@@ -182,12 +182,6 @@ def _check_ids(what, names, where, expected):
 
 def _some(names):
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _line(cells):
-    # Python's csv.writer (before 3.13) leaves a lone CR unquoted when lines end with LF, and then nobody can read it
-    quoted = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
-    return ",".join(quoted) + "\n"
 
 
 def _neutral(text):

@@ -21,6 +21,11 @@ def write(path, rows, header=("fname", "dialogue", "summary")):
     return path
 
 
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
 def checked(capsys, *files, **kwargs):
     """Whether the files are ready, and the lines that were printed."""
     ready = check_files(list(files), **kwargs)
@@ -205,6 +210,43 @@ def test_fix_never_overwrites(tmp_path):
         check_files([train], fix=train)
 
 
+@pytest.mark.parametrize("name", ["fixed.csv", "fixed.jsonl"])
+def test_fix_keeps_lone_carriage_returns_of_summaries(tmp_path, capsys, name):
+    train = write(tmp_path / "train.csv", [("a", GOOD, "앞줄\r뒷줄"), ("b", GOOD + " 네.", "약속\r한다\r\n")])
+    assert checked(capsys, train, fix=tmp_path / name)[0]
+    assert read_dialogues(tmp_path / name)["summaries"][:] == [["앞줄\r뒷줄"], ["약속\r한다\r\n"]]
+
+
+def test_fix_writes_every_key_that_a_row_of_a_jsonl_has(tmp_path, capsys):
+    rows = [
+        {"fname": "a", "dialogue": GOOD, "summary": "요약"},
+        {"fname": "b", "dialogue": GOOD + " 네.", "summary": "묻는다", "tags": ["회의", 2], "note": None, "by": "나"},
+    ]
+    assert checked(capsys, write_jsonl(tmp_path / "train.jsonl", rows), fix=tmp_path / "fixed.csv")[0]
+    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
+        header, first, second = csv.reader(file)
+    assert header == ["fname", "dialogue", "summary", "tags", "note", "by"]
+    assert first[3:] == ["", "", ""]
+    assert second[3:] == ['["회의", 2]', "", "나"]
+
+
+@pytest.mark.parametrize("broken", ["가\0", "가\ud800"])
+def test_text_that_no_file_can_hold_is_an_error_as_training_says(tmp_path, capsys, broken):
+    rows = [{"fname": "a", "dialogue": GOOD, "summary": broken}, {"fname": "b", "dialogue": "네", "summary": "요약"}]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    ready, lines = checked(capsys, path, fix=tmp_path / "fixed.csv")
+    assert not ready
+    assert has(lines, "error", "rows whose summary holds a NUL or half a surrogate pair: 1 (a)")
+    assert read_dialogues(tmp_path / "fixed.csv")["fname"][:] == ["b"]
+
+
+def test_a_further_column_that_no_file_can_hold_is_one_line_of_fix(tmp_path):
+    rows = [{"fname": "a", "dialogue": GOOD, "summary": "요약", "note": "\ud800"}]
+    path = write_jsonl(tmp_path / "train.jsonl", rows)
+    with pytest.raises(InputError, match="a further column holds a NUL or half a surrogate pair"):
+        check_files([path], fix=tmp_path / "fixed.csv")
+
+
 def test_token_lengths_are_those_of_the_training_rows():
     from dialsum_trl.encoding import encode_dataset
     from dialsum_trl.models import load_tokenizer, stop_token_ids
@@ -251,7 +293,7 @@ def test_jsonl_rows_without_a_key_or_with_numbers_are_errors_and_not_a_crash(tmp
     ready, lines = checked(capsys, path)
     assert not ready
     assert has(lines, "error", "rows whose dialogue is no text: 1 (3)")
-    assert has(lines, "error", "rows without a dialogue: 2 (b, 3)")
+    assert has(lines, "error", "rows without a dialogue: 1 (b)")
 
 
 def test_two_columns_that_could_be_the_reference_are_an_error(tmp_path, capsys):

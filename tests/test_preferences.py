@@ -248,6 +248,16 @@ def test_rows_of_one_dialogue_fall_into_the_same_fold(tmp_path):
     assert [len(fold) for fold in seen] == [2, 2] and not seen[0] & seen[1]
 
 
+def test_folds_keep_lone_carriage_returns_of_summaries(tmp_path):
+    from dialsum_trl.data import read_dialogues
+
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes('fname,dialogue,summary\na,#Person1#: 네.,"앞\r뒤"\nb,#Person1#: 응.,"위\r아래"\n'.encode())
+    make_preferences({}, toys.flags({"train_file": rows, "write_folds": tmp_path / "folds"}))
+    folds = [read_dialogues(tmp_path / "folds" / f"fold{n}.csv") for n in range(2)]
+    assert sorted(fold["summaries"][0][0] for fold in folds) == ["앞\r뒤", "위\r아래"]
+
+
 def test_folds_of_other_rows_are_never_replaced(folders, tmp_path):
     settings = {"train_file": folders["rows"], "write_folds": tmp_path / "folds"}
     make_preferences({}, toys.flags(settings))

@@ -10,6 +10,7 @@ _BREAK = re.compile(
 _SPACES = re.compile(r"[^\S\n]+")
 _TURN = re.compile(r"[^\S\n]*(#Person\d+#)[^\S\n]*[:：]", re.IGNORECASE)
 _BARE_TURN = re.compile(r"^#?[^\S\n]*(?:Person|사람)[^\S\n]*(\d+)[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE)
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _WORD = re.compile(r"[\W_]+")
 
 
@@ -27,6 +28,11 @@ def clean_dialogue(text: str) -> str:
     text = _TURN.sub(lambda head: f"\n#Person{head[1][7:-1]}#: ", text)
     lines = (_SPACES.sub(" ", line).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def unwritable(text: str) -> bool:
+    """Whether it holds a NUL or half a surrogate pair, which no file of rows can hold and be read again."""
+    return bool(_UNWRITABLE.search(text))
 
 
 def normalized(text: str) -> str:

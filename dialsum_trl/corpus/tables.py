@@ -1,11 +1,15 @@
-"""Rows of a CSV or JSONL file, streamed, each with its place in the file; what cannot be read is one clear error."""
+"""Rows of a CSV or JSONL file, streamed, each with its place in the file; what cannot be read is one clear error.
+
+And lines of a CSV that can be read again.
+"""
 
 import csv
 import difflib
 import json
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +46,15 @@ def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
     if path.suffix.lower() == ".jsonl":
         return _not_empty(path, _jsonl_rows(path))
     raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """One line of a CSV, ended by LF.
+
+    Python's csv.writer (before 3.13) leaves a lone CR unquoted when lines end with LF, and then nobody can read it.
+    """
+    quoted = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    return ",".join(quoted) + "\n"
 
 
 def _check_path(path) -> None:

@@ -5,12 +5,12 @@
 No dialogue, and no combination of facts, is in two splits. The files are the same on every machine.
 """
 
-import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from dialsum_trl.corpus.tables import csv_line
 from dialsum_trl.tiny.scene import Play, play
 from dialsum_trl.tiny.scenes_booking import BOOKING_SCENES
 from dialsum_trl.tiny.scenes_friends import FRIEND_SCENES
@@ -45,8 +45,7 @@ def sample_plays() -> dict[str, list[Play]]:
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    path.write_text("".join(map(csv_line, [header, *rows])), encoding="utf-8", newline="")
 
 
 def write_samples(folder: Path) -> None:

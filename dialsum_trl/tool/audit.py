@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 
-from dialsum_trl.corpus.cleaning import clean_dialogue, normalized
+from dialsum_trl.corpus.cleaning import clean_dialogue, normalized, unwritable
 from dialsum_trl.corpus.tables import Row
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
@@ -56,10 +56,7 @@ class Audit:
     findings: list[Finding]
     rows: list[dict]
     kept: list[Row]  # the source rows of `rows`
-
-    @property
-    def has_references(self) -> bool:
-        return any(row["summaries"] for row in self.rows)
+    has_references: bool  # of any row, usable or not
 
 
 def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
@@ -69,36 +66,49 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
         names: role -> column (`data.resolve_columns`).
     """
     columns = list(table[0].values)
-    references = [names[role] for role in REFERENCES if role in names]
+    references = [role for role in REFERENCES if role in names]
+    has_references = any(str(row.values.get(names[role]) or "").strip() for row in table for role in references)
     found: dict[tuple[str, str], list[str]] = {}
     masks, dialogues, seen = Counter(), {}, set()
     rows, kept = [], []
 
     def report(level, text):
+        nonlocal usable
+        usable &= level != "error"
         found.setdefault((level, text), []).append(label)
 
-    def text_of(column):
-        value = source.values.get(column)
+    def text_of(role):
+        """Text, "" where there is none, or None where something else is (which is reported)."""
+        value = source.values.get(names[role])
+        if role == "fname" and type(value) is int:  # as pandas writes it
+            return str(value)
         if value is not None and not isinstance(value, str):
-            report("error", f"rows whose {column} is no text")
-        return value if isinstance(value, str) else ""
+            report("error", f"rows whose {names[role]} is no text")
+            return None
+        if unwritable(value or ""):
+            report("error", f"rows whose {names[role]} holds a NUL or half a surrogate pair")
+        return value or ""
 
     for source in table:
-        label = str(source.values.get(names["fname"]) or f"row {source.number}").strip()
-        fname, raw = text_of(names["fname"]).strip(), text_of(names["dialogue"])
-        dialogue = clean_dialogue(raw)
-        summaries = [text for text in map(text_of, references) if text.strip()]
-        if not fname:
+        name = source.values.get(names["fname"])
+        label = str(name).strip() if isinstance(name, str | int) else ""
+        label, usable = label or f"row {source.number}", True
+        fname, raw, texts = text_of("fname"), text_of("dialogue"), [text_of(role) for role in references]
+        if "topic" in names:
+            text_of("topic")
+        fname, dialogue = fname and fname.strip(), clean_dialogue(raw or "")
+        summaries = [text for text in texts if text and text.strip()]
+        if fname == "":
             report("error", f"rows without {names['fname']}")
         elif fname in seen:
             report("error", f"rows whose {names['fname']} an earlier row has")
-        if not dialogue:
+        if not dialogue and raw is not None:
             report("error", "rows without a dialogue")
-        if references and not summaries:
+        if has_references and not summaries and None not in texts:
             report("error", "rows without a summary")
-        usable = bool(fname and fname not in seen and dialogue and (summaries or not references))
-        seen.add(fname)
-        for level, text in [*_dirt(raw), *_turns(dialogue), *_summaries(dialogue, summaries)]:
+        if fname:
+            seen.add(fname)
+        for level, text in [*_dirt(raw or ""), *_turns(dialogue), *_summaries(dialogue, summaries)]:
             report(level, text)
         for text in (dialogue, *summaries):
             masks.update(MASK.findall(text))
@@ -118,7 +128,8 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     known = ", ".join(f"{mask} {masks[mask]:,}" for mask in sorted(KNOWN_MASKS & set(masks)))
     findings.append(Finding("note", f"masks: {known or 'none'}"))
     order = ("error", "warning", "note")
-    return Audit(columns, len(table), sorted(findings, key=lambda f: order.index(f.level)), rows, kept)
+    findings.sort(key=lambda finding: order.index(finding.level))
+    return Audit(columns, len(table), findings, rows, kept, has_references)
 
 
 def _dirt(raw: str):

@@ -1,7 +1,5 @@
 """`dialsum check`: data files looked through before a GPU is paid for."""
 
-import csv
-import io
 import json
 import sys
 from pathlib import Path
@@ -12,8 +10,9 @@ from rich.text import Text
 
 from dialsum_trl.bounds import check_numbers
 from dialsum_trl.console import printable
+from dialsum_trl.corpus.cleaning import unwritable
 from dialsum_trl.corpus.lengths import Measure, measure, print_lengths
-from dialsum_trl.corpus.tables import read_table
+from dialsum_trl.corpus.tables import csv_line, read_table
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_text
 from dialsum_trl.prompts import MAX_LENGTH
@@ -186,12 +185,19 @@ def write_fixed(fix: Path, train: Audit, refused: set[str], column: str) -> int:
         raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
     pairs = zip(train.rows, train.kept, strict=True)
     rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
-    text = io.StringIO(newline="")
     if fix.suffix.lower() == ".csv":
-        writer = csv.DictWriter(text, train.columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        names = list(dict.fromkeys(name for row in rows for name in row))  # rows of a JSONL may differ
+        lines = [csv_line(names), *(csv_line(_cell(row.get(name)) for name in names) for row in rows)]
     else:
-        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(fix, text.getvalue())
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    if unwritable(text := "".join(lines)):
+        raise InputError(f"--fix {fix}: a further column holds a NUL or half a surrogate pair; remove it there first")
+    write_text(fix, text)
     return len(rows)
+
+
+def _cell(value) -> str:
+    """A JSON value as the text of a CSV cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
