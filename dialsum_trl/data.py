@@ -172,8 +172,10 @@ def _checked_row(place, row, names, require_summary):
         where = f"{_where(place, row)}, column '{names[role]}'"
         if value is None:
             return ""
+        if role == "fname" and type(value) is int:  # as pandas writes it
+            value = str(value)
         if not isinstance(value, str):
-            raise InputError(f"{where}: {type(value).__name__} instead of text")
+            raise InputError(f"{where}: {type(value).__name__} instead of text; write it in quotes")
         if unwritable(value):
             raise InputError(f"{where}: holds a NUL or half a surrogate pair; export the row again")
         return value

@@ -30,9 +30,11 @@ def read_predictions(path) -> dict[str, str]:
         where = f"{path}: row {row.number} (line {row.line})"
         name = row.values[_column(where, row.values, "fname", "id")]
         text = row.values[_column(where, row.values, "summary")]
+        name = str(name) if type(name) is int else name  # as pandas writes it
         if not isinstance(name, str) or not isinstance(text, str):
             raise InputError(
-                f"{where}: fname and summary are {type(name).__name__} and {type(text).__name__}, not text"
+                f"{where}: fname and summary are {type(name).__name__} and {type(text).__name__}, not text; "
+                "write them in quotes"
             )
         if not name.strip():
             raise InputError(f"{where}, column 'fname': empty; fill it or remove the row")

@@ -1,6 +1,5 @@
-"""`dialsum check`: every problem of a file is counted with an example; the cleaned copy holds what training takes."""
+"""`dialsum check`: every problem of a file is counted with an example."""
 
-import csv
 import json
 from bisect import bisect_left
 
@@ -10,30 +9,8 @@ from dialsum_trl.corpus.lengths import measure, percentile
 from dialsum_trl.data import read_dialogues
 from dialsum_trl.errors import InputError
 from dialsum_trl.tool.check import check_files
+from tests.checked_files import GOOD, checked, has, write, write_jsonl
 from tests.conftest import TINY
-
-GOOD = "#Person1#: 안녕하세요. 오늘 회의는 몇 시에 시작하나요?\n#Person2#: 오후 두 시에 시작합니다."
-
-
-def write(path, rows, header=("fname", "dialogue", "summary")):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    return path
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
-def checked(capsys, *files, **kwargs):
-    """Whether the files are ready, and the lines that were printed."""
-    ready = check_files(list(files), **kwargs)
-    return ready, capsys.readouterr().out.splitlines()
-
-
-def has(lines, level, text):
-    return any(line.startswith(level) and text in line for line in lines)
 
 
 def test_clean_files_are_ready(tmp_path, capsys):
@@ -122,22 +99,23 @@ def test_a_missing_column_names_the_one_that_was_meant(tmp_path, capsys):
     assert has(lines, "error", "--dialogue_column Dialog")
 
 
-def test_columns_of_other_names_are_given_and_kept_by_fix(tmp_path, capsys):
-    train = write(tmp_path / "train.csv", [("a", GOOD.replace("\n", "\\n"), "요약")], header=("key", "text", "target"))
-    columns = {"fname": "key", "dialogue": "text", "summary": "target"}
-    ready, lines = checked(capsys, train, columns=columns, fix=tmp_path / "fixed.csv")
-    assert ready
-    assert has(lines, "note", r"literal \n")
-    assert read_dialogues(tmp_path / "fixed.csv", columns=columns)["dialogue"][:] == [GOOD]
-    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
-        assert next(csv.reader(file)) == ["key", "text", "target"]
-
-
 def test_a_file_without_summaries_is_for_prediction(tmp_path, capsys):
     ready, lines = checked(capsys, write(tmp_path / "test.csv", [("test_0", GOOD)], header=("fname", "dialogue")))
     assert ready
     assert has(lines, "note", "for prediction only")
     assert lines[-1] == "ready for prediction, not for training"
+
+
+def test_a_file_whose_summaries_are_all_blank_is_for_prediction(tmp_path, capsys):
+    blank = write(tmp_path / "test.csv", [("test_0", GOOD, ""), ("test_1", GOOD + " 네.", " ")])
+    ready, lines = checked(capsys, blank)
+    assert ready and lines[-1] == "ready for prediction, not for training"
+    assert has(lines, "note", "no summaries: for prediction only") and not has(lines, "error", "")
+    train = write(tmp_path / "train.csv", [("train_0", GOOD + " 응.", "요약")])
+    ready, lines = checked(capsys, train, blank)
+    assert ready and lines[-1] == "ready for training"
+    ready, lines = checked(capsys, blank, train)
+    assert not ready and has(lines, "error", "no summaries: the first of several files is for training")
 
 
 def test_the_first_of_several_files_is_for_training_and_needs_summaries(tmp_path, capsys):
@@ -181,70 +159,6 @@ def test_max_length_counts_tokens_so_it_needs_a_tokenizer(tmp_path):
         InputError, match="--max_length 60: counts tokens; name the model that makes them by --tokenizer"
     ):
         check_files([write(tmp_path / "train.csv", [("a", GOOD, "요약")])], max_length=60)
-
-
-@pytest.mark.parametrize("name", ["fixed.csv", "fixed.jsonl"])
-def test_fix_writes_what_training_reads_and_leaves_the_original(tmp_path, capsys, name):
-    rows = [
-        ("a", GOOD.replace("\n", "\\n"), "요약  그대로"),
-        ("b", "", "요약"),
-        ("a", GOOD, "요약"),
-        ("c", "다른 " + GOOD, "요약"),
-    ]
-    train = write(tmp_path / "train.csv", rows)
-    dev = write(tmp_path / "dev.csv", [("dev_0", "다른 " + GOOD, "다른 요약")])
-    before = train.read_bytes()
-    checked(capsys, train, dev, fix=tmp_path / name)
-    assert train.read_bytes() == before
-    fixed = read_dialogues(tmp_path / name)
-    assert (fixed["fname"][:], fixed["dialogue"][:]) == (["a"], [GOOD])
-    assert fixed["summaries"][0] == ["요약  그대로"]
-    ready, lines = checked(capsys, tmp_path / name)
-    assert ready
-    assert not has(lines, "note", "cleaned on reading")
-
-
-def test_fix_never_overwrites(tmp_path):
-    train = write(tmp_path / "train.csv", [("a", GOOD, "요약")])
-    with pytest.raises(InputError, match="nothing is overwritten"):
-        check_files([train], fix=train)
-
-
-@pytest.mark.parametrize("name", ["fixed.csv", "fixed.jsonl"])
-def test_fix_keeps_lone_carriage_returns_of_summaries(tmp_path, capsys, name):
-    train = write(tmp_path / "train.csv", [("a", GOOD, "앞줄\r뒷줄"), ("b", GOOD + " 네.", "약속\r한다\r\n")])
-    assert checked(capsys, train, fix=tmp_path / name)[0]
-    assert read_dialogues(tmp_path / name)["summaries"][:] == [["앞줄\r뒷줄"], ["약속\r한다\r\n"]]
-
-
-def test_fix_writes_every_key_that_a_row_of_a_jsonl_has(tmp_path, capsys):
-    rows = [
-        {"fname": "a", "dialogue": GOOD, "summary": "요약"},
-        {"fname": "b", "dialogue": GOOD + " 네.", "summary": "묻는다", "tags": ["회의", 2], "note": None, "by": "나"},
-    ]
-    assert checked(capsys, write_jsonl(tmp_path / "train.jsonl", rows), fix=tmp_path / "fixed.csv")[0]
-    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
-        header, first, second = csv.reader(file)
-    assert header == ["fname", "dialogue", "summary", "tags", "note", "by"]
-    assert first[3:] == ["", "", ""]
-    assert second[3:] == ['["회의", 2]', "", "나"]
-
-
-@pytest.mark.parametrize("broken", ["가\0", "가\ud800"])
-def test_text_that_no_file_can_hold_is_an_error_as_training_says(tmp_path, capsys, broken):
-    rows = [{"fname": "a", "dialogue": GOOD, "summary": broken}, {"fname": "b", "dialogue": "네", "summary": "요약"}]
-    path = write_jsonl(tmp_path / "train.jsonl", rows)
-    ready, lines = checked(capsys, path, fix=tmp_path / "fixed.csv")
-    assert not ready
-    assert has(lines, "error", "rows whose summary holds a NUL or half a surrogate pair: 1 (a)")
-    assert read_dialogues(tmp_path / "fixed.csv")["fname"][:] == ["b"]
-
-
-def test_a_further_column_that_no_file_can_hold_is_one_line_of_fix(tmp_path):
-    rows = [{"fname": "a", "dialogue": GOOD, "summary": "요약", "note": "\ud800"}]
-    path = write_jsonl(tmp_path / "train.jsonl", rows)
-    with pytest.raises(InputError, match="a further column holds a NUL or half a surrogate pair"):
-        check_files([path], fix=tmp_path / "fixed.csv")
 
 
 def test_token_lengths_are_those_of_the_training_rows():
@@ -294,6 +208,19 @@ def test_jsonl_rows_without_a_key_or_with_numbers_are_errors_and_not_a_crash(tmp
     assert not ready
     assert has(lines, "error", "rows whose dialogue is no text: 1 (3)")
     assert has(lines, "error", "rows without a dialogue: 1 (b)")
+
+
+def test_whole_numbers_are_names_of_rows_and_other_numbers_are_one_error(tmp_path, capsys):
+    rows = [{"fname": number, "dialogue": f"{GOOD} {number}", "summary": "묻는다."} for number in range(3)]
+    ready, lines = checked(capsys, write_jsonl(tmp_path / "train.jsonl", rows))
+    assert ready and not has(lines, "note", "no summaries")
+    _, lines = checked(capsys, write_jsonl(tmp_path / "twice.jsonl", [*rows, {**rows[0], "fname": "0"}]))
+    assert has(lines, "error", "fname an earlier row has: 1 (0)")
+    rows = [{**row, "fname": name} for row, name in zip(rows, (1.0, True, [1]), strict=True)]
+    ready, lines = checked(capsys, write_jsonl(tmp_path / "floats.jsonl", rows))
+    assert not ready
+    assert has(lines, "error", "rows whose fname is no text: 3 (row 1,")
+    assert not has(lines, "error", "rows without") and not has(lines, "note", "no summaries")
 
 
 def test_two_columns_that_could_be_the_reference_are_an_error(tmp_path, capsys):

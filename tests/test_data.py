@@ -77,6 +77,12 @@ def test_iter_rows_streams(tmp_path):
         next(rows)
 
 
+def test_whole_numbers_are_names_of_rows_as_pandas_writes_them(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"fname": 7, "dialogue": "#Person1#: a", "summary": "b"}\n', encoding="utf-8")
+    assert read_dialogues(path)["fname"][:] == ["7"]
+
+
 # What is wrong
 
 
@@ -195,7 +201,9 @@ def test_malformed_csv_is_named_with_its_line(tmp_path, content, expected):
         ("[\n", "write one object a line"),
         ("3\n", "is a JSON int"),
         ("[" * 200_000 + "\n", "JSON that cannot be a row"),
-        ('{"fname": 1, "dialogue": "b", "summary": "c"}\n', "column 'fname': int instead of text"),
+        ('{"fname": 1.0, "dialogue": "b", "summary": "c"}\n', "'fname': float instead of text; write it in quotes"),
+        ('{"fname": true, "dialogue": "b", "summary": "c"}\n', "column 'fname': bool instead of text"),
+        ('{"fname": "1", "dialogue": "b", "summary": 3}\n', "column 'summary': int instead of text"),
         ('{"fname": "1", "dialogue": ["b"], "summary": "c"}\n', "column 'dialogue': list instead of text"),
         ('{"fname": "1", "dialogue": "b\\ud800", "summary": "c"}\n', "half a surrogate pair"),
         ('{"fname": "1", "dialogue": null, "summary": "c"}\n', "column 'dialogue': empty"),

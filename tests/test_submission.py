@@ -130,6 +130,12 @@ def test_a_faulty_prediction_file_is_named_with_its_line(tmp_path, content, expe
         read_predictions(path)
 
 
+def test_whole_numbers_are_ids_of_predictions_as_pandas_writes_them(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"fname": 7, "summary": "하나"}\n', encoding="utf-8")
+    assert read_predictions(path) == {"7": "하나"}
+
+
 def test_a_template_that_repeats_an_id_is_an_error(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("fname,summary\na,\na,\n", encoding="utf-8")

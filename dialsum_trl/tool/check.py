@@ -14,7 +14,7 @@ from dialsum_trl.corpus.cleaning import unwritable
 from dialsum_trl.corpus.lengths import Measure, measure, print_lengths
 from dialsum_trl.corpus.tables import csv_line, read_table
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import write_text
+from dialsum_trl.files import check_place, check_writable, write_text
 from dialsum_trl.prompts import MAX_LENGTH
 from dialsum_trl.tool.audit import Audit, Finding, audit_rows
 
@@ -42,14 +42,15 @@ def check_files(
         Whether training would take the files; of a single file without summaries whether prediction would.
 
     Raises:
-        InputError: `fix` would overwrite a file, the tokenizer cannot be loaded, or `max_length` counts no tokens.
+        InputError: `fix` would overwrite a file or cannot be written, the tokenizer cannot be loaded, or `max_length`
+            counts no tokens.
     """
     if max_length is not None:
         check_numbers({"max_length": max_length})
         if tokenizer is None:
             raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
-    if fix is not None and fix.exists():
-        raise InputError(f"--fix {fix}: exists; nothing is overwritten, give a new name")
+    if fix is not None:
+        check_fix(fix)
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # in a pipe one line stays one line
     counter = measure(tokenizer)
     audits: list[Audit | None] = []
@@ -63,7 +64,7 @@ def check_files(
             continue
         if not audit.has_references:
             audit.findings.append(without_summaries(training=len(files) > 1 and len(audits) == 1))
-        elif tokenizer and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
+        elif tokenizer and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
             audit.findings.insert(0, lost)
             if len(audits) == 1:
                 refused.update(lost.rows)
@@ -87,6 +88,16 @@ def check_files(
     else:
         console.print(Text("ready for prediction, not for training", "yellow"))
     return clean
+
+
+def check_fix(fix: Path) -> None:
+    """Raises InputError unless a new CSV or JSONL can come to `fix`."""
+    if fix.suffix.lower() not in (".csv", ".jsonl"):
+        raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
+    if fix.exists():
+        raise InputError(f"--fix {fix}: exists; nothing is overwritten, give a new name")
+    check_place(fix)
+    check_writable(fix, "--fix")
 
 
 def without_summaries(training: bool) -> Finding:
@@ -173,6 +184,9 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
 
 def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str], column: str) -> None:
     written = write_fixed(fix, train, refused, column)
+    if not written:
+        console.print(Text(printable(f"{fix}: not written, for no row of {path} can be kept: see the errors above")))
+        return
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
@@ -180,11 +194,15 @@ def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: 
 
 
 def write_fixed(fix: Path, train: Audit, refused: set[str], column: str) -> int:
-    """Writes the usable rows not `refused` with clean dialogues in `column`, as CSV or JSONL; returns their number."""
-    if fix.suffix.lower() not in (".csv", ".jsonl"):
-        raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
+    """Writes the usable rows not `refused` with clean dialogues in `column`, as CSV or JSONL, if there are any.
+
+    Returns:
+        Their number.
+    """
     pairs = zip(train.rows, train.kept, strict=True)
     rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
+    if not rows:
+        return 0
     if fix.suffix.lower() == ".csv":
         names = list(dict.fromkeys(name for row in rows for name in row))  # rows of a JSONL may differ
         lines = [csv_line(names), *(csv_line(_cell(row.get(name)) for name in names) for row in rows)]

@@ -119,7 +119,7 @@ CASES = [
     jsonl("NaN for a text", {"dialogue": float("nan")}, "column 'dialogue': float instead of text"),
     jsonl("a list for a text", {"dialogue": ["a", "b"]}, "column 'dialogue': list instead of text"),
     jsonl("an object for a text", {"summary": {"text": "b"}}, "column 'summary': dict instead of text"),
-    jsonl("a number for a name", {"fname": 1}, "column 'fname': int instead of text"),
+    jsonl("a fraction for a name", {"fname": 1.5}, "column 'fname': float instead of text", "in quotes"),
     jsonl("true for a text", {"summary": True}, "column 'summary': bool instead of text"),
     jsonl("null for a text", {"dialogue": None}, "column 'dialogue': empty", "fill it"),
     jsonl("an integer of 5,000 digits", '{"fname": ' + "9" * 5000 + "}\n", "row 1 (line 1)", "one flat object"),
