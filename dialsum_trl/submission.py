@@ -83,7 +83,7 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     if broken:
         raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
 
-    lines = [csv_line(map(_neutral, rows[0] if rows else ["fname", "summary"]))]
+    lines = [_header(rows) if rows else "fname,summary\n"]
     for row in rows:
         others = {name: cell if _NUMBER.fullmatch(cell) else _neutral(cell) for name, cell in row.items()}
         name = row[id_column]
@@ -120,7 +120,7 @@ def check_output(path, flag: str, sources, template=None) -> None:
         header = file.readline(1000).decode("utf-8-sig", "replace").strip()
     ours = {"", "fname,summary"}  # "": an empty file
     if template is not None:
-        ours.add(csv_line(map(_neutral, _template_rows(template)[0][0])).strip())
+        ours.add(_header(_template_rows(template)[0]).strip())
     if header not in ours:
         raise InputError(
             f"{flag} {path}: exists and is no submission (its first line is {header[:60]!r}); nothing else is "
@@ -152,7 +152,7 @@ def _column(where, present, *names):
         if name in present:
             return name
     near = closest(names[0], present)
-    there = ", ".join(f"'{name}'" for name in present)
+    there = ", ".join(f"'{name}'" for name in present if name.strip())
     hint = f"rename '{near}'" if near else "name its columns fname,summary"
     raise InputError(f"{where}: no column '{names[0]}'; there are {there}; {hint}")
 
@@ -166,11 +166,17 @@ def _template_rows(template):
         id_column = _column(where, row.values, "fname", "id")
         _column(where, row.values, "summary")
         values = {name: _plain(cell) for name, cell in row.values.items()}
+        if not values[id_column].strip():
+            raise InputError(f"{where}, column '{id_column}': empty; fill it or remove the row")
         if values[id_column] in seen:
             raise InputError(f"{where}: '{values[id_column]}' appears a second time in the template")
         seen.add(values[id_column])
         rows.append(values)
     return rows, id_column
+
+
+def _header(rows):
+    return csv_line(_neutral(name.strip()) for name in rows[0])
 
 
 def _check_ids(what, names, where, expected):

@@ -32,6 +32,15 @@ def test_byte_order_mark_and_crlf_are_accepted(tmp_path):
     assert read_dialogues(path)[0] == row("a", topic="t")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_second_byte_order_mark_is_accepted_too(tmp_path, name):
+    content = {"a.csv": '"fname",dialogue,summary\na,#Person1#: 네,b\n',
+               "a.jsonl": '{"fname": "a", "dialogue": "#Person1#: 네", "summary": "b"}\n'}[name]  # fmt: skip
+    path = tmp_path / name
+    path.write_text("\ufeff\ufeff" + content, encoding="utf-8")
+    assert read_dialogues(path)[0] == row("a", "#Person1#: 네", ["b"])
+
+
 def test_an_unnamed_index_column_and_blank_lines_are_ignored(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(",fname,dialogue,summary\n0,a,#Person1#: 네,긍정\n\n1,b,#Person1#: 아니요,부정\n", encoding="utf-8")
@@ -184,6 +193,10 @@ def test_wrong_paths_are_errors_with_a_remedy(tmp_path):
         ("fname,dialogue,summary\na,b\rb,c\n", "a bare carriage return outside quotes"),
         ("fname;dialogue;summary\na;b;c\n", "separated by semicolons"),
         ("fname\tdialogue\na\tb\n", "separated by tabs"),
+        ("sep=,\nfname,dialogue\na,b\n", "line 1 is Excel's 'sep=,'; remove this"),
+        ("sep=;\nfname;dialogue\na;b\n", "line 1 is Excel's 'sep=;'; remove this"),
+        ("SEP=\t\nfname\tdialogue\na\tb\n", "line 1 is Excel's 'SEP='; remove this"),
+        ('"sep=,"\nfname,dialogue\na,b\n', "line 1 is Excel's 'sep=,'; remove this"),
         ("fname,dialogue,dialogue\na,b,c\n", "names column 'dialogue' twice"),
     ],
 )

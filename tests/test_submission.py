@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.submission import check_submission, read_aligned, read_predictions, write_submission
+from dialsum_trl.submission import check_output, check_submission, read_aligned, read_predictions, write_submission
 
 IDS = ["test_0", "test_1", "test_10", "test_2"]
 TEXTS = ["하나", "둘,\n둘째 줄", '"셋"', ""]
@@ -45,6 +45,23 @@ def test_an_index_column_of_the_template_is_kept(tmp_path, indexed):
     assert rows[0] == ["", "fname", "summary"]
     assert rows[3] == ["2", "test_10", '"셋"']
     check_submission(tmp_path / "s.csv", indexed)
+
+
+def test_empty_columns_of_the_template_are_kept(tmp_path):
+    template = tmp_path / "t.csv"
+    template.write_text(",fname,summary,,\n0,a,,,\n1,b,,x,y\n", encoding="utf-8")
+    for _ in range(2):  # the second time over the first
+        check_output(tmp_path / "s.csv", "--output_file", [], template)
+        write_submission(tmp_path / "s.csv", ["b", "a"], ["둘", "하나"], template)
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8") == ",fname,summary,,\n0,a,하나,,\n1,b,둘,x,y\n"
+    check_submission(tmp_path / "s.csv", template)
+
+
+def test_a_row_of_the_template_without_an_id_is_named(tmp_path):
+    template = tmp_path / "t.csv"
+    template.write_text("fname,summary\na,\n,\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"t.csv: row 2 \(line 3\), column 'fname': empty; fill it or remove the row"):
+        write_submission(tmp_path / "s.csv", ["a"], ["x"], template)
 
 
 def test_missing_and_extra_ids_are_named_and_nothing_is_written(tmp_path, template):

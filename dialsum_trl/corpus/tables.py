@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,9 @@ class Row(NamedTuple):
 def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
     """Streams the rows of a `.csv` (comma, double quotes, header line) or `.jsonl` file in UTF-8.
 
-    CSV cells may hold line breaks; a byte order mark, CRLF and blank lines are accepted. An unnamed column, such as
-    the index that pandas writes, is left out, or kept under the name "" with `keep_unnamed`.
+    CSV cells may hold line breaks; byte order marks, CRLF and blank lines are accepted. An unnamed column, such as
+    the index that pandas writes, is left out, or kept with `keep_unnamed`, under "", the next under " ", and so on:
+    names that no other column has, and that `str.strip` makes what they were.
     JSONL values keep their JSON type.
 
     Raises:
@@ -112,12 +114,14 @@ def _lines(path) -> Iterator[tuple[int, str]]:
 
 def _decode(path, number, offset, raw):
     try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: line {number}, byte {offset + error.start} (0x{raw[error.start]:02x}) is not UTF-8; if the file "
             f"was saved by Excel or on Windows, convert it: {_iconv('cp949', path)}"
         ) from None
+    if number == 1:
+        text = text.lstrip("\ufeff")  # there are two where a file with one was saved with one again
     if number == 1 and text[1::2].count("\0") > len(text) // 3 and "\0" not in text[::2]:
         raise InputError(f"{path}: line 1 is UTF-16 without a byte order mark; convert it: {_iconv('UTF-16LE', path)}")
     if "\0" in text:
@@ -162,20 +166,23 @@ def _csv_rows(path, keep_unnamed):
         if len(longest) > MAX_CELL:  # another library may have raised the limit of the csv module
             raise InputError(f"{where}{_csv_problem('field larger than field limit')}")
         named = zip(header, cells, strict=True)
-        yield Row(number, start, {name: cell for name, cell in named if name or keep_unnamed})
+        yield Row(number, start, {name: cell for name, cell in named if name.strip() or keep_unnamed})
     if header is None:
         raise InputError(f"{path} is empty; it needs a header line such as fname,dialogue,summary,topic")
 
 
 def _checked_header(path, line, cells):
     header = [cell.strip() for cell in cells]
+    if re.fullmatch("sep=[,;]?", ",".join(header), re.IGNORECASE):
+        raise InputError(f"{path}: line {line} is Excel's '{','.join(header)}'; remove this line")
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise InputError(f"{path}: line {line} names column '{repeated[0]}' twice; rename one of them")
     for separator, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and separator in header[0]:
             raise InputError(f"{path}: line {line} is separated by {word}; save the file with commas")
-    return header
+    unnamed = count()
+    return [name or " " * next(unnamed) for name in header]
 
 
 def _csv_problem(message):

@@ -58,6 +58,7 @@ CASES = [
     csv("a login page", "<!DOCTYPE html>\n<title>Sign in</title>\n", "no column 'fname'"),
     csv("semicolons", HEAD.replace(",", ";") + "a;b;c\n", "line 1 is separated by semicolons", "with commas"),
     csv("tabs", HEAD.replace(",", "\t") + "a\tb\tc\n", "separated by tabs", "with commas"),
+    csv("Excel's line of the separator", "sep=,\n" + HEAD + GOOD, "line 1 is Excel's 'sep=,'", "remove this line"),
     csv("column names that move the cursor", "\x1b[2Jfname,b\na,b\n", "no column 'fname'", "\\x1b[2J"),
     csv("column names of several lines", '"a\nb",c\nd,e\n', "no column 'fname'", r"a\nb"),
     csv("bare carriage returns", HEAD + "a,b\rc,d\n", "row 1 (line 2)", "line endings"),
