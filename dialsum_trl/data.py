@@ -6,6 +6,7 @@ from pathlib import Path
 from dialsum_trl.console import say
 from dialsum_trl.corpus.cleaning import clean_dialogue, normalized, unwritable
 from dialsum_trl.corpus.tables import Row, closest, read_table
+from dialsum_trl.corpus.unicode_forms import other_form
 from dialsum_trl.errors import InputError
 
 HUB = "hub:"
@@ -131,9 +132,10 @@ def resolve_columns(where, present, renamed, require_summary):
     names = {}
     for role in ROLES:
         if role in renamed:
-            if renamed[role] not in present:
+            found = renamed[role] if renamed[role] in present else other_form(renamed[role], present)
+            if found is None:
                 raise _missing_column(where, role, renamed[role], present)
-            names[role] = renamed[role]
+            names[role] = found
         else:
             taken = set(renamed.values())
             candidates = _DEFAULT_NAMES.get(role, (role,))

@@ -1,10 +1,11 @@
 """What a system leaves in its folder: `submission.csv`, the same summaries row by row, and how they were made."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dialsum_trl.corpus.tables import read_table
+from dialsum_trl.corpus.unicode_forms import in_forms_of
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import write_json, write_text
 from dialsum_trl.json_file import read_json
@@ -23,6 +24,13 @@ class System:
     tokens: dict[str, int]
     hit_limit: dict[str, bool]
     how: dict  # content of scores.json, {} where there is none
+
+    def named_as(self, fnames) -> "System":
+        """The same with names in the Unicode form that `fnames` has them in."""
+        parts = {"summaries": self.summaries, "tokens": self.tokens, "hit_limit": self.hit_limit}
+        return replace(self, **{
+            part: dict(zip(in_forms_of(fnames, values), values.values(), strict=True)) for part, values in parts.items()
+        })  # fmt: skip
 
 
 def write_predictions(folder, fnames, texts, how: dict, *, generated=None, scores=None, template=None) -> Path:

@@ -184,7 +184,7 @@ def report(recipe: dict, argv: list[str]) -> dict:
 
     rows = read_dialogues(args.test_file, columns=data.columns())
     folders = named(args.systems)
-    systems = [read_system(name, path) for name, path in folders]
+    systems = [read_system(name, path).named_as(rows["fname"][:]) for name, path in folders]
     for system in systems:
         if missing := [name for name in rows["fname"] if name not in system.summaries]:
             raise InputError(

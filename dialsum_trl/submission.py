@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.corpus.tables import closest, csv_line, read_table
+from dialsum_trl.corpus.unicode_forms import in_forms_of
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_place, check_target, write_text
 
@@ -46,10 +47,15 @@ def read_predictions(path) -> dict[str, str]:
 
 
 def read_aligned(path, fnames: list[str]) -> list[str]:
-    """The summaries of `read_predictions` in the order of `fnames`; ids missing or left over are an InputError."""
+    """The summaries of `read_predictions` in the order of `fnames`; ids missing or left over are an InputError.
+
+    Ids that differ in their Unicode form alone are the same.
+    """
     predictions = read_predictions(path)
-    _check_ids(path, list(predictions), "the rows", list(fnames))
-    return [predictions[name] for name in fnames]
+    names = in_forms_of(fnames, predictions)
+    _check_ids(path, names, "the rows", list(fnames))
+    texts = dict(zip(names, predictions.values(), strict=True))
+    return [texts[name] for name in fnames]
 
 
 def write_submission(path, fnames: list[str], summaries: list[str], template=None) -> None:
@@ -71,14 +77,15 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     if repeated:
         raise InputError(f"ids appear twice: {_some(repeated)}; give every row its own")
     check_place(path)
-    # byte-level vocabularies can spell a NUL, and no reader takes a file that holds one
-    texts = {name: text.replace("\0", "") for name, text in zip(fnames, summaries, strict=True)}
     if template is None:
         rows = [{"fname": name, "summary": ""} for name in fnames]
         id_column = "fname"
     else:
         rows, id_column = _template_rows(template)
+        fnames = in_forms_of((row[id_column] for row in rows), fnames)
         _check_ids("the summaries", fnames, template, [row[id_column] for row in rows])
+    # byte-level vocabularies can spell a NUL, and no reader takes a file that holds one
+    texts = {name: text.replace("\0", "") for name, text in zip(fnames, summaries, strict=True)}
     broken = [name for name, text in texts.items() if any("\ud800" <= char <= "\udfff" for char in text)]
     if broken:
         raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
@@ -132,14 +139,15 @@ def check_template(template, fnames: list[str]) -> None:
     """Raises InputError unless a template (None: there is none) can be read and has the ids `fnames`."""
     if template is not None:
         rows, id_column = _template_rows(template)
-        _check_ids("the rows", list(fnames), template, [row[id_column] for row in rows])
+        expected = [row[id_column] for row in rows]
+        _check_ids("the rows", in_forms_of(expected, fnames), template, expected)
 
 
 def check_submission(path, template) -> None:
     """Raises InputError unless `path` has the template's ids, all of them, no others, in its order."""
     rows, id_column = _template_rows(template)
     expected = [row[id_column] for row in rows]
-    names = list(read_predictions(path))
+    names = in_forms_of(expected, read_predictions(path))
     _check_ids(path, names, template, expected)
     wrong = [f"{name} (row {i}) where the template has {want}"
              for i, (name, want) in enumerate(zip(names, expected, strict=True), start=1) if name != want]  # fmt: skip

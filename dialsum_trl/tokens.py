@@ -5,11 +5,12 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib.metadata import version
 
+from dialsum_trl.corpus.unicode_forms import composed
 from dialsum_trl.errors import InputError
 
 TOKENIZERS = ("mecab", "whitespace", "char", "english")
 MASK = re.compile(r"#(?:[A-Za-z]+|사람)\d*#")
-HANGUL = re.compile("[가-힣]")
+HANGUL = re.compile("[가-힣\u1100-\u11ff]")  # syllables, and the jamo that decomposed ones are
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")  # MeCab stops at NUL and takes no half surrogates
 _PIECE = 2000  # characters; MeCab's time grows with the square of the length
 
@@ -17,13 +18,15 @@ _PIECE = 2000  # characters; MeCab's time grows with the square of the length
 def tokenize(text: str, tokenizer: str = "mecab", masks: str = "split", stemmer: bool = False) -> tuple[str, ...]:
     """Tokens of `text`; memorized, since references are scored again and again.
 
+    Canonically equal texts have equal tokens: it is composed (NFC) first.
+
     Args:
         tokenizer: `mecab` (python-mecab-ko morphemes, the competition's), `whitespace`, `char` (without spaces), or
             `english` (`rouge_score`'s own: lower-case `[a-z0-9]+`, which drops Hangul).
         masks: `split` leaves `#Person1#` to the tokenizer (Mecab makes four tokens of it), `atomic` makes it one token.
         stemmer: Porter stemming, `english` only.
     """
-    return _tokenize(text, tokenizer, masks, stemmer)
+    return _tokenize(composed(text), tokenizer, masks, stemmer)
 
 
 def tokenizer_version(tokenizer: str) -> str:

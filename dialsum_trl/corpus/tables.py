@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from dialsum_trl.corpus.unicode_forms import other_form
 from dialsum_trl.errors import InputError
 
 MAX_CELL = 10_000_000  # characters; a longer cell is an unclosed quote or a file of another kind
@@ -67,6 +68,11 @@ def _check_path(path) -> None:
         if path.is_symlink():
             raise InputError(f"{path} is a link to {path.readlink()}, which does not exist; name the file") from None
         siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        if near := other_form(path.name, siblings):
+            raise InputError(
+                f"{path} does not exist, but {near} there does, the same name in another Unicode form (NFC or NFD, as "
+                "macOS writes it); take it by the Tab key, or rename the file"
+            ) from None
         near = closest(path.name, siblings)
         raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}") from None
     except OSError as error:

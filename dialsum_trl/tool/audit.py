@@ -57,6 +57,7 @@ class Audit:
     rows: list[dict]
     kept: list[Row]  # the source rows of `rows`
     has_references: bool  # of any row, usable or not
+    names: dict[str, str]  # role -> column
 
 
 def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
@@ -129,7 +130,7 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     findings.append(Finding("note", f"masks: {known or 'none'}"))
     order = ("error", "warning", "note")
     findings.sort(key=lambda finding: order.index(finding.level))
-    return Audit(columns, len(table), findings, rows, kept, has_references)
+    return Audit(columns, len(table), findings, rows, kept, has_references, names)
 
 
 def _dirt(raw: str):
@@ -156,5 +157,7 @@ def _summaries(dialogue: str, summaries: list[str]):
         yield "warning", "summaries with a mask that their dialogue does not have"
     if dialogue and any(len(text) >= len(dialogue) for text in summaries):
         yield "warning", "summaries not shorter than their dialogue"
+    if not all(unicodedata.is_normalized("NFC", text) for text in summaries):
+        yield "warning", "summaries with decomposed Hangul (NFD), which a model learns to write; compose them (NFC)"
     if any("\n" in text.strip() for text in summaries):
         yield "note", "summaries of several lines"

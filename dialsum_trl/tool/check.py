@@ -79,7 +79,7 @@ def check_files(
         if train is not None and audit is not None:
             shared |= print_leakage(console, files[0], path, train, audit)
     if fix is not None and train is not None:
-        print_fixed(console, files[0], fix, train, refused | shared, (columns or {}).get("dialogue", "dialogue"))
+        print_fixed(console, files[0], fix, train, refused | shared)
     clean &= not shared
     if not clean:
         console.print(Text("not ready: see the errors above", "bold red"))
@@ -182,8 +182,8 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
     return equal
 
 
-def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str], column: str) -> None:
-    written = write_fixed(fix, train, refused, column)
+def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str]) -> None:
+    written = write_fixed(fix, train, refused)
     if not written:
         console.print(Text(printable(f"{fix}: not written, for no row of {path} can be kept: see the errors above")))
         return
@@ -193,13 +193,14 @@ def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: 
     console.print(Text(printable(line)))
 
 
-def write_fixed(fix: Path, train: Audit, refused: set[str], column: str) -> int:
-    """Writes the usable rows not `refused` with clean dialogues in `column`, as CSV or JSONL, if there are any.
+def write_fixed(fix: Path, train: Audit, refused: set[str]) -> int:
+    """Writes the usable rows not `refused` with clean dialogues, as CSV or JSONL, if there are any.
 
     Returns:
         Their number.
     """
     pairs = zip(train.rows, train.kept, strict=True)
+    column = train.names["dialogue"]
     rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
     if not rows:
         return 0
