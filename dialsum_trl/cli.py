@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dialsum_trl.console import quiet_libraries
-from dialsum_trl.errors import InputError, TrainingError
+from dialsum_trl.errors import InputError, TrainingError, one_line
 
 app = typer.Typer(
     help="Korean dialogue summaries on TRL: look at machine, data and prompts before training, share the model after.",
@@ -198,12 +198,17 @@ def push(
 
 
 def main() -> None:
-    """Entry point: input errors are one line on stderr and exit code 2, failed checks exit code 1."""
+    """Entry point: input errors are one line on stderr and exit code 2, failed checks and full disks exit code 1."""
     quiet_libraries()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     try:
         app(prog_name="dialsum")
-    except (InputError, TrainingError) as error:
+    except Exception as error:
+        from dialsum_trl.resume.exhausted import file_problem
+
+        ours = isinstance(error, InputError | TrainingError)
+        if (line := str(error) if ours else file_problem(error)) is None:
+            raise
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(line)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

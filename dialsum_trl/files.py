@@ -20,9 +20,13 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)  # it may be a link
-    with partial.open("x", encoding="utf-8", newline="") as file:
-        file.write(text)
-    partial.replace(path)
+    try:
+        with partial.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+        partial.replace(path)
+    except BaseException:  # a full disk, Ctrl+C: the room is free again
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def check_place(path: Path) -> None:

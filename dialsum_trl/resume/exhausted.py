@@ -72,8 +72,11 @@ def gpu_memory_problem(error: BaseException, stage: str) -> str | None:
 
 def problem(error: BaseException, stage: str) -> str | None:
     """One line for an error of a full GPU, a full disk or a file that is not to be used; None for any other."""
-    if line := gpu_memory_problem(error, stage):
-        return line
+    return gpu_memory_problem(error, stage) or file_problem(error)
+
+
+def file_problem(error: BaseException) -> str | None:
+    """One line for an error of a full disk or a file that is not to be used; None for any other."""
     if reason := disk_problem(error):
         return (
             f"a file could not be written ({reason}): free some space and run the same command again, a training run "

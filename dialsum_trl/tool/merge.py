@@ -2,12 +2,13 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 from dialsum_trl.console import say, table
 from dialsum_trl.decode.vllm_engine import lora_rank_limit
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import check_place, refuse_links, write_json
+from dialsum_trl.files import check_place, check_writable, refuse_links, write_json
 from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import compare_with_adapter
 from dialsum_trl.share.weights import RUN_FILE
@@ -47,13 +48,15 @@ def merge_adapter(
         Whether the merged model is not clearly worse (always, without `verify`).
 
     Raises:
-        InputError: `output` exists, `verify` has no references, or adapter or base cannot be loaded.
+        InputError: `output` exists or cannot be written, `verify` has no references, or adapter or base cannot be
+            loaded.
     """
     from dialsum_trl.data import read_dialogues
 
     if output.exists():
         raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
     check_place(output)
+    check_writable(output, "OUTPUT")
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
     if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.ASCII | re.IGNORECASE):
@@ -105,10 +108,16 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     )
     merged.config.use_cache = True
     tokenizer.chat_template = pin_date(tokenizer.chat_template)
-    merged.save_pretrained(partial, max_shard_size=shard_size)
-    tokenizer.save_pretrained(partial)
-    write_record(adapter, partial, dtype)
-    partial.rename(output)
+    new = not partial.exists()
+    try:
+        merged.save_pretrained(partial, max_shard_size=shard_size)
+        tokenizer.save_pretrained(partial)
+        write_record(adapter, partial, dtype)
+        partial.rename(output)
+    except BaseException:  # a full disk, Ctrl+C: the room is free again
+        if new:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     size = sum(file.stat().st_size for file in output.glob("*.safetensors")) / 2**30
     shards = len(list(output.glob("*.safetensors")))
     say(f"{output}: {adapter} merged into {name} ({dtype}, {size:.2f} GiB in {shards} file{'s' * (shards > 1)})")
