@@ -60,13 +60,14 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
     Rows of one dialogue stay together, since a model that has seen it under another name has seen it.
 
     Raises:
-        InputError: nothing can be written there, or other folds lie there: adapters may have been trained on them.
+        InputError: there is one dialogue, nothing can be written there, or other folds lie there: adapters may have been
+            trained on them.
     """
     import random
 
     from dialsum_trl.corpus.cleaning import normalized
     from dialsum_trl.corpus.tables import csv_line
-    from dialsum_trl.files import check_writable, write_text
+    from dialsum_trl.files import check_place, check_writable, write_text
 
     check_writable(Path(folder), "--write_folds")
     alike: dict[str, list[int]] = {}
@@ -76,6 +77,8 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
     random.Random(seed).shuffle(order)
     most = max(len(row) for row in rows["summaries"])
     names = ["summary"] if most == 1 else [f"summary{n + 1}" for n in range(most)]
+    if len(order) < 2:
+        raise InputError(f"--write_folds {folder}: one dialogue makes no two folds; give a --train_file with more")
     folds = {}
     for fold in range(2):
         lines = [csv_line(["fname", "dialogue", *names])]
@@ -85,6 +88,7 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
             lines.append(csv_line([row["fname"], row["dialogue"], *row["summaries"], *blank]))
         folds[Path(folder) / f"fold{fold}.csv"] = "".join(lines)
     for path, content in folds.items():
+        check_place(path)
         if path.exists() and path.read_bytes() != content.encode("utf-8"):
             raise InputError(
                 f"--write_folds {folder}: {path.name} holds other rows, which an adapter may have been trained on; "

@@ -258,6 +258,21 @@ def test_folds_keep_lone_carriage_returns_of_summaries(tmp_path):
     assert sorted(fold["summaries"][0][0] for fold in folds) == ["앞\r뒤", "위\r아래"]
 
 
+def test_one_dialogue_makes_no_folds(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("fname,dialogue,summary\na,#Person1#: 네.,긍정\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--write_folds \S+: one dialogue makes no two folds"):
+        make_preferences({}, toys.flags({"train_file": rows, "write_folds": tmp_path / "folds"}))
+    assert not (tmp_path / "folds").exists()
+
+
+def test_a_folder_where_a_fold_belongs_is_one_line_and_no_fold_is_written(folders, tmp_path):
+    (tmp_path / "folds" / "fold1.csv").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"fold1.csv: is a folder"):
+        make_preferences({}, toys.flags({"train_file": folders["rows"], "write_folds": tmp_path / "folds"}))
+    assert [path.name for path in (tmp_path / "folds").iterdir()] == ["fold1.csv"]
+
+
 def test_folds_of_other_rows_are_never_replaced(folders, tmp_path):
     settings = {"train_file": folders["rows"], "write_folds": tmp_path / "folds"}
     make_preferences({}, toys.flags(settings))
