@@ -80,7 +80,7 @@ def check(
 @app.command()
 def preview(
     recipe: Annotated[Path, typer.Option("--recipe", help="An SFT recipe.")],
-    row: Annotated[str, typer.Option("--row", help="Row to show: its number from 0, or its fname.")] = "0",
+    row: Annotated[str, typer.Option("--row", help="Row to show: its fname, or else its number from 0.")] = "0",
     config: Config = None,
     train_file: Annotated[str | None, typer.Option("--train_file", help="Rows to show.")] = None,
     model: Model = None,

@@ -5,6 +5,7 @@ import re
 import pytest
 from huggingface_hub import constants
 
+from dialsum_trl.errors import InputError
 from dialsum_trl.fast.memory import Shape
 from dialsum_trl.tool import doctor, estimate
 from tests.conftest import ROOT, TINY
@@ -44,6 +45,14 @@ def test_every_line_of_a_pipe_starts_with_its_state(capsys):
     doctor.examine(RECIPE, str(ROOT / "recipes" / "demo.yaml"))
     *lines, _ = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} <= {"ok", "warn", "fail"}
+
+
+@pytest.mark.parametrize("given", [
+    {"config": "nope.yaml"}, {"train_file": "nope.csv"}, {"columns": {"summary": "target"}},
+])  # fmt: skip
+def test_what_only_a_recipe_reads_is_refused_without_one(given):
+    with pytest.raises(InputError, match=r"^--(config|train_file|summary_column) \S+: .*name the recipe too"):
+        doctor.examine(**given)
 
 
 def test_a_machine_without_a_gpu_fails_for_a_recipe_that_needs_one(capsys):

@@ -91,7 +91,16 @@ def test_in_a_terminal_kinds_have_colours_and_dropped_turns_are_struck_through(c
 
 
 def test_a_row_is_found_by_its_fname(capsys):
-    assert shown(capsys, row="train_7").startswith("row train_7:")
+    assert shown(capsys, row="train_7").startswith("row train_7 (number 7 from 0): ")
+
+
+def test_a_name_goes_before_a_number_and_the_line_says_both(tmp_path, capsys):
+    rows = tmp_path / "train.csv"
+    names = ["1", "2", "3", "네"]
+    rows.write_text("fname,dialogue,summary\n" + "".join(f"{n},#Person1#: {n},{n}\n" for n in names), "utf-8")
+    for wanted, taken in (("3", "row 3 (number 2 from 0): "), ("1", "row 1 (number 0 from 0): "),
+                          ("0", "row 1 (number 0 from 0): ")):  # fmt: skip
+        assert shown(capsys, row=wanted, train_file=str(rows)).startswith(taken)
 
 
 def test_a_row_that_is_not_there_is_one_clear_line():

@@ -39,8 +39,14 @@ def examine(
 
     Args:
         columns: role -> column of `train_file`, where they differ from the recipe's.
+
+    Raises:
+        InputError: the recipe cannot be read, or one of the others is given without it.
     """
     settings = None
+    given = {"config": config, "train_file": train_file, **{f"{role}_column": n for role, n in (columns or {}).items()}}
+    if recipe is None and (lost := next((name for name, value in given.items() if value is not None), None)):
+        raise InputError(f"--{lost} {given[lost]}: says something of a recipe's run; name the recipe too")
     if recipe is not None:
         from dialsum_trl.tool.recipe_file import read_recipe
 

@@ -34,7 +34,7 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     """Prints one training row of an SFT recipe.
 
     Args:
-        row: its number from 0, or its fname.
+        row: its fname, or its number from 0 where no row has that name.
         overrides: train_file, model_name_or_path, max_length; None takes the recipe's.
         list_tokens: one line a token instead of running text.
 
@@ -57,7 +57,7 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
         tokenizer, source["dialogue"], source["summaries"][0], stop_token_ids(tokenizer), max_length, shown_with[0]
     )
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    print_head(console, source["fname"], encoded, fitted, max_length, len(shown_with))
+    print_head(console, source["fname"], number, encoded, fitted, max_length, len(shown_with))
     found = pieces(tokenizer, encoded)
     if list_tokens:
         print_tokens(console, found)
@@ -66,17 +66,21 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
 
 
 def find_row(settings: dict, wanted: str) -> tuple[int, dict]:
-    """Number and content of a training row."""
+    """Number and content of the training row that is called `wanted`; where none is, that has this number."""
     from dialsum_trl.data import iter_rows
 
     columns = DataArguments(
         **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
     )
-    count = 0
+    count, numbered = 0, None
     for number, row in enumerate(iter_rows(settings["train_file"], columns=columns.columns())):
-        if wanted in (str(number), row["fname"]):
+        if wanted == row["fname"]:
             return number, row
+        if wanted == str(number):
+            numbered = number, row
         count = number + 1
+    if numbered:
+        return numbered
     raise InputError(f"--row {wanted}: {settings['train_file']} has the rows 0 to {count - 1}, and no such fname")
 
 
@@ -96,11 +100,12 @@ def pieces(tokenizer, encoded: dict) -> list[Piece]:
     return result
 
 
-def print_head(console, fname, encoded, fitted: Fitted, max_length: int, instructions: int) -> None:
+def print_head(console, fname, number, encoded, fitted: Fitted, max_length: int, instructions: int) -> None:
     learned = sum(label != -100 for label in encoded["labels"])
     total = len(encoded["input_ids"])
     line = (
-        f"row {fname}: {total} tokens (at most {max_length}): {total - learned} prompt, read and not learned, "
+        f"row {fname} (number {number} from 0): {total} tokens (at most {max_length}): "
+        f"{total - learned} prompt, read and not learned, "
         f"+ {learned} summary, learned to its end of turn"
     )
     console.print(Text(printable(line)))
