@@ -60,8 +60,8 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
     Rows of one dialogue stay together, since a model that has seen it under another name has seen it.
 
     Raises:
-        InputError: there is one dialogue, nothing can be written there, or other folds lie there: adapters may have been
-            trained on them.
+        InputError: there is one dialogue, nothing can be written there, or other folds lie there: adapters may have
+            been trained on them.
     """
     import random
 

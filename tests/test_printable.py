@@ -103,7 +103,7 @@ def test_preview_shows_fname_and_dialogue_as_text(tmp_path, capsys, text, tokens
     settings = {"model_name_or_path": str(TINY / "llama"), "train_file": str(train)}
     preview.show_row(ROOT / "recipes" / "sft_llama3b.py", "0", None, settings, tokens)
     first, *others = lines_of(capsys.readouterr())
-    assert first.startswith(f"row a{printable(text)}: ")
+    assert first.startswith(f"row a{printable(text)} (number 0 from 0): ")
     assert tokens or any(line.startswith("learned") and printable(text) in line for line in others)
 
 
