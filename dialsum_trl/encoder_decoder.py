@@ -88,25 +88,19 @@ def start_summaries_in(model, tokenizer, language: str | None) -> None:
     Raises:
         InputError: the configuration names no start token.
     """
-    from transformers import GenerationConfig
+    from dialsum_trl.decode.fallback import start_only
 
-    own = model.generation_config
-    start, first = own.decoder_start_token_id, own.forced_bos_token_id
+    config = start_only(model.generation_config)
     if language:
         code, ids = tokenizer.convert_tokens_to_ids(language), tokenizer("").input_ids
         if ids[-1] == code:  # mBART-25 moves the last token of a target, its language, to the front
-            start = code
+            config.decoder_start_token_id = code
         else:  # mBART-50 starts with the end token, then the language
-            first = code
-    if start is None:
+            config.forced_bos_token_id = code
+    if config.decoder_start_token_id is None:
         raise InputError(f"{model.config.name_or_path}: its configuration has no decoder_start_token_id")
-    model.generation_config = GenerationConfig(
-        decoder_start_token_id=start,
-        forced_bos_token_id=first,
-        bos_token_id=own.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.generation_config = config
 
 
 def source_prefix(config) -> str:

@@ -210,6 +210,59 @@ def test_encoder_decoders_summarize_in_the_same_function():
     assert len(one) == 3 and all(0 <= summary.tokens <= 8 for summary in one)
 
 
+def random_bart():
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    layers = dict(encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2)
+    sizes = dict(vocab_size=60, d_model=32, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128)
+    tokens = dict(pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None)
+    return BartForConditionalGeneration(BartConfig(**sizes, **layers, **tokens, init_std=0.4)).eval()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"forced_eos_token_id": 2},
+        {"suppress_tokens": [24, 54]},
+        {"bad_words_ids": [[24]]},
+        {"begin_suppress_tokens": [24]},
+        {"repetition_penalty": 5.0},
+        {"encoder_repetition_penalty": 9.0},
+        {"encoder_no_repeat_ngram_size": 1},
+    ],
+    ids=lambda own: next(iter(own)),
+)
+def test_a_models_own_generation_settings_do_not_reach_a_summary(own, beams):
+    model, prompts, settings = random_bart(), [[0, 5, 6, 24, 2], [0, 9, 2]], GenerationSettings(8, num_beams=beams)
+    plain = generate_ids(model, prompts, settings, [2], 1)
+    model.generation_config.update(**own)
+    assert generate_ids(model, prompts, settings, [2], 1) == plain
+    assert len(plain[0][0]) == settings.max_new_tokens  # cut off, and told so: no end was forced
+
+
+@pytest.mark.parametrize("own", [{"min_new_tokens": 8}, {"min_length": 9}], ids=lambda own: next(iter(own)))
+def test_a_models_own_minimum_does_not_lengthen_a_summary(own):
+    model, prompts, settings = random_bart(), [[0, 5, 6, 24, 2], [0, 9, 2]], GenerationSettings(8, num_beams=1)
+    first = generate_ids(model, prompts, settings, [2], 1)[0][0][1]
+    model.generation_config.update(**own)
+    assert len(generate_ids(model, prompts, settings, [first], 1)[0][0]) < 2
+
+
+def test_a_decoder_still_starts_as_its_model_says():
+    model, settings = random_bart(), GenerationSettings(4, num_beams=1)
+    model.generation_config.forced_bos_token_id = 7
+    [[ids]] = generate_ids(model, [[0, 9, 2]], settings, [2], 1)
+    assert ids[0] == 7 and model.generation_config.forced_bos_token_id == 7
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_without_a_stop_token_every_summary_is_as_long_as_it_may_be(beams):
+    model, settings = random_bart(), GenerationSettings(8, num_beams=beams)
+    assert [len(ids) for [ids] in generate_ids(model, [[0, 5, 6, 2], [0, 9, 2]], settings, [], 1)] == [8, 8]
+
+
 def test_an_empty_prompt_is_named_and_no_prompts_give_no_summaries():
     model = toy("llama")
     assert generate_ids(model, [], GenerationSettings(), STOP, PAD) == []

@@ -1,5 +1,35 @@
 """transformers' own `generate`, for what `decoding` does not know: encoder-decoders and other families."""
 
+from contextlib import contextmanager
+
+
+def start_only(own):
+    """A generation config with what starts a text in `own`, and nothing else of it.
+
+    A model may bring minimum lengths, penalties, banned or forced tokens and beams that are meant for another task.
+    """
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        bos_token_id=own.bos_token_id,
+    )
+
+
+@contextmanager
+def asked_settings_only(model):
+    """Has `generate` follow its arguments alone: it would take what they leave open from the model's own config."""
+    from dialsum_trl.decode.decoding import unwrapped
+
+    model = unwrapped(model)
+    own = model.generation_config
+    model.generation_config = start_only(own)
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
 
 def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_finish) -> list[list[list[int]]]:
     """Arguments and result as in `generation.generate_ids`; sequences are not yet cut at the stop token."""
@@ -15,13 +45,11 @@ def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_fi
     beams = {"length_penalty": settings.length_penalty, "early_stopping": False} if settings.num_beams > 1 else {}
     config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
-        min_length=0,  # BART and T5 models for other texts bring a minimum of their own
         num_beams=settings.num_beams,
         do_sample=settings.do_sample,
         num_return_sequences=settings.num_return_sequences,
         no_repeat_ngram_size=settings.no_repeat_ngram_size,
-        repetition_penalty=1.0,  # Qwen's own default, 1.05, is not what was asked for
-        eos_token_id=stop_ids or [model.config.vocab_size],  # none would bring back the model's own
+        eos_token_id=stop_ids or None,
         pad_token_id=pad_id,
         **sampling,
         **beams,
@@ -39,7 +67,8 @@ def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_fi
                 # decoders continue at the right edge, encoders read from the left one
                 inside = slice(0, len(prompts[i])) if encoder else slice(longest - len(prompts[i]), longest)
                 ids[row, inside], mask[row, inside] = torch.tensor(prompts[i]), 1
-            with torch.no_grad(), torch.random.fork_rng(enabled=settings.do_sample):
+            forked = torch.random.fork_rng(enabled=settings.do_sample)
+            with torch.no_grad(), forked, asked_settings_only(model):
                 torch.manual_seed(settings.seed + start)
                 output = model.generate(
                     input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
