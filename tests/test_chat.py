@@ -24,6 +24,14 @@ def test_the_stream_is_the_greedy_summary(summarizer):
     assert "".join(chat.stream(summarizer, DIALOGUE, 12)).strip() == expected.text
 
 
+def test_the_models_own_penalties_do_not_reach_the_stream(trained_adapter):
+    other = chat.load(str(trained_adapter), None, None)
+    expected = list(chat.stream(other, DIALOGUE, 12))
+    other.model.generation_config.update(repetition_penalty=5.0, no_repeat_ngram_size=1)
+    assert list(chat.stream(other, DIALOGUE, 12)) == expected
+    assert other.model.generation_config.repetition_penalty == 5.0
+
+
 def test_a_pasted_dialogue_is_cleaned_as_in_training(summarizer):
     dirty = DIALOGUE.replace("\n", "<br>").replace(" ", "  ")
     assert list(chat.stream(summarizer, dirty, 6)) == list(chat.stream(summarizer, DIALOGUE, 6))

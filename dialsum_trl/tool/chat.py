@@ -47,6 +47,7 @@ def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
     import torch
     from transformers import TextIteratorStreamer
 
+    from dialsum_trl.decode.fallback import asked_settings_only
     from dialsum_trl.generation import GenerationSettings, encode_prompts
     from dialsum_trl.models import stop_token_ids
 
@@ -69,7 +70,8 @@ def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
 
     def generate():
         try:
-            model.generate(**options)
+            with asked_settings_only(model):
+                model.generate(**options)
         except Exception as error:  # raised again below: the reader would wait for the next piece for ever
             failures.append(error)
             streamer.end()
