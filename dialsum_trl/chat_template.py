@@ -57,6 +57,8 @@ def check_template(tokenizer) -> None:
     Raises:
         InputError: it is no text, too long, raises, does not end, or writes far more than it was given.
     """
+    from dialsum_trl.prompts import template_kwargs
+
     place = f"{tokenizer.name_or_path}: its chat template"
     template = tokenizer.chat_template
     if isinstance(template, dict):
@@ -69,6 +71,7 @@ def check_template(tokenizer) -> None:
     if _known(template):
         return
     tokens = getattr(tokenizer, "special_tokens_map", {})  # tokenizers only read from a template have none
+    tokens = {**tokens, **template_kwargs(tokenizer)}
     written, problem = _trial(template, json.dumps(tokens, default=str))
     if problem:
         raise InputError(f"{place} fails on system, user and assistant turns ({problem}); {REMEDY}")

@@ -23,6 +23,9 @@ MAX_LENGTH = 1024  # tokens of prompt + completion; 512 cuts 6 % of the Korean D
 SEPARATORS = (" ", "·", "-", "|")  # tried in turn: a normalizer may drop one
 HEAD = re.compile(r"[^\s:]{1,40}:\s*")  # who speaks a turn
 PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
+# Told to templates that name them. Qwen3's hybrid ones put reasoning, or its empty block, into the answer; the prompt
+# holds that block where they are told that there is none.
+TEMPLATE_VALUES = {"date_string": PINNED_DATE, "enable_thinking": False}
 
 # For base models without a chat template. The user turn is "instruction\n\ndialogue".
 INSTRUCTION_TEMPLATE = (
@@ -64,8 +67,8 @@ def set_prompt_style(tokenizer, style: str = "native") -> None:
 
 
 def template_kwargs(tokenizer) -> dict:
-    """What a template must be told so that it renders the same tokens tomorrow."""
-    return {"date_string": PINNED_DATE} if "date_string" in (tokenizer.chat_template or "") else {}
+    """What a template must be told, of what it names: `TEMPLATE_VALUES`."""
+    return {name: value for name, value in TEMPLATE_VALUES.items() if name in (tokenizer.chat_template or "")}
 
 
 def neutralize(tokenizer, text: str) -> str:
@@ -161,7 +164,8 @@ def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], st
         stop_ids: ids that end a turn (`models.stop_token_ids`).
 
     Raises:
-        InputError: the template does not render the prompt as a prefix, or ends the turn with none of `stop_ids`.
+        InputError: the template does not render the prompt as a prefix, writes something before the summary, or ends
+            the turn with none of `stop_ids`.
     """
     full = render(tokenizer, messages, generation=False)
     if full[: len(prompt_ids)] != prompt_ids:
@@ -176,7 +180,20 @@ def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], st
             f"{tokenizer.name_or_path}: its chat template ends the assistant turn with no stop token, so the model "
             f"would never learn to stop. Use --prompt_style instruction"
         )
-    return completion[: ends[-1] + 1]
+    completion = completion[: ends[-1] + 1]
+    _check_beginning(tokenizer, completion, messages[-1]["content"])
+    return completion
+
+
+def _check_beginning(tokenizer, completion: list[int], summary: str) -> None:
+    """Raises InputError where `completion` reads as something else before `summary`."""
+    again = tokenizer(summary, add_special_tokens=False, verbose=False).input_ids  # as its normalizer leaves it
+    written, expected = (tokenizer.decode(ids, skip_special_tokens=True).split() for ids in (completion, again))
+    if not "".join(written).startswith("".join(expected)):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template writes {' '.join(written)[:40]!r} where the summary "
+            f"{' '.join(expected)[:40]!r} begins, and every summary would hold it. Use --prompt_style instruction"
+        )
 
 
 @dataclass

@@ -84,6 +84,11 @@ def test_a_four_bit_adapter_is_loaded_as_it_was_trained(record):
     compile(code, "card", "exec")
 
 
+def test_a_hybrid_model_is_asked_without_reasoning_as_it_was_trained(record):
+    assert "enable_thinking" not in card(record)[1]
+    assert "enable_thinking=False\n" in card(record, enable_thinking=False)[1]
+
+
 def test_a_reward_adapter_is_loaded_with_its_score_head(record):
     text = model_card(hub._named(record, f"{LLAMA}@{COMMIT}"), "tester/reward", {**ADAPTER, "task_type": "SEQ_CLS"})
     assert "AutoModelForSequenceClassification" in text

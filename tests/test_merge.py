@@ -92,7 +92,7 @@ def test_the_template_pins_the_date_of_training_for_servers_that_pass_none(merge
 
 def test_templates_without_a_date_stay_as_they_are(real_tokenizers):
     template = real_tokenizers["qwen2_5"].chat_template
-    assert merge.pin_date(template) == template
+    assert merge.pin_values(template) == template
 
 
 def test_weights_are_sharded_safetensors(trained_adapter, tmp_path):

@@ -147,3 +147,53 @@ def test_the_templates_of_the_verified_models_are_known(real_tokenizers):
     from dialsum_trl.chat_template import _known
 
     assert all(_known(tokenizer.chat_template) for tokenizer in real_tokenizers.values())
+
+
+def hybrid(tokenizer):
+    """`tokenizer` with the template of Qwen3's hybrid models, which reason unless they are told not to."""
+    import copy
+    from pathlib import Path
+
+    import trl
+
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text("utf-8")
+    return tokenizer
+
+
+def test_a_hybrid_models_empty_reasoning_is_in_the_prompt_and_not_in_the_summary(real_tokenizers):
+    tokenizer = hybrid(real_tokenizers["qwen3_2507"])
+    row, fitted = prompts.encode_row(tokenizer, "#Person1#: 네.", "동의한다.", [tokenizer.eos_token_id])
+    assert tokenizer.decode([label for label in row["labels"] if label != -100]) == "동의한다.<|im_end|>"
+    assert tokenizer.decode(fitted.prompt_ids).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+def test_a_merged_hybrid_model_is_served_with_the_prompt_of_training(real_tokenizers):
+    from dialsum_trl.tool.merge import pin_values
+
+    tokenizer, messages = hybrid(real_tokenizers["qwen3_2507"]), prompts.prompt_messages("#Person1#: 네.")
+    trained = prompts.render(tokenizer, messages, generation=True)
+    tokenizer.chat_template = pin_values(tokenizer.chat_template)
+    assert tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) == trained
+
+
+def test_verified_templates_are_told_nothing_but_the_date(real_tokenizers):
+    told = {name: prompts.template_kwargs(tokenizer) for name, tokenizer in real_tokenizers.items()}
+    date = {"date_string": prompts.PINNED_DATE}
+    assert told == {"llama3": {}, "llama3_2": date, "qwen2_5": {}, "qwen3_2507": {}}
+
+
+@pytest.mark.parametrize("before", ["<think>\n\n</think>\n\n", "요약: "])
+def test_a_template_that_writes_something_before_the_summary_is_refused(real_tokenizers, before):
+    tokenizer = hybrid(real_tokenizers["qwen3_2507"])
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}" + before + "{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    with pytest.raises(InputError, match=r"where the summary '동의한다.' begins.* --prompt_style instruction") as error:
+        prompts.encode_row(tokenizer, "#Person1#: 네.", "동의한다.", [tokenizer.eos_token_id])
+    assert "\n" not in str(error.value)
+
+
+def test_the_trial_of_a_template_tells_it_what_prompts_will():
+    assert "no answer" in refusal("{% if enable_thinking is false %}{{ raise_exception('no answer') }}{% endif %}")

@@ -146,14 +146,15 @@ def _generation_lines(record, loader) -> list[str]:
             "output = model.generate(**inputs, max_new_tokens=100, num_beams=4)",
             "print(tokenizer.decode(output[0], skip_special_tokens=True))",
         ]
-    date = f', date_string="{PINNED_DATE}"' if record["pinned_date"] else ""
+    told = f', date_string="{PINNED_DATE}"' if record["pinned_date"] else ""
+    told += ", enable_thinking=False" if "enable_thinking" in record else ""
     return [
         "messages = [",
         f'    {{"role": "system", "content": "{SYSTEM}"}},',
         f'    {{"role": "user", "content": "{INSTRUCTIONS[0]}\\n\\n" + dialogue}},',
         "]",
         "inputs = tokenizer.apply_chat_template(",
-        f'    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{date}',
+        f'    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{told}',
         ").to(model.device)",
         "output = model.generate(",
         "    **inputs, max_new_tokens=100, num_beams=4, do_sample=False, pad_token_id=tokenizer.pad_token_id,",

@@ -50,6 +50,7 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
     from dialsum_trl.models import stop_token_ids
     from dialsum_trl.prompts import template_kwargs
 
+    told = template_kwargs(tokenizer)
     name, revision = model_args.model_name_or_path, model_args.model_revision
     origin = base_origin(name, revision)
     return {
@@ -63,7 +64,8 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
         "prompt_style": prompt.prompt_style,
         "instructions": prompt.instructions,
         "template_sha256": hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest(),
-        "pinned_date": template_kwargs(tokenizer).get("date_string"),
+        "pinned_date": told.get("date_string"),
+        **{name: value for name, value in told.items() if name != "date_string"},
         "stop_tokens": tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)),
         "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
         "settings": _settings(trainer),

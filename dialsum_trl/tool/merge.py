@@ -1,5 +1,6 @@
 """`dialsum merge`: an adapter merged into its unquantized base, ready to serve, and compared with the adapter."""
 
+import json
 import re
 import shlex
 import shutil
@@ -107,7 +108,7 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
         do_sample=False,
     )
     merged.config.use_cache = True
-    tokenizer.chat_template = pin_date(tokenizer.chat_template)
+    tokenizer.chat_template = pin_values(tokenizer.chat_template)
     new = not partial.exists()
     try:
         merged.save_pretrained(partial, max_shard_size=shard_size)
@@ -124,13 +125,15 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     return rank
 
 
-def pin_date(template: str) -> str:
-    """The template with the date that training pinned, for servers that pass none (Llama 3.2 would write today's)."""
-    from dialsum_trl.prompts import PINNED_DATE
+def pin_values(template: str) -> str:
+    """The template with what training told it, for servers that do not (Llama 3.2 would write today's date)."""
+    from dialsum_trl.prompts import TEMPLATE_VALUES
 
-    if "date_string" not in template:
-        return template
-    return f'{{%- if date_string is not defined %}}{{%- set date_string = "{PINNED_DATE}" %}}{{%- endif %}}{template}'
+    for name, value in TEMPLATE_VALUES.items():
+        if name in template:
+            told = f"{{%- set {name} = {json.dumps(value)} %}}"
+            template = f"{{%- if {name} is not defined %}}{told}{{%- endif %}}{template}"
+    return template
 
 
 def write_record(adapter: Path, output: Path, dtype: str) -> None:
