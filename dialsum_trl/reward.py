@@ -72,7 +72,6 @@ def load_model(model_args: ModelArguments, args, tokenizer):
         raise TrainingError(f"the score head was quantized ({type(model.score).__name__}); it must stay a plain layer")
     torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))
     model.config.use_cache = False
-    model.config.pad_token_id = tokenizer.pad_token_id
     settings = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     if not model_args.adapter_path:
         return get_peft_model(model, lora_config(model_args, **settings))
@@ -94,9 +93,30 @@ def trainer_class():
     from dialsum_trl.training import CheckedTraining
 
     class PairTrainer(AnyAdamW, CheckedTraining, RewardTrainer):
-        """TRL's trainer with checked gradients."""
+        """TRL's trainer with checked gradients.
+
+        Args:
+            pad_id: `padding_id`; transformers scores a row at its last token that is another than this one.
+        """
+
+        def __init__(self, *args, pad_id: int, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.data_collator.pad_token_id = self.pad_id = pad_id
+
+        def compute_loss(self, *args, **kwargs):
+            self.model.config.get_text_config().pad_token_id = self.pad_id  # `train` sets the tokenizer's
+            return super().compute_loss(*args, **kwargs)
 
     return PairTrainer
+
+
+def padding_id(tokenizer, rows: list[list[int]]) -> int:
+    """The pad token, or where a row ends with it another that ends none: what is masked out, and only that, is padding.
+
+    A row whose end of turn counts as padding would be trained on the token before it, and scored on the end of turn.
+    """
+    ends = {row[-1] for row in rows}
+    return next(i for i in (tokenizer.pad_token_id, *range(len(tokenizer))) if i not in ends)
 
 
 def score_pairs(model, rows: list[dict], pad_id: int) -> list[tuple[float, float]]:
@@ -177,7 +197,11 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     model = load_model(model_args, args, tokenizer)
     with settings_in_one_line():
         trainer = trainer_class()(
-            model=model, args=args, train_dataset=Dataset.from_dict(texts), processing_class=tokenizer
+            model=model,
+            args=args,
+            train_dataset=Dataset.from_dict(texts),
+            processing_class=tokenizer,
+            pad_id=padding_id(tokenizer, texts["chosen_ids"] + texts["rejected_ids"]),
         )
     trainer.run_settings, trainer.row_names = about, names
     upcast_trained(trainer.model)

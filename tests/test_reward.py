@@ -1,6 +1,7 @@
 """Reward models on toys: what they learn, what they refuse, and scores that hold wherever they are computed."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
 from dialsum_trl.prompts import encode_prompt, prompt_messages
-from dialsum_trl.reward import load_model, train_reward
+from dialsum_trl.reward import load_model, padding_id, score_pairs, train_reward, trainer_class
 from dialsum_trl.rl.adapters import POLICY, Rooms, load_policy
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
 from dialsum_trl.rl.pairs import encode_pairs, hold_out, length_baselines, read_pairs, read_sides
@@ -98,6 +99,46 @@ def test_scoring_leaves_the_policy_as_it_was(folders, trained):
     reward(prompts=[prompt_messages("#Person1#: 네.")], completion_ids=[[300, 301]])
     assert reward.model.base_model.active_adapter == POLICY
     assert all((f".{POLICY}." in n) == p.requires_grad for n, p in reward.model.named_parameters())
+
+
+def padded_with_its_eos(base, folder):
+    """A copy of the base whose vocabulary has no token to pad with but the end of turn."""
+    shutil.copytree(base, folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (folder / name).read_text(encoding="utf-8").replace("<|finetune_right_pad_id|>", "<|unused_0|>")
+        (folder / name).write_text(text.replace("<|reserved_special_token_0|>", "<|unused_1|>"), encoding="utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": None}), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("own_pad", [True, False], ids=["a pad token of its own", "pads with eos"])
+def test_a_summary_is_scored_at_the_token_that_it_was_trained_at(folders, tmp_path, own_pad):
+    from datasets import Dataset
+    from trl import RewardConfig
+
+    from dialsum_trl.arguments import ModelArguments
+
+    base = folders["base"] if own_pad else padded_with_its_eos(folders["base"], tmp_path / "base")
+    tokenizer = load_tokenizer(str(base))
+    assert (tokenizer.pad_token_id != tokenizer.eos_token_id) is own_pad
+    settings = dict(use_cpu=True, bf16=False, report_to="none", max_steps=1, save_strategy="no", optim="adamw_torch")
+    stop_ids, args = stop_token_ids(tokenizer), RewardConfig(str(tmp_path / "out"), **settings)
+    pairs = encode_pairs(longer_pairs(4), tokenizer, stop_ids, 512)
+    texts = {side: [pair["prompt_ids"] + pair[side] for pair in pairs] for side in ("chosen_ids", "rejected_ids")}
+    model = load_model(ModelArguments(str(base), dtype="float32", quantization="none"), args, tokenizer)
+    trainer = trainer_class()(
+        model=model, args=args, train_dataset=Dataset.from_dict(texts), processing_class=tokenizer,
+        pad_id=padding_id(tokenizer, texts["chosen_ids"]),
+    )  # fmt: skip
+    batch = next(iter(trainer.get_eval_dataloader(trainer.train_dataset)))
+    trainer.train()
+    with torch.no_grad():
+        _, outputs = trainer.compute_loss(trainer.model.eval(), batch, return_outputs=True)
+    as_trained = outputs.logits[:, 0].tolist()
+    scored = score_pairs(trainer.model, pairs, tokenizer.pad_token_id)
+    assert as_trained == pytest.approx([pair[side] for side in (0, 1) for pair in scored], abs=1e-6)
+    assert own_pad is (trainer.model.config.pad_token_id == tokenizer.pad_token_id)
 
 
 def test_a_model_that_only_counts_characters_is_refused(folders, tmp_path):
