@@ -90,7 +90,14 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
 
     from dialsum_trl import models
     from dialsum_trl.resume.sameness import describe, same_run
-    from dialsum_trl.rl.adapters import POLICY, copy_weights, load_base_and_policy, upcast_trained
+    from dialsum_trl.rl.adapters import (
+        POLICY,
+        adapter_state,
+        copy_weights,
+        load_adapter_state,
+        load_base_and_policy,
+        upcast_trained,
+    )
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
     from dialsum_trl.share import hub
 
@@ -105,13 +112,15 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
 
     about = describe(args, (prompt, model_args, pair_args), tokenizer, train, rows[0], held)
     same_run(checkpoint, about, names := pair_names(train))
-    model = load_base_and_policy(model_args, args)
+    model = load_base_and_policy(model_args, args, tokenizer)
+    start = adapter_state(model, POLICY)
     with settings_in_one_line():
         trainer = trainer_class()(
             model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
         )
     trainer.run_settings, trainer.row_names = about, names
     upcast_trained(trainer.model)
+    load_adapter_state(trainer.model, start, "ref")  # TRL's copy lacks the rows of added tokens
     copy_weights(trainer.model, "ref", POLICY)  # TRL rounded the policy to bf16, not its copy
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)

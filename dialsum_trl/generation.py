@@ -125,7 +125,7 @@ def load_summarizer(
     from dialsum_trl.models import auto_class_of, load_base, load_tokenizer, resize_embeddings
     from dialsum_trl.share.weights import load_adapter
 
-    tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style, trust_remote_code)
+    tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style, trust_remote_code, adapter_path)
     if engine == "vllm":
         from dialsum_trl.decode.vllm_engine import load_vllm
 

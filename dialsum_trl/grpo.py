@@ -68,7 +68,15 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl import models
     from dialsum_trl.prompts import template_kwargs
     from dialsum_trl.resume.sameness import describe, same_run
-    from dialsum_trl.rl.adapters import POLICY, Rooms, copy_weights, load_base_and_policy, upcast_trained
+    from dialsum_trl.rl.adapters import (
+        POLICY,
+        Rooms,
+        adapter_state,
+        copy_weights,
+        load_adapter_state,
+        load_base_and_policy,
+        upcast_trained,
+    )
     from dialsum_trl.rl.learned_reward import LearnedReward
     from dialsum_trl.rouge import RougeConfig
     from dialsum_trl.runs import peak_memory_gib, prepare_output_dir
@@ -88,7 +96,8 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, rows)
     same_run(checkpoint, about, train["fname"])
     args.reward_weights = args.reward_weights or paid.weights()  # behind `describe`: older checkpoints hold none
-    model = load_base_and_policy(model_args, args)
+    model = load_base_and_policy(model_args, args, tokenizer)
+    start = adapter_state(model, POLICY)
     model.generation_config.eos_token_id = stop_ids
     config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
     functions = reward_functions(paid.reward_functions, config, stop_ids)
@@ -103,6 +112,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     upcast_trained(trainer.model)
     if args.beta:
+        load_adapter_state(trainer.model, start, "ref")  # TRL's copy lacks the rows of added tokens
         copy_weights(trainer.model, "ref", POLICY)  # TRL rounded the policy to bf16, not its copy
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)

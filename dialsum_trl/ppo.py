@@ -105,7 +105,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     args.reward_weights = args.reward_weights or paid.weights()  # behind `describe`: older checkpoints hold none
     if checkpoint:
         args.eval_on_start = False  # the start was measured when the run started; the checkpoint knows the figures
-    model = load_base_and_policy(model_args, args)
+    model = load_base_and_policy(model_args, args, tokenizer)
     functions = reward_functions(paid.reward_functions, rouge_config, stop_ids)
     if paid.reward_adapter_path:
         functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))

@@ -60,7 +60,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     from transformers import AutoModelForSequenceClassification, set_seed
     from transformers.utils import logging
 
-    from dialsum_trl.models import base_of, lora_config
+    from dialsum_trl.models import base_of, lora_config, resize_embeddings
     from dialsum_trl.rl.adapters import SCORE
 
     verbosity = logging.get_verbosity()
@@ -68,6 +68,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     model = base_of(model_args, args.device, auto_class=AutoModelForSequenceClassification, num_labels=1)
     logging.set_verbosity(verbosity)
     set_seed(args.seed)
+    resize_embeddings(model, tokenizer)
     if type(model.score) is not torch.nn.Linear:
         raise TrainingError(f"the score head was quantized ({type(model.score).__name__}); it must stay a plain layer")
     torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))

@@ -35,14 +35,15 @@ def load_policy(base, adapter_path: str | Path):
     return model
 
 
-def load_base_and_policy(model_args, args):
+def load_base_and_policy(model_args, args, tokenizer):
     """The base that `ModelArguments` name on this process' device, with the policy of `--adapter_path`."""
     from transformers import set_seed
 
-    from dialsum_trl.models import base_of
+    from dialsum_trl.models import base_of, resize_embeddings
 
     set_seed(args.seed)
     base = base_of(model_args, args.device)
+    resize_embeddings(base, tokenizer)
     base.config.use_cache = False
     return load_policy(base, model_args.adapter_path)
 
@@ -56,8 +57,13 @@ def add_copy(model, source: str, name: str) -> None:
 
 def copy_weights(model, source: str, target: str) -> None:
     """Makes adapter `target` hold what `source` holds, in its own dtype."""
-    state = get_peft_model_state_dict(model, adapter_name=source)
-    load_adapter_state(model, state, target)
+    load_adapter_state(model, adapter_state(model, source), target)
+
+
+def adapter_state(model, name: str) -> dict:
+    """Copies of the tensors of adapter `name`, named as when saved, without tables that grew for added tokens."""
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return {key: tensor.clone() for key, tensor in state.items()}
 
 
 def load_adapter_state(model, state: dict, name: str) -> None:
@@ -66,8 +72,12 @@ def load_adapter_state(model, state: dict, name: str) -> None:
     Raises:
         TrainingError: a tensor of the adapter is missing in `state`, or has no place.
     """
-    own = get_peft_model_state_dict(model, adapter_name=name)
-    if differ := set(own) ^ set(state):
+    own, with_tables = (
+        set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=tables))
+        for tables in (False, True)
+    )
+    state = {key: value for key, value in state.items() if key in own or key not in with_tables}
+    if differ := own ^ set(state):
         raise TrainingError(
             f"adapter {name}: {sorted(differ)[0]} is on one side only; it belongs to another base or run"
         )
@@ -131,7 +141,7 @@ def fingerprints(model) -> dict[str, str]:
     """A hash of the weights of each adapter, and of everything else as `"base"` (heads: their module's name)."""
     hashes = {}
     for name, tensor in sorted(model.state_dict().items()):
-        rooms = [room for room in model.peft_config if f".{room}." in name]
+        rooms = [room for room in model.peft_config if f".{room}." in f"{name}."]
         room = rooms[0] if rooms else "value_head" if name.startswith("value_head") else "base"
         raw = tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy()
         hashes.setdefault(room, hashlib.sha256()).update(raw)

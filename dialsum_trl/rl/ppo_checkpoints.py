@@ -4,11 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from dialsum_trl.files import refuse_links
-from dialsum_trl.rl.adapters import CRITIC, POLICY, load_adapter_state
+from dialsum_trl.rl.adapters import CRITIC, POLICY, adapter_state, load_adapter_state
 
 CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
 HEAD_PREFIX = "value_head."
@@ -50,7 +49,7 @@ class PPOCheckpoints:
     def save_model(self, output_dir=None, _internal_call=False):
         super().save_model(output_dir, _internal_call)
         if _internal_call and self.args.should_save:  # a checkpoint: what a resumed run needs beside the policy
-            state = {k: v.contiguous() for k, v in get_peft_model_state_dict(self.model, adapter_name=CRITIC).items()}
+            state = {k: v.contiguous() for k, v in adapter_state(self.model, CRITIC).items()}
             state |= {HEAD_PREFIX + name: value for name, value in self.model.value_head.state_dict().items()}
             save_file(state, Path(output_dir) / CRITIC_FILE)
             (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")

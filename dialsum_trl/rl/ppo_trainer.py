@@ -213,7 +213,7 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
         """Which room a parameter belongs to; None: the base."""
         if name.startswith(HEAD_PREFIX):
             return CRITIC
-        return next((room for room in (POLICY, REFERENCE, CRITIC, REWARD) if f".{room}." in name), None)
+        return next((room for room in (POLICY, REFERENCE, CRITIC, REWARD) if f".{room}." in f"{name}."), None)
 
     def _check_rooms(self) -> None:
         """After the first steps: policy and critic have moved, reference and reward have not.

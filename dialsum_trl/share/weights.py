@@ -65,6 +65,22 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
     return config
 
 
+def trained_tokens(config: dict, folder: str | Path) -> list[int]:
+    """The tokens whose embedding rows an adapter holds, mostly none.
+
+    Args:
+        config: the content of its adapter_config.json.
+
+    Raises:
+        InputError: they are no ids.
+    """
+    named = config.get("trainable_token_indices") or []
+    rows = named.values() if isinstance(named, dict) else [named]
+    if not all(isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids) for ids in rows):
+        raise InputError(f"{Path(folder) / CONFIG}: trainable_token_indices are no token ids; train the adapter again")
+    return [i for ids in rows for i in ids]
+
+
 def check_adapter_values(folder: str | Path, flag: str = "--adapter_path") -> None:
     """Raises InputError when a tensor of an adapter is empty or not finite. Reads the whole file."""
     import torch
@@ -217,7 +233,7 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
     from safetensors import SafetensorError
 
     base_name, folder = base.config.name_or_path, adapter_folder(adapter_path, flag)
-    check_adapter_files(folder, flag)
+    config = check_adapter_files(folder, flag)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
@@ -231,7 +247,10 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
             f"({CONFIG}, {WEIGHTS}) and the base it was trained on"
         ) from error
     saved = set(tensor_shapes(folder / WEIGHTS))
-    if differ := sorted(saved ^ set(get_peft_model_state_dict(model))):
+    # with added tokens peft saves the whole tables too, where it finds the base and sees that they have grown
+    tables = ("auto", True) if trained_tokens(config, folder) else ("auto",)
+    differences = (saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=kind)) for kind in tables)
+    if differ := sorted(min(differences, key=len)):
         where = "the adapter" if differ[0] in saved else "the model"
         raise InputError(
             f"{flag} {adapter_path}: does not fit {base_name}: {len(differ)} tensors are on one side only, such as "
