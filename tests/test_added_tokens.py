@@ -112,14 +112,41 @@ def test_grpo_and_ppo_train_the_rows_further(run, tmp_path):
 
 
 def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
-    from dialsum_trl.ppo import train_ppo
+    from types import SimpleNamespace
+
+    from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.prompts import prompt_messages
     from dialsum_trl.reward import train_reward
+    from dialsum_trl.rl.adapters import POLICY, Rooms, load_base_and_policy
+    from dialsum_trl.rl.learned_reward import LearnedReward
+    from dialsum_trl.rl.pairs import encode_pairs, hold_out, read_pairs
 
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     train_reward({}, flags(run["base"], tmp_path / "reward", **settings, accept_weak="true"))
-    more = dict(reward_adapter_path=tmp_path / "reward", rollout_batch_size=8, max_truncated=1.1)
-    figures = train_ppo({}, online(run, tmp_path / "ppo", **more))
-    assert "reward_model" in figures["rewards"]
+    tokenizer = models.load_tokenizer(str(run["base"]), adapter_path=str(run["sft"]))
+    named = {"model_name_or_path": str(run["base"]), "adapter_path": str(run["sft"])}
+    model_args = ModelArguments(**named, dtype="float32", quantization="none")
+    model = load_base_and_policy(model_args, SimpleNamespace(device="cpu", seed=1), tokenizer)
+    reward = LearnedReward(model, tmp_path / "reward", tokenizer)
+    reward.rooms = Rooms(model, (POLICY,))
+    _, held = hold_out(read_pairs(pairs_file(run)), 0.25, 42)
+    rows = encode_pairs(held, tokenizer, models.stop_token_ids(tokenizer), 1024)
+    answers = [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")]
+    scores = torch.tensor(reward([prompt_messages(p["prompt"]) for p in held for _ in range(2)], answers))
+    assert scores.mean().item() == pytest.approx(0, abs=1e-3)
+    assert scores.std(correction=0).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_stopped_ppo_run_goes_on_with_them(run, tmp_path):
+    from dialsum_trl.ppo import train_ppo
+
+    more = dict(eval_file=toys.DEV, rouge_rows=2, eval_steps=2, save_steps=2, save_strategy="steps")
+    more |= dict(rollout_batch_size=8, max_truncated=1.1, lr_scheduler_type="constant")
+    train_ppo({}, online(run, tmp_path / "whole", **more, max_steps=4))
+    train_ppo({}, online(run, tmp_path / "parts", **more, max_steps=2))
+    train_ppo({}, online(run, tmp_path / "parts", **more, max_steps=4, resume_from_checkpoint="true"))
+    whole, parts = saved(tmp_path / "whole"), saved(tmp_path / "parts")
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_sft_goes_on_from_such_an_adapter_and_merge_keeps_its_function(run, tmp_path):
