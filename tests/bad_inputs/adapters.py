@@ -117,6 +117,13 @@ CASES = [
     adapter("its rank is another", changed(CONFIG, r=4), "shape", "base"),
     adapter("its rank is a text", changed(CONFIG, r="sixteen"), "adapter_config.json"),
     adapter("its rank is below zero", changed(CONFIG, r=-1), "adapter"),
+    adapter("added tokens that are a text", changed(CONFIG, trainable_token_indices="all"), CONFIG, "token ids"),
+    adapter(
+        "added tokens that the base lacks",
+        changed(CONFIG, trainable_token_indices={"embed_tokens": [99999]}),
+        "added tokens that",
+        "dialsum merge",
+    ),
     adapter("layers that the base lacks", changed(CONFIG, target_modules=["no_proj"]), "no_proj", "base"),
     adapter("no weights", without(WEIGHTS), WEIGHTS, "training wrote"),
     adapter("weights as a pickle", pickled("adapter_model.bin"), "safetensors"),
