@@ -119,6 +119,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
             model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
         )
     trainer.run_settings, trainer.row_names = about, names
+    hub.keep_record(trainer, tokenizer, model_args, prompt, method="DPO")
     upcast_trained(trainer.model)
     load_adapter_state(trainer.model, start, "ref")  # TRL's copy lacks the rows of added tokens
     copy_weights(trainer.model, "ref", POLICY)  # TRL rounded the policy to bf16, not its copy
@@ -126,7 +127,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
     metrics = trainer.evaluate()
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, method="DPO")
+    hub.save_adapter(trainer, tokenizer, model_args, metrics)
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     figures = {
         "pairs": len(train),

@@ -110,6 +110,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         )
     trainer.stop_ids = stop_ids
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
+    hub.keep_record(trainer, tokenizer, model_args, prompt, data, "GRPO")
     upcast_trained(trainer.model)
     if args.beta:
         load_adapter_state(trainer.model, start, "ref")  # TRL's copy lacks the rows of added tokens
@@ -117,7 +118,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, {}, data, method="GRPO")
+    hub.save_adapter(trainer, tokenizer, model_args, {})
 
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     figures = {

@@ -116,13 +116,14 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     with settings_in_one_line():
         trainer = PPOTrainer(model, functions, args, train_rows, tokenizer, stop_ids, dev_rows, rouge_config)
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
+    hub.keep_record(trainer, tokenizer, model_args, prompt, data, "PPO")
 
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
     trainer.restore_best()
     metrics = trainer.watch["best_metrics"] or {}
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, data, method="PPO")
+    hub.save_adapter(trainer, tokenizer, model_args, metrics)
 
     steps = [entry for entry in trainer.state.log_history if "kl" in entry]
     last = steps[-1] if steps else {}

@@ -21,7 +21,7 @@ from dialsum_trl.resume.sameness import digest
 from dialsum_trl.resume.sole import sole_writer
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE, make_pairs
 from dialsum_trl.runs import use_adapter_settings
-from dialsum_trl.share.weights import RUN_FILE
+from dialsum_trl.share.recorded import read_record
 
 PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=100)
 SAMPLES_FILE, PAIRS_FILE, SETTINGS_FILE = "samples.jsonl", "pairs.jsonl", "settings.json"
@@ -104,11 +104,12 @@ def check_unseen(adapter_path: str | None, train_file: str) -> None:
 
     On rows it has learned by heart, an adapter's samples are all good and their order says little.
     """
-    record = Path(adapter_path or "") / RUN_FILE
-    if not adapter_path or not record.exists():
+    if not adapter_path:
         return
-    data = read_json(record, "give --adapter_path the folder that training wrote").get("data")
+    data = read_record(adapter_path).get("data")
     seen = data.get("file") if isinstance(data, dict) else None
+    if data is None and (Path(adapter_path) / "trainer_state.json").exists():
+        say(f"warning: {adapter_path} does not say on which rows it was trained; it may have seen these")
     if seen == Path(train_file).name:
         raise InputError(
             f"{adapter_path} was trained on {seen}: sample on rows it has not seen (--write_folds makes two halves to "

@@ -205,6 +205,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
             pad_id=padding_id(tokenizer, texts["chosen_ids"] + texts["rejected_ids"]),
         )
     trainer.run_settings, trainer.row_names = about, names
+    hub.keep_record(trainer, tokenizer, model_args, prompt, method="reward model")
     upcast_trained(trainer.model)
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -237,7 +238,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
             f"held-out accuracy {accuracy:.3f} is not {weak.min_margin} above '{best}' ({baselines[best]:.3f}): "
             f"PPO would optimize length. Make more or clearer pairs, train longer, or keep it with --accept_weak true"
         )
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, {}, method="reward model")
+    hub.save_adapter(trainer, tokenizer, model_args, {})
     if is_main_process():
         write_json(Path(args.output_dir) / SCALE_FILE, {**scale, "accuracy": accuracy, "baselines": baselines})
     push_when_done()

@@ -1,26 +1,22 @@
 """A run and its folder: where it may write, what it resumes from, what it used."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
-from typing import get_args
 
-from dialsum_trl.arguments import ModelArguments, PromptArguments, match_precision
+from dialsum_trl.arguments import match_precision
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_writable, refuse_links
-from dialsum_trl.json_file import read_json
+from dialsum_trl.share.recorded import BASE, LOADING, recorded_settings
 from dialsum_trl.share.same_base import compare_bases, find_recorded
 from dialsum_trl.share.weights import (
     CONFIG,
-    RUN_FILE,
     adapter_folder,
     check_adapter_files,
     check_adapter_values,
     similar,
 )
 
-RECORDED = ("dtype", "quantization", "prompt_style")  # what a record tells of how weights are to be loaded
 LORA = {  # flag -> key of adapter_config.json
     "lora_r": "r",
     "lora_alpha": "lora_alpha",
@@ -112,9 +108,8 @@ def adapter_settings(adapter_path: str) -> dict:
         raise InputError(f"--adapter_path {folder}: holds no {CONFIG}; give the folder a training run wrote")
     config = check_adapter_files(folder)
     check_adapter_values(folder)
-    if (folder / RUN_FILE).exists():
-        names = {"base_model": "model_name_or_path", "base_revision": "model_revision"}
-        values = _recorded(folder / RUN_FILE, ("base_model", "base_revision", *RECORDED))
+    if values := recorded_settings(folder, (*BASE, *LOADING)):
+        names = dict(zip(BASE, ("model_name_or_path", "model_revision"), strict=True))
         return {names.get(key, key): value for key, value in values.items()}
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str | None):
@@ -126,22 +121,7 @@ def adapter_settings(adapter_path: str) -> dict:
 
 def model_settings(model_name_or_path: str) -> dict:
     """How a fully fine-tuned model was trained (dtype, quantization, prompt style); nothing for other models."""
-    record = Path(model_name_or_path) / RUN_FILE
-    return _recorded(record, RECORDED) if record.exists() else {}
-
-
-def _recorded(path: Path, keys) -> dict:
-    """Values of a run record, each a text, and one of those that its flag takes. Raises InputError otherwise."""
-    remedy = "give the folder that training wrote, or train again"
-    record = read_json(path, remedy)
-    choices = {item.name: get_args(item.type) for item in fields(ModelArguments)}
-    choices["prompt_style"] = get_args({item.name: item.type for item in fields(PromptArguments)}["prompt_style"])
-    for key in keys:
-        value, allowed = record.get(key), choices.get(key)
-        if not isinstance(value, str) or not value or (allowed and value not in allowed):
-            wanted = f"one of {', '.join(allowed)}" if allowed else "a text"
-            raise InputError(f"{path}: {key} is {value!r} where {wanted} was expected; {remedy}")
-    return {key: record[key] for key in keys}
+    return recorded_settings(model_name_or_path, LOADING)
 
 
 def compare_with_adapter(values: dict, given: set[str]) -> dict:

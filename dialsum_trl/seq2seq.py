@@ -231,13 +231,14 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
             compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if dev else None,
         )
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
+    hub.keep_record(trainer, tokenizer, model_args, PromptArguments(), data, "seq2seq fine-tuning")
 
     started = time.time()
     result = trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
     metrics = trainer.evaluate() if dev is not None else {}
     trainer.save_state()
-    hub.save_adapter(trainer, tokenizer, model_args, PromptArguments(), metrics, data, method="seq2seq fine-tuning")
+    hub.save_adapter(trainer, tokenizer, model_args, metrics)
 
     figures = {
         "rows": len(train_rows),

@@ -204,6 +204,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         )
     trainer.schedule = fast.schedule if fast else None
     trainer.run_settings = about
+    hub.keep_record(trainer, tokenizer, model_args, prompt, data)
     trainer.row_names = [name for name in train["fname"] for _ in range(len(train_rows) // len(train))]
     upcast_trainable(trainer.model, topology.trained_dtype(model_args.dtype))
     if dev is not None and sft.rouge_rows:
@@ -214,7 +215,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     seconds = time.time() - started
     metrics = trainer.evaluate() if dev is not None else {}
     trainer.save_state()
-    hub.save_adapter(trainer, tokenizer, model_args, prompt, metrics, data)
+    hub.save_adapter(trainer, tokenizer, model_args, metrics)
 
     tokens = sum(map(len, train_rows["input_ids"]))
     steps = trainer.state.global_step

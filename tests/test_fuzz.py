@@ -153,6 +153,11 @@ def record(folder, content):
     return {"dtype", "quantization"} <= adapter_settings(str(folder)).keys()
 
 
+def flags(folder, content):
+    put(folder, "run.json", content)
+    return isinstance(adapter_settings(str(folder)), dict)
+
+
 def adapter_config(folder, content):
     put(folder, "adapter_config.json", content)
     return isinstance(adapter_settings(str(folder)), dict)
@@ -217,6 +222,7 @@ READERS = [
     Reader("a folder of predictions", lines(ROW), system),
     Reader("a training log", objects(STATE), run),
     Reader("a run record", objects(RECORD), record),
+    Reader("the flags of an earlier checkpoint", objects({"flags": RECORD}), flags),
     Reader("an adapter's config", objects(CONFIG), adapter_config),
     Reader("safetensors", near(small_weights()), weights),
     Reader("an index of shards", objects(INDEX), index),

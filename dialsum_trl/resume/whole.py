@@ -4,11 +4,12 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError, TrainingError
-from dialsum_trl.files import refuse_links
+from dialsum_trl.files import refuse_links, write_json
 from dialsum_trl.json_file import read_json
 from dialsum_trl.resume.choose import SAVING, checkpoints, clear_leftovers, delete, newest_whole
 from dialsum_trl.resume.exhausted import disk_problem, free_gib
@@ -16,6 +17,7 @@ from dialsum_trl.resume.harmless import best_of, check_names, tensors_alone
 from dialsum_trl.resume.manifest import flaw, seal, sync
 from dialsum_trl.resume.sameness import SETTINGS_FILE
 from dialsum_trl.resume.sole import sole_writer
+from dialsum_trl.share.weights import RUN_FILE
 
 STATE = "trainer_state.json"
 
@@ -23,11 +25,12 @@ STATE = "trainer_state.json"
 class WholeCheckpoints:
     """Trainer mixin: `checkpoint-N` appears in one rename when every process has written its part and it is sealed.
 
-    Set `run_settings` (`sameness.describe`) after building: it is written into each checkpoint. The folder must be one
-    that all processes see, as for the trainer's own checkpoints.
+    Set `run_settings` (`sameness.describe`) and `run_record` (`hub.keep_record`) after building: they are written into
+    each checkpoint. The folder must be one that all processes see, as for the trainer's own checkpoints.
     """
 
     run_settings: dict | None = None
+    run_record: Callable[[dict], dict] | None = None  # metrics -> the content of `dialsum.json`
     _aside: str | None = None
 
     def _get_output_dir(self, trial):
@@ -47,6 +50,7 @@ class WholeCheckpoints:
             if self.args.should_save:
                 if self.run_settings is not None:
                     (aside / name / SETTINGS_FILE).write_text(json.dumps(self.run_settings) + "\n", encoding="utf-8")
+                self.write_record(aside / name)
                 seal(aside / name)
                 _take_place(aside / name, folder / name)
         except Exception as error:  # each library raises its own, tokenizers no more than this; the others go on
@@ -65,6 +69,11 @@ class WholeCheckpoints:
             with contextlib.suppress(OSError):  # not empty: not ours alone
                 aside.rmdir()
         self.accelerator.wait_for_everyone()
+
+    def write_record(self, folder: Path) -> None:
+        """Says in a folder of weights how they are to be used; the scores of the run are its last weights' alone."""
+        if self.run_record is not None:
+            write_json(folder / RUN_FILE, self.run_record({}) | {"evaluation": None})
 
     def _name_best(self, folder: Path, written: Path) -> None:
         """The best checkpoint by the name it will have, in the state and in the file that was just written."""

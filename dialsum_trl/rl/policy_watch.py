@@ -94,6 +94,7 @@ class PolicyWatch(RougeEvaluation):
 
         def fill(folder: Path) -> None:
             self.save_policy(folder)
+            self.write_record(folder)
             (folder / "best.json").write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
 
         put_best(Path(self.args.output_dir), fill)

@@ -6,6 +6,7 @@ base's Hub repository and commit, never a local path.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dialsum_trl.chat_template import MAX_TEMPLATE
@@ -81,13 +82,22 @@ def learned(folder: str | Path) -> bool:
         return any(bool(file.get_tensor(name).any()) for name in list(file.keys()) if "lora_B" in name)
 
 
-def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> None:
+def keep_record(trainer, tokenizer, model_args, prompt, data=None, method: str = "SFT") -> None:
+    """Has the trainer write its run record into each checkpoint, and `save_adapter` into `output_dir`.
+
+    Args:
+        data: `DataArguments`; the card names the training and the evaluation file.
+        method: how it was trained, for the card.
+    """
+    trainer.run_record = partial(run_record, trainer, tokenizer, model_args, prompt, data=data, method=method)
+
+
+def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
     """Writes the trainer's model (adapter, or full weights), tokenizer, run record, curve and card to `output_dir`.
 
     Args:
+        trainer: after `keep_record`.
         metrics: of the last evaluation.
-        data: `DataArguments`; the card names the training and the evaluation file.
-        method: how it was trained, for the card.
     """
     folder = Path(trainer.args.output_dir)
     aside = folder / ".saving"  # a run that dies here leaves no half an adapter under its name
@@ -96,7 +106,7 @@ def save_adapter(trainer, tokenizer, model_args, prompt, metrics: dict, data=Non
         return
     tokenizer.save_pretrained(str(aside))
     move_files(aside, folder)
-    record = run_record(trainer, tokenizer, model_args, prompt, metrics, data, method)
+    record = trainer.run_record(metrics)
     write_json(folder / RUN_FILE, record)
     history = trainer.state.log_history
     panels = {
@@ -192,8 +202,8 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
         raise InputError(f"{folder}: holds neither an adapter ({ADAPTER_CONFIG}) nor a model (config.json) to push")
     if not (folder / RUN_FILE).exists():
         raise InputError(
-            f"{folder}: has no {RUN_FILE}, so nothing is known of its training; give the folder of a finished run (its "
-            f"checkpoints have none), or share it without a card by `hf upload`"
+            f"{folder}: has no {RUN_FILE}, so nothing is known of its training; give the folder of a finished run "
+            f"(checkpoints of earlier versions have none), or share it without a card by `hf upload`"
         )
     try:
         record = _named(_read(folder / RUN_FILE), base)

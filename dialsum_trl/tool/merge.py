@@ -10,8 +10,8 @@ from dialsum_trl.console import say, table
 from dialsum_trl.decode.vllm_engine import lora_rank_limit
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_place, check_writable, refuse_links, write_json
-from dialsum_trl.json_file import read_json
 from dialsum_trl.runs import compare_with_adapter
+from dialsum_trl.share.recorded import read_record
 from dialsum_trl.share.weights import RUN_FILE
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -138,10 +138,8 @@ def pin_values(template: str) -> str:
 
 def write_record(adapter: Path, output: Path, dtype: str) -> None:
     """The adapter's run record for the merged model, so that it can be pushed with its card."""
-    if not (adapter / RUN_FILE).exists():
-        return
-    record = read_json(adapter / RUN_FILE, "give the folder that a training run wrote")
-    write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
+    if record := read_record(adapter):
+        write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
 
 
 def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows) -> bool:

@@ -73,6 +73,16 @@ def with_base(toy: str | None = None, **config):
     return change
 
 
+def of_earlier_versions(flags: str):
+    """A checkpoint that has no run record, with this `run.json`."""
+
+    def change(place, folder):
+        without(RECORD)(place, folder)
+        file("run.json", flags)(place, folder)
+
+    return change
+
+
 def checkpoint(name: str, make, *says: str, resume: str = "{given}/checkpoint-1") -> Case:
     return Case(f"checkpoint: {name}", f"{SFT} --resume_from_checkpoint {resume}", make, says)
 
@@ -147,6 +157,8 @@ CASES = [
     adapter("its record asks for a dtype that is none", changed(RECORD, dtype="complex9"), RECORD, "dtype"),
     adapter("its record asks for a storage that is none", changed(RECORD, quantization="1bit"), RECORD, "quantization"),
     adapter("its record names a style that is none", changed(RECORD, prompt_style="poem"), RECORD, "prompt_style"),
+    adapter("its run.json is no JSON", of_earlier_versions("{"), "run.json", "JSON"),
+    adapter("its run.json has a number for the dtype", of_earlier_versions('{"flags": {"dtype": 1}}'), "dtype is 1"),
     Case(
         "adapter: its record names a base that is gone",
         PREDICT,

@@ -1,0 +1,104 @@
+"""A checkpoint is used like the folder of its finished run: with its base, prompt style, dtype and quantization."""
+
+import json
+import shutil
+
+import pytest
+
+from dialsum_trl.errors import InputError
+from dialsum_trl.preferences import check_unseen
+from dialsum_trl.resume.manifest import MANIFEST, flaw, seal
+from dialsum_trl.runs import adapter_settings, model_settings
+from dialsum_trl.share.weights import RUN_FILE
+from tests import phase3_toys as toys
+from tests import test_checkpoints as runs
+
+rows = runs.rows  # fixture
+STYLE = dict(prompt_style="instruction", max_steps=2, eval_strategy="no", load_best_model_at_end="false")
+
+
+@pytest.fixture(scope="module")
+def tuned(toy_base, rows, tmp_path_factory):
+    """A run under the instruction prompt, with its base named by a relative path; copy it before changing it."""
+    output = tmp_path_factory.mktemp("tuned") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toy_base.parent)
+        runs.train(toy_base.name, rows, output, **STYLE)
+    return output
+
+
+def earlier(checkpoint, target):
+    """The checkpoint as versions without `dialsum.json` in it wrote it."""
+    shutil.copytree(checkpoint, target)
+    (target / RUN_FILE).unlink()
+    seal(target)
+    return target
+
+
+def test_a_checkpoint_is_used_as_its_finished_run(tuned):
+    assert adapter_settings(str(tuned / "checkpoint-2")) == adapter_settings(str(tuned))
+    assert adapter_settings(str(tuned))["prompt_style"] == "instruction"
+
+
+def test_the_record_of_a_checkpoint_is_sealed_and_has_no_scores(tuned):
+    record = json.loads((tuned / "checkpoint-2" / RUN_FILE).read_text(encoding="utf-8"))
+    assert (record["metrics"], record["evaluation"]) == ({}, None) and record["settings"]["optimizer steps"] == 2
+    assert RUN_FILE in json.loads((tuned / "checkpoint-2" / MANIFEST).read_text())
+
+
+def test_a_checkpoint_of_earlier_versions_is_used_as_its_flags_say(tuned, toy_base, tmp_path, monkeypatch):
+    checkpoint = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
+    monkeypatch.chdir(toy_base.parent)
+    assert adapter_settings(str(checkpoint)) == adapter_settings(str(tuned))
+
+
+def test_a_checkpoint_that_says_nothing_of_its_run_is_told(tuned, tmp_path, capsys):
+    checkpoint = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
+    (checkpoint / "run.json").unlink()
+    assert adapter_settings(str(checkpoint)).keys() == {"model_name_or_path"}
+    assert "does not say how it was trained: give --prompt_style, --dtype and --quantization" in capsys.readouterr().out
+
+
+def test_a_flag_that_an_earlier_checkpoint_garbles_is_named(tuned, tmp_path):
+    checkpoint = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
+    (checkpoint / "run.json").write_text('{"flags": {"dtype": "float8"}}')
+    with pytest.raises(InputError, match=r"run.json: dtype is 'float8' where one of"):
+        adapter_settings(str(checkpoint))
+
+
+def test_a_run_goes_on_from_a_checkpoint_of_earlier_versions(tuned, toy_base, rows, tmp_path):
+    output = tmp_path / "again"
+    checkpoint = earlier(tuned / "checkpoint-2", output / "checkpoint-2")
+    runs.train(toy_base, rows, output, **STYLE, resume_from_checkpoint="true")
+    assert flaw(checkpoint) is None and (output / RUN_FILE).exists()
+
+
+def test_a_checkpoint_of_full_fine_tuning_is_loaded_as_it_was_trained(toy_base, rows, tmp_path):
+    runs.train(toy_base, rows, tmp_path / "out", **STYLE, use_peft="false", learning_rate=1e-3)
+    checkpoint = tmp_path / "out" / "checkpoint-2"
+    wanted = {"dtype": "float32", "quantization": "none", "prompt_style": "instruction"}
+    assert model_settings(str(checkpoint)) == wanted
+    assert model_settings(str(earlier(checkpoint, tmp_path / "checkpoint-2"))) == wanted
+
+
+def test_pairs_are_not_sampled_on_rows_that_a_checkpoint_was_trained_on(tuned, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"checkpoint-2 was trained on train.csv"):
+        check_unseen(str(tuned / "checkpoint-2"), "elsewhere/train.csv")
+    check_unseen(str(earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")), "elsewhere/train.csv")
+    assert "does not say on which rows it was trained" in capsys.readouterr().out
+
+
+def test_the_checkpoints_of_an_encoder_decoder_say_what_they_are(rows, tmp_path):
+    from dialsum_trl.seq2seq import train_seq2seq
+    from tests.conftest import TINY
+
+    settings = {
+        "model_name_or_path": TINY / "bart", "train_file": rows / "train.csv", "output_dir": tmp_path / "out",
+        "use_cpu": True, "dtype": "float32", "max_steps": 1, "save_strategy": "steps", "save_steps": 1,
+        "effective_batch_size": 2, "per_device_train_batch_size": 2, "disable_tqdm": True,
+    }  # fmt: skip
+    train_seq2seq({}, toys.flags(settings))
+    checkpoint = tmp_path / "out" / "checkpoint-1"
+    assert model_settings(str(checkpoint)) == model_settings(str(tmp_path / "out"))
+    old = model_settings(str(earlier(checkpoint, tmp_path / "checkpoint-1")))
+    assert old == {"dtype": "float32", "quantization": "none"}
