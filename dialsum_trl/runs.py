@@ -7,6 +7,7 @@ from dialsum_trl.arguments import match_precision
 from dialsum_trl.console import say
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_writable, refuse_links
+from dialsum_trl.json_file import read_json
 from dialsum_trl.share.recorded import BASE, LOADING, recorded_settings
 from dialsum_trl.share.same_base import compare_bases, find_recorded
 from dialsum_trl.share.weights import (
@@ -152,6 +153,18 @@ def compare_with_adapter(values: dict, given: set[str]) -> dict:
             f"{values['prompt_style']}: leave --prompt_style out to ask it as it was trained"
         )
     return found
+
+
+def follow_prompt_style(values: dict, given: set[str], found: dict) -> None:
+    """Trains an adapter further under its own prompt style, and says so where the recipe has another.
+
+    Args:
+        found: of `compare_with_adapter`.
+    """
+    style = found.get("prompt_style", values["prompt_style"])
+    if "prompt_style" not in given and style != values["prompt_style"]:
+        say(f"--prompt_style {style}: --adapter_path {values['adapter_path']} was trained with it")
+        values["prompt_style"] = style
 
 
 def use_adapter_settings(values: dict, given: set[str]) -> None:

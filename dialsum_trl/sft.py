@@ -16,7 +16,7 @@ from dialsum_trl.console import say, table
 from dialsum_trl.errors import InputError, command, settings_in_one_line
 from dialsum_trl.fast.memory import prepare_allocator
 from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
-from dialsum_trl.runs import compare_with_adapter, keep_lora
+from dialsum_trl.runs import compare_with_adapter, follow_prompt_style, keep_lora
 
 # The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
 SFT_SETTINGS = dict(
@@ -60,7 +60,8 @@ def adjust(values: dict, given: set[str]) -> None:
     rouge = (*ROUGE, "hit_limit") if values["rouge_rows"] else ()
     choose_by(values, given, (*LOSS, *rouge, "mean_token_accuracy", "entropy"))
     if values["adapter_path"]:
-        compare_with_adapter(values, given | {"model_name_or_path", "prompt_style"})  # the recipe's, if not the user's
+        found = compare_with_adapter(values, given | {"model_name_or_path"})  # the recipe's, if not the user's
+        follow_prompt_style(values, given, found)
         keep_lora(values, given)
     if values["save_strategy"] == "no" and "load_best_model_at_end" not in given:
         values["load_best_model_at_end"] = False

@@ -60,12 +60,38 @@ def test_another_model_is_refused_with_both_names(trained_adapter, toy_base, cap
     assert str(toy_base) in str(error.value) and str(TINY / "qwen3") in str(error.value)
 
 
-def test_training_on_from_an_adapter_compares_the_recipes_own_base_too(trained_adapter):
-    values = settings(trained_adapter, TINY / "qwen3", use_cpu=True, bf16=False, fp16=False, optim="adamw_torch")
+def sft_settings(adapter, base, **more) -> dict:
+    values = settings(adapter, base, use_cpu=True, bf16=False, fp16=False, optim="adamw_torch")
     values |= dict(eval_file=None, dataset_name=None, rouge_rows=0, eval_strategy="no", save_strategy="no")
-    values |= dict(metric_for_best_model=None, load_best_model_at_end=False)
+    return values | dict(metric_for_best_model=None, load_best_model_at_end=False) | more
+
+
+def test_training_on_from_an_adapter_compares_the_recipes_own_base_too(trained_adapter):
     with pytest.raises(InputError, match="is another model"):
-        adjust(values, set())
+        adjust(sft_settings(trained_adapter, TINY / "qwen3"), set())
+
+
+@pytest.fixture
+def instructed(trained_adapter, tmp_path):
+    """An adapter that was trained under the instruction prompt."""
+    adapter = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    write_json(adapter / "dialsum.json", read_json(adapter / "dialsum.json", "") | {"prompt_style": "instruction"})
+    return adapter
+
+
+def test_training_on_from_an_adapter_follows_its_prompt_style(instructed, toy_base, capsys):
+    values = sft_settings(instructed, toy_base)
+    adjust(values, set())
+    assert values["prompt_style"] == "instruction"
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("--prompt_style instruction: ") and str(instructed) in line
+
+
+def test_a_prompt_style_that_the_user_names_wins_with_a_warning(instructed, toy_base, capsys):
+    values = sft_settings(instructed, toy_base)
+    adjust(values, {"prompt_style"})
+    assert values["prompt_style"] == "native"
+    assert "trained with --prompt_style instruction and is used with native" in capsys.readouterr().out
 
 
 def test_another_prompt_style_is_told(trained_adapter, toy_base, capsys):
