@@ -5,17 +5,19 @@ inference time" (ICML 2022). LoRA's A and B are averaged each by itself, which i
 adapters that share their start (seeds, learning rates or checkpoints continued from one adapter).
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.files import refuse_links
-from dialsum_trl.json_file import read_json
+from dialsum_trl.files import refuse_links, write_json
+from dialsum_trl.resume.manifest import MANIFEST
+from dialsum_trl.resume.sameness import SETTINGS_FILE
+from dialsum_trl.share.recorded import read_record
 from dialsum_trl.share.weights import RUN_FILE, WEIGHTS, check_adapter_files, tensor_shapes
 
 _KEPT_SUFFIXES = (".json", ".jinja", ".model", ".txt")  # configuration, tokenizer and template
+_OF_A_RUN = {"trainer_state.json", MANIFEST, SETTINGS_FILE, "ppo_state.json", "best.json"}  # and of its weights alone
 # what has to be equal for a mean of weights to mean anything
 _FIELDS = (
     "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "rank_pattern",
@@ -46,9 +48,7 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     if output.exists():
         raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
     check_compatible(folders)
-    kept = [
-        path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name != "trainer_state.json"
-    ]
+    kept = [path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name not in _OF_A_RUN]
     partial = output.with_name(f".{output.name}.partial")
     refuse_links(partial, *kept)
 
@@ -66,7 +66,7 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     for file in kept:
         shutil.copy2(file, partial / file.name)
     save_file({name: tensor.to(dtypes[name]) for name, tensor in total.items()}, partial / WEIGHTS, {"format": "pt"})
-    _write_record(partial / RUN_FILE, folders, shares)
+    _write_record(partial, folders, shares)
     partial.rename(output)
     return output
 
@@ -168,11 +168,11 @@ def _shares(folders, weights):
     return [weight / sum(weights) for weight in weights]
 
 
-def _write_record(path, folders, shares):
+def _write_record(output, folders, shares):
     """The first adapter's run record tells how to load the soup; its scores and data are not the soup's."""
-    if not path.exists():
+    record = read_record(folders[0])
+    if not record:
         return
-    record = read_json(path, "give adapters that training wrote")
     record |= {"method": "adapter soup", "metrics": {}, "evaluation": None}
     record["soup"] = [{"adapter": folder.name, "weight": share} for folder, share in zip(folders, shares, strict=True)]
-    path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_json(output / RUN_FILE, record)

@@ -14,7 +14,7 @@ from tests import phase3_toys as toys
 from tests import test_checkpoints as runs
 
 rows = runs.rows  # fixture
-STYLE = dict(prompt_style="instruction", max_steps=2, eval_strategy="no", load_best_model_at_end="false")
+STYLE = dict(prompt_style="instruction", max_steps=2, save_steps=1, eval_strategy="no", load_best_model_at_end="false")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,18 @@ def test_a_run_goes_on_from_a_checkpoint_of_earlier_versions(tuned, toy_base, ro
     checkpoint = earlier(tuned / "checkpoint-2", output / "checkpoint-2")
     runs.train(toy_base, rows, output, **STYLE, resume_from_checkpoint="true")
     assert flaw(checkpoint) is None and (output / RUN_FILE).exists()
+
+
+def test_a_soup_of_checkpoints_is_no_checkpoint_and_is_used_as_they_are(tuned, toy_base, tmp_path, monkeypatch):
+    from dialsum_trl.soup import soup
+
+    one = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
+    monkeypatch.chdir(toy_base.parent)
+    for first in (tuned / "checkpoint-2", one):
+        mixed = soup([first, tuned / "checkpoint-1"], tmp_path / f"soup-{first.parent.name}")
+        assert not {MANIFEST, "run.json", "trainer_state.json"} & {path.name for path in mixed.iterdir()}
+        assert not [path for path in mixed.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
+        assert adapter_settings(str(mixed)) == adapter_settings(str(tuned))
 
 
 def test_a_checkpoint_of_full_fine_tuning_is_loaded_as_it_was_trained(toy_base, rows, tmp_path):
