@@ -127,6 +127,7 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
     metrics = trainer.evaluate()
+    trainer.save_state()
     hub.save_adapter(trainer, tokenizer, model_args, metrics)
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     figures = {

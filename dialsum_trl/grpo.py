@@ -118,6 +118,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
+    trainer.save_state()
     hub.save_adapter(trainer, tokenizer, model_args, {})
 
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]

@@ -123,6 +123,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     seconds = time.time() - started
     trainer.restore_best()
     metrics = trainer.watch["best_metrics"] or {}
+    trainer.save_state()
     hub.save_adapter(trainer, tokenizer, model_args, metrics)
 
     steps = [entry for entry in trainer.state.log_history if "kl" in entry]

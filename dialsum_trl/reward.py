@@ -238,6 +238,7 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
             f"held-out accuracy {accuracy:.3f} is not {weak.min_margin} above '{best}' ({baselines[best]:.3f}): "
             f"PPO would optimize length. Make more or clearer pairs, train longer, or keep it with --accept_weak true"
         )
+    trainer.save_state()
     hub.save_adapter(trainer, tokenizer, model_args, {})
     if is_main_process():
         write_json(Path(args.output_dir) / SCALE_FILE, {**scale, "accuracy": accuracy, "baselines": baselines})

@@ -15,6 +15,7 @@ from dialsum_trl.share.weights import (
     adapter_folder,
     check_adapter_files,
     check_adapter_values,
+    refuse_reward,
     similar,
 )
 
@@ -171,10 +172,12 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
     """`adjust` of `parse_recipe`: what the user did not set follows the adapter, or the fully fine-tuned model.
 
     Raises:
-        InputError: neither a model nor an adapter was named.
+        InputError: neither a model nor an adapter was named, or the adapter is a reward model's.
     """
     if values["adapter_path"]:
         found = compare_with_adapter(values, given)
+        config = read_json(adapter_folder(values["adapter_path"]) / CONFIG, "give the folder that training wrote")
+        refuse_reward(config, values["adapter_path"])  # known before a base of gigabytes is loaded
         values.update({k: v for k, v in found.items() if k not in given})
         if found.get("model_name_or_path") and "model_name_or_path" not in given:
             find_recorded(values["adapter_path"], values["model_name_or_path"], values["model_revision"])

@@ -2,7 +2,10 @@
 
 import pytest
 
+from dialsum_trl.errors import InputError
+from dialsum_trl.report import read_run
 from dialsum_trl.runs import adapter_settings
+from dialsum_trl.share.recorded import read_record
 from tests import phase3_toys as toys
 from tests import test_dpo, test_grpo, test_ppo, test_reward
 
@@ -35,9 +38,30 @@ def output(request, folders, tmp_path_factory):
     return train(request.param, folders, tmp_path_factory.mktemp(request.param))
 
 
-def test_a_checkpoint_is_used_as_its_finished_run(output):
-    assert adapter_settings(str(output / "checkpoint-2")) == adapter_settings(str(output))
+def test_a_checkpoint_is_recorded_as_its_finished_run(output):
+    checkpoint, finished = read_record(output / "checkpoint-2"), read_record(output)
+    passing = {"metrics", "evaluation", "finished"}
+    assert all(checkpoint[name] == finished[name] for name in finished.keys() - passing)
+
+
+def test_its_curves_are_shown_in_a_report(output):
+    assert [entry["step"] for entry in read_run("run", output).history if "loss" in entry][-1] == 2
+
+
+def test_a_reward_adapter_writes_no_summaries_and_the_line_says_where_it_goes(folders, tmp_path):
+    from dialsum_trl.models import load_base
+    from dialsum_trl.runs import use_adapter_settings
+    from dialsum_trl.share.weights import load_adapter
+
+    output = train("reward", folders, tmp_path)
+    base = load_base(str(folders["base"]), dtype="float32", quantization="none")
+    for folder in (output, output / "checkpoint-2"):
+        with pytest.raises(InputError, match=r"is a reward adapter; give it to --reward_adapter_path"):
+            use_adapter_settings({"adapter_path": str(folder)}, set())
+        with pytest.raises(InputError, match=r"is a reward adapter; give it to --reward_adapter_path"):
+            load_adapter(base, folder)
 
 
 def test_the_best_adapter_of_ppo_is_used_as_its_finished_run(output):
-    assert all(adapter_settings(str(best)) == adapter_settings(str(output)) for best in output.glob("**/best"))
+    for best in output.glob("**/best"):
+        assert adapter_settings(str(best)) == adapter_settings(str(output))

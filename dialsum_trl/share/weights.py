@@ -81,6 +81,14 @@ def trained_tokens(config: dict, folder: str | Path) -> list[int]:
     return [i for ids in rows for i in ids]
 
 
+def refuse_reward(config: dict, adapter_path: str | Path, flag: str = "--adapter_path") -> None:
+    """Raises InputError where an adapter's config is that of a reward model, which scores and writes nothing."""
+    if config.get("task_type") == "SEQ_CLS":
+        raise InputError(
+            f"{flag} {adapter_path}: is a reward adapter; give it to --reward_adapter_path of recipes/ppo.py or grpo.py"
+        )
+
+
 def check_adapter_values(folder: str | Path, flag: str = "--adapter_path") -> None:
     """Raises InputError when a tensor of an adapter is empty or not finite. Reads the whole file."""
     import torch
@@ -234,6 +242,7 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
 
     base_name, folder = base.config.name_or_path, adapter_folder(adapter_path, flag)
     config = check_adapter_files(folder, flag)
+    refuse_reward(config, adapter_path, flag)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
