@@ -38,7 +38,7 @@ def prepare_output_dir(args) -> str | None:
         InputError: the folder cannot be written, holds another run than the one to continue, or another process
             writes into it; or there is nothing whole to resume from.
     """
-    from dialsum_trl.resume.choose import checkpoints, choose, clear_leftovers
+    from dialsum_trl.resume.choose import checkpoints, choose, clear_leftovers, meant
     from dialsum_trl.resume.sole import sole_writer
     from dialsum_trl.scale.topology import once
 
@@ -48,11 +48,9 @@ def prepare_output_dir(args) -> str | None:
     check_writable(folder)
     if folder.is_dir():  # checkpoints may lie on another disk
         refuse_links(*(path for path in folder.iterdir() if not path.name.startswith("checkpoint-")))
-    resume = args.resume_from_checkpoint
-    fresh = resume in (None, "", "false", "False")
-    elsewhere = resume not in ("true", "True", "latest") and (
-        fresh or Path(resume).resolve().parent != folder.resolve()
-    )
+    resume = meant(args.resume_from_checkpoint, folder)
+    fresh = resume is None
+    elsewhere = resume != "true" and (fresh or Path(resume).resolve().parent != folder.resolve())
     if elsewhere and (checkpoints(folder) or (folder / "adapter_config.json").exists()):
         raise InputError(
             f"--output_dir {folder}: holds {'an earlier' if fresh else 'another'} run; continue it with "

@@ -147,6 +147,23 @@ def test_a_folder_with_another_run_is_not_continued_into(toy_base, rows, killed,
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
+@pytest.mark.parametrize("word", ["TRUE", "True", "latest", "checkpoint-2", "checkpoint-2/"])
+def test_a_run_is_continued_however_its_checkpoint_is_called(finished, word):
+    chosen = prepare_output_dir(arguments(finished, resume_from_checkpoint=word))
+    assert chosen == str(finished / ("checkpoint-2" if "2" in word else "checkpoint-4"))
+
+
+@pytest.mark.parametrize("word", ["False", "FALSE", ""])
+def test_a_run_that_is_told_not_to_continue_starts_anew(tmp_path, word):
+    assert prepare_output_dir(arguments(tmp_path, resume_from_checkpoint=word)) is None
+
+
+@pytest.mark.parametrize("word", ["yes", "1", "checkpoint-8", "/nowhere/checkpoint-2"])
+def test_a_checkpoint_that_is_not_there_is_said_to_be_so(finished, word):
+    with pytest.raises(InputError, match=f"--resume_from_checkpoint {word}: no such folder; give true, or a path"):
+        prepare_output_dir(arguments(finished, resume_from_checkpoint=word))
+
+
 def test_two_runs_do_not_write_into_one_folder(toy_base, rows, held):
     with pytest.raises(InputError, match="another process is writing there"):
         runs.train(toy_base, rows, held[0])
@@ -172,7 +189,9 @@ def test_a_killed_process_lets_go(held):
 
 
 def arguments(folder, **more):
-    return SimpleNamespace(output_dir=folder, resume_from_checkpoint=None, enable_jit_checkpoint=False, **more)
+    return SimpleNamespace(
+        **{"output_dir": folder, "resume_from_checkpoint": None, "enable_jit_checkpoint": False, **more}
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_anything_is_loaded(tmp_path, monkeypatch):

@@ -28,14 +28,34 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, skipped
 
 
+def meant(resume: str | None, folder: Path) -> str | None:
+    """`--resume_from_checkpoint` as it is meant: None for a fresh run, "true", or the path of a checkpoint.
+
+    The bare name of a checkpoint in `folder`, the run's own, stands for that one.
+
+    Raises:
+        InputError: it names a place that is not there.
+    """
+    word = (resume or "false").lower()
+    if word in ("false", "true", "latest"):
+        return None if word == "false" else "true"
+    if Path(resume).exists():
+        return resume
+    if NAME.match(str(Path(resume))) and (folder / resume).is_dir():
+        return str(folder / resume)
+    raise InputError(
+        f"--resume_from_checkpoint {resume}: no such folder; give true, or a path such as {folder / 'checkpoint-100'}"
+    )
+
+
 def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
-    """The checkpoint that `--resume_from_checkpoint` means ("true", "latest" or a path), and lines to print.
+    """The checkpoint that a run continues from ("true" or a path, of `meant`), and lines to print.
 
     Raises:
         InputError: there is none, or the one that was named is not whole, holds no optimizer state, names files
             elsewhere or has its weights as a pickle only.
     """
-    if resume in ("true", "True", "latest"):
+    if resume == "true":
         chosen, lines = newest_whole(folder) if folder.is_dir() else (None, [])
         if chosen is None:
             reason = f"; {'; '.join(lines)}" if lines else ""
