@@ -22,7 +22,7 @@ from dialsum_trl.errors import InputError, command
 from dialsum_trl.files import check_writable
 from dialsum_trl.resume.sole import sole_writer
 from dialsum_trl.runs import compare_with_adapter
-from dialsum_trl.trials import BASE, Trials, compare_trials, describe, print_trials
+from dialsum_trl.trials import BASE, Trials, compare_trials, describe, once_each, print_trials
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
 AXES = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
@@ -88,7 +88,7 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
         adjust=lambda values, names: given.update(names),
         stage="decoding_sweep",
     )
-    args.adapter_paths = args.adapter_paths or [model_args.adapter_path or BASE]
+    args.adapter_paths = once_each(args.adapter_paths or [model_args.adapter_path or BASE])
     if BASE in args.adapter_paths and not model_args.model_name_or_path:
         raise InputError("no model: give --adapter_paths a b ..., or --model_name_or_path for the base model alone")
     if decoding.do_sample:

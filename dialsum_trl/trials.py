@@ -3,6 +3,7 @@
 A trial is `{"setting", "rouge", "tokens", "hit_limit", "seconds"}`; see `decoding_sweep.plan` for settings.
 """
 
+import os
 from pathlib import Path
 
 from dialsum_trl.console import say, table
@@ -16,21 +17,53 @@ BASE = "none"  # the base model without an adapter
 class Trials(Journal):
     """`trials.jsonl`: what the sweep is about, then one line a finished setting.
 
+    Adapters are known by the folders that their paths lead to, however these are written.
+
     Raises:
         InputError: the file belongs to another sweep; the message names what differs.
     """
 
     def __init__(self, path: Path, about: dict):
         entries = read(path)
-        if entries and entries[0] != about:
-            different = ", ".join(key for key in about if entries[0].get(key) != about[key])
-            raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
+        if entries:
+            then, now = _by_place(entries[0]), _by_place(about)
+            if then != now:
+                different = ", ".join(key for key in now if then.get(key) != now[key])
+                raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
+            about = entries[0]
         super().__init__(path, about)
         if not all(isinstance(trial, dict) and set(trial) >= TRIAL for trial in self.done):
             raise InputError(f"{path}: holds lines that no sweep wrote; delete it, or choose another --output_dir")
 
     def find(self, setting: dict) -> dict | None:
-        return next((trial for trial in self.done if trial["setting"] == setting), None)
+        """The trial of a setting, with the setting's own name for its adapter."""
+        wanted = _placed(setting)
+        found = next((trial for trial in self.done if _placed(trial["setting"]) == wanted), None)
+        return found and {**found, "setting": setting}
+
+
+def place_of(adapter: str) -> str:
+    """One name for a folder, whichever way its path is written; other names (a Hub id, `none`) as they are."""
+    return os.path.realpath(adapter) if os.path.isdir(adapter) else adapter
+
+
+def once_each(adapters: list[str]) -> list[str]:
+    """The adapters in their order, a folder that is named twice by its first name."""
+    places = {}
+    for adapter in adapters:
+        places.setdefault(place_of(adapter), adapter)
+    return list(places.values())
+
+
+def _placed(setting):
+    """A setting with its adapter by place; what is none, as it stands."""
+    named = isinstance(setting, dict) and isinstance(setting.get("adapter"), str)
+    return {**setting, "adapter": place_of(setting["adapter"])} if named else setting
+
+
+def _by_place(about: dict) -> dict:
+    models = about.get("models")
+    return {**about, "models": {place_of(k): v for k, v in models.items()}} if isinstance(models, dict) else about
 
 
 def compare_trials(trials: list[dict], bootstrap: int) -> dict:

@@ -11,7 +11,7 @@ from dialsum_trl.decoding_sweep import SweepArguments, decoding_sweep, plan
 from dialsum_trl.errors import InputError
 from dialsum_trl.predict import predict
 from dialsum_trl.submission import read_predictions
-from dialsum_trl.trials import Trials, compare_trials
+from dialsum_trl.trials import Trials, compare_trials, once_each
 from tests.conftest import TINY
 
 SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",
@@ -167,6 +167,27 @@ def test_trials_of_an_adapter_that_was_trained_again_in_its_folder_are_not_mixed
     save_file(weights, adapter / "adapter_model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="a sweep with other models; choose another --output_dir"):
         sweep(toy_base, adapter, dev, tmp_path / "out", *flags)
+
+
+def test_a_folder_that_is_named_twice_is_swept_once(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+    b, a = str(tmp_path / "b"), str(tmp_path / "a")
+    assert once_each([b, "none", a, f"{b}/", "none"]) == [b, "none", a]
+
+
+def test_a_sweep_goes_on_with_the_same_folder_written_another_way(
+    toy_base, trained_adapter, dev, tmp_path, monkeypatch
+):
+    few = ("--trials", "2", "--adapter_paths")
+    monkeypatch.chdir(trained_adapter.parent)
+    first = sweep(toy_base, trained_adapter, dev, tmp_path / "out", *few, trained_adapter.name)
+    journal = (tmp_path / "out" / "trials.jsonl").read_text(encoding="utf-8")
+    for path in (f"{trained_adapter.name}/", f"./{trained_adapter.name}", str(trained_adapter)):
+        again = sweep(toy_base, trained_adapter, dev, tmp_path / "out", *few, path, trained_adapter.name)
+        assert [trial["rouge"] for trial in again["trials"]] == [trial["rouge"] for trial in first["trials"]]
+        assert again["chosen"] == first["chosen"] | {"adapter": path}
+    assert (tmp_path / "out" / "trials.jsonl").read_text(encoding="utf-8") == journal
 
 
 def test_a_template_of_other_rows_is_one_line_before_any_trial(toy_base, trained_adapter, dev, tmp_path):
