@@ -18,6 +18,7 @@ def load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, 
 
     from dialsum_trl.share.weights import check_hub_model, check_model_files
 
+    check_there(name_or_path)
     if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
         check_model_files(name_or_path)
     try:
@@ -48,6 +49,17 @@ def load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, 
         raise InputError(
             f"cannot load the {what} of {name_or_path}: {reason(error)} If its files are damaged, get them again"
         ) from error
+
+
+def check_there(name_or_path: str) -> None:
+    """Raises InputError for a path, told by its looks from a Hub id, that is no folder."""
+    place = Path(name_or_path)
+    if place.is_dir() or not (name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1):
+        return
+    if place.expanduser().is_dir():
+        raise InputError(f"{name_or_path}: the ~ was not replaced by the shell; give {place.expanduser()}")
+    what = "is a file" if place.is_file() else "no such folder"
+    raise InputError(f"{name_or_path}: {what}; give the folder of a model, or a Hub id (owner/name)")
 
 
 def reason(error: Exception) -> str:

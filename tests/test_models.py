@@ -20,6 +20,20 @@ def test_a_model_that_cannot_be_reached_is_one_line(load):
     assert "\n" not in str(caught.value) and "local folder" in str(caught.value)
 
 
+@pytest.mark.parametrize("load", [models.load_tokenizer, models.load_base])
+@pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "../nowhere", "~/nowhere", "outputs/run/nowhere"])
+def test_a_path_that_is_not_there_is_no_malformed_hub_id(load, name):
+    with pytest.raises(InputError, match=f"^{name}: no such folder; give the folder of a model, or a Hub id"):
+        load(name)
+
+
+def test_a_home_that_the_shell_left_alone_is_written_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InputError, match=f"~/model: the ~ was not replaced by the shell; give {tmp_path}/model"):
+        models.load_tokenizer("~/model")
+
+
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     import shutil
 
