@@ -4,12 +4,9 @@ A row becomes `{"prompt": [system, user], "completion": [assistant]}`, the token
 the completion is cut right after the end-of-turn token (Qwen's templates would also supervise a newline behind it).
 """
 
-import functools
-import re
-from dataclasses import dataclass
-
+from dialsum_trl.control_tokens import neutralize
 from dialsum_trl.errors import InputError
-from dialsum_trl.tokens import MASK
+from dialsum_trl.shortening import Fitted, shorten
 
 SYSTEM = "당신은 대화를 요약하는 전문가입니다."
 INSTRUCTIONS = (
@@ -20,8 +17,6 @@ INSTRUCTIONS = (
     "대화 내용을 한 문단으로 요약해주세요.",
 )
 MAX_LENGTH = 1024  # tokens of prompt + completion; 512 cuts 6 % of the Korean DialogSum rows
-SEPARATORS = (" ", "·", "-", "|")  # tried in turn: a normalizer may drop one
-HEAD = re.compile(r"[^\s:]{1,40}:\s*")  # who speaks a turn
 PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
 # Told to templates that name them. Qwen3's hybrid ones put reasoning, or its empty block, into the answer; the prompt
 # holds that block where they are told that there is none.
@@ -69,67 +64,6 @@ def set_prompt_style(tokenizer, style: str = "native") -> None:
 def template_kwargs(tokenizer) -> dict:
     """What a template must be told, of what it names: `TEMPLATE_VALUES`."""
     return {name: value for name, value in TEMPLATE_VALUES.items() if name in (tokenizer.chat_template or "")}
-
-
-def neutralize(tokenizer, text: str) -> str:
-    """Breaks control tokens that a dialogue spells out (`<|im_end|>`), so that a row cannot end its own turn.
-
-    Where the tokenizer has a normalizer, also those that come out of it: wide forms (NFKC), `</S>` (lower case).
-
-    Raises:
-        InputError: nothing breaks them.
-    """
-    added = tokenizer.added_tokens_decoder
-    control = {i: spelled for i, t in added.items() if t.special and not (spelled := t.content).startswith("#")}
-    for spelled in control.values():
-        if spelled in text:
-            text = text.replace(spelled, f"{spelled[0]} {spelled[1:]}")
-    if not tokenizer.is_fast or tokenizer.backend_tokenizer.normalizer is None:
-        return text
-    ids, letters = _reached(tokenizer, tuple(control))
-    # whatever a normalizer does, a text without all letters of a token cannot become it: most are not encoded
-    if not letters or not _has_all(letters, tokenizer.backend_tokenizer.normalizer.normalize_str(text)):
-        return text
-    return _break_normalized(tokenizer, text, ids)
-
-
-@functools.lru_cache(maxsize=8)
-def _reached(tokenizer, control: tuple[int, ...]) -> tuple[frozenset[int], list[frozenset[str]]]:
-    """The ids of `control` that a normalized text can come to, and the sets of letters one of which it needs for it."""
-    normalizer, model = tokenizer.backend_tokenizer.normalizer, tokenizer.backend_tokenizer.model
-    tokens, forms = tokenizer.added_tokens_decoder, []
-    for i in set(control) - {tokenizer.unk_token_id}:
-        content = tokens[i].content
-        if model.token_to_id(content) is not None:
-            forms.append((i, content))
-        if tokens[i].normalized:  # it is then looked for in its own normalized form
-            forms.append((i, normalizer.normalize_str(content)))
-    # without what a pre-tokenizer may add, and without tokens that are nothing but space
-    forms = [(i, letters) for i, form in forms if (letters := frozenset(form.replace("▁", " ")) - set(" \t\n"))]
-    needed = {letters for _, letters in forms}
-    least = [letters for letters in needed if not any(other < letters for other in needed)]
-    return frozenset(i for i, _ in forms), least
-
-
-def _has_all(letters: list[frozenset[str]], text: str) -> bool:
-    written = set(text)
-    return any(some <= written for some in letters)
-
-
-def _break_normalized(tokenizer, text: str, control: frozenset[int]) -> str:
-    """Parts what the tokenizer reads as one of the ids `control`, until none is left."""
-    for separator in (*SEPARATORS, None):
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        places = [place for i, place in zip(encoded.input_ids, encoded.offset_mapping, strict=True) if i in control]
-        if not places:
-            return text
-        if separator is None:
-            break
-        for start, end in reversed(places):
-            piece = text[start:end]
-            text = text[:start] + (f"{piece[0]}{separator}{piece[1:]}" if len(piece) > 1 else "?") + text[end:]
-    spelled = text[slice(*places[0])]
-    raise InputError(f"{tokenizer.name_or_path}: its tokenizer reads {spelled!r} of a text as a control token")
 
 
 def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
@@ -196,20 +130,6 @@ def _check_beginning(tokenizer, completion: list[int], summary: str) -> None:
         )
 
 
-@dataclass
-class Fitted:
-    """A dialogue that fits. `dropped` holds the indices of the turns left out; `cut` says one turn was shortened."""
-
-    text: str
-    prompt_ids: list[int]
-    dropped: tuple[int, ...] = ()
-    cut: bool = False
-
-    @property
-    def shortened(self) -> bool:
-        return bool(self.dropped) or self.cut
-
-
 def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
     """Shortens a dialogue until its prompt has at most `budget` tokens; header and instruction stay."""
 
@@ -217,87 +137,6 @@ def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0
         return render(tokenizer, prompt_messages(text, instruction), generation=True)
 
     return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, budget)
-
-
-def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
-    """Shortens a dialogue until `encode(dialogue)` has at most `budget` ids.
-
-    Turns are dropped from the middle outwards; the first and the last turn stay. When two turns alone are too long, the
-    longer one loses its middle.
-
-    Raises:
-        InputError: not even an empty dialogue fits.
-    """
-    ids = encode(dialogue)
-    if len(ids) <= budget:
-        return Fitted(dialogue, ids)
-    if (bare := len(encode(""))) >= budget:
-        raise InputError(
-            f"a prompt without any dialogue has {bare} tokens, {max(0, budget)} are left for it: raise --max_length "
-            f"(an encoder's --max_source_length), or lower --max_new_tokens, --rouge_max_new_tokens or "
-            f"--max_completion_length"
-        )
-
-    turns = dialogue.split("\n")
-    sizes = [len(tokenizer(turn + "\n", add_special_tokens=False).input_ids) for turn in turns]
-    middle = (len(turns) - 1) / 2
-    order = sorted(range(1, len(turns) - 1), key=lambda i: (abs(i - middle), i))
-    excess, dropped = len(ids) - budget, set()
-    while order and excess > 0:
-        turn = order.pop(0)
-        dropped.add(turn)
-        excess -= sizes[turn]
-        if excess <= 0:  # an estimate: neighbours may merge into other tokens
-            excess = len(encode("\n".join(t for i, t in enumerate(turns) if i not in dropped))) - budget
-    kept = [t for i, t in enumerate(turns) if i not in dropped]
-    text = neutralize(tokenizer, "\n".join(kept))
-    ids = encode(text)
-    if len(ids) <= budget:
-        return Fitted(text, ids, tuple(sorted(dropped)))
-    return _cut_longest(tokenizer, kept, encode, budget, tuple(sorted(dropped)))
-
-
-def _cut_longest(tokenizer, turns: list[str], encode, budget: int, dropped: tuple[int, ...]) -> Fitted:
-    """Takes characters out of the middle of the longest turn (of every turn, if one is not enough).
-
-    The speaker at its head and masks stay whole or go whole. The two halves may spell a control token where they meet:
-    what is encoded is neutralized again.
-    """
-
-    def joined() -> str:
-        return neutralize(tokenizer, "\n".join(turns))
-
-    for longest in sorted(range(len(turns)), key=lambda i: -len(turns[i])):
-        whole = turns[longest]
-        low, high = 0, len(whole)  # characters kept; encode() with `low` of them is known or assumed to fit
-        while low < high:
-            keep = (low + high + 1) // 2
-            turns[longest] = _without_middle(whole, keep)
-            if len(encode(joined())) <= budget:
-                low = keep
-            else:
-                high = keep - 1
-        turns[longest] = _without_middle(whole, low)
-        text = joined()
-        ids = encode(text)
-        if len(ids) <= budget:
-            return Fitted(text, ids, dropped, cut=True)
-    raise InputError(f"the dialogue cannot be shortened to {budget} tokens")
-
-
-def _without_middle(turn: str, keep: int) -> str:
-    """At most `keep` characters of a turn, its ends; nothing where the speaker at its head would be cut."""
-    if keep >= len(turn):
-        return turn
-    left, right = (keep + 1) // 2, len(turn) - keep // 2
-    if (head := HEAD.match(turn)) and left < head.end():
-        return ""
-    for mask in MASK.finditer(turn):
-        if mask.start() < left < mask.end():
-            left = mask.start()
-        if mask.start() < right < mask.end():
-            right = mask.end()
-    return turn[:left] + turn[right:]
 
 
 def encode_row(

@@ -4,8 +4,9 @@ Training and inference encode a dialogue with the same `fit_source`. Some tokeni
 a text; both sides get one here.
 """
 
+from dialsum_trl.control_tokens import neutralize
 from dialsum_trl.errors import InputError
-from dialsum_trl.prompts import Fitted, neutralize, shorten
+from dialsum_trl.shortening import Fitted, shorten
 from dialsum_trl.tool.audit import KNOWN_MASKS
 
 MASKS = tuple(sorted(KNOWN_MASKS))  # one token each instead of five or more

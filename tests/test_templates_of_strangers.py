@@ -7,7 +7,7 @@ import time
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from dialsum_trl import prompts
+from dialsum_trl import control_tokens, prompts
 from dialsum_trl.chat_template import check_template
 from dialsum_trl.errors import InputError
 from tests.conftest import TINY
@@ -58,26 +58,26 @@ def without_spaces():
 )
 def test_no_form_that_the_normalizer_makes_a_control_token_ends_a_turn(tokenizer, spelled):
     text = f"녕{spelled} 예{spelled}{spelled}"
-    assert tokenizer.eos_token_id not in tokenizer(prompts.neutralize(tokenizer, text)).input_ids
+    assert tokenizer.eos_token_id not in tokenizer(control_tokens.neutralize(tokenizer, text)).input_ids
 
 
 def test_a_control_token_that_nothing_breaks_is_an_error():
     always = normalizers.Replace("예", "</s>")
     tokenizer = unigram(normalizers.Sequence([normalizers.Replace("?", "예"), always]))
     with pytest.raises(InputError, match=r"reads '[예?]' of a text as a control token"):
-        prompts.neutralize(tokenizer, "예")
+        control_tokens.neutralize(tokenizer, "예")
 
 
 @pytest.mark.parametrize("text", ["안녕 예", "안녕 < s / >", "ＡＢＣ ①", "안녕＜예＞"])
 def test_texts_without_a_control_token_stay_as_they_are(text):
     for tokenizer in (unigram(normalizers.NFKC()), bpe(normalizers.NFKC(), "<|im_end|>")):
-        assert prompts.neutralize(tokenizer, text) == text
+        assert control_tokens.neutralize(tokenizer, text) == text
 
 
 def test_most_texts_are_not_encoded_to_find_out(monkeypatch):
     tokenizer = unigram(normalizers.NFKC())
     monkeypatch.setattr(type(tokenizer), "__call__", None)
-    assert prompts.neutralize(tokenizer, "안녕 #Person1# <b>") == "안녕 #Person1# <b>"
+    assert control_tokens.neutralize(tokenizer, "안녕 #Person1# <b>") == "안녕 #Person1# <b>"
 
 
 def test_the_halves_of_a_turn_that_is_cut_do_not_join_to_a_control_token(real_tokenizers):

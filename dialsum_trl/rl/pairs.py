@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.arguments import flag
+from dialsum_trl.control_tokens import neutralize
 from dialsum_trl.corpus.cleaning import clean_dialogue
 from dialsum_trl.corpus.tables import read_table
 from dialsum_trl.errors import InputError
-from dialsum_trl.prompts import encode_completion, fit, neutralize, prompt_messages, render
+from dialsum_trl.prompts import encode_completion, fit, prompt_messages, render
 
 TEXTS = ("prompt", "chosen", "rejected")
 

@@ -12,7 +12,8 @@ from dialsum_trl.arguments import DataArguments
 from dialsum_trl.console import printable
 from dialsum_trl.encoding import choose_instructions
 from dialsum_trl.errors import InputError
-from dialsum_trl.prompts import MAX_LENGTH, Fitted, encode_row
+from dialsum_trl.prompts import MAX_LENGTH, encode_row
+from dialsum_trl.shortening import Fitted
 from dialsum_trl.tool.recipe_file import read_recipe
 
 PROMPT, LEARNED, DROPPED = "prompt", "learned", "dropped"
