@@ -79,8 +79,8 @@ def refuse_unread(stage: str | None, values: dict, given: set[str], defaults: di
     for row in TABLE:
         if stage not in row.stages or not row.where(values):
             continue
-        for name in row.names:
+        for name in (name for name in row.names if name in given):
             value = values[name]
-            if name in given and value not in (defaults[name], *row.fine):
+            if value not in (defaults[name], *row.fine):
                 shown = str(value).lower() if isinstance(value, bool) else value
                 raise InputError(f"--{name} {shown}: has no effect in {stage}: {row.why}")
