@@ -34,6 +34,13 @@ class ReportArguments:
     bootstrap: int = flag(1000, "Resamples of the 95 %% intervals.")
 
 
+def _split(entry: str) -> tuple[str, Path]:
+    """The name, empty where none is given, and the path: both may hold a `=`, and what is there decides."""
+    cuts = [-1, *(i for i, letter in enumerate(entry) if letter == "=")]
+    places = [(entry[: max(cut, 0)], Path(entry[cut + 1 :]).expanduser()) for cut in cuts]
+    return next((place for place in places if place[1].exists()), places[min(1, len(places) - 1)])
+
+
 def named(entries: list[str] | None) -> list[tuple[str, Path]]:
     """`name=path` entries; a bare path is named after its last part, also one with a `=` in it.
 
@@ -42,8 +49,7 @@ def named(entries: list[str] | None) -> list[tuple[str, Path]]:
     """
     found: list[tuple[str, Path]] = []
     for entry in entries or []:
-        name, _, path = ("", "", entry) if "=" not in entry or Path(entry).exists() else entry.partition("=")
-        path = Path(path).expanduser()
+        name, path = _split(entry)
         name = name or path.name
         if not path.exists():
             raise InputError(f"{entry}: {path} does not exist; give name=folder or name=file")

@@ -216,7 +216,9 @@ def test_a_page_without_intervals_is_refused_before_anything_is_scored(dev, fold
 def test_a_path_with_an_equals_sign_is_a_path_bare_and_named(tmp_path):
     path = tmp_path / "lr=1e-4.csv"
     path.write_text("fname,summary\n", encoding="utf-8")
-    assert named([str(path), f"mine={path}"]) == [("lr=1e-4.csv", path), ("mine", path)]
+    assert named([str(path), f"mine={path}", f"a=b={path}"]) == [("lr=1e-4.csv", path), ("mine", path), ("a=b", path)]
+    with pytest.raises(InputError, match=r"gone\.csv does not exist"):
+        named(["mine=gone.csv"])
 
 
 def test_a_system_named_twice_is_an_error(folders):
