@@ -40,6 +40,12 @@ def test_a_rank_beyond_vllms_is_one_clear_line():
         vllm_engine.lora_rank_limit(1024)
 
 
+def test_an_adapter_with_rows_of_added_tokens_is_to_be_merged_first(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 8, "trainable_token_indices": [7]}))
+    with pytest.raises(InputError, match="rows of added tokens, which vLLM does not apply: `dialsum merge` it"):
+        vllm_engine.llm_options("base", str(tmp_path), dtype="bfloat16", revision="main")
+
+
 def test_vllm_understands_the_commands_that_merge_prints(vllm):
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.utils.argparse_utils import FlexibleArgumentParser

@@ -10,6 +10,7 @@ from typing import Any
 
 from dialsum_trl.errors import InputError
 from dialsum_trl.json_file import read_json
+from dialsum_trl.share.weights import CONFIG, trained_tokens
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves room for
 
@@ -62,11 +63,17 @@ def sampling_params(settings, stop_ids: list[int]):
 
 
 def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str, revision: str) -> dict:
-    """Arguments of `vllm.LLM`; the context is as long as the GPU's memory allows."""
+    """Arguments of `vllm.LLM`; the context is as long as the GPU's memory allows.
+
+    Raises:
+        InputError: the adapter is beyond what vLLM applies at run time: its rank, or rows of added tokens.
+    """
     options = dict(model=model_name_or_path, dtype=dtype, revision=revision, trust_remote_code=False, max_model_len=-1)
     if adapter_path is not None:
-        rank = read_json(Path(adapter_path) / "adapter_config.json", "give --adapter_path an adapter folder")["r"]
-        options |= dict(enable_lora=True, max_lora_rank=lora_rank_limit(rank))
+        config = read_json(Path(adapter_path) / CONFIG, "give --adapter_path an adapter folder")
+        if trained_tokens(config, adapter_path):
+            raise InputError("the adapter holds rows of added tokens, which vLLM does not apply: `dialsum merge` it")
+        options |= dict(enable_lora=True, max_lora_rank=lora_rank_limit(config["r"]))
     return options
 
 
