@@ -18,7 +18,7 @@ INTERVALS = {
     ),
     "[0, inf)": (
         *("bootstrap", "rouge_rows", "no_repeat_ngram_size", "warmup_steps", "weight_decay", "dataloader_num_workers"),
-        *("eval_delay", "beta", "kl_coef", "missing_end_penalty"),
+        *("eval_delay", "beta", "kl_coef", "missing_end_penalty", "length_tolerance"),
     ),
     "(0, inf)": (
         *("learning_rate", "critic_learning_rate", "num_train_epochs", "save_steps", "eval_steps", "logging_steps"),
@@ -27,7 +27,7 @@ INTERVALS = {
     # inf, or a share above 1: no clipping, no tripwire
     "[0, inf]": ("max_grad_norm", "max_rouge_drop", "max_truncated", "kl_target"),
     "[0, 1)": ("adam_beta1", "adam_beta2", "label_smoothing_factor", "held_out"),
-    "[0, 1]": ("lora_dropout", "gamma", "lam"),
+    "[0, 1]": ("lora_dropout", "gamma", "lam", "margin"),
     "(0, 1]": ("top_p",),
     "(-inf, inf)": ("length_penalty", "reward_model_weight"),
     "[0, 4294967295]": ("seed", "data_seed"),  # NumPy's generators take no other

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dialsum_trl.console import say
 from dialsum_trl.corpus.cleaning import clean_dialogue, normalized, unwritable
-from dialsum_trl.corpus.tables import Row, closest, read_table
+from dialsum_trl.corpus.tables import Row, closest, name_of, read_table
 from dialsum_trl.corpus.unicode_forms import other_form
 from dialsum_trl.errors import InputError
 
@@ -174,8 +174,7 @@ def _checked_row(place, row, names, require_summary):
         where = f"{_where(place, row)}, column '{names[role]}'"
         if value is None:
             return ""
-        if role == "fname" and type(value) is int:  # as pandas writes it
-            value = str(value)
+        value = name_of(value) if role == "fname" else value
         if not isinstance(value, str):
             raise InputError(f"{where}: {type(value).__name__} instead of text; write it in quotes")
         if unwritable(value):

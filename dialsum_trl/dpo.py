@@ -5,7 +5,7 @@ import time
 
 from dialsum_trl.arguments import ModelArguments, PromptArguments, parse_recipe
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import TrainingError, command, settings_in_one_line
+from dialsum_trl.errors import TrainingError, command
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, pair_names, read_sides
 from dialsum_trl.rows import batch_arithmetic, take_accumulation
 from dialsum_trl.runs import continue_adapter
@@ -114,10 +114,9 @@ def train_dpo(recipe: dict, argv: list[str]) -> dict:
     same_run(checkpoint, about, names := pair_names(train))
     model = load_base_and_policy(model_args, args, tokenizer)
     start = adapter_state(model, POLICY)
-    with settings_in_one_line():
-        trainer = trainer_class()(
-            model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
-        )
+    trainer = trainer_class()(
+        model=model, args=args, train_dataset=rows[0], eval_dataset=rows[1], processing_class=tokenizer
+    )
     trainer.run_settings, trainer.row_names = about, names
     hub.keep_record(trainer, tokenizer, model_args, prompt, method="DPO")
     upcast_trained(trainer.model)

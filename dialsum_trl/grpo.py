@@ -4,7 +4,7 @@ import time
 
 from dialsum_trl.arguments import DataArguments, ModelArguments, PromptArguments, RougeArguments, parse_recipe
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import command, settings_in_one_line
+from dialsum_trl.errors import command
 from dialsum_trl.rl.generations import check_saves
 from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
@@ -104,10 +104,9 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     if paid.reward_adapter_path:
         functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))
         functions[-1].rooms = Rooms(model, (POLICY,))
-    with settings_in_one_line():
-        trainer = trainer_class()(
-            model=model, reward_funcs=functions, args=args, train_dataset=rows, processing_class=tokenizer
-        )
+    trainer = trainer_class()(
+        model=model, reward_funcs=functions, args=args, train_dataset=rows, processing_class=tokenizer
+    )
     trainer.stop_ids = stop_ids
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     hub.keep_record(trainer, tokenizer, model_args, prompt, data, "GRPO")

@@ -12,7 +12,7 @@ from dialsum_trl.arguments import (
     parse_recipe,
 )
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import command, settings_in_one_line
+from dialsum_trl.errors import command
 from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
 
@@ -113,8 +113,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     if dev is not None:
         sample = dev.select(range(min(paid.rouge_rows, len(dev))))
         dev_rows, _ = online_rows(sample, tokenizer, paid.max_length - args.max_completion_length)
-    with settings_in_one_line():
-        trainer = PPOTrainer(model, functions, args, train_rows, tokenizer, stop_ids, dev_rows, rouge_config)
+    trainer = PPOTrainer(model, functions, args, train_rows, tokenizer, stop_ids, dev_rows, rouge_config)
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     hub.keep_record(trainer, tokenizer, model_args, prompt, data, "PPO")
 

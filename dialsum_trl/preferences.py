@@ -44,10 +44,6 @@ class PreferenceArguments:
     def __post_init__(self):
         if not 2 <= self.samples <= 64:
             raise InputError(f"--samples {self.samples}: 4 to 8 are usual, 2 are the least")
-        if not 0 <= self.margin <= 1:
-            raise InputError(f"--margin {self.margin}: 0 to 1, a difference of mean ROUGE")
-        if self.length_tolerance < 0:
-            raise InputError(f"--length_tolerance {self.length_tolerance}: must be at least 0")
         if not 0 <= self.reference_share <= MAX_REFERENCE_SHARE:
             raise InputError(f"--reference_share {self.reference_share}: 0 to {MAX_REFERENCE_SHARE}")
         if not 0 <= self.faithfulness_share <= 0.5:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dialsum_trl.arguments import ModelArguments, PromptArguments, flag, match_precision, parse_recipe
 from dialsum_trl.console import is_main_process, say, table
-from dialsum_trl.errors import TrainingError, command, settings_in_one_line
+from dialsum_trl.errors import TrainingError, command
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, length_baselines, pair_names, read_sides
 from dialsum_trl.rows import batch_arithmetic, take_accumulation
 from dialsum_trl.runs import keep_lora, use_adapter_settings
@@ -196,14 +196,13 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     about = describe(args, (prompt, model_args, pair_args, weak), tokenizer, train, train_rows, held)
     same_run(checkpoint, about, names := pair_names(train))
     model = load_model(model_args, args, tokenizer)
-    with settings_in_one_line():
-        trainer = trainer_class()(
-            model=model,
-            args=args,
-            train_dataset=Dataset.from_dict(texts),
-            processing_class=tokenizer,
-            pad_id=padding_id(tokenizer, texts["chosen_ids"] + texts["rejected_ids"]),
-        )
+    trainer = trainer_class()(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_dict(texts),
+        processing_class=tokenizer,
+        pad_id=padding_id(tokenizer, texts["chosen_ids"] + texts["rejected_ids"]),
+    )
     trainer.run_settings, trainer.row_names = about, names
     hub.keep_record(trainer, tokenizer, model_args, prompt, method="reward model")
     upcast_trained(trainer.model)

@@ -154,6 +154,10 @@ def compare_with_adapter(values: dict, given: set[str]) -> dict:
     return found
 
 
+def _adapter_config(adapter_path: str) -> dict:
+    return read_json(adapter_folder(adapter_path) / CONFIG, "give the folder that training wrote")
+
+
 def follow_prompt_style(values: dict, given: set[str], found: dict) -> None:
     """Trains an adapter further under its own prompt style, and says so where the recipe has another.
 
@@ -174,8 +178,9 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
     """
     if values["adapter_path"]:
         found = compare_with_adapter(values, given)
-        config = read_json(adapter_folder(values["adapter_path"]) / CONFIG, "give the folder that training wrote")
-        refuse_reward(config, values["adapter_path"])  # known before a base of gigabytes is loaded
+        refuse_reward(
+            _adapter_config(values["adapter_path"]), values["adapter_path"]
+        )  # known before a base of gigabytes is loaded
         values.update({k: v for k, v in found.items() if k not in given})
         if found.get("model_name_or_path") and "model_name_or_path" not in given:
             find_recorded(values["adapter_path"], values["model_name_or_path"], values["model_revision"])
@@ -196,7 +201,7 @@ def keep_lora(values: dict, given: set[str]) -> None:
     Raises:
         InputError: a `--lora_` flag that says otherwise would have no effect.
     """
-    config = read_json(adapter_folder(values["adapter_path"]) / CONFIG, "give the folder that training wrote")
+    config = _adapter_config(values["adapter_path"])
     for flag in sorted(given & set(LORA)):
         asked, own = values[flag], config.get(LORA[flag])
         if isinstance(asked, list):  # peft writes layers in any order, and a pattern as a text

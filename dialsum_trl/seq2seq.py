@@ -14,7 +14,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import InputError, command, settings_in_one_line
+from dialsum_trl.errors import InputError, command
 from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
 from dialsum_trl.text_pairs import MASKS
 
@@ -220,16 +220,15 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     same_run(checkpoint, about, train["fname"])
     set_seed(args.seed)
     model = load_model(model_args, config, args.device, tokenizer, pieces, seq2seq.language)
-    with settings_in_one_line():
-        trainer = trainer_class()(
-            model=model,
-            args=args,
-            train_dataset=train_rows,
-            eval_dataset=dev_rows,
-            processing_class=tokenizer,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-            compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if dev else None,
-        )
+    trainer = trainer_class()(
+        model=model,
+        args=args,
+        train_dataset=train_rows,
+        eval_dataset=dev_rows,
+        processing_class=tokenizer,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if dev else None,
+    )
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     hub.keep_record(trainer, tokenizer, model_args, PromptArguments(), data, "seq2seq fine-tuning")
 

@@ -13,7 +13,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
 from dialsum_trl.console import say, table
-from dialsum_trl.errors import InputError, command, settings_in_one_line
+from dialsum_trl.errors import InputError, command
 from dialsum_trl.fast.memory import prepare_allocator
 from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
 from dialsum_trl.runs import compare_with_adapter, follow_prompt_style, keep_lora
@@ -194,15 +194,14 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     if sft.fast:
         lengths = [len(ids) for ids in train_rows["input_ids"]]
         fast = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
-    with settings_in_one_line():
-        trainer = trainer_class()(
-            model=model,
-            args=args,
-            train_dataset=train_rows,
-            eval_dataset=dev_rows,
-            processing_class=tokenizer,
-            data_collator=fast.collator if fast else None,
-        )
+    trainer = trainer_class()(
+        model=model,
+        args=args,
+        train_dataset=train_rows,
+        eval_dataset=dev_rows,
+        processing_class=tokenizer,
+        data_collator=fast.collator if fast else None,
+    )
     trainer.schedule = fast.schedule if fast else None
     trainer.run_settings = about
     hub.keep_record(trainer, tokenizer, model_args, prompt, data)

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from dialsum_trl.console import say
-from dialsum_trl.corpus.tables import closest, csv_line, read_table
+from dialsum_trl.corpus.tables import closest, csv_line, name_of, read_table
 from dialsum_trl.corpus.unicode_forms import in_forms_of
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import check_place, check_target, write_text
@@ -29,9 +29,8 @@ def read_predictions(path) -> dict[str, str]:
     plain = _plain if Path(path).suffix.lower() == ".csv" else str
     for row in read_table(path):
         where = f"{path}: row {row.number} (line {row.line})"
-        name = row.values[_column(where, row.values, "fname", "id")]
+        name = name_of(row.values[_column(where, row.values, "fname", "id")])
         text = row.values[_column(where, row.values, "summary")]
-        name = str(name) if type(name) is int else name  # as pandas writes it
         if not isinstance(name, str) or not isinstance(text, str):
             raise InputError(
                 f"{where}: fname and summary are {type(name).__name__} and {type(text).__name__}, not text; "

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib.metadata import version
 
+from dialsum_trl.corpus.cleaning import UNWRITABLE
 from dialsum_trl.corpus.unicode_forms import composed
 from dialsum_trl.errors import InputError
 
 TOKENIZERS = ("mecab", "whitespace", "char", "english")
 MASK = re.compile(r"#(?:[A-Za-z]+|사람)\d*#")
 HANGUL = re.compile("[가-힣\u1100-\u11ff]")  # syllables, and the jamo that decomposed ones are
-_UNREADABLE = re.compile("[\0\ud800-\udfff]")  # MeCab stops at NUL and takes no half surrogates
 _PIECE = 2000  # characters; MeCab's time grows with the square of the length
 
 
@@ -68,7 +68,7 @@ def _splitter(tokenizer: str, stemmer: bool) -> Callable[[str], list[str]]:
 
 
 def _pieces(text):
-    text = _UNREADABLE.sub(" ", text)
+    text = UNWRITABLE.sub(" ", text)  # MeCab stops at NUL and takes no half surrogates
     while len(text) > _PIECE:
         cut = text.rfind(" ", 1, _PIECE)
         cut = cut if cut > 0 else _PIECE

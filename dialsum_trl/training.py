@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dialsum_trl.console import say
-from dialsum_trl.errors import TrainingError
+from dialsum_trl.errors import TrainingError, settings_in_one_line
 from dialsum_trl.resume.whole import WholeCheckpoints, last_good
 from dialsum_trl.scale.four_bit import ExactShards
 from dialsum_trl.step_rows import not_finite, not_finite_there
@@ -47,6 +47,10 @@ class CheckedTraining(ExactShards, WholeCheckpoints):
     overflows = 0
     idle_steps = 0
     unread: StepNumbers | None = None
+
+    def __init__(self, *args, **kwargs):
+        with settings_in_one_line():
+            super().__init__(*args, **kwargs)
 
     def _build_accelerator_args(self, **kwargs):
         """Under DDP gradients lie in its buckets: an adapter has hundreds of small ones, which are not copied back."""

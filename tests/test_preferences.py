@@ -233,7 +233,7 @@ def test_rows_the_adapter_was_trained_on_are_refused(folders, tmp_path):
     [
         ({"samples": 1}, "samples"),
         ({"reference_share": 0.4}, "0.3"),
-        ({"margin": 9}, "--margin 9.0: 0 to 1"),
+        ({"margin": 9}, "--margin 9.0: must be at least 0 and at most 1"),
         ({"length_tolerance": -3}, "--length_tolerance -3.0: must be at least 0"),
     ],
 )

@@ -10,7 +10,7 @@ _BREAK = re.compile(
 _SPACES = re.compile(r"[^\S\n]+")
 _TURN = re.compile(r"[^\S\n]*(#Person\d+#)[^\S\n]*[:：]", re.IGNORECASE)
 _BARE_TURN = re.compile(r"^#?[^\S\n]*(?:Person|사람)[^\S\n]*(\d+)[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE)
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _WORD = re.compile(r"[\W_]+")
 
 
@@ -32,7 +32,7 @@ def clean_dialogue(text: str) -> str:
 
 def unwritable(text: str) -> bool:
     """Whether it holds a NUL or half a surrogate pair, which no file of rows can hold and be read again."""
-    return bool(_UNWRITABLE.search(text))
+    return bool(UNWRITABLE.search(text))
 
 
 def normalized(text: str) -> str:

@@ -51,6 +51,11 @@ def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
     raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
 
 
+def name_of(value):
+    """A row's name as text where it is a whole number, as pandas writes it into JSONL; anything else as it is."""
+    return str(value) if type(value) is int else value
+
+
 def csv_line(cells: Iterable[str]) -> str:
     """One line of a CSV, ended by LF.
 

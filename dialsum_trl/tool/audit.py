@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dialsum_trl.corpus.cleaning import clean_dialogue, normalized, unwritable
-from dialsum_trl.corpus.tables import Row
+from dialsum_trl.corpus.tables import Row, name_of
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
 KNOWN_MASKS = frozenset(
@@ -81,8 +81,7 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     def text_of(role):
         """Text, "" where there is none, or None where something else is (which is reported)."""
         value = source.values.get(names[role])
-        if role == "fname" and type(value) is int:  # as pandas writes it
-            return str(value)
+        value = name_of(value) if role == "fname" else value
         if value is not None and not isinstance(value, str):
             report("error", f"rows whose {names[role]} is no text")
             return None
