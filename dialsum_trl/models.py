@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dialsum_trl.console import say
+from dialsum_trl.chat_tokens import add_tokens_of, family
 from dialsum_trl.errors import InputError
 from dialsum_trl.loading import check_kind, check_lora_targets, load
 
@@ -31,10 +31,6 @@ VERIFIED = {
     )
 }
 
-CHAT_TOKENS = {
-    "llama3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    "chatml": ("<|im_start|>", "<|im_end|>"),
-}
 # A second id that ends a text in each family; generation stops on both.
 END_OF_TEXT = ("<|end_of_text|>", "<|endoftext|>")
 # Tokens the vocabularies already have and never use in text, best first.
@@ -45,20 +41,6 @@ RESERVED_PADS = (
     "<|pad|>",
     "<pad>",
 )
-
-
-def family(tokenizer) -> str | None:
-    """`"llama3"`, `"chatml"` or None, told by what the chat template writes."""
-    template = tokenizer.chat_template or ""
-    if "<|start_header_id|>" in template:
-        return "llama3"
-    return "chatml" if "<|im_start|>" in template else None
-
-
-def missing_chat_tokens(tokenizer) -> list[str]:
-    """Control tokens that the template writes and the vocabulary lacks as single tokens."""
-    vocabulary = tokenizer.get_vocab()
-    return [token for token in CHAT_TOKENS.get(family(tokenizer), ()) if token not in vocabulary]
 
 
 def stop_token_ids(tokenizer) -> list[int]:
@@ -111,7 +93,6 @@ def load_tokenizer(
         InputError: it cannot be loaded, or its chat template fails, does not end or is no template; or it lacks other
             tokens of the adapter.
     """
-    from dialsum_trl.added_tokens import add_tokens_of
     from dialsum_trl.chat_template import check_template
     from dialsum_trl.prompts import set_prompt_style
 
@@ -133,15 +114,6 @@ def tokenizer_of(model_args, prompt):
         model_args.trust_remote_code,
         model_args.adapter_path,
     )
-
-
-def add_missing_chat_tokens(tokenizer) -> list[int]:
-    """Adds the chat tokens that the template writes and the vocabulary lacks; returns their ids (mostly none)."""
-    missing = missing_chat_tokens(tokenizer)
-    if missing:
-        tokenizer.add_special_tokens({"additional_special_tokens": missing})
-        say(f"{tokenizer.name_or_path}: added the chat tokens {' '.join(missing)}, which its vocabulary lacked")
-    return tokenizer.convert_tokens_to_ids(missing)
 
 
 def resize_embeddings(model, tokenizer) -> None:

@@ -153,7 +153,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     from transformers import set_seed
 
     from dialsum_trl import models
-    from dialsum_trl.added_tokens import check_untied
+    from dialsum_trl.chat_tokens import add_missing_chat_tokens, check_untied
     from dialsum_trl.encoding import encode_dataset
     from dialsum_trl.fast.path import prepare
     from dialsum_trl.resume.sameness import describe, same_run
@@ -170,9 +170,10 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     train, dev = read_rows(data)
 
     tokenizer = models.tokenizer_of(model_args, prompt)
-    added = models.add_missing_chat_tokens(tokenizer)
+    added = add_missing_chat_tokens(tokenizer)
     if added and model_args.use_peft:
-        check_untied(model_args)
+        base = model_args.model_name_or_path
+        check_untied(models.load_config(base, model_args.model_revision, model_args.trust_remote_code), base)
     stop_ids = models.stop_token_ids(tokenizer)
     train_rows, fit = topology.once(
         lambda: encode_dataset(train, tokenizer, stop_ids, args.max_length, prompt.instructions, args.seed)

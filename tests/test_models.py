@@ -2,7 +2,7 @@
 
 import pytest
 
-from dialsum_trl import models
+from dialsum_trl import chat_tokens, models
 from dialsum_trl.arguments import ModelArguments
 from dialsum_trl.errors import InputError
 from dialsum_trl.loading import check_lora_targets
@@ -72,7 +72,7 @@ def test_missing_chat_tokens_are_added_and_the_embeddings_make_room():
     tokenizer.chat_template = models.load_tokenizer(str(TINY / "llama")).chat_template
     model = models.load_base(str(TINY / "qwen3"), dtype="float32", quantization="none", device="cpu")
     before = len(tokenizer)
-    added = models.add_missing_chat_tokens(tokenizer)
+    added = chat_tokens.add_missing_chat_tokens(tokenizer)
     models.resize_embeddings(model, tokenizer)
     assert len(added) == 4 and len(tokenizer) == before + 4
     assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
@@ -83,7 +83,7 @@ def test_a_complete_vocabulary_changes_nothing():
     model = models.load_base(str(TINY / "llama"), dtype="float32", quantization="none", device="cpu")
     rows = model.get_input_embeddings().num_embeddings
     models.resize_embeddings(model, tokenizer)
-    assert models.add_missing_chat_tokens(tokenizer) == [] and model.get_input_embeddings().num_embeddings == rows
+    assert chat_tokens.add_missing_chat_tokens(tokenizer) == [] and model.get_input_embeddings().num_embeddings == rows
 
 
 def test_rows_of_added_tokens_are_trained():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl import models, prompts
+from dialsum_trl import chat_tokens, models, prompts
 from dialsum_trl.errors import InputError
 
 FAMILIES = ["llama3", "llama3_2", "qwen2_5", "qwen3_2507"]
@@ -30,7 +30,7 @@ def supervised(row):
 
 def test_supervised_tokens_are_exactly_the_summary_and_the_end_of_turn(tokenizer):
     row, _ = encode(tokenizer)
-    end = {"llama3": "<|eot_id|>", "chatml": "<|im_end|>"}[models.family(tokenizer)]
+    end = {"llama3": "<|eot_id|>", "chatml": "<|im_end|>"}[chat_tokens.family(tokenizer)]
     assert tokenizer.decode(supervised(row)) == SUMMARY + end
 
 
@@ -48,7 +48,7 @@ def test_labels_equal_the_inputs_where_they_are_supervised(tokenizer):
 def test_there_is_one_bos_where_the_family_has_one_and_none_elsewhere(tokenizer):
     row, _ = encode(tokenizer)
     count = row["input_ids"].count(tokenizer.convert_tokens_to_ids("<|begin_of_text|>"))
-    assert count == (1 if models.family(tokenizer) == "llama3" else 0)
+    assert count == (1 if chat_tokens.family(tokenizer) == "llama3" else 0)
 
 
 def test_llama32_prompts_do_not_depend_on_the_day(real_tokenizers):
@@ -182,7 +182,7 @@ def test_generation_stops_on_the_end_of_turn_and_the_end_of_text(tokenizer):
 
 
 def test_only_truly_missing_chat_tokens_are_reported(tokenizer):
-    assert models.missing_chat_tokens(tokenizer) == []
+    assert chat_tokens.missing_chat_tokens(tokenizer) == []
 
 
 def test_a_vocabulary_without_the_templates_tokens_is_noticed(real_tokenizers):
@@ -190,4 +190,4 @@ def test_a_vocabulary_without_the_templates_tokens_is_noticed(real_tokenizers):
 
     tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
     tokenizer.chat_template = real_tokenizers["llama3"].chat_template
-    assert models.missing_chat_tokens(tokenizer) == list(models.CHAT_TOKENS["llama3"])
+    assert chat_tokens.missing_chat_tokens(tokenizer) == list(chat_tokens.CHAT_TOKENS["llama3"])

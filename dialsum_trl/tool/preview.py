@@ -42,7 +42,8 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     Raises:
         InputError: no training file, no such row, not an SFT recipe.
     """
-    from dialsum_trl.models import add_missing_chat_tokens, load_tokenizer, stop_token_ids
+    from dialsum_trl.chat_tokens import add_missing_chat_tokens
+    from dialsum_trl.models import load_tokenizer, stop_token_ids
 
     stage, settings = read_recipe(recipe, config, overrides)
     if stage != "sft":

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl import models
+from dialsum_trl import chat_tokens, models
 from dialsum_trl.errors import InputError
 from dialsum_trl.generation import GenerationSettings, encode_prompts, load_summarizer, summarize
 from dialsum_trl.prompts import encode_prompt
@@ -69,12 +69,12 @@ def test_prediction_asks_with_the_tokens_that_were_trained(run):
     loaded, trained = summarizer(run, run["sft"]), models.load_tokenizer(str(run["sft"]))
     assert encode_prompts(loaded, [DIALOGUE], GenerationSettings()) == [encode_prompt(trained, DIALOGUE)]
     assert models.stop_token_ids(loaded.tokenizer) == models.stop_token_ids(trained)
-    assert models.missing_chat_tokens(loaded.tokenizer) == []
+    assert chat_tokens.missing_chat_tokens(loaded.tokenizer) == []
 
 
 def test_their_rows_are_those_of_the_adapter(run):
     loaded = summarizer(run, run["sft"])
-    added = loaded.tokenizer.convert_tokens_to_ids(list(models.CHAT_TOKENS["llama3"]))
+    added = loaded.tokenizer.convert_tokens_to_ids(list(chat_tokens.CHAT_TOKENS["llama3"]))
     assert torch.equal(loaded.model.get_input_embeddings().weight[added], trained_rows(run["sft"]))
 
 
