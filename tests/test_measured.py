@@ -142,3 +142,28 @@ def test_the_readme_quotes_the_soak():
     assert (kills, peaks) == (7, {"22.57"})  # two of them at the end of a call
     assert f"killed seven times: {soak['steps']:,} steps, at most {lost} of them to make again" in readme
     assert f"GPU memory at {peaks.pop()} GiB throughout, {spread} % apart" in readme
+
+
+def test_a_soak_with_8_bit_adamw_lost_no_step_beyond_a_checkpoint_either():
+    [soak] = json.loads((RESULTS / "soak_paged_adamw_8bit.json").read_text())
+    resumed = [each for each in soak["stretches"] if each["from_step"]]
+    assert soak["optim"] == "paged_adamw_8bit" and soak["kills"] == 4 and len(resumed) == 3
+    assert soak["most_steps_lost"] < soak["save_steps"] and soak["steps_made_twice"] > 60
+    assert soak["largest_loss_difference"] < 0.0101  # losses above 10 are printed to a hundredth
+
+
+def test_a_resumed_run_on_a_gpu_equals_the_unbroken_one_to_the_bit_with_deterministic_kernels():
+    rows = json.loads((RESULTS / "resume_equality_deterministic.json").read_text())
+    assert [row["optim"] for row in rows] == ["paged_adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit"]
+    for row in rows:
+        found = row["resumed_from_unbroken"]
+        assert found["largest_relative_loss_difference"] == found["relative_adapter_difference"] == 0
+        assert found["adapter_tensors_equal"] == found["adapter_tensors"] > 0
+        assert found["optimizer_tensors_equal"] == found["optimizer_tensors"] > 0
+        assert ("uint8" in found["optimizer_dtypes"]) == ("8bit" in row["optim"])  # the states are in 8 bits indeed
+
+
+def test_with_the_usual_kernels_a_resumed_run_is_nearer_to_the_unbroken_one_than_another_unbroken_one_is():
+    for row in json.loads((RESULTS / "resume_equality.json").read_text()):
+        for figure in ("largest_relative_loss_difference", "relative_adapter_difference"):
+            assert row["resumed_from_unbroken"][figure] < row["unbroken_from_unbroken"][figure]
