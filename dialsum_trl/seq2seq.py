@@ -156,6 +156,10 @@ def trainer_class():
             super().__init__(*args, **kwargs)
             self.model_accepts_loss_kwargs = True  # has the tokens of a step counted; only `compute_loss` is told
 
+        def evaluation_loop(self, *args, **kwargs):
+            self.gather_function = self.accelerator.gather_for_metrics  # not the rows that fill the last batch up
+            return super().evaluation_loop(*args, **kwargs)
+
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             own = inputs["labels"].ne(-100).sum()
             tokens = own if num_items_in_batch is None else num_items_in_batch

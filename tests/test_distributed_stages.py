@@ -125,17 +125,21 @@ def test_online_stages_run_on_two_processes_and_save_a_whole_policy(toy, pairs, 
     assert any((start[name] != policy[name]).any() for name in start)
 
 
-def test_an_encoder_decoder_makes_the_same_steps_on_two_processes(toy):
+def test_an_encoder_decoder_makes_the_same_steps_on_two_processes_and_scores_each_dev_row_once(toy):
     settings = {"model_name_or_path": TINY / "bart", "train_file": toy / "train.csv", "use_cpu": True, "max_steps": 3}
     settings |= {"dtype": "float32", "effective_batch_size": 8, "per_device_train_batch_size": 2, "save_strategy": "no"}
-    settings |= {"learning_rate": 1e-3, "logging_steps": 1, "disable_tqdm": True}
-    curves = []
+    settings |= {"learning_rate": 1e-3, "logging_steps": 1, "disable_tqdm": True, "rouge_tokenizer": "char"}
+    # nine dev rows: the last batch of two processes is filled up with rows from the start
+    settings |= {"eval_file": toy / "dev.csv", "per_device_eval_batch_size": 2, "predict_with_generate": True}
+    settings |= {"generation_max_length": 24}
+    curves, scores = [], []
     for config, processes in (("cpu", 1), ("ddp", 2)):
         output = toy / f"seq2seq-{config}"
         done = launch(toy, config, [{"stage": "seq2seq", "argv": flags({**settings, "output_dir": output})}], processes)
         assert done.returncode == 0, done.stderr[-3000:]
         curves.append([losses(output), losses(output, "grad_norm")])
-    assert len(curves[0][0]) == 3
+        scores.append([losses(output, f"eval_{name}") for name in ("rouge1", "rouge2", "rougeL", "hit_limit")])
+    assert len(curves[0][0]) == 3 and scores[0] == scores[1] and scores[0][0][-1] > 0
     for one, two in zip(*curves, strict=True):
         assert two == pytest.approx(one, rel=TOLERANCE)
 
