@@ -8,8 +8,7 @@ ROUGE = ("rouge_mean", "rouge1", "rouge2", "rougeL")
 
 
 def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
-    """Switches evaluation off where there are no dev rows; else makes sure that the evaluation has its metric, and that
-    the better of two values is the better one.
+    """Switches evaluation off where there are no dev rows, else as `check_choice`.
 
     Args:
         values: the merged settings (a namespace dict); may be changed.
@@ -19,17 +18,11 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
     Raises:
         InputError: the user asked for a choice that needs dev rows, or for a metric that no evaluation has.
     """
-    metric = values["metric_for_best_model"]
     if values["eval_file"] or values["dataset_name"]:
-        if metric is None:
-            return
-        name = metric.removeprefix("eval_")
-        if name not in metrics:
-            raise InputError(f"--metric_for_best_model {metric}: is not measured; give one of {', '.join(metrics)}")
-        if "greater_is_better" not in given:
-            values["greater_is_better"] = name not in LOWER_IS_BETTER
+        check_choice(values, given, metrics)
         return
     off = {"metric_for_best_model": None, "load_best_model_at_end": False, "eval_strategy": "no"}
+    off |= {"eval_on_start": False}
     for name, none in off.items():
         if name in given and values[name] != none:
             shown = "true" if values[name] is True else values[name]
@@ -37,3 +30,23 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
                 f"--{name} {shown}: there are no dev rows to evaluate on; give --eval_file, or leave --{name} out"
             )
     values.update(off)
+
+
+def check_choice(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
+    """Makes sure that the evaluation has its metric, and that the better of two values is the better one.
+
+    Raises:
+        InputError: the best checkpoint would be chosen by a metric that no evaluation has.
+    """
+    metric = values["metric_for_best_model"]
+    if metric is None:
+        if values["load_best_model_at_end"] and LOSS[0] not in metrics:  # what transformers would take
+            raise InputError(
+                f"--load_best_model_at_end true: give --metric_for_best_model, one of {', '.join(metrics)}"
+            )
+        return
+    name = metric.removeprefix("eval_")
+    if name not in metrics:
+        raise InputError(f"--metric_for_best_model {metric}: is not measured; give one of {', '.join(metrics)}")
+    if "greater_is_better" not in given:
+        values["greater_is_better"] = name not in LOWER_IS_BETTER

@@ -4,6 +4,7 @@ import math
 import time
 
 from dialsum_trl.arguments import ModelArguments, PromptArguments, parse_recipe
+from dialsum_trl.best_checkpoint import LOSS, check_choice
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import TrainingError, command
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, pair_names, read_sides
@@ -21,6 +22,7 @@ DPO_SETTINGS = dict(
     max_length=1024,
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
+    ddp_find_unused_parameters=False,  # every adapter takes part in every step
     eval_strategy="epoch",
     save_strategy="epoch",
     save_total_limit=1,
@@ -36,10 +38,19 @@ def dpo_config():
     return DPOConfig
 
 
+MEASURED = (  # on the held-out pairs
+    *LOSS,
+    *(f"rewards/{name}" for name in ("accuracies", "margins", "chosen", "rejected")),
+    *(f"{name}/{side}" for name in ("logps", "logits") for side in ("chosen", "rejected")),
+    *("entropy", "mean_token_accuracy"),
+)
+
+
 def adjust(values: dict, given: set[str]) -> None:
     """As for every stage that trains an adapter further; accumulation as it was given."""
     continue_adapter(values, given)
     take_accumulation(values, given)
+    check_choice(values, given, MEASURED)
 
 
 def trainer_class():

@@ -6,13 +6,14 @@ from dialsum_trl.arguments import DataArguments, ModelArguments, PromptArguments
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command
 from dialsum_trl.rl.generations import check_saves
-from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_rows, reward_functions
+from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_dev_rows, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
 
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
     beta=0.04,  # TRL's default of 0 lets the policy drift where it will
     num_generations=8,
+    num_generations_eval=1,  # dev summaries are greedy
     per_device_train_batch_size=8,
     gradient_accumulation_steps=8,
     max_completion_length=100,
@@ -24,6 +25,10 @@ GRPO_SETTINGS = dict(
     max_grad_norm=1.0,
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
+    ddp_find_unused_parameters=False,  # every adapter takes part in every step
+    eval_strategy="steps",
+    eval_steps=20,
+    eval_on_start=True,
     save_strategy="steps",
     save_steps=20,
     save_total_limit=2,
@@ -41,11 +46,12 @@ def grpo_config():
 def trainer_class():
     from trl import GRPOTrainer
 
+    from dialsum_trl.rl.dev_rewards import DevRewards
     from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
     from dialsum_trl.training import CheckedTraining
 
-    class SummaryGRPOTrainer(FastRollouts, PolicyAlone, CheckedTraining, GRPOTrainer):
-        """TRL's trainer with our generation, an order that resumes, and the policy saved alone."""
+    class SummaryGRPOTrainer(DevRewards, FastRollouts, PolicyAlone, CheckedTraining, GRPOTrainer):
+        """TRL's trainer with our generation and evaluation, an order that resumes, and the policy saved alone."""
 
     return SummaryGRPOTrainer
 
@@ -55,7 +61,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     """Trains the SFT adapter on rewards and leaves the policy adapter alone in `output_dir`.
 
     Returns:
-        The figures of the closing table (reward and KL of the first and the last steps).
+        The figures of the closing table (reward and KL of the first and the last steps, scores on dev).
     """
     data, prompt, model_args, rouge, paid, args = parse_recipe(
         [DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments],
@@ -86,15 +92,17 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     check_saves(args)
     checkpoint = prepare_output_dir(args)
     push_when_done = hub.plan_push(args, model_args)
-    train, _ = read_rows(data)
+    train, dev = read_rows(data)
     tokenizer = models.tokenizer_of(model_args, prompt)
     stop_ids = models.stop_token_ids(tokenizer)
     args.chat_template_kwargs = template_kwargs(tokenizer)
-    rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
+    budget = paid.max_length - args.max_completion_length
+    rows, shortened = online_rows(train, tokenizer, budget)
     say(f"train: {len(rows)} dialogues, {shortened} shortened")
 
-    about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, rows)
+    about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, rows, dev)
     same_run(checkpoint, about, train["fname"])
+    args.eval_on_start = args.eval_on_start and checkpoint is None
     args.reward_weights = args.reward_weights or paid.weights()  # behind `describe`: older checkpoints hold none
     model = load_base_and_policy(model_args, args, tokenizer)
     start = adapter_state(model, POLICY)
@@ -104,10 +112,17 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     if paid.reward_adapter_path:
         functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))
         functions[-1].rooms = Rooms(model, (POLICY,))
+    dev_rows = online_dev_rows(dev, tokenizer, budget, paid.rouge_rows)
     trainer = trainer_class()(
-        model=model, reward_funcs=functions, args=args, train_dataset=rows, processing_class=tokenizer
+        model=model,
+        reward_funcs=functions,
+        args=args,
+        train_dataset=rows,
+        eval_dataset=dev_rows,
+        processing_class=tokenizer,
     )
     trainer.stop_ids = stop_ids
+    trainer.evaluate_on(dev_rows, config)
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     hub.keep_record(trainer, tokenizer, model_args, prompt, data, "GRPO")
     upcast_trained(trainer.model)
@@ -117,8 +132,9 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     started = time.time()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.time() - started
+    metrics = trainer.evaluate() if dev is not None else {}
     trainer.save_state()
-    hub.save_adapter(trainer, tokenizer, model_args, {})
+    hub.save_adapter(trainer, tokenizer, model_args, metrics)
 
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     figures = {
@@ -128,6 +144,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
         "first reward": logged[0]["reward"],
         "last reward": logged[-1]["reward"],
         "last KL to SFT, nats a token": logged[-1].get("kl"),
+        **{f"dev {key.removeprefix('eval_')}": value for key, value in metrics.items()},
         "seconds": round(seconds, 1),
         "peak GPU memory, GiB": peak_memory_gib(),
         "adapter": args.output_dir,

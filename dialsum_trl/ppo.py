@@ -13,7 +13,7 @@ from dialsum_trl.arguments import (
 )
 from dialsum_trl.console import say, table
 from dialsum_trl.errors import command
-from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_rows, reward_functions
+from dialsum_trl.rl.rewards import RewardArguments, adjust_online, online_dev_rows, online_rows, reward_functions
 from dialsum_trl.rows import read_rows
 
 PPO_SETTINGS = dict(
@@ -48,14 +48,12 @@ def ppo_config():
 
 
 def adjust(values: dict, given: set[str]) -> None:
-    """As for every stage that trains an adapter further; no dev rows, no evaluations; micro-batches that divide."""
+    """As `adjust_online`; micro-batches that divide."""
     adjust_online(values, given)
     if "per_device_train_batch_size" not in given:
         parts = int(os.environ.get("WORLD_SIZE", "1")) * values["num_mini_batches"]
         share = max(1, values["rollout_batch_size"] // parts)
         values["per_device_train_batch_size"] = math.gcd(share, values["per_device_train_batch_size"])
-    if not (values["eval_file"] or values["dataset_name"]):
-        values.update(eval_strategy="no", eval_on_start=False)
 
 
 def mean_of(entries: list[dict], name: str) -> float | None:
@@ -97,7 +95,8 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     tokenizer = models.tokenizer_of(model_args, prompt)
     stop_ids = models.stop_token_ids(tokenizer)
     args.chat_template_kwargs = template_kwargs(tokenizer)
-    train_rows, shortened = online_rows(train, tokenizer, paid.max_length - args.max_completion_length)
+    budget = paid.max_length - args.max_completion_length
+    train_rows, shortened = online_rows(train, tokenizer, budget)
     say(f"train: {len(train_rows)} dialogues, {shortened} shortened")
 
     about = describe(args, (data, prompt, model_args, rouge, paid), tokenizer, train, train_rows, dev)
@@ -109,10 +108,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     functions = reward_functions(paid.reward_functions, rouge_config, stop_ids)
     if paid.reward_adapter_path:
         functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))
-    dev_rows = None
-    if dev is not None:
-        sample = dev.select(range(min(paid.rouge_rows, len(dev))))
-        dev_rows, _ = online_rows(sample, tokenizer, paid.max_length - args.max_completion_length)
+    dev_rows = online_dev_rows(dev, tokenizer, budget, paid.rouge_rows)
     trainer = PPOTrainer(model, functions, args, train_rows, tokenizer, stop_ids, dev_rows, rouge_config)
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     hub.keep_record(trainer, tokenizer, model_args, prompt, data, "PPO")

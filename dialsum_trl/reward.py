@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.arguments import ModelArguments, PromptArguments, flag, match_precision, parse_recipe
+from dialsum_trl.best_checkpoint import LOSS, check_choice
 from dialsum_trl.console import is_main_process, say, table
 from dialsum_trl.errors import TrainingError, command
 from dialsum_trl.rl.pairs import PairArguments, encode_pairs, length_baselines, pair_names, read_sides
@@ -23,6 +24,7 @@ REWARD_SETTINGS = dict(
     center_rewards_coefficient=0.01,  # scores around 0: only differences are trained otherwise
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
+    ddp_find_unused_parameters=False,  # every adapter takes part in every step
     eval_strategy="no",  # the held-out accuracy is measured at the end, on scores as PPO will see them
     save_strategy="epoch",
     save_total_limit=1,
@@ -50,6 +52,7 @@ def adjust(values: dict, given: set[str]) -> None:
         keep_lora(values, given)
     match_precision(values, given)
     take_accumulation(values, given)
+    check_choice(values, given, (*LOSS, "accuracy", "margin"))
 
 
 def load_model(model_args: ModelArguments, args, tokenizer):
@@ -191,7 +194,11 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
     train_rows = encode_pairs(train, tokenizer, stop_ids, args.max_length)
     held_rows = encode_pairs(held, tokenizer, stop_ids, args.max_length)
     say(f"{len(train)} training pairs, {len(held)} held out")
-    texts = {side: [row["prompt_ids"] + row[side] for row in train_rows] for side in ("chosen_ids", "rejected_ids")}
+    sides = ("chosen_ids", "rejected_ids")
+    texts, held_texts = (
+        {side: [row["prompt_ids"] + row[side] for row in rows] for side in sides} for rows in (train_rows, held_rows)
+    )
+    ends = [ids for rows in (texts, held_texts) for side in sides for ids in rows[side]]
 
     about = describe(args, (prompt, model_args, pair_args, weak), tokenizer, train, train_rows, held)
     same_run(checkpoint, about, names := pair_names(train))
@@ -200,8 +207,9 @@ def train_reward(recipe: dict, argv: list[str]) -> dict:
         model=model,
         args=args,
         train_dataset=Dataset.from_dict(texts),
+        eval_dataset=Dataset.from_dict(held_texts) if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
-        pad_id=padding_id(tokenizer, texts["chosen_ids"] + texts["rejected_ids"]),
+        pad_id=padding_id(tokenizer, ends),
     )
     trainer.run_settings, trainer.row_names = about, names
     hub.keep_record(trainer, tokenizer, model_args, prompt, method="reward model")

@@ -48,6 +48,7 @@ TABLE = (
         ),
         "it belongs to GRPO's loss; leave it out, or use recipes/grpo.py",
     ),
+    Unread(("ppo", "grpo"), ("num_generations_eval",), "dev summaries are greedy, one a dialogue; leave it out"),
     Unread(("ppo", "grpo", "reward"), ("label_smoothing_factor",), "its loss has no labels to smooth; leave it out"),
     Unread(("dpo",), ("label_smoothing_factor",), "its loss has no labels to smooth; use --label_smoothing"),
     Unread(

@@ -1,7 +1,7 @@
 """GRPO: PPO's rewards without a critic; each summary is compared with others of the same dialogue.
 
     accelerate launch recipes/grpo.py --adapter_path outputs/sft_llama3b --train_file data/train.csv \
-        --reward_functions rouge mask_fidelity --reward_weights 1.0 0.2
+        --eval_file data/dev.csv --reward_functions rouge mask_fidelity --reward_weights 1.0 0.2
 
 Settings: GRPO_SETTINGS in dialsum_trl/grpo.py, every field of trl.GRPOConfig.
 """

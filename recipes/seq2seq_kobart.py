@@ -28,6 +28,7 @@ RECIPE = dict(
     eval_strategy="epoch",
     save_strategy="epoch",
     save_total_limit=2,
+    ddp_find_unused_parameters=False,  # every weight takes part in every step
     load_best_model_at_end=True,
     metric_for_best_model="rouge_sum",
     greater_is_better=True,

@@ -8,7 +8,8 @@ METRICS = (*LOSS, *ROUGE, "hit_limit", "mean_token_accuracy", "entropy")
 
 
 def chosen(metric, given=(), **more):
-    values = dict(metric_for_best_model=metric, eval_file="dev.csv", dataset_name=None, greater_is_better=None) | more
+    values = dict(metric_for_best_model=metric, eval_file="dev.csv", dataset_name=None, greater_is_better=None)
+    values |= {"load_best_model_at_end": False, **more}
     choose_by(values, set(given), METRICS)
     return values["greater_is_better"]
 

@@ -1,12 +1,13 @@
 """DPO on a toy: it starts at ln 2 from the SFT adapter and learns what the pairs say."""
 
+import json
 import math
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl.dpo import train_dpo, trainer_class
+from dialsum_trl.dpo import MEASURED, train_dpo, trainer_class
 from dialsum_trl.errors import InputError, TrainingError
 from tests import phase3_toys as toys
 
@@ -82,6 +83,18 @@ def test_it_asks_for_the_sft_adapter(folders, tmp_path):
     del flags["adapter_path"]
     with pytest.raises(InputError, match="--adapter_path"):
         train_dpo({}, toys.flags(flags))
+
+
+def test_a_metric_that_no_evaluation_has_is_refused_before_anything_is_loaded(folders, tmp_path):
+    with pytest.raises(InputError, match="accuracy: is not measured; give one of loss, rewards/accuracies"):
+        train_dpo({}, toys.flags(settings(folders, tmp_path / "out", metric_for_best_model="accuracy")))
+
+
+def test_what_may_choose_the_best_checkpoint_is_what_an_evaluation_measures(folders, tmp_path):
+    train_dpo({}, toys.flags(settings(folders, tmp_path, max_steps=1, eval_strategy="steps", eval_steps=1)))
+    history = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    [measured, *_] = [entry for entry in history if "eval_loss" in entry]
+    assert {f"eval_{name}" for name in MEASURED} <= measured.keys()
 
 
 def test_the_rows_are_taken_as_they_are_tokenized(folders):

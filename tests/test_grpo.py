@@ -1,10 +1,13 @@
 """GRPO on a toy: PPO's rewards, our generation, KL on, the policy alone in the folder."""
 
+import json
 from contextlib import nullcontext
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from dialsum_trl.errors import InputError
 from dialsum_trl.grpo import GRPO_SETTINGS, train_grpo
 from dialsum_trl.rl.rollouts import FastRollouts
 from tests import phase3_toys as toys
@@ -33,6 +36,12 @@ def settings(folders, output_dir, **changes):
         "disable_tqdm": "true",
         **changes,
     }
+
+
+def evaluations(folder) -> dict[int, dict]:
+    """What was logged of the dev rows, by step."""
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return {entry["step"]: entry for entry in history if "eval_reward" in entry}
 
 
 def test_kl_is_on_by_default():
@@ -70,3 +79,45 @@ def test_a_resumed_run_ends_where_the_whole_one_does(folders, tmp_path):
     train_grpo({}, toys.flags(settings(folders, tmp_path / "part", resume_from_checkpoint="true")))
     whole, part = (load_file(tmp_path / run / "adapter_model.safetensors") for run in ("whole", "part"))
     assert all(torch.equal(whole[name], part[name]) for name in whole)
+
+
+def test_dev_summaries_are_scored_at_the_start_and_at_each_evaluation_and_learning_is_as_without(folders, tmp_path):
+    dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char"}
+    figures = train_grpo({}, toys.flags(settings(folders, tmp_path / "dev", **dev)))
+    train_grpo({}, toys.flags(settings(folders, tmp_path / "none")))
+    scores = evaluations(tmp_path / "dev")
+    assert list(scores) == [0, 2, 4]
+    for entry in scores.values():
+        paid = entry["eval_reward_hangul_share"] + entry["eval_reward_no_repetition"]
+        assert entry["eval_reward"] == pytest.approx(paid) and {"eval_rouge_mean", "eval_hit_limit"} <= entry.keys()
+    assert figures["dev rouge_mean"] == scores[4]["eval_rouge_mean"] and figures["dev reward"] > 0
+    record = json.loads((tmp_path / "dev" / "dialsum.json").read_text())
+    assert record["metrics"]["eval_rouge_mean"] == scores[4]["eval_rouge_mean"]
+    watched, alone = (load_file(tmp_path / run / "adapter_model.safetensors") for run in ("dev", "none"))
+    assert all(torch.equal(watched[name], alone[name]) for name in watched)
+
+
+def test_the_checkpoint_with_the_highest_dev_reward_is_kept(folders, tmp_path):
+    best = {"load_best_model_at_end": "true", "metric_for_best_model": "reward", "save_total_limit": 9}
+    dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char", "learning_rate": 0.3}
+    train_grpo({}, toys.flags(settings(folders, tmp_path, **dev, **best)))
+    scores = evaluations(tmp_path)
+    step = max((2, 4), key=lambda at: scores[at]["eval_reward"])
+    assert scores[2]["eval_reward"] != scores[4]["eval_reward"]
+    kept, chosen = (load_file(f / "adapter_model.safetensors") for f in (tmp_path, tmp_path / f"checkpoint-{step}"))
+    assert all(torch.equal(kept[name], chosen[name]) for name in chosen)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"eval_strategy": "steps"}, "--eval_strategy steps: there are no dev rows to evaluate on; give --eval_file"),
+        ({"eval_file": toys.DEV, "metric_for_best_model": "loss"}, "loss: is not measured; give one of rouge_mean"),
+        ({"eval_file": toys.DEV, "load_best_model_at_end": "true"}, "true: give --metric_for_best_model, one of rouge"),
+        ({"eval_file": toys.DEV, "num_generations_eval": 4}, "--num_generations_eval 4: has no effect in grpo"),
+    ],
+)
+def test_an_evaluation_that_could_not_be_is_refused_before_anything_is_loaded(folders, tmp_path, changes, line):
+    with pytest.raises(InputError, match=line):
+        train_grpo({}, toys.flags(settings(folders, tmp_path / "out", **changes)))
+    assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dialsum_trl.errors import InputError, TrainingError
 from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
@@ -163,6 +164,26 @@ def test_a_run_that_continues_says_which_steps_its_train_loss_covers(folders, tm
     then = train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", **change)))
     assert "train loss" in first and "train loss" not in then
     assert then["train loss since the checkpoint"] < first["train loss"]
+
+
+def test_the_checkpoint_that_tells_held_out_pairs_apart_best_is_kept(folders, tmp_path):
+    file = toys.write_pairs(tmp_path / "polite.jsonl", toys.polite_pairs(64))
+    often = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
+    best = {"load_best_model_at_end": "true", "metric_for_best_model": "loss", "save_total_limit": 9}
+    wild = {"learning_rate": 0.3, "accept_weak": "true"}
+    train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", **often, **best, **wild)))
+    history = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    assert list(losses) == [2, 4, 6] and len(set(losses.values())) == 3
+    chosen = tmp_path / "out" / f"checkpoint-{min(losses, key=losses.get)}"
+    kept, best = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", chosen))
+    assert all(torch.equal(kept[name], best[name]) for name in best)
+
+
+def test_a_metric_that_no_evaluation_has_is_refused_before_anything_is_loaded(folders, tmp_path):
+    file = toys.write_pairs(tmp_path / "polite.jsonl", toys.polite_pairs(8))
+    with pytest.raises(InputError, match="--metric_for_best_model rouge1: is not measured; give one of loss, accuracy"):
+        train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", metric_for_best_model="rouge1")))
 
 
 def test_the_score_head_stays_out_of_4_bit(folders):

@@ -1,59 +1,30 @@
-"""Watching a policy while it learns from rewards: dev summaries, tripwires, and the best adapter so far."""
+"""Watching a policy while it learns from rewards: tripwires, and the best adapter so far."""
 
 import json
 from pathlib import Path
 
 from dialsum_trl.console import say
+from dialsum_trl.rl.dev_rewards import DevRewards
 from dialsum_trl.rl.ppo_checkpoints import BEST_FOLDER, put_best
-from dialsum_trl.training import RougeEvaluation
 
 
-class PolicyWatch(RougeEvaluation):
-    """Trainer mixin: each evaluation summarizes the dev rows greedily, scores them with ROUGE and the run's rewards,
-    and keeps the adapter with the highest reward. A tripwire stops the run; `restore_best` puts the best adapter back.
+class PolicyWatch(DevRewards):
+    """Trainer mixin: keeps the adapter whose dev summaries earn the highest reward.
 
-    The trainer offers `rewards_of(rows, completions, completion_ids)` (a tensor `(rows, functions)`) and
-    `weighted(rewards)`.
-    `watch_rows` are the dev rows with the columns that the reward functions take.
+    A tripwire stops the run; `restore_best` puts the best adapter back.
     """
 
-    watch_rows = None
     best_report = None  # no checkpoint holds it: a resumed run measures it again where nothing better came
 
     def watch_policy(self, rows, config) -> None:
-        """Args: dev rows with the columns of the training rows, or None; a `rouge.RougeConfig`."""
-        from dialsum_trl.prompts import render
-
+        """Args: as of `evaluate_on`."""
         self.watch = dict.fromkeys(("start_metrics", "best_metrics", "best_step", "tripped"))
-        self.watch_rows = rows
-        if rows is not None:
-            self.rouge_evaluation(
-                [render(self.processing_class, prompt, generation=True) for prompt in rows["prompt"]],
-                rows["summaries"],
-                config,
-                self.stop_ids,
-                self.processing_class.pad_token_id,
-                self.max_completion_length,
-            )
+        self.evaluate_on(rows, config)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        outputs = self.summarize_rows()
-        metrics = self._rouge_metrics(outputs)
-        rewards = self._watched_rewards(outputs)
-        metrics["eval_reward"] = self.weighted(rewards).mean().item()
-        for name, value in zip(self.reward_func_names, rewards.mean(0).tolist(), strict=True):
-            metrics[f"eval_reward_{name}"] = value
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         self._watch_evaluation(metrics)
         return metrics
-
-    def _watched_rewards(self, outputs):
-        limit, end = self.rouge_max_new_tokens, self.rouge_ids[0][0]
-        ids = [row if len(row) == limit else [*row, end] for row in outputs]
-        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
-        completions = [[{"role": "assistant", "content": text}] for text in texts]
-        return self.rewards_of(list(self.watch_rows), completions, ids)
 
     def _watch_evaluation(self, metrics: dict) -> None:
         if self.watch["start_metrics"] is None:
@@ -104,7 +75,7 @@ class PolicyWatch(RougeEvaluation):
         self.accelerator.wait_for_everyone()
         if self.watch["best_step"] is not None:
             self.load_policy_weights(Path(self.args.output_dir) / BEST_FOLDER)
-            if self.best_report is None and self.watch_rows is not None:
+            if self.best_report is None and self.dev_rows is not None:
                 self._rouge_metrics(self.summarize_rows())
                 self.best_report = self.rouge_report
             self.rouge_report = self.best_report

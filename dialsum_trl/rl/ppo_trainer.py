@@ -127,20 +127,6 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
             "num_items_in_batch": self._total(mask.sum()),
         }
 
-    def rewards_of(self, rows, completions, completion_ids):
-        """`(rows, functions)`: what each reward function pays, unweighted; they are given the columns of `rows`."""
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
-        prompts = [row["prompt"] for row in rows]
-        paid = [
-            function(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
-            for function in self.reward_funcs
-        ]
-        return torch.tensor(paid, device=self.accelerator.device).T
-
-    def weighted(self, rewards):
-        """`(rows,)`: the reward functions' weighted sum."""
-        return (rewards * self.reward_weights.to(rewards.device)).sum(1)
-
     # learning
 
     def _compute_loss(self, model, inputs):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialsum_trl.arguments import flag
+from dialsum_trl.best_checkpoint import ROUGE, choose_by
 from dialsum_trl.errors import InputError
 from dialsum_trl.prompts import fit, prompt_messages
 from dialsum_trl.runs import continue_adapter
@@ -163,12 +164,16 @@ class RewardArguments:
 
 
 def adjust_online(values: dict, given: set[str]) -> None:
-    """`adjust` of PPO and GRPO: as every stage that trains an adapter further; one flag weighs the reward adapter.
+    """`adjust` of PPO and GRPO: as every stage that trains an adapter further; evaluations where there are dev rows;
+    one flag weighs the reward adapter.
 
     Raises:
-        InputError: two flags do, or one where there is no reward adapter.
+        InputError: two flags do, or one where there is no reward adapter; what `best_checkpoint.choose_by` raises.
     """
     continue_adapter(values, given)
+    names = [name for name in values["reward_functions"] if name != "none"]
+    names += ["reward_model"] if values["reward_adapter_path"] else []
+    choose_by(values, given, (*ROUGE, "hit_limit", "reward", *(f"reward_{name}" for name in names)))
     if "reward_model_weight" not in given:
         return
     if values["reward_weights"] is not None:
@@ -191,3 +196,10 @@ def online_rows(rows, tokenizer, prompt_budget: int):
         "prompt", [prompt_messages(f.text) for f in fitted]
     )
     return ready, sum(f.shortened for f in fitted)
+
+
+def online_dev_rows(dev, tokenizer, prompt_budget: int, most: int):
+    """The first `most` dev rows as `online_rows` gives them, for `dev_rewards.DevRewards`; None without dev rows."""
+    if dev is None:
+        return None
+    return online_rows(dev.select(range(min(most, len(dev)))), tokenizer, prompt_budget)[0]
