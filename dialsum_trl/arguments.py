@@ -236,7 +236,8 @@ def parse_recipe(
         raise _unknown([rest[0].split("=")[0]], {f"--{name}" for name in known}, "command line")
 
     names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
-    given = set(config) | {n if n in known else n.removeprefix("no_") for n in names}
+    asked = set(config_file.get(stage) or {}) | {n if n in known else n.removeprefix("no_") for n in names}
+    given = set(config) | asked
     values = vars(namespace)
     values.update({name: _at_home(value) for name, value in values.items()})
     check_numbers(values, defaults_of(parser))
@@ -244,7 +245,7 @@ def parse_recipe(
         raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
     check_trackers(values.get("report_to"))
     _check_old_names(values, given)
-    refuse_unread(stage, values, given, defaults_of(parser))
+    refuse_unread(stage, values, asked, defaults_of(parser))  # common keys may be meant for other stages
     if adjust:
         adjust(values, given)
     fit_topology(stage, values, given)

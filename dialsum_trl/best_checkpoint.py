@@ -36,9 +36,15 @@ def check_choice(values: dict, given: set[str], metrics: tuple[str, ...]) -> Non
     """Makes sure that the evaluation has its metric, and that the better of two values is the better one.
 
     Raises:
-        InputError: the best checkpoint would be chosen by a metric that no evaluation has.
+        InputError: the best checkpoint would be chosen by a metric that no evaluation has, or evaluations and
+            checkpoints would fall apart.
     """
-    metric = values["metric_for_best_model"]
+    metric, evaluate, save = (values[name] for name in ("metric_for_best_model", "eval_strategy", "save_strategy"))
+    if values["load_best_model_at_end"] and save != "best" and evaluate != save:
+        raise InputError(
+            f"--eval_strategy {evaluate}, --save_strategy {save}: the best checkpoint is chosen where evaluations and "
+            f"checkpoints fall together; give both the same, or --save_strategy best"
+        )
     if metric is None:
         if values["load_best_model_at_end"] and LOSS[0] not in metrics:  # what transformers would take
             raise InputError(

@@ -100,6 +100,7 @@ def load_model(model_args: ModelArguments, config, device, tokenizer, pieces: di
         revision=model_args.model_revision,
         device=device,
         trust_remote_code=model_args.trust_remote_code,
+        attn_implementation=model_args.attn_implementation,
         auto_class=AutoModelForSeq2SeqLM,
         config=config,
     )

@@ -1,7 +1,8 @@
-"""Flags that a stage takes from its trainer and nothing reads: one table, asked where the settings are merged.
+"""Flags that a stage takes and nothing reads: one table, asked where the settings are merged.
 
-Every field of a trainer's configuration is a flag, and some belong to what this package does in another way. Who gives
-one would believe in a result that it has no part in.
+Every field of a trainer's configuration is a flag, and some belong to what this package does in another way; groups of
+flags are shared by stages, and not every stage needs all of a group. Who gives one would believe in a result that it
+has no part in.
 """
 
 from collections.abc import Callable
@@ -64,6 +65,33 @@ TABLE = (
         ("truncation_mode",),
         "what is longer than --max_length loses turns from the middle of its dialogue; leave it out",
     ),
+    Unread(
+        ("predict", "decoding_sweep", "preferences", "seq2seq"),
+        ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
+        "no new adapter is made here; leave it out",
+    ),
+    Unread(("seq2seq",), ("adapter_path", "bnb_4bit_quant_storage"), "all weights are trained; leave it out"),
+    Unread(
+        ("predict", "decoding_sweep", "preferences"),
+        ("use_peft", "attn_implementation", "bnb_4bit_quant_storage", "instructions"),
+        "it belongs to training; leave it out",
+    ),
+    Unread(("predict",), ("train_file", "eval_file", "dataset_name", "drop_shared_rows"), "give rows as --test_file"),
+    Unread(("decoding_sweep",), ("train_file", "dataset_name", "drop_shared_rows"), "give rows as --eval_file"),
+    Unread(("preferences",), ("eval_file", "dataset_name", "drop_shared_rows"), "give rows as --train_file"),
+    Unread(
+        ("predict",),
+        ("temperature", "top_p"),
+        "beams are searched, not sampled; leave it out, or add --do_sample true --num_beams 1",
+        lambda values: not values["do_sample"],
+    ),
+    Unread(
+        ("predict", "preferences"),
+        ("length_penalty",),
+        "it weighs beams, and there is one; leave it out, or raise --num_beams",
+        lambda values: values["num_beams"] == 1,
+    ),
+    Unread(("decoding_sweep",), ("temperature", "top_p"), "beams are searched, not sampled; leave it out"),
     Unread(("sft",), ("shuffle_dataset",), "every epoch is shuffled, by --data_seed; leave it out"),
 )
 
@@ -74,7 +102,7 @@ def refuse_unread(stage: str | None, values: dict, given: set[str], defaults: di
     Args:
         stage: one of `settings_file.STAGES`.
         values: the merged settings (a namespace dict).
-        given: names that the user set.
+        given: names that the user set for this stage.
         defaults: flag -> the value it has when nobody sets it.
     """
     for row in TABLE:
@@ -84,4 +112,5 @@ def refuse_unread(stage: str | None, values: dict, given: set[str], defaults: di
             value = values[name]
             if value not in (defaults[name], *row.fine):
                 shown = str(value).lower() if isinstance(value, bool) else value
+                shown = " ".join(map(str, value)) if isinstance(value, list) else shown
                 raise InputError(f"--{name} {shown}: has no effect in {stage}: {row.why}")

@@ -3,13 +3,14 @@
 import pytest
 
 from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
+from dialsum_trl.errors import InputError
 
 METRICS = (*LOSS, *ROUGE, "hit_limit", "mean_token_accuracy", "entropy")
 
 
 def chosen(metric, given=(), **more):
     values = dict(metric_for_best_model=metric, eval_file="dev.csv", dataset_name=None, greater_is_better=None)
-    values |= {"load_best_model_at_end": False, **more}
+    values |= {"load_best_model_at_end": False, "eval_strategy": "epoch", "save_strategy": "epoch", **more}
     choose_by(values, set(given), METRICS)
     return values["greater_is_better"]
 
@@ -30,6 +31,12 @@ def test_a_recipes_choice_for_its_own_metric_does_not_hold_for_the_users():
 
 def test_the_users_own_choice_stays():
     assert chosen("hit_limit", given={"greater_is_better"}, greater_is_better=True) is True
+
+
+def test_evaluations_that_fall_between_checkpoints_choose_none():
+    with pytest.raises(InputError, match="--eval_strategy steps, --save_strategy epoch: the best checkpoint is chosen"):
+        chosen("loss", load_best_model_at_end=True, eval_strategy="steps")
+    assert chosen("loss", load_best_model_at_end=True, eval_strategy="steps", save_strategy="best") is False
 
 
 def test_without_a_metric_nothing_is_said():

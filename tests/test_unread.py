@@ -4,15 +4,20 @@ from dataclasses import fields
 
 import pytest
 
+from dialsum_trl.decoding_sweep import decoding_sweep
 from dialsum_trl.dpo import dpo_config, train_dpo
 from dialsum_trl.errors import InputError
 from dialsum_trl.grpo import grpo_config, train_grpo
 from dialsum_trl.ppo import ppo_config, train_ppo
+from dialsum_trl.predict import predict
+from dialsum_trl.preferences import make_preferences
 from dialsum_trl.reward import reward_config, train_reward
+from dialsum_trl.seq2seq import train_seq2seq
 from dialsum_trl.sft import sft_config, train_sft
 from dialsum_trl.unread import TABLE, refuse_unread
 
-TRAIN = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
+RUN = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
+RUN |= {"seq2seq": train_seq2seq, "predict": predict, "decoding_sweep": decoding_sweep, "preferences": make_preferences}
 CONFIGS = {"sft": sft_config, "reward": reward_config, "dpo": dpo_config, "ppo": ppo_config, "grpo": grpo_config}
 PAIRS = [(stage, name) for row in TABLE for stage in row.stages for name in row.names]
 ENGINES = {"use_vllm": False, "use_transformers_continuous_batching": False, "use_transformers_paged": False}
@@ -35,14 +40,39 @@ ENGINES = {"use_vllm": False, "use_transformers_continuous_batching": False, "us
         ("sft", "--completion_only_loss false", "the summary alone"),
         ("sft", "--eos_token <|end_of_text|>", "chat template"),
         ("sft", "--shuffle_dataset true", "every epoch is shuffled"),
+        ("grpo", "--num_generations_eval 4", "greedy, one a dialogue"),
+        ("seq2seq", "--lora_r 64", "no new adapter"),
+        ("predict", "--lora_target_modules q_proj", "no new adapter"),
+        ("predict", "--instructions all", "belongs to training"),
+        ("predict", "--eval_file dev.csv", "give rows as --test_file"),
+        ("predict", "--temperature 0.7", "--do_sample true --num_beams 1"),
+        ("decoding_sweep", "--train_file train.csv", "give rows as --eval_file"),
+        ("decoding_sweep", "--top_p 0.9", "not sampled"),
+        ("preferences", "--eval_file dev.csv", "give rows as --train_file"),
+        ("preferences", "--length_penalty 2.0", "there is one"),
     ],
 )
 def test_a_flag_that_has_no_effect_is_refused_with_the_remedy(stage, words, remedy):
     name, value = words.split()
     with pytest.raises(InputError) as error:
-        TRAIN[stage]({}, [name, value])
+        RUN[stage]({}, [name, value])
     assert str(error.value).startswith(f"{words}: has no effect in {stage}: ")
     assert error.match(remedy)
+
+
+def test_one_beam_has_no_length_penalty():
+    with pytest.raises(InputError, match=r"--length_penalty 2\.0: has no effect in predict: it weighs beams"):
+        predict({}, ["--num_beams", "1", "--length_penalty", "2.0"])
+
+
+def test_a_common_key_of_a_file_may_be_meant_for_other_stages(tmp_path):
+    common = "lora_r: 8\neval_file: dev.csv\n"
+    (tmp_path / "both.yaml").write_text(common)
+    (tmp_path / "own.yaml").write_text("predict:\n  lora_r: 8\n")
+    with pytest.raises(InputError, match="no model"):
+        predict({}, ["--config", str(tmp_path / "both.yaml")])
+    with pytest.raises(InputError, match="--lora_r 8: has no effect in predict"):
+        predict({}, ["--config", str(tmp_path / "own.yaml")])
 
 
 def refused(stage, **given) -> str | None:
