@@ -36,6 +36,8 @@ def quiet_libraries() -> None:
     # peft and TRL call them by their old names
     old_names = "`(is_gradient_checkpointing|gradient_checkpointing_(en|dis)able)` is deprecated"
     warnings.filterwarnings("ignore", old_names, FutureWarning)
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # accelerate, of DDP
+    warnings.filterwarnings("ignore", r"barrier\(\): using the device under current context", UserWarning)
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # that a CPU is a CPU
 

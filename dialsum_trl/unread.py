@@ -66,17 +66,22 @@ TABLE = (
         "what is longer than --max_length loses turns from the middle of its dialogue; leave it out",
     ),
     Unread(
-        ("predict", "decoding_sweep", "preferences", "seq2seq"),
+        ("predict", "decoding_sweep", "preferences", "ensemble", "seq2seq"),
         ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
         "no new adapter is made here; leave it out",
     ),
     Unread(("seq2seq",), ("adapter_path", "bnb_4bit_quant_storage"), "all weights are trained; leave it out"),
     Unread(
-        ("predict", "decoding_sweep", "preferences"),
+        ("predict", "decoding_sweep", "preferences", "ensemble"),
         ("use_peft", "attn_implementation", "bnb_4bit_quant_storage", "instructions"),
         "it belongs to training; leave it out",
     ),
-    Unread(("predict",), ("train_file", "eval_file", "dataset_name", "drop_shared_rows"), "give rows as --test_file"),
+    Unread(
+        ("predict", "ensemble", "postprocess"),
+        ("train_file", "eval_file", "dataset_name", "drop_shared_rows"),
+        "give rows as --test_file",
+    ),
+    Unread(("report",), ("eval_file", "dataset_name", "drop_shared_rows"), "give rows as --test_file"),
     Unread(("decoding_sweep",), ("train_file", "dataset_name", "drop_shared_rows"), "give rows as --eval_file"),
     Unread(("preferences",), ("eval_file", "dataset_name", "drop_shared_rows"), "give rows as --train_file"),
     Unread(
