@@ -33,13 +33,16 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
 
 
 def check_choice(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
-    """Makes sure that the evaluation has its metric, and that the better of two values is the better one.
+    """Makes sure that the evaluation has its metric, and that the better of two values is the better one; where no
+    checkpoints are written, and a choice of the best was not asked for, none is made.
 
     Raises:
         InputError: the best checkpoint would be chosen by a metric that no evaluation has, or evaluations and
             checkpoints would fall apart.
     """
     metric, evaluate, save = (values[name] for name in ("metric_for_best_model", "eval_strategy", "save_strategy"))
+    if save == "no" and "load_best_model_at_end" not in given:
+        values["load_best_model_at_end"] = False
     if values["load_best_model_at_end"] and save != "best" and evaluate != save:
         raise InputError(
             f"--eval_strategy {evaluate}, --save_strategy {save}: the best checkpoint is chosen where evaluations and "

@@ -49,7 +49,7 @@ def say(*parts) -> None:
 
 
 def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
-    """Prints rows as an aligned table on the main process, floats to four decimals; works in a pipe.
+    """Prints rows as an aligned table on the main process, floats to four decimals, None as a dash; works in a pipe.
 
     Texts stand as they are: rich's markup in them is not followed, control characters are written out.
     """
@@ -61,7 +61,8 @@ def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
     from rich.text import Text
 
     def text(cell, style="") -> Text:
-        return Text(printable(round(cell, 4) if isinstance(cell, float) else cell), style)
+        shown = "-" if cell is None else round(cell, 4) if isinstance(cell, float) else cell
+        return Text(printable(shown), style)
 
     result = Table(
         title=text(title, "table.title"), title_justify="left", box=box.SIMPLE_HEAD, show_header=bool(header)

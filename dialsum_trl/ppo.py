@@ -124,7 +124,9 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     steps = [entry for entry in trainer.state.log_history if "kl" in entry]
     last = steps[-1] if steps else {}
     parts = ("generation", "scoring", "learning")
-    spent = {f"seconds a rollout, {part}": mean_of(steps[1:] or steps, f"seconds/{part}") for part in parts}
+    timed = [entry for entry in trainer.state.log_history if "seconds/generation" in entry]
+    timed = timed[1:] or timed  # the first compiles
+    spent = {f"seconds a rollout, {part}": mean_of(timed, f"seconds/{part}") for part in parts}
     figures = {
         "dialogues": len(train_rows),
         "optimizer steps": trainer.state.global_step,

@@ -63,8 +63,6 @@ def adjust(values: dict, given: set[str]) -> None:
         found = compare_with_adapter(values, given | {"model_name_or_path"})  # the recipe's, if not the user's
         follow_prompt_style(values, given, found)
         keep_lora(values, given)
-    if values["save_strategy"] == "no" and "load_best_model_at_end" not in given:
-        values["load_best_model_at_end"] = False
 
 
 def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):

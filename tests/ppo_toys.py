@@ -1,5 +1,7 @@
 """A PPO trainer on a toy, a rollout of it, and the gradient of one of its optimizer steps."""
 
+import os
+
 from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
 from dialsum_trl.prompts import prompt_messages
 from dialsum_trl.rl.adapters import load_policy
@@ -55,3 +57,7 @@ def gradients(trainer, batch, parts=1):
         part = {k: v if v.dim() == 0 else v[start : start + size] for k, v in batch.items()}
         trainer.accelerator.backward(trainer._compute_loss(trainer.model, part))
     return {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -2,12 +2,21 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dialsum_trl.ppo import train_ppo
 from dialsum_trl.rl.policy_watch import PolicyWatch
 from tests import phase3_toys as toys
+from tests.conftest import ROOT
+from tests.ppo_toys import environment
 from tests.test_ppo import settings
 
 
@@ -65,3 +74,62 @@ def test_the_record_of_a_best_adapter_older_than_the_checkpoint_has_its_scores(s
     records = [json.loads((folder / "dialsum.json").read_text()) for folder, _ in stopped]
     assert records[0]["evaluation"]["rouge"]["n"] == 4
     assert [record["evaluation"] for record in records] == [records[0]["evaluation"]] * 2
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_that_died_resumes_exactly_across_an_epoch(folders, tmp_path, monkeypatch):
+    from dialsum_trl.rl.ppo_trainer import PPOTrainer
+
+    small = tmp_path / "train.csv"  # three rollouts an epoch
+    pd.read_csv(toys.TRAIN).head(24).to_csv(small, index=False)
+    change = {"train_file": small, "max_steps": 12, "save_total_limit": 9, "eval_steps": 4}
+    train_ppo({}, toys.flags(settings(folders, tmp_path / "whole", **change)))
+
+    step = PPOTrainer.training_step
+
+    def dies(self, *args, **kwargs):
+        if self.state.global_step == 9:
+            raise Killed
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(PPOTrainer, "training_step", dies)
+        train_ppo({}, toys.flags(settings(folders, tmp_path / "died", **change)))
+    train_ppo({}, toys.flags(settings(folders, tmp_path / "died", resume_from_checkpoint="true", **change)))
+
+    for file in ("adapter_model.safetensors", "critic.safetensors"):
+        whole, died = (load_file(tmp_path / run / "checkpoint-12" / file) for run in ("whole", "died"))
+        assert all(torch.equal(whole[name], died[name]) for name in whole), file
+    states = [
+        json.loads((tmp_path / run / "checkpoint-12" / "trainer_state.json").read_text()) for run in ("whole", "died")
+    ]
+    whole, died = ([entry for entry in state["log_history"] if "kl" in entry][-1] for state in states)
+    assert all(whole[name] == died[name] for name in ("kl", "score", "value_loss", "entropy", "grad_norm"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_exactly(folders, tmp_path):
+    change = {"max_steps": 12, "save_total_limit": 9}
+    command = [sys.executable, str(ROOT / "recipes" / "ppo.py")]
+    run = [*command, *toys.flags(settings(folders, tmp_path / "whole", **change))]
+    subprocess.run(run, check=True, env=environment(), cwd=ROOT, capture_output=True)
+    process = subprocess.Popen(
+        [*command, *toys.flags(settings(folders, tmp_path / "died", **change))],
+        env=environment(),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "died" / "checkpoint-4" / "trainer_state.json").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run = [*command, *toys.flags(settings(folders, tmp_path / "died", resume_from_checkpoint="true", **change))]
+    subprocess.run(run, check=True, env=environment(), cwd=ROOT, capture_output=True)
+    for file in ("adapter_model.safetensors", "critic.safetensors"):
+        whole, died = (load_file(tmp_path / name / "checkpoint-12" / file) for name in ("whole", "died"))
+        assert all(torch.equal(whole[name], died[name]) for name in whole), file

@@ -52,6 +52,11 @@ def test_a_table_shows_markup_as_it_stands(capsys, text):
     assert first.split() == [text, "0.1235"] and second.split() == [f"b{text}", "2"]
 
 
+def test_a_figure_that_was_not_measured_is_a_dash_in_a_table(capsys):
+    table("", [("best step", None)])
+    assert capsys.readouterr().out.split() == ["best", "step", "-"]
+
+
 def test_a_table_shows_control_characters_written_out(capsys):
     table(ESCAPES, [(f"a\n{ESCAPES}", 1)], (ESCAPES, "n"))
     assert "".join(lines_of(capsys.readouterr())).count(WRITTEN) == 3
