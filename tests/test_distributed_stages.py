@@ -109,10 +109,11 @@ def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, p
         ("ppo", "ddp"),
     ],
 )
-def test_online_stages_run_on_two_processes_and_save_a_whole_policy(toy, pairs, stage, config):
+def test_online_stages_run_on_two_processes_score_dev_rows_and_save_a_whole_policy(toy, pairs, stage, config):
     from safetensors.torch import load_file
 
     settings = dict(train_file=TRAIN, max_completion_length=8, reward_functions=["hangul_share", "no_repetition"])
+    settings |= dict(eval_file=toy / "dev.csv", eval_steps=2, rouge_rows=5, rouge_tokenizer="char")
     if stage == "grpo":
         settings |= dict(num_generations=4, gradient_accumulation_steps=2, mask_truncated_completions="false")
     else:
@@ -120,6 +121,8 @@ def test_online_stages_run_on_two_processes_and_save_a_whole_policy(toy, pairs, 
     output = toy / f"{stage}-{config}"
     done = launch(toy, config, [{"stage": stage, "argv": later_argv(toy, output, **settings)}])
     assert done.returncode == 0, done.stderr[-3000:]
+    history = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    assert {entry["step"] for entry in history if entry.get("eval_reward", 0) > 0} == {0, 2, 4}
     start, policy = (load_file(folder / "adapter_model.safetensors") for folder in (toy / "sft", output))
     assert {name: t.shape for name, t in start.items()} == {name: t.shape for name, t in policy.items()}
     assert any((start[name] != policy[name]).any() for name in start)
