@@ -225,6 +225,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
     same_run(checkpoint, about, train["fname"])
     set_seed(args.seed)
     model = load_model(model_args, config, args.device, tokenizer, pieces, seq2seq.language)
+    scored = dev is not None and args.predict_with_generate
     trainer = trainer_class()(
         model=model,
         args=args,
@@ -232,7 +233,7 @@ def train_seq2seq(recipe: dict, argv: list[str]) -> dict:
         eval_dataset=dev_rows,
         processing_class=tokenizer,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if dev else None,
+        compute_metrics=rouge_metrics(tokenizer, dev["summaries"], rouge) if scored else None,
     )
     trainer.run_settings, trainer.row_names = about, train["fname"][:]
     hub.keep_record(trainer, tokenizer, model_args, PromptArguments(), data, "seq2seq fine-tuning")
