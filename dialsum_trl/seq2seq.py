@@ -140,9 +140,10 @@ def trainer_class():
     from transformers import Seq2SeqTrainer
 
     from dialsum_trl.scale.checkpoints import AnyAdamW
+    from dialsum_trl.token_mean import TokenMeanLoss
     from dialsum_trl.training import CheckedTraining
 
-    class DialogueSeq2SeqTrainer(AnyAdamW, CheckedTraining, Seq2SeqTrainer):
+    class DialogueSeq2SeqTrainer(AnyAdamW, TokenMeanLoss, CheckedTraining, Seq2SeqTrainer):
         """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
         The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over
@@ -162,6 +163,8 @@ def trainer_class():
             return super().evaluation_loop(*args, **kwargs)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            if not self.model.training:  # `TokenMeanLoss` takes the mean of a process' own batch, not a share of all
+                num_items_in_batch = None
             own = inputs["labels"].ne(-100).sum()
             tokens = own if num_items_in_batch is None else num_items_in_batch
             outputs = model(**inputs)

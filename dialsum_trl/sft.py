@@ -104,10 +104,17 @@ def trainer_class():
     from dialsum_trl.fast.loss import DeferredMetrics
     from dialsum_trl.fast.path import PackedTraining
     from dialsum_trl.scale.checkpoints import PortableCheckpoints
+    from dialsum_trl.token_mean import TokenMeanLoss
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
     class DialogueSFTTrainer(
-        PackedTraining, DeferredMetrics, RougeEvaluation, CheckedTraining, PortableCheckpoints, SFTTrainer
+        PackedTraining,
+        DeferredMetrics,
+        TokenMeanLoss,
+        RougeEvaluation,
+        CheckedTraining,
+        PortableCheckpoints,
+        SFTTrainer,
     ):
         """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints."""
 

@@ -1,0 +1,76 @@
+"""The evaluation loss as the mean over the supervised tokens of all rows, each row counted once.
+
+transformers takes the mean of the batches' means, and on several processes it counts rows that fill the last batch up
+in the place of real ones: its figure moves with the evaluation batch size and with the number of processes.
+"""
+
+
+class TokenMeanLoss:
+    """Trainer mixin: `eval_loss` is the loss of all evaluation rows over their supervised tokens.
+
+    The trainer's loss of a batch is the mean over its tokens: loss x tokens is summed on the device, in float64, and
+    over the processes once an evaluation. A loss that is not finite stays so. All rows have labels.
+    """
+
+    _loss_and_tokens = 0  # float64 (2,): summed loss and supervised tokens of this process
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        import torch
+
+        self._loss_and_tokens = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        loss, tokens = self.accelerator.reduce(self._loss_and_tokens, "sum")
+        output.metrics[f"{metric_key_prefix}_loss"] = (loss / tokens).item()
+        return output
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **generation):
+        """As the trainer's; rows that fill the last batch up have no part in the loss."""
+        own = self._own_rows(inputs)
+        if own:  # where there is none the labels stay, since a mean over no tokens is no number, and do not count
+            inputs = {**inputs, "labels": own_labels(inputs, own)}
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys, **generation)
+        if own != 0:
+            self._add(loss, inputs["labels"])
+        return loss, logits, labels
+
+    def _add(self, loss, labels) -> None:
+        import torch
+
+        if not self.model.config.is_encoder_decoder:
+            labels = labels[:, 1:]  # they are shifted: nothing predicts the first token
+        tokens = labels.ne(-100).sum().to(loss.device)
+        self._loss_and_tokens = self._loss_and_tokens + torch.stack([loss.double() * tokens, tokens.double()])
+
+    def _own_rows(self, inputs) -> int | None:
+        """How many rows of this batch, from its first on, are no fill-ups; None: all.
+
+        accelerate fills the last batch of all processes up with rows from the start; `remainder` counts the real ones.
+        """
+        state = self.accelerator.gradient_state
+        if not state.end_of_dataloader or state.remainder <= 0:
+            return None
+        if "position_ids" in inputs:  # a pack is one row of many
+            rows = state.active_dataloader.total_batch_size // self.accelerator.num_processes
+        else:
+            rows = len(inputs["input_ids"])
+        own = state.remainder - self.accelerator.process_index * rows
+        return None if own >= rows else max(own, 0)
+
+
+def own_labels(inputs, own: int):
+    """The labels with -100 in all rows behind the first `own` ones.
+
+    Args:
+        inputs: labels (B, T); or a pack: labels and position_ids (1, T), which start at 0 in each of its rows.
+        own: rows.
+    """
+    import torch
+
+    labels = inputs["labels"]
+    if "position_ids" in inputs:
+        row = inputs["position_ids"].eq(0).cumsum(-1) - 1
+    else:
+        row = torch.arange(len(labels), device=labels.device)[:, None]
+    return labels.masked_fill(row >= own, -100)
