@@ -13,6 +13,8 @@ from dialsum_trl.console import printable, quiet_libraries
 OTHER_RANKS_WAIT = 5.0  # seconds
 LONGEST = 1500  # characters of a message
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+# what Gloo and NCCL say in the processes that go on when another one has ended
+ANOTHER_ENDED = ("gloo/transport", "Connection closed by peer", "remote process exited")
 
 
 def one_line(message: str) -> str:
@@ -98,6 +100,10 @@ def command(function):
             if not int(os.environ.get("RANK", "0")):
                 print(f"interrupted; {_go_on(function.__name__)}", file=sys.stderr, flush=True)
             sys.exit(INTERRUPTED)
+        except RuntimeError as error:
+            if any(text in str(error) for text in ANOTHER_ENDED):
+                time.sleep(OTHER_RANKS_WAIT)  # the other one has said why; the launcher ends this one meanwhile
+            raise
         from dialsum_trl.scale.processes import end_process_group
 
         end_process_group()

@@ -1,9 +1,12 @@
-"""The processes of a run end whole: no thread of theirs outlives the connections between them."""
+"""How the processes of a run end: with no thread that outlives their connections, and with one process' words."""
 
 import subprocess
 import sys
 
 import pytest
+
+from tests.conftest import ROOT
+from tests.two_processes import finish, start
 
 THREADS_AT_THE_END = """
 import glob, os, sys
@@ -41,3 +44,30 @@ def test_no_thread_of_a_process_group_outlives_it_though_functions_hold_the_grou
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[] (None,)"
     assert "Warning" not in done.stderr  # of objects that were looked at
+
+
+ONE_IS_WRONG = """
+from torch import distributed
+from dialsum_trl.errors import InputError, command
+
+@command
+def stage(recipe, argv):
+    distributed.init_process_group("gloo")
+    if distributed.get_rank() == {wrong}:
+        raise InputError("--test_file: is not there")
+    distributed.barrier()
+
+stage()
+"""
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_what_is_wrong_on_one_process_is_one_line_and_the_others_do_not_complain_of_their_connection(tmp_path, wrong):
+    (tmp_path / "recipe.py").write_text(ONE_IS_WRONG.format(wrong=wrong))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = finish(start([*command, str(tmp_path / "recipe.py")], ROOT), 120)
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith(("error:", f"[rank{1 - wrong}]"))] == [
+        f"error: {'rank 1: ' if wrong else ''}--test_file: is not there"
+    ]
+    assert "(exitcode: 2)" in done.stderr  # the launcher's own words follow, as of any process that failed
