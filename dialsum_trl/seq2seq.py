@@ -137,13 +137,15 @@ def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments)
 
 
 def trainer_class():
+    import torch
     from transformers import Seq2SeqTrainer
 
     from dialsum_trl.scale.checkpoints import AnyAdamW
+    from dialsum_trl.scale.filled_up import EachRowOnce
     from dialsum_trl.token_mean import TokenMeanLoss
     from dialsum_trl.training import CheckedTraining
 
-    class DialogueSeq2SeqTrainer(AnyAdamW, TokenMeanLoss, CheckedTraining, Seq2SeqTrainer):
+    class DialogueSeq2SeqTrainer(EachRowOnce, AnyAdamW, TokenMeanLoss, CheckedTraining, Seq2SeqTrainer):
         """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
         The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over
@@ -166,10 +168,11 @@ def trainer_class():
             if not self.model.training:  # `TokenMeanLoss` takes the mean of a process' own batch, not a share of all
                 num_items_in_batch = None
             own = inputs["labels"].ne(-100).sum()
-            tokens = own if num_items_in_batch is None else num_items_in_batch
+            tokens = torch.as_tensor(own if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
             outputs = model(**inputs)
             if self.label_smoother is None:
-                loss = outputs["loss"] * own / tokens
+                mean = torch.where(own > 0, outputs["loss"], 0.0)  # of no token, where all rows fill up: not a number
+                loss = mean * own / tokens
             else:
                 loss = self.label_smoother(outputs, inputs["labels"], num_items_in_batch=tokens)
             if num_items_in_batch is not None and self.args.average_tokens_across_devices:

@@ -104,10 +104,12 @@ def trainer_class():
     from dialsum_trl.fast.loss import DeferredMetrics
     from dialsum_trl.fast.path import PackedTraining
     from dialsum_trl.scale.checkpoints import PortableCheckpoints
+    from dialsum_trl.scale.filled_up import EachRowOnce
     from dialsum_trl.token_mean import TokenMeanLoss
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
     class DialogueSFTTrainer(
+        EachRowOnce,
         PackedTraining,
         DeferredMetrics,
         TokenMeanLoss,

@@ -19,6 +19,7 @@ from tests.two_processes import (
     assert_same_run,
     environment,
     finish,
+    first_rows,
     launch,
     losses,
     make_toy,
@@ -147,6 +148,29 @@ def test_an_encoder_decoder_makes_the_same_steps_on_two_processes_and_scores_eac
     assert not generates or scores[0][0][-1] > 0
     for one, two, tolerance in zip(*curves, (TOLERANCE, TOLERANCE, 1e-5), strict=True):
         assert two == pytest.approx(one, rel=tolerance)
+
+
+@pytest.mark.parametrize("stage", ["sft", "seq2seq"])
+def test_two_processes_train_on_each_row_of_an_epoch_once_where_they_do_not_divide(toy, stage):
+    """11 rows, 8 a step: the last step has 3, all of them on the first process; the other's batch only fills up."""
+    settings = dict(
+        train_file=first_rows(TRAIN, 11, toy / "eleven.csv"), max_steps=-1, num_train_epochs=2, save_strategy="no"
+    )
+    settings |= dict(eval_strategy="no", load_best_model_at_end=False)
+    if stage == "seq2seq":
+        settings |= {"model_name_or_path": TINY / "bart", "use_cpu": True, "dtype": "float32", "learning_rate": 1e-3}
+        settings |= {"effective_batch_size": 8, "per_device_train_batch_size": 4, "logging_steps": 1}
+        settings |= {"warmup_steps": 0, "disable_tqdm": True}
+    curves = []
+    for config, processes in (("cpu", 1), ("ddp", 2)):
+        output = toy / f"eleven-{stage}-{config}"
+        argv = flags({**settings, "output_dir": output}) if stage == "seq2seq" else sft_argv(toy, output, **settings)
+        done = launch(toy, config, [{"stage": stage, "argv": argv}], processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves.append([losses(output), losses(output, "grad_norm")])
+    assert len(curves[0][0]) == 4
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, rel=TOLERANCE)
 
 
 SSH = """#!/usr/bin/env bash

@@ -28,15 +28,20 @@ ZERO2, ZERO3 = (pytest.param(f"deepspeed_zero{stage}", marks=needs_compiler) for
 
 def make_toy(folder: Path) -> Path:
     """A random base and few rows, for runs of 6 steps of 8 rows with a checkpoint after the third."""
-    import csv
-
     make_base(folder / "base")
     for source, rows in ((TRAIN, 64), (DEV, 9)):
-        with open(source, encoding="utf-8") as file:
-            lines = list(csv.reader(file))[: rows + 1]
-        with open(folder / source.name, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(lines)
+        first_rows(source, rows, folder / source.name)
     return folder
+
+
+def first_rows(source: Path, rows: int, target: Path) -> Path:
+    import csv
+
+    with open(source, encoding="utf-8") as file:
+        lines = list(csv.reader(file))[: rows + 1]
+    with open(target, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(lines)
+    return target
 
 
 def sft_argv(toy: Path, output: Path, **settings) -> list[str]:
