@@ -70,7 +70,7 @@ def ensemble(recipe: dict, argv: list[str]) -> dict:
     )
     if bool(args.prediction_files) == bool(args.adapter_paths):
         raise InputError("give --prediction_files a.csv b.csv ... (consensus) or --adapter_paths a b ... (soup)")
-    if not is_main_process():
+    if not is_main_process() and not (args.adapter_paths and args.greedy):  # which alone decodes
         return {}
 
     from dialsum_trl.data import read_dialogues
@@ -188,15 +188,15 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
         raise InputError("--weights and --greedy true exclude each other: greedy averages all alike")
 
     from dialsum_trl import inference
-    from dialsum_trl.generation import summarize
     from dialsum_trl.rouge import score
 
     state = inference.start(args.use_cpu)
     settings = inference.generation_settings(decoding, args.max_length)
 
     def dev_score(folder):
+        state.wait_for_everyone()  # for the first process, which writes the soups
         summarizer = inference.load(replace(model_args, adapter_path=str(folder)), prompt, decoding, state.device)
-        texts = [summary.text for summary in summarize(summarizer, rows["dialogue"], settings)]
+        texts = [s.text for s in inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)]
         report = score(texts, rows["summaries"], config, args.bootstrap)
         say(report.table(folder.name))
         return report.mean

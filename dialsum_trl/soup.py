@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from dialsum_trl.console import is_main_process
 from dialsum_trl.errors import InputError
 from dialsum_trl.files import refuse_links, write_json
 from dialsum_trl.resume.manifest import MANIFEST
@@ -74,9 +75,11 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
 def greedy_soup(adapters: list, output, dev_score: Callable[[Path], float]) -> tuple[list[Path], float]:
     """Adds adapters best first and keeps each whose soup does not score lower (the paper's greedy soup).
 
+    On several processes all call it, and the first one writes.
+
     Args:
-        dev_score: score of an adapter folder on dev rows, higher is better; called once for each adapter and once for
-            each trial soup.
+        dev_score: score of an adapter folder on dev rows, higher is better, the same on all processes; called once for
+            each adapter and once for each trial soup. It waits for the process that writes, and for all to have read.
 
     Returns:
         The adapters in the soup and its dev score.
@@ -94,12 +97,15 @@ def greedy_soup(adapters: list, output, dev_score: Callable[[Path], float]) -> t
     kept, best = ranked[:1], scores[ranked[0]]
     trial = output.with_name(f".{output.name}.trial")
     for folder in ranked[1:]:
-        shutil.rmtree(trial, ignore_errors=True)
-        found = dev_score(soup([*kept, folder], trial))
+        if is_main_process():
+            shutil.rmtree(trial, ignore_errors=True)
+            soup([*kept, folder], trial)
+        found = dev_score(trial)
         if found >= best:
             kept, best = [*kept, folder], found
-    shutil.rmtree(trial, ignore_errors=True)
-    soup(kept, output)
+    if is_main_process():
+        shutil.rmtree(trial, ignore_errors=True)
+        soup(kept, output)
     return kept, best
 
 

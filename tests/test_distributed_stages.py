@@ -21,6 +21,7 @@ from tests.two_processes import (
     finish,
     first_rows,
     launch,
+    launcher,
     losses,
     make_toy,
     needs_compiler,
@@ -171,6 +172,21 @@ def test_two_processes_train_on_each_row_of_an_epoch_once_where_they_do_not_divi
     assert len(curves[0][0]) == 4
     for one, two in zip(*curves, strict=True):
         assert two == pytest.approx(one, rel=TOLERANCE)
+
+
+def test_two_processes_choose_the_greedy_soup_of_one_and_one_of_them_writes_it(toy, pairs):
+    from dialsum_trl.ensemble import ensemble
+
+    shutil.copytree(toy / "sft", toy / "sft-again")
+    argv = {"adapter_paths": [toy / "sft", toy / "sft-again"], "greedy": True, "test_file": toy / "dev.csv"}
+    argv |= {"use_cpu": True, "dtype": "float32", "max_new_tokens": 6, "rouge_tokenizer": "char", "bootstrap": 10}
+    one = ensemble({}, flags({**argv, "output_dir": toy / "soup-one"}))
+    command = [*launcher("ddp", 2), str(ROOT / "recipes/ensemble.py"), *flags({**argv, "output_dir": toy / "soup-two"})]
+    done = finish(start(command, toy), 200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(f"averaged {len(one['kept'])} of 2 adapters") == 1
+    weights = [(toy / soup / "adapter_model.safetensors").read_bytes() for soup in ("soup-one", "soup-two")]
+    assert weights[0] == weights[1]
 
 
 SSH = """#!/usr/bin/env bash
