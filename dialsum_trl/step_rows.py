@@ -27,7 +27,8 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
         "rows": [name for index in bad or range(len(batches)) for name in rows_of(trainer, batches[index])],
         "weights": _broken_weights(trainer.model),
     }
-    if not math.isfinite(norm) and trainer.args.world_size > 1:  # the norm is the same on all processes: all are here
+    # the norm is the same on all processes: all are here, but with fp16, where those with finite losses skip the step
+    if not math.isfinite(norm) and trainer.args.world_size > 1 and not trainer.args.fp16:
         from accelerate.utils import gather_object
 
         everywhere = gather_object([found])

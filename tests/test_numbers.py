@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from dialsum_trl.errors import TrainingError
 from dialsum_trl.step_rows import not_finite, rows_of
 from tests import phase3_toys as toys
+from tests.conftest import ROOT
+from tests.two_processes import finish, start
 
 MARK = "뷁"  # its tokens are in one row alone; their embeddings are made NaN below
 ROWS, POISONED = 8, 5
@@ -205,6 +208,26 @@ def test_fp16_overflow_of_the_loss_is_told_from_that_of_the_gradient():
     )
     line = not_finite(trainer, trainer.batches, [1.0], float("inf"))
     assert "fp16 overflow 21 times in a row" in line and "--dtype bfloat16" in line
+
+
+ONE_LOSS_OF_TWO_PROCESSES = """
+from accelerate import PartialState
+from tests.test_numbers import not_finite, stub
+state = PartialState(cpu=True)
+if state.process_index == 1:
+    trainer = stub([{"input_ids": [3]}, {"input_ids": [1, 2]}], ["a", "b"], fp16=True, world_size=2)
+    print(not_finite(trainer, trainer.batches, [float("inf")], float("nan")))
+state.wait_for_everyone()  # process 0 skips the step and goes on
+state.destroy_process_group()
+"""
+
+
+def test_an_fp16_loss_that_overflows_on_one_process_does_not_wait_for_those_that_skip_the_step(tmp_path):
+    (tmp_path / "step.py").write_text(ONE_LOSS_OF_TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = finish(start([*command, str(tmp_path / "step.py")], ROOT), 60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "loss inf in fp16 is not finite: an activation overflowed (rows b, a)" in done.stdout
 
 
 def test_weights_that_broke_before_are_named_instead_of_rows():

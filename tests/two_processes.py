@@ -4,6 +4,7 @@ The launcher and its YAMLs are the real ones; each run asserts what it ran under
 silently start one process or another kind.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -102,7 +103,11 @@ def finish(run: subprocess.Popen, timeout: float) -> subprocess.CompletedProcess
     try:
         out, err = run.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)
+        os.killpg(run.pid, signal.SIGTERM)  # torchrun's processes have groups of their own: it ends them
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(40)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
         out, err = run.communicate()
         raise AssertionError(f"still running after {timeout} s:\n{out[-2000:]}\n{err[-3000:]}") from None
     return subprocess.CompletedProcess(run.args, run.returncode, out, err)
