@@ -33,8 +33,9 @@ def quiet_libraries() -> None:
     import warnings
 
     logging.setLogRecordFactory(PrintableRecord)
-    # peft and TRL call them by their old names
-    old_names = "`(is_gradient_checkpointing|gradient_checkpointing_(en|dis)able)` is deprecated"
+    # libraries call one another by old names: peft and TRL transformers, DeepSpeed and accelerate torch
+    old_names = "`(is_gradient_checkpointing|gradient_checkpointing_(en|dis)able|torch.distributed.*|broadcast_buffers)`"
+    old_names += " is deprecated"
     warnings.filterwarnings("ignore", old_names, FutureWarning)
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # accelerate, of DDP
     warnings.filterwarnings("ignore", r"barrier\(\): using the device under current context", UserWarning)

@@ -143,6 +143,21 @@ def test_old_names_that_trl_and_peft_call_are_no_news_for_a_user():
     assert "FutureWarning" not in result.stderr
 
 
+def test_old_names_that_several_processes_would_print_once_each_are_no_news_either(tmp_path):
+    code = (
+        "from dialsum_trl.console import quiet_libraries; quiet_libraries()\n"
+        "import torch\n"
+        f"store = torch.distributed.FileStore({str(tmp_path / 'store')!r}, 1)\n"
+        "torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)\n"
+        "torch.distributed.all_gather_into_tensor(torch.zeros(2), torch.ones(2))\n"
+        "torch.distributed.reduce_scatter_tensor(torch.zeros(2), torch.ones(2))\n"
+        "torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2), broadcast_buffers=False)\n"
+        "torch.distributed.destroy_process_group()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "FutureWarning" not in result.stderr
+
+
 def test_commands_set_it_up(monkeypatch):
     factory = logging.getLogRecordFactory()
     monkeypatch.setattr(sys, "argv", ["recipe"])
