@@ -34,10 +34,8 @@ def quiet_libraries() -> None:
 
     logging.setLogRecordFactory(PrintableRecord)
     # libraries call one another by old names: peft and TRL transformers, DeepSpeed and accelerate torch
-    old_names = "`(is_gradient_checkpointing|gradient_checkpointing_(en|dis)able|torch.distributed.*|broadcast_buffers)`"
-    old_names += " is deprecated"
-    warnings.filterwarnings("ignore", old_names, FutureWarning)
-    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # accelerate, of DDP
+    old_names = r"is_gradient_checkpointing|gradient_checkpointing_(en|dis)able|torch\.distributed.*|broadcast_buffers"
+    warnings.filterwarnings("ignore", f"`({old_names})` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r"barrier\(\): using the device under current context", UserWarning)
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # an optional CPU kernel is not there
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # that a CPU is a CPU
