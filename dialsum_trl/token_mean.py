@@ -4,6 +4,8 @@ transformers takes the mean of the batches' means, and on several processes it c
 in the place of real ones: its figure moves with the evaluation batch size and with the number of processes.
 """
 
+from dialsum_trl.scale.filled_up import own_rows
+
 
 class TokenMeanLoss:
     """Trainer mixin: `eval_loss` is the loss of all evaluation rows over their supervised tokens.
@@ -55,8 +57,8 @@ class TokenMeanLoss:
             rows = state.active_dataloader.total_batch_size // self.accelerator.num_processes
         else:
             rows = len(inputs["input_ids"])
-        own = state.remainder - self.accelerator.process_index * rows
-        return None if own >= rows else max(own, 0)
+        own = own_rows(state.remainder, rows, self.accelerator.process_index, self.accelerator.num_processes)
+        return None if own == rows else own
 
 
 def own_labels(inputs, own: int):
