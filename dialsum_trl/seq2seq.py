@@ -142,10 +142,13 @@ def trainer_class():
 
     from dialsum_trl.scale.checkpoints import AnyAdamW
     from dialsum_trl.scale.filled_up import EachRowOnce
+    from dialsum_trl.scale.tied import TiedWeightsOnce
     from dialsum_trl.token_mean import TokenMeanLoss
     from dialsum_trl.training import CheckedTraining
 
-    class DialogueSeq2SeqTrainer(EachRowOnce, AnyAdamW, TokenMeanLoss, CheckedTraining, Seq2SeqTrainer):
+    class DialogueSeq2SeqTrainer(
+        EachRowOnce, AnyAdamW, TiedWeightsOnce, TokenMeanLoss, CheckedTraining, Seq2SeqTrainer
+    ):
         """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
         The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over

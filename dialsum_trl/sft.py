@@ -105,6 +105,7 @@ def trainer_class():
     from dialsum_trl.fast.path import PackedTraining
     from dialsum_trl.scale.checkpoints import PortableCheckpoints
     from dialsum_trl.scale.filled_up import EachRowOnce
+    from dialsum_trl.scale.tied import TiedWeightsOnce
     from dialsum_trl.token_mean import TokenMeanLoss
     from dialsum_trl.training import CheckedTraining, RougeEvaluation
 
@@ -116,6 +117,7 @@ def trainer_class():
         RougeEvaluation,
         CheckedTraining,
         PortableCheckpoints,
+        TiedWeightsOnce,
         SFTTrainer,
     ):
         """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints."""

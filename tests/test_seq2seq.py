@@ -7,7 +7,7 @@ import runpy
 import pytest
 
 from dialsum_trl.errors import InputError
-from dialsum_trl.seq2seq import train_seq2seq
+from dialsum_trl.seq2seq import train_seq2seq, trainer_class
 from dialsum_trl.text_pairs import MASKS, add_mask_tokens, encode_target, encode_text_pairs, fit_source
 from tests import phase3_toys as toys
 from tests.conftest import ROOT, TINY
@@ -136,6 +136,19 @@ def test_a_step_is_the_same_however_its_rows_are_divided(rows, tmp_path, smoothi
         (first,) = (e for e in json.loads((output / "trainer_state.json").read_text())["log_history"] if "loss" in e)
         figures.append((first["loss"], first["grad_norm"]))
     assert figures[1] == pytest.approx(figures[0], rel=1e-5) == figures[2]
+
+
+def test_tied_weights_are_saved_once_where_copies_of_all_weights_are_given(trained, tmp_path):
+    """As DeepSpeed gives them."""
+    from safetensors.torch import load_file
+    from transformers import AutoModelForSeq2SeqLM, Seq2SeqTrainingArguments
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(trained[0])
+    args = Seq2SeqTrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    copies = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    trainer_class()(model=model, args=args)._save(str(tmp_path), state_dict=copies)
+    saved, whole = (load_file(folder / "model.safetensors") for folder in (tmp_path, trained[0]))
+    assert saved.keys() == whole.keys() < copies.keys()
 
 
 def test_predict_serves_the_trained_model(trained, rows, tmp_path):
