@@ -152,9 +152,8 @@ def test_the_saved_adapter_is_the_policy_alone_and_loads_anywhere(folders, tmp_p
     assert figures["stopped by"] == "end of training"
 
 
-@pytest.mark.parametrize("every", [1, 2])
-def test_the_closing_table_says_where_a_rollouts_time_went_however_often_is_logged(folders, tmp_path, every):
-    figures = train_ppo({}, toys.flags(settings(folders, tmp_path, logging_steps=every)))
+def test_the_closing_table_says_where_a_rollouts_time_went_where_each_step_is_logged(folders, tmp_path):
+    figures = train_ppo({}, toys.flags(settings(folders, tmp_path, logging_steps=1)))
     assert all(figures[f"seconds a rollout, {part}"] > 0 for part in ("generation", "scoring", "learning"))
 
 

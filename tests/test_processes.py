@@ -61,6 +61,7 @@ stage()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_what_is_wrong_on_one_process_is_one_line_and_the_others_do_not_complain_of_their_connection(tmp_path, wrong):
     (tmp_path / "recipe.py").write_text(ONE_IS_WRONG.format(wrong=wrong))
