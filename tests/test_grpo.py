@@ -97,6 +97,12 @@ def test_dev_summaries_are_scored_at_the_start_and_at_each_evaluation_and_learni
     assert all(torch.equal(watched[name], alone[name]) for name in watched)
 
 
+def test_a_line_of_dev_scores_takes_nothing_of_the_rollouts(folders, tmp_path):
+    dev = {"eval_file": toys.DEV, "eval_steps": 1, "rouge_rows": 2, "rouge_tokenizer": "char", "logging_steps": 2}
+    train_grpo({}, toys.flags(settings(folders, tmp_path, max_steps=2, **dev)))
+    assert all("reward" not in entry for entry in evaluations(tmp_path).values())
+
+
 def test_the_checkpoint_with_the_highest_dev_reward_is_kept(folders, tmp_path):
     best = {"load_best_model_at_end": "true", "metric_for_best_model": "reward", "save_total_limit": 9}
     dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char", "learning_rate": 0.3}

@@ -37,7 +37,10 @@ class DevRewards(RougeEvaluation):
         metrics["eval_reward"] = self.weighted(rewards).mean().item()
         for name, value in zip(self.reward_func_names, rewards.mean(0).tolist(), strict=True):
             metrics[f"eval_reward_{name}"] = value
+        training = self.model.training
+        self.model.eval()  # else TRL adds what it gathered of the rollouts since the last line
         self.log(dict(metrics))
+        self.model.train(training)
         log_summaries(self, self.rouge_references, self.rouge_texts)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
