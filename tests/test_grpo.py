@@ -73,6 +73,7 @@ def test_summaries_of_one_dialogue_differ_and_belong_to_their_prompt(monkeypatch
     assert calls == [([[2]], 1), ([[1], [3]], 2)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_the_whole_one_does(folders, tmp_path):
     train_grpo({}, toys.flags(settings(folders, tmp_path / "whole", save_total_limit=9)))
     train_grpo({}, toys.flags(settings(folders, tmp_path / "part", max_steps=2)))

@@ -194,6 +194,7 @@ def test_an_adapter_that_learned_nothing_is_not_pushed(server, trained_adapter, 
     assert server.requests == []
 
 
+@pytest.mark.slow
 def test_the_adapter_loads_back_with_equal_logits_by_the_snippet_of_its_card(
     server, trained_adapter, toy_base, tmp_path
 ):

@@ -80,6 +80,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_died_resumes_exactly_across_an_epoch(folders, tmp_path, monkeypatch):
     from dialsum_trl.rl.ppo_trainer import PPOTrainer
 

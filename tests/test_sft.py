@@ -135,12 +135,14 @@ def test_a_run_of_one_step_saves_and_says_that_its_warm_up_taught_nothing(rows, 
         check_adapter(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_adapter(trained, rows, tmp_path):
     name, output, _ = trained
     train(name, rows, tmp_path / "out", "--adapter_path", str(output), "--rouge_rows", "0")
     assert check_adapter(tmp_path / "out") == check_adapter(output)
 
 
+@pytest.mark.slow
 def test_noise_in_the_embeddings_is_that_of_the_plain_path(rows, tmp_path):
     for fast in ("true", "false"):
         train("sft_llama3b", rows, tmp_path / fast, "--fast", fast, "--neftune_noise_alpha", "5")
@@ -173,6 +175,7 @@ def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path
 
 
 @pytest.mark.parametrize(("wish", "best"), [((), 1), (("--greater_is_better", "true"), 2)])
+@pytest.mark.slow
 def test_fewer_summaries_at_the_limit_are_better_unless_the_user_says_otherwise(
     rows, tmp_path, monkeypatch, wish, best
 ):
@@ -215,6 +218,7 @@ def test_a_summary_that_cannot_fit_is_an_error_that_names_the_row(rows, tmp_path
         train("sft_llama3b", rows, tmp_path / "out", "--max_length", "64")
 
 
+@pytest.mark.slow
 def test_resuming_equals_the_unbroken_run(rows, tmp_path):
     flags = ("--max_steps", "4", "--eval_strategy", "steps", "--save_strategy", "steps", "--rouge_rows", "0",
              "--eval_steps", "2", "--save_steps", "2")  # fmt: skip
