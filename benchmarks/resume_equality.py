@@ -12,12 +12,11 @@ every digit. 8-bit optimizers keep tensors of 4,096 values and more in 8 bits (`
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.record import write_result
-from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, write_rows
+from benchmarks.runner import build_in_process, logged_steps, recipe_command, run_timed, write_rows
 
 OPTIMS = ("paged_adamw_8bit", "adamw_bnb_8bit", "paged_adamw_32bit")
 ROWS_A_STEP = {True: 8, False: 64}  # by --smoke
@@ -34,9 +33,8 @@ def run(options, folder: Path, optim: str, output: Path, resumed: bool = False) 
         **({"use_cpu": "true", "dtype": "float32", "effective_batch_size": ROWS_A_STEP[True]} if options.smoke else
            {"memory_gib": options.memory_gib}),
     }  # fmt: skip
-    flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
     log = options.logs / f"{optim}_{output.name}.log"
-    lines = run_timed([sys.executable, ROOT / "recipes" / "sft_llama3b.py", *flags], log, options.limit, environment())
+    lines = run_timed(recipe_command("sft_llama3b", settings), log, options.limit)
     logged_steps(lines, options.steps // 2 if resumed else options.steps)
 
 

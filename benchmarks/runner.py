@@ -65,6 +65,12 @@ def tokens_a_step(rows: Path, model: Path, rows_a_step: int) -> list[int]:
     return [sum(sizes[row] for row in step) for step in Schedule(sizes, rows_a_step, 1, seed=42).epoch(0)]
 
 
+def recipe_command(recipe: str, settings: dict) -> list[str]:
+    """The recipe's own file with settings as its flags."""
+    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+    return [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), *flags]
+
+
 def stop(pid: int) -> None:
     """Kills a process and all below it; a launcher's workers are in sessions of their own."""
     import psutil

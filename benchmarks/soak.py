@@ -18,14 +18,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 from benchmarks.record import write_result
-from benchmarks.runner import ROOT, build_in_process, environment, write_rows
+from benchmarks.runner import ROOT, build_in_process, environment, recipe_command, write_rows
 from dialsum_trl.resume.choose import newest_whole
 
 MOST_STEPS = 5_000  # more than the minutes allow; the plan looks at every pack of as many
@@ -56,8 +55,7 @@ def command(options, keep: Path, begins: int) -> list[str]:
         **({"use_cpu": "true", "dtype": "float32", "effective_batch_size": 8} if options.smoke else
            {"memory_gib": options.memory_gib}),
     }  # fmt: skip
-    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-    return [sys.executable, str(ROOT / "recipes" / "sft_llama3b.py"), *flags]
+    return recipe_command("sft_llama3b", settings)
 
 
 def stretch(options, keep: Path, number: int, seconds: float, latest: float) -> dict:

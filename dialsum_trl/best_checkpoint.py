@@ -21,8 +21,9 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
     if values["eval_file"] or values["dataset_name"]:
         check_choice(values, given, metrics)
         return
-    off = {"metric_for_best_model": None, "load_best_model_at_end": False, "eval_strategy": "no"}
-    off |= {"eval_on_start": False}
+    off = {
+        "metric_for_best_model": None, "load_best_model_at_end": False, "eval_strategy": "no", "eval_on_start": False
+    }  # fmt: skip
     for name, none in off.items():
         if name in given and values[name] != none:
             shown = "true" if values[name] is True else values[name]

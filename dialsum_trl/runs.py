@@ -178,9 +178,8 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
     """
     if values["adapter_path"]:
         found = compare_with_adapter(values, given)
-        refuse_reward(
-            _adapter_config(values["adapter_path"]), values["adapter_path"]
-        )  # known before a base of gigabytes is loaded
+        # known before a base of gigabytes is loaded
+        refuse_reward(_adapter_config(values["adapter_path"]), values["adapter_path"])
         values.update({k: v for k, v in found.items() if k not in given})
         if found.get("model_name_or_path") and "model_name_or_path" not in given:
             find_recorded(values["adapter_path"], values["model_name_or_path"], values["model_revision"])

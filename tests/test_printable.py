@@ -131,31 +131,34 @@ def test_log_lines_of_libraries_are_printable():
     assert result.stderr.splitlines()[-2:] == [f"[transformers] model of type {WRITTEN}", "안녕"]
 
 
-def test_old_names_that_trl_and_peft_call_are_no_news_for_a_user():
-    code = (
-        "from dialsum_trl.console import quiet_libraries; quiet_libraries()\n"
+OLD_NAMES = {
+    "peft and TRL": (
         "from transformers import LlamaConfig, LlamaForCausalLM\n"
         "sizes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=8)\n"
         "model = LlamaForCausalLM(LlamaConfig(**sizes))\n"
         "model.gradient_checkpointing_enable(); model.is_gradient_checkpointing; model.gradient_checkpointing_disable()"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert "FutureWarning" not in result.stderr
-
-
-def test_old_names_that_several_processes_would_print_once_each_are_no_news_either(tmp_path):
-    code = (
-        "from dialsum_trl.console import quiet_libraries; quiet_libraries()\n"
-        "import torch\n"
-        f"store = torch.distributed.FileStore({str(tmp_path / 'store')!r}, 1)\n"
+    ),
+    "DeepSpeed and accelerate": (
+        "import tempfile, torch\n"
+        "store = torch.distributed.FileStore(tempfile.mkdtemp() + '/store', 1)\n"
         "torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)\n"
         "torch.distributed.all_gather_into_tensor(torch.zeros(2), torch.ones(2))\n"
         "torch.distributed.reduce_scatter_tensor(torch.zeros(2), torch.ones(2))\n"
         "torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2), broadcast_buffers=False)\n"
         "torch.distributed.destroy_process_group()"
-    )
+    ),
+    "NCCL's barrier": (  # torch's own words: there is no NCCL without a GPU
+        "import warnings\n"
+        "warnings.warn('barrier(): using the device under current context. You can specify `device_id`')"
+    ),
+}
+
+
+@pytest.mark.parametrize("caller", OLD_NAMES)
+def test_what_libraries_say_to_one_another_is_no_news_for_a_user(caller):
+    code = f"from dialsum_trl.console import quiet_libraries; quiet_libraries()\n{OLD_NAMES[caller]}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert "FutureWarning" not in result.stderr
+    assert "FutureWarning" not in result.stderr and "UserWarning" not in result.stderr
 
 
 def test_commands_set_it_up(monkeypatch):
