@@ -78,6 +78,7 @@ def test_two_ddp_processes_on_the_fast_path_train_and_summarize_as_one_does(toy)
     assert submissions[0] == submissions[1]
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_job_within_a_minute_with_its_own_error(toy):
     started = time.monotonic()
     argv = sft_argv(toy, toy / "failing", eval_strategy="no", save_strategy="no")
@@ -87,6 +88,7 @@ def test_a_process_that_fails_ends_the_job_within_a_minute_with_its_own_error(to
     assert time.monotonic() - started < 120  # start-up of two processes on busy cores included
 
 
+@pytest.mark.slow
 def test_two_fsdp_processes_train_and_summarize_4bit_as_one_does_and_one_continues_from_their_checkpoint(toy):
     """accelerate has FSDP on GPUs only: the worker tells it otherwise, the rest is what runs there."""
     one = train_here(toy, toy / "one-packed", fast="true")

@@ -24,6 +24,7 @@ def test_rows_for_pairs_are_in_no_committed_split_and_come_from_the_seed(tmp_pat
     assert table(ppo_learns.pair_rows(tmp_path / "again", 60)) == rows
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_it_earned_on_dev_rows_and_how_far_it_went(folders, tmp_path):
     small = ["--max_completion_length", "8", "--rollout_batch_size", "8", "--per_device_train_batch_size", "2"]
     watch = ["--rouge_rows", "4", "--max_truncated", "1", "--kl_target", "50"]

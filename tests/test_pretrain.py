@@ -75,6 +75,7 @@ def test_batches_are_padded_to_one_width_and_weigh_answers_most(name):
     assert (labels == tokenizer.pad_token_id)[weights == 0].all()
 
 
+@pytest.mark.slow
 def test_the_shipped_tokenizers_are_what_the_script_writes(tmp_path):
     from dialsum_trl.tiny.make_tokenizers import save_tokenizers
 

@@ -118,7 +118,7 @@ def test_a_prompt_that_leaves_no_room_for_the_dialogue_names_the_flags(tokenizer
         prompts.fit(tokenizer, DIALOGUE, 60 - 100)
 
 
-@pytest.mark.parametrize("family", ["llama3_2", "qwen3_2507"])
+@pytest.mark.parametrize("family", ["llama3_2", pytest.param("qwen3_2507", marks=pytest.mark.slow)])
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     turns=st.lists(st.text("가나다 abc.#\t<|>_🙂漢字", min_size=1, max_size=120), min_size=1, max_size=40),

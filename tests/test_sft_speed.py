@@ -12,6 +12,7 @@ def test_the_benchmark_measures_each_path_on_equal_losses(tmp_path):
     assert rows["ours"]["tokens_per_second"] > 0 and "micro-batches" in rows["ours"]["plan"]
 
 
+@pytest.mark.slow
 def test_the_curves_of_both_paths_are_compared_step_by_step():
     rows = sft_curves.main(["--smoke"])
     assert len(rows[0]["ours"]) == 3 and rows[0]["largest_gap"] < 1e-3
