@@ -30,7 +30,7 @@ demo: export HF_HUB_OFFLINE := 1
 demo: export OMP_NUM_THREADS := 1
 demo: .venv/ready
 	$(LAUNCH) recipes/sft_llama3b.py --config recipes/demo.yaml --output_dir $(DEMO)/adapter
-	$(BIN)/python -m dialsum_trl.tiny.story $(DEMO)/adapter $(DEMO)
+	$(BIN)/python -m toy.story $(DEMO)/adapter $(DEMO)
 
 test: .venv/ready
 	$(BIN)/python -m pytest

@@ -62,8 +62,9 @@ def equal_to_transformers(folder: str) -> bool:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from dialsum_trl.decode.fallback import generate_with_transformers
-    from dialsum_trl.generation import GenerationSettings, generate_ids
+    from dialsum_trl.generation.engine import generate_ids
+    from dialsum_trl.generation.fallback import generate_with_transformers
+    from dialsum_trl.generation.settings import GenerationSettings
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(build("smoke", folder, "float32"), dtype="float32").to(device)
@@ -93,10 +94,12 @@ def main(argv: list[str] | None = None) -> list[dict]:
     import torch
     from transformers.utils import logging
 
-    from dialsum_trl.decode import decoding
-    from dialsum_trl.decode.fallback import generate_with_transformers
-    from dialsum_trl.generation import GenerationSettings, dequantize, generate_ids
-    from dialsum_trl.models import load_base
+    pass
+    from dialsum_trl.generation.engine import generate_ids
+    from dialsum_trl.generation.fallback import generate_with_transformers
+    from dialsum_trl.generation.settings import GenerationSettings
+    from dialsum_trl.generation.summarizer import dequantize
+    from dialsum_trl.models.base import load_base
 
     logging.disable_progress_bar()
     shape, count, part, tokens = ("smoke", 12, 4, 6) if args.smoke else (args.shape, 499, 64, 64)
@@ -156,8 +159,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
         theirs(4, 4)(subset)
         add(f"transformers generate, beam 4, {dtype}, one batch of 64", theirs(4), subset)
         if device == "cuda" and not args.smoke:
-            profile(decoding, model, settings(1), prompts, "greedy")
-            profile(decoding, model, settings(4), prompts, "beam 4")
+            profile(model, settings(1), prompts, "greedy")
+            profile(model, settings(4), prompts, "beam 4")
 
         del model
         model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
@@ -172,12 +175,14 @@ def main(argv: list[str] | None = None) -> list[dict]:
     return rows
 
 
-def profile(decoding, model, settings, prompts: list, name: str) -> None:
+def profile(model, settings, prompts: list, name: str) -> None:
     """Prints which kernels the replayed steps of one wave of prompts spend their time in."""
     import torch
 
+    from dialsum_trl.generation.decoding import decode
+
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
-        decoding.decode(model, prompts[:128], [None] * 128, settings, [], 0, lambda count: None)
+        decode(model, prompts[:128], [None] * 128, settings, [], 0, lambda count: None)
         torch.cuda.synchronize()
     averages = sorted(record.key_averages(), key=lambda event: -event.self_device_time_total)
     total = sum(event.self_device_time_total for event in averages)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.korean_texts import summaries
 from benchmarks.record import RESULTS, record, timed
-from dialsum_trl.consensus import mbr
-from dialsum_trl.rouge import DEFAULT, METRICS, pairwise
+from dialsum_trl.metrics.consensus import mbr
+from dialsum_trl.metrics.rouge import DEFAULT, METRICS, pairwise
 
 
 def main(argv: list[str] | None = None) -> dict:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.record import RESULTS, record
-from dialsum_trl.files import write_text
+from dialsum_trl.core.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "pipeline.md", ROOT / "README.md")
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> dict:
     smoke = ["--max_steps", "1", "--warmup_steps", "0"] if args.smoke else []
     timings = {
         "sft": run([str(Path(sys.executable).parent / SFT[0]), *SFT[1:], str(adapter), *smoke]),
-        "all other steps": run([sys.executable, "-m", "dialsum_trl.tiny.story", str(adapter), str(folder)]),
+        "all other steps": run([sys.executable, "-m", "toy.story", str(adapter), str(folder)]),
     }
     found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     steps = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))

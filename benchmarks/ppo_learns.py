@@ -26,10 +26,10 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.record import record
-from dialsum_trl.tiny.make_data import sample_plays, unseen_plays, write_csv
+from toy.make_data import sample_plays, unseen_plays, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ROOT / "dialsum_trl" / "tiny"
+TINY = ROOT / "dialsum_trl" / "toy"
 SFT = ["--learning_rate", "5e-3", "--effective_batch_size", "16", "--rouge_rows", "0",
        "--eval_strategy", "no", "--save_strategy", "no"]  # fmt: skip
 PPO = ["--learning_rate", "1e-3", "--critic_learning_rate", "5e-4", "--warmup_steps", "0", "--ppo_epochs", "1",

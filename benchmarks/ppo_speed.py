@@ -29,8 +29,8 @@ def make_adapters(shape: str, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.rl.adapters import SCORE
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.rl.adapter_roles import SCORE
 
     family, sizes = SHAPES[shape]
     with torch.device("meta"):

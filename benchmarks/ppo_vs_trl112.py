@@ -54,9 +54,10 @@ def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: i
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-    from dialsum_trl.data import read_dialogues
-    from dialsum_trl.models import load_tokenizer, stop_token_ids
-    from dialsum_trl.prompts import encode_prompt
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+    from dialsum_trl.prompts.prompt import encode_prompt
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
 
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(str(folder / "policy"))
@@ -155,7 +156,7 @@ def bytes_at(shape: str) -> dict:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from dialsum_trl.arguments import ModelArguments
+    from dialsum_trl.core.settings.flags import ModelArguments
 
     family, sizes = SHAPES[shape]
     with torch.device("meta"):

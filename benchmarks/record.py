@@ -40,7 +40,7 @@ def write_json(name: str, content: dict | list, folder: Path = RESULTS) -> Path:
 
 def write_result(name: str, rows: list[dict]) -> Path:
     """Measured rows (`variant`, `shape` and figures), each with machine and versions, to `benchmarks/results`."""
-    from dialsum_trl.share.record import versions
+    from dialsum_trl.core.versions import versions
 
     about = {"machine": machine(), "versions": versions()}
     return write_json(name, [{**row, **about} for row in rows])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.korean_texts import summaries
 from benchmarks.record import RESULTS, record, timed
-from dialsum_trl.rouge import METRICS, RougeConfig, score
+from dialsum_trl.metrics.rouge import METRICS, RougeConfig, score
 
 
 def main(argv: list[str] | None = None) -> dict:

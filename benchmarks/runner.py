@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.shapes import lengths
-from dialsum_trl.data import read_dialogues
+from dialsum_trl.data.dialogues import read_dialogues
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,7 +35,7 @@ def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    turns = [t for d in read_dialogues(ROOT / "dialsum_trl/tiny/data/train.csv")["dialogue"] for t in d.split("\n")]
+    turns = [t for d in read_dialogues(ROOT / "dialsum_trl/toy/data/train.csv")["dialogue"] for t in d.split("\n")]
     sizes = [len(tokenizer(turn).input_ids) for turn in turns]
     at = 0
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -55,9 +55,10 @@ def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
 @functools.cache
 def tokens_a_step(rows: Path, model: Path, rows_a_step: int) -> list[int]:
     """Tokens of each optimizer step's rows, without padding; the same for every number of processes."""
-    from dialsum_trl.encoding import encode_dataset
-    from dialsum_trl.fast.packing import Schedule
-    from dialsum_trl.models import load_tokenizer, stop_token_ids
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+    from dialsum_trl.prompts.sft_rows import encode_dataset
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
+    from dialsum_trl.training.plan.schedule import Schedule
 
     tokenizer = load_tokenizer(str(model))
     encoded, _ = encode_dataset(read_dialogues(str(rows)), tokenizer, stop_token_ids(tokenizer), 1024)

@@ -20,9 +20,9 @@ def first_steps(half: bool, fused: bool, steps: int, documents: int) -> list[flo
     """Losses of AdamW steps at 2e-5 on one pack of so many documents, from fresh adapters."""
     import torch
 
-    from dialsum_trl.fast.attention import register
-    from dialsum_trl.fast.fused.attach import attach
-    from dialsum_trl.fast.packing import PackCollator
+    from dialsum_trl.kernels.attention import register
+    from dialsum_trl.kernels.fused.attach import attach
+    from dialsum_trl.training.packing.packs import PackCollator
 
     dtype = torch.bfloat16 if half else torch.float32
     model = load(TINY / "llama", smoke=True, dropout=0.0, attention=register()).to(dtype).train()

@@ -9,8 +9,9 @@ def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
     from peft import get_peft_model
     from transformers import set_seed
 
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.models import load_base, lora_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.models.adapters import lora_config
+    from dialsum_trl.models.base import load_base
 
     set_seed(42)  # every variant starts from the same adapters
     base = load_base(
@@ -28,9 +29,9 @@ def equality(path, rows, smoke: bool) -> dict:
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from dialsum_trl.fast.attention import register
-    from dialsum_trl.fast.fused.attach import attach
-    from dialsum_trl.fast.packing import PackCollator
+    from dialsum_trl.kernels.attention import register
+    from dialsum_trl.kernels.fused.attach import attach
+    from dialsum_trl.training.packing.packs import PackCollator
 
     name, device = register(), "cpu" if smoke else "cuda"
     pack = PackCollator(0)([rows[i] for i in range(12)])
@@ -63,8 +64,8 @@ def equality(path, rows, smoke: bool) -> dict:
     del model
     gc.collect()
 
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.models import lora_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.models.adapters import lora_config
 
     base = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float32, attn_implementation=name, device_map={"": device}

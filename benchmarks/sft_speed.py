@@ -27,7 +27,7 @@ from benchmarks.record import machine, write_result
 from benchmarks.runner import environment, run_timed
 from benchmarks.sft_equality import equality, load
 from benchmarks.shapes import SHAPES, build, lengths
-from dialsum_trl.fast.memory import prepare_allocator
+from dialsum_trl.core.launcher import prepare_allocator
 
 PEAK_FLOPS = 7.9e14  # bf16, measured with 8192^3 on H100 and H200
 # Kernel names -> what they do, first match counts.
@@ -72,7 +72,7 @@ def settings(folder: str, variant: str, steps: int, smoke: bool, rows_a_step: in
     """The recipes' shared settings as trainer arguments for one variant."""
     from trl import SFTConfig
 
-    from dialsum_trl.sft import SFT_SETTINGS
+    from dialsum_trl.stages.sft import SFT_SETTINGS
 
     known = SFTConfig.__dataclass_fields__
     values = {name: value for name, value in SFT_SETTINGS.items() if name in known}
@@ -94,9 +94,9 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     import torch
     from transformers import AutoTokenizer, TrainerCallback
 
-    from dialsum_trl.fast.memory import limit_gpu
-    from dialsum_trl.fast.path import prepare
-    from dialsum_trl.sft import trainer_class, upcast_trainable
+    from dialsum_trl.models.adapters import upcast_trainable
+    from dialsum_trl.training.packing.prepare import limit_gpu, prepare
+    from dialsum_trl.training.sft_trainer import trainer_class
 
     warmup, measured, budget = VARIANTS[variant]
     dropout = more.pop("dropout", 0.05)
@@ -212,7 +212,7 @@ def shares(averages, seconds: float) -> dict:
 
 def step_tokens(rows, rows_a_step: int, seed: int, steps: int, packed_trainer) -> list[int]:
     """Real tokens of each optimizer step; TRL packs its own way, so there it is the mean of its packs."""
-    from dialsum_trl.fast.packing import Schedule
+    from dialsum_trl.training.plan.schedule import Schedule
 
     sizes = [len(ids) for ids in rows["input_ids"]]
     if packed_trainer is not None:

@@ -6,7 +6,7 @@ No model is downloaded: speed, memory and finite gradients depend on shapes and 
 import shutil
 from pathlib import Path
 
-TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "tiny"
+TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "toy"
 
 # From the models' published config.json files.
 LLAMA = dict(rms_norm_eps=1e-5, rope_theta=500000.0, max_position_embeddings=8192)

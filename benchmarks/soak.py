@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks.record import write_result
 from benchmarks.runner import ROOT, build_in_process, environment, recipe_command, write_rows
-from dialsum_trl.resume.choose import newest_whole
+from dialsum_trl.training.checkpoints.choose import newest_whole
 
 MOST_STEPS = 5_000  # more than the minutes allow; the plan looks at every pack of as many
 START = 60  # seconds that a process may take before its first step: no call begins one with less

@@ -5,7 +5,7 @@
 Settings: DPO_SETTINGS in dialsum_trl/dpo.py, every field of trl.DPOConfig.
 """
 
-from dialsum_trl.dpo import train_dpo
+from dialsum_trl.stages.jobs.dpo import train_dpo
 
 RECIPE = dict(output_dir="outputs/dpo")
 

@@ -6,7 +6,7 @@
 Settings: GRPO_SETTINGS in dialsum_trl/grpo.py, every field of trl.GRPOConfig.
 """
 
-from dialsum_trl.grpo import train_grpo
+from dialsum_trl.stages.jobs.grpo import train_grpo
 
 RECIPE = dict(output_dir="outputs/grpo")
 

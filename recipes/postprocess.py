@@ -7,7 +7,7 @@ The first prints what every rule makes of the ROUGE mean, with its 95 % interval
 then apply them to test.
 """
 
-from dialsum_trl.postprocess import postprocess
+from dialsum_trl.stages.jobs.postprocess import postprocess
 
 RECIPE = dict()
 

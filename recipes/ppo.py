@@ -8,7 +8,7 @@ One 4-bit base carries policy, reference, critic and reward as adapters. Setting
 PPOConfig in dialsum_trl/rl/ppo_config.py, every field of trl.GRPOConfig.
 """
 
-from dialsum_trl.ppo import train_ppo
+from dialsum_trl.stages.jobs.ppo import train_ppo
 
 RECIPE = dict(output_dir="outputs/ppo")
 

@@ -6,7 +6,7 @@
 of trl.RewardConfig. Stops when the held-out accuracy does not beat "the longer wins" and "the shorter wins".
 """
 
-from dialsum_trl.reward import train_reward
+from dialsum_trl.stages.jobs.reward import train_reward
 
 RECIPE = dict(output_dir="outputs/reward")
 

@@ -7,7 +7,7 @@ LoRA and optimizer settings that all four recipes share: SFT_SETTINGS in dialsum
 field of trl.SFTConfig, can stand here, in a --config YAML or on the command line.
 """
 
-from dialsum_trl.sft import train_sft
+from dialsum_trl.stages.jobs.sft import train_sft
 
 RECIPE = dict(
     model_name_or_path="Qwen/Qwen2.5-7B-Instruct",

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from dialsum_trl.tool.check import check_files
+from dialsum_trl.cli.check import check_files
 
 GOOD = "#Person1#: 안녕하세요. 오늘 회의는 몇 시에 시작하나요?\n#Person2#: 오후 두 시에 시작합니다."
 

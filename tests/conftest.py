@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ROOT / "dialsum_trl" / "tiny"
+TINY = ROOT / "dialsum_trl" / "toy"
 
 
 def real_vocabulary(vocab_file: str, special: list[str]):
@@ -46,7 +46,7 @@ def real_tokenizer(vocabulary, template: str, bos: str | None, eos: str, pad: st
 @pytest.fixture(scope="session")
 def real_tokenizers():
     """`{"llama3": ..., "llama3_2": ..., "qwen2_5": ..., "qwen3_2507": ...}` with the real vocabularies."""
-    from dialsum_trl.tiny.make_tokenizers import SPECIAL_TOKENS
+    from toy.make_tokenizers import SPECIAL_TOKENS
 
     # located, not imported: only the vocabulary files are wanted, not what the packages depend on
     llama_file = distribution("llama-models").locate_file("llama_models/llama3/tokenizer.model")
@@ -80,7 +80,7 @@ def toy_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained_adapter(toy_base, tmp_path_factory) -> Path:
     """The folder that two steps of SFT on the toy base leave; read it, or copy it before changing it."""
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     folder = tmp_path_factory.mktemp("run") / "my-adapter"
     recipe = dict(
@@ -110,7 +110,7 @@ def server(monkeypatch, tmp_path):
     """The loopback Hub, and a client that knows its token and no other Hub."""
     from huggingface_hub import constants
 
-    from dialsum_trl.share import upload
+    from dialsum_trl.sharing import upload
     from tests.hub_server import HubServer
 
     with HubServer() as server:

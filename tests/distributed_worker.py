@@ -13,11 +13,11 @@ import signal
 import sys
 from pathlib import Path
 
-from dialsum_trl.scale.processes import end_process_group
+from dialsum_trl.core.processes import end_process_group
 
 
 def plant_failure(rank: int, step: int, how: str) -> None:
-    from dialsum_trl.training import CheckedTraining
+    from dialsum_trl.training.checked import CheckedTraining
 
     original = CheckedTraining._get_grad_norm
 
@@ -36,9 +36,9 @@ def allow_fsdp_on_cpus() -> None:
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedType
 
-    from dialsum_trl import arguments
+    from dialsum_trl.core.settings.launch import fit_topology
 
-    made, fit = AcceleratorState.__init__, arguments.fit_topology
+    made, fit = AcceleratorState.__init__, fit_topology
 
     def make(state, *args, fsdp_plugin=None, **kwargs):
         made(state, *args, fsdp_plugin=fsdp_plugin, **kwargs)
@@ -53,13 +53,13 @@ def allow_fsdp_on_cpus() -> None:
         fit(stage, values, given)
         values["use_cpu"] = cpu
 
-    AcceleratorState.__init__, arguments.fit_topology = make, fit_as_on_gpus
+    AcceleratorState.__init__, fit_topology = make, fit_as_on_gpus
 
 
 def rehearse_as_on_gpus() -> list[int]:
     """Packs are rehearsed on the CPU too; returns the list that the step of each rehearsal goes to."""
-    from dialsum_trl.fast import rehearsal
-    from dialsum_trl.fast.path import PackedTraining
+    from dialsum_trl.training.packing import rehearsal
+    from dialsum_trl.training.packing.prepare import PackedTraining
 
     steps, original = [], rehearsal.rehearse
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 STAGES = {
-    "sft": "dialsum_trl.sft:train_sft",
-    "ppo": "dialsum_trl.ppo:train_ppo",
-    "predict": "dialsum_trl.predict:predict",
+    "sft": "dialsum_trl.stages.jobs.sft:train_sft",
+    "ppo": "dialsum_trl.stages.jobs.ppo:train_ppo",
+    "predict": "dialsum_trl.stages.jobs.predict:predict",
 }
 
 
@@ -85,8 +85,6 @@ def _serve() -> None:
     from trl import GRPOTrainer, SFTTrainer  # noqa: F401 - lazily imported: this is where the seconds go
 
     assert trl.__version__
-    import dialsum_trl.fast.path
-    import dialsum_trl.rl.ppo_trainer  # noqa: F401
 
     for line in sys.stdin:
         name, argv, log = json.loads(line)

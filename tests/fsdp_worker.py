@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import torch
 import torch.distributed as dist
 
-from dialsum_trl.errors import TrainingError
-from dialsum_trl.scale.four_bit import check_gathered, fingerprints
+from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.training.distributed.four_bit import check_gathered, fingerprints
 
 
 def build(base: str, storage: str):
     from peft import LoraConfig, get_peft_model
 
-    from dialsum_trl.models import load_base
+    from dialsum_trl.models.base import load_base
 
     torch.manual_seed(0)
     model = load_base(base, dtype="float32", quantization="4bit", quant_storage=storage, device="cpu")
@@ -56,7 +56,7 @@ def train(model, batches):
 
 def checked_norm(norm) -> float:
     """The gradient norm as every trainer here reads it; the rest of a trainer needs GPUs under FSDP."""
-    from dialsum_trl.training import CheckedTraining
+    from dialsum_trl.training.checked import CheckedTraining
 
     class Trainer:
         args, state = SimpleNamespace(fp16=False), SimpleNamespace(global_step=0, epoch=0.0)
@@ -107,7 +107,7 @@ def main() -> None:
 
     assert finds_a_flipped_bit(many, stored), "a changed 4-bit weight was not found"
 
-    from dialsum_trl.scale.sharding import make_moments, moment_source, put, saved_shapes, whole
+    from dialsum_trl.training.distributed.sharding import make_moments, moment_source, put, saved_shapes, whole
 
     wrapper = SimpleNamespace(optimizer=optimizer)  # as accelerate hands it over
     inner = moment_source(wrapper)

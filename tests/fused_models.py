@@ -2,8 +2,8 @@
 
 import torch
 
-from dialsum_trl.fast.attention import register
-from dialsum_trl.fast.packing import PackCollator
+from dialsum_trl.kernels.attention import register
+from dialsum_trl.training.packing.packs import PackCollator
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FAMILIES = ("llama", "qwen2", "qwen3")

@@ -4,7 +4,7 @@ import random
 
 import torch
 
-from dialsum_trl.generation import Summarizer, load_summarizer
+from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
 from tests.conftest import TINY
 
 STOP, PAD, VOCABULARY = [5, 9], 0, 53

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "tiny"
+TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "toy"
 TRAIN, DEV = TINY / "data" / "train.csv", TINY / "data" / "dev.csv"
 
 
@@ -59,7 +59,7 @@ def make_reward(sft: Path, folder: Path) -> Path:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from dialsum_trl.rl.adapters import SCORE
+    from dialsum_trl.rl.adapter_roles import SCORE
 
     shutil.copytree(sft, folder)
     state = load_file(sft / "adapter_model.safetensors")

@@ -2,10 +2,12 @@
 
 import os
 
-from dialsum_trl.models import load_base, load_tokenizer, stop_token_ids
-from dialsum_trl.prompts import prompt_messages
-from dialsum_trl.rl.adapters import load_policy
-from dialsum_trl.rl.rewards import hangul_share, no_repetition
+from dialsum_trl.metrics.qualities import hangul_share, no_repetition
+from dialsum_trl.models.adapters import load_policy
+from dialsum_trl.models.base import load_base
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.prompt import prompt_messages
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 
 def make_trainer(folders, output_dir, **changes):

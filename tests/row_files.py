@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.errors import InputError
+from dialsum_trl.core.errors import InputError
 
 DIALOGUE = "#Person1#: 안녕하세요.\n#Person2#: 네, 안녕하세요, 반갑습니다."
 SUMMARY = '#Person1#과 "민수"가 인사한다.'

@@ -7,11 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dialsum_trl.errors import InputError, one_line
-from dialsum_trl.json_file import read_json
-from dialsum_trl.rl.adapters import add_reward, load_policy
-from dialsum_trl.rl.learned_reward import read_scale
-from dialsum_trl.share import weights
+from dialsum_trl.core.errors import InputError, one_line
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.adapters import check_adapter_values, load_policy
+from dialsum_trl.models.file_names import CONFIG, INDEX, WEIGHTS
+from dialsum_trl.models.files import check_adapter_files, check_model_files, tensor_shapes
+from dialsum_trl.models.record import read_scale
+from dialsum_trl.rl.adapter_roles import add_reward
 
 
 @pytest.fixture
@@ -20,36 +22,36 @@ def adapter(trained_adapter, tmp_path):
 
 
 def test_a_sound_adapter_and_a_sound_base_pass(adapter, toy_base):
-    assert weights.check_adapter_files(adapter)["r"] == 16
-    weights.check_adapter_values(adapter)
-    weights.check_model_files(toy_base)
-    shapes = weights.tensor_shapes(adapter / weights.WEIGHTS)
+    assert check_adapter_files(adapter)["r"] == 16
+    check_adapter_values(adapter)
+    check_model_files(toy_base)
+    shapes = tensor_shapes(adapter / WEIGHTS)
     assert len(shapes) == 2 * 2 * 7 and all(16 in shape for shape in shapes.values())
 
 
 def test_ranks_that_differ_by_layer_are_accepted(adapter):
-    config = json.loads((adapter / weights.CONFIG).read_text())
-    (adapter / weights.CONFIG).write_text(json.dumps({**config, "r": 4, "rank_pattern": {"q_proj": 16}}))
-    assert weights.check_adapter_files(adapter)["r"] == 4
+    config = json.loads((adapter / CONFIG).read_text())
+    (adapter / CONFIG).write_text(json.dumps({**config, "r": 4, "rank_pattern": {"q_proj": 16}}))
+    assert check_adapter_files(adapter)["r"] == 4
 
 
 def test_an_index_may_not_name_a_file_elsewhere(toy_base, tmp_path):
     base = shutil.copytree(toy_base, tmp_path / "base")
-    (base / weights.INDEX).write_text(json.dumps({"weight_map": {"a": "../../secret.safetensors"}}))
+    (base / INDEX).write_text(json.dumps({"weight_map": {"a": "../../secret.safetensors"}}))
     with pytest.raises(InputError, match="which is not beside it"):
-        weights.check_model_files(base)
+        check_model_files(base)
 
 
 def test_an_adapter_of_a_deeper_base_is_refused_on_its_names(adapter, toy_base):
     from transformers import AutoModelForCausalLM
 
-    tensors = load_file(adapter / weights.WEIGHTS)
+    tensors = load_file(adapter / WEIGHTS)
     deeper = {
         name.replace("layers.1.", "layers.2."): tensor.clone()
         for name, tensor in tensors.items()
         if "layers.1." in name
     }
-    save_file({**tensors, **deeper}, adapter / weights.WEIGHTS)
+    save_file({**tensors, **deeper}, adapter / WEIGHTS)
     with pytest.raises(InputError, match=r"14 tensors are on one side only, such as .*layers\.2"):
         load_policy(AutoModelForCausalLM.from_pretrained(toy_base), adapter)
 
@@ -60,7 +62,7 @@ def test_a_reward_adapter_is_checked_as_every_other(adapter, toy_base):
     model = load_policy(AutoModelForCausalLM.from_pretrained(toy_base), adapter)
     with pytest.raises(InputError, match="has no score head"):
         add_reward(model, adapter)
-    (adapter / weights.WEIGHTS).write_bytes(b"short")
+    (adapter / WEIGHTS).write_bytes(b"short")
     with pytest.raises(InputError, match="--reward_adapter_path"):
         add_reward(model, adapter)
 
@@ -77,7 +79,7 @@ def test_a_scale_that_is_none_is_an_error(scale, tmp_path):
 
 
 def test_a_base_with_a_missing_tensor_is_not_completed_at_random(toy_base, tmp_path):
-    from dialsum_trl.models import load_base
+    from dialsum_trl.models.base import load_base
 
     base = shutil.copytree(toy_base, tmp_path / "base")
     tensors = load_file(base / "model.safetensors")
@@ -90,7 +92,7 @@ def test_a_base_with_a_missing_tensor_is_not_completed_at_random(toy_base, tmp_p
 def test_a_full_gpu_is_no_damaged_file(toy_base, monkeypatch):
     from transformers import AutoModelForCausalLM
 
-    from dialsum_trl.models import load_base
+    from dialsum_trl.models.base import load_base
 
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -101,7 +103,7 @@ def test_a_full_gpu_is_no_damaged_file(toy_base, monkeypatch):
 
 
 def test_a_json_file_beyond_reason_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("dialsum_trl.json_file.MAX_BYTES", 10)
+    monkeypatch.setattr("dialsum_trl.core.json_file.MAX_BYTES", 10)
     (tmp_path / "a.json").write_text('{"a": "0123456789"}')
     with pytest.raises(InputError, match="longer than 10 bytes; get another"):
         read_json(tmp_path / "a.json", "get another")

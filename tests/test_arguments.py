@@ -5,15 +5,13 @@ import sys
 
 import pytest
 
-from dialsum_trl.arguments import (
-    DataArguments,
-    ModelArguments,
-    SFTArguments,
-    match_precision,
-    parse_recipe,
-)
-from dialsum_trl.errors import InputError
-from dialsum_trl.sft import SFT_SETTINGS, batch_arithmetic, sft_config
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.stages.jobs.sft import sft_config
+from dialsum_trl.stages.sft import SFT_SETTINGS, SFTArguments
+from dialsum_trl.training.batches import batch_arithmetic
+from dialsum_trl.training.precision import match_precision
 from tests.conftest import ROOT
 
 RECIPE = dict(model_name_or_path="a/b", learning_rate=1e-5, dtype="float32", output_dir="unused", use_cpu=True)
@@ -116,7 +114,7 @@ def test_a_home_folder_is_written_out_wherever_a_shell_leaves_it(tmp_path, monke
 
 def test_ctrl_c_is_one_line_that_says_how_to_go_on():
     program = (
-        "from dialsum_trl.errors import command\n"
+        "from dialsum_trl.stages.common.command import command\n"
         "def train_toy(recipe, argv):\n    raise KeyboardInterrupt\n"
         "command(train_toy)({})"
     )

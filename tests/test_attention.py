@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dialsum_trl.fast.attention import attend, attend_backward
+from dialsum_trl.kernels.attention import attend, attend_backward
 from tests.fused_models import FAMILIES, documents, lora_model, pack, token_losses
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dialsum_trl.best_checkpoint import LOSS, ROUGE, choose_by
-from dialsum_trl.errors import InputError
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.training.best_checkpoint import LOSS, ROUGE, choose_by
 
 METRICS = (*LOSS, *ROUGE, "hit_limit", "mean_token_accuracy", "entropy")
 

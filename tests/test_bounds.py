@@ -4,8 +4,8 @@ import runpy
 
 import pytest
 
-from dialsum_trl.bounds import BOUNDS, check_numbers
-from dialsum_trl.errors import InputError
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.bounds import BOUNDS, check_numbers
 from tests.conftest import ROOT
 
 EDGES = {

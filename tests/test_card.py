@@ -6,12 +6,13 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.models import VERIFIED
-from dialsum_trl.share import hub
-from dialsum_trl.share.card import LICENSES, model_card
-from dialsum_trl.share.chart import line_charts
-from dialsum_trl.share.provenance import base_origin
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.families.registry import LICENSES, VERIFIED
+from dialsum_trl.models.provenance import base_origin
+from dialsum_trl.sharing.card import model_card
+from dialsum_trl.sharing.chart import line_charts
+from dialsum_trl.sharing.push import shared_files
+from dialsum_trl.sharing.save import with_base
 
 COMMIT = "0123456789" * 4
 LLAMA = "Bllossom/llama-3.2-Korean-Bllossom-3B"
@@ -24,7 +25,7 @@ def record(trained_adapter):
 
 def card(record, base=LLAMA, repo_id="tester/llama-dialsum", **changes):
     """Metadata and text of a card."""
-    text = model_card(hub._named({**record, **changes}, f"{base}@{COMMIT}"), repo_id, ADAPTER)
+    text = model_card(with_base({**record, **changes}, f"{base}@{COMMIT}"), repo_id, ADAPTER)
     _, header, body = text.split("---\n", 2)
     return yaml.safe_load(header), body
 
@@ -90,13 +91,13 @@ def test_a_hybrid_model_is_asked_without_reasoning_as_it_was_trained(record):
 
 
 def test_a_reward_adapter_is_loaded_with_its_score_head(record):
-    text = model_card(hub._named(record, f"{LLAMA}@{COMMIT}"), "tester/reward", {**ADAPTER, "task_type": "SEQ_CLS"})
+    text = model_card(with_base(record, f"{LLAMA}@{COMMIT}"), "tester/reward", {**ADAPTER, "task_type": "SEQ_CLS"})
     assert "AutoModelForSequenceClassification" in text
     assert "pipeline_tag: text-classification" in text
 
 
 def test_a_full_encoder_decoder_is_loaded_without_a_base(record):
-    named = hub._named({**record, "task_type": "SEQ_2_SEQ_LM", "method": "seq2seq fine-tuning"}, f"{LLAMA}@{COMMIT}")
+    named = with_base({**record, "task_type": "SEQ_2_SEQ_LM", "method": "seq2seq fine-tuning"}, f"{LLAMA}@{COMMIT}")
     text = model_card(named, "tester/kobart", None)
     assert 'AutoModelForSeq2SeqLM.from_pretrained("tester/kobart"' in text
     assert "PeftModel" not in text
@@ -114,7 +115,7 @@ def scores_file(path, **changes):
 
 
 def test_scores_of_a_predict_run_take_the_place_of_the_training_runs(trained_adapter, tmp_path):
-    files = hub.shared_files(trained_adapter, "a/b", "acme/toy", scores_file(tmp_path / "scores.json"))
+    files = shared_files(trained_adapter, "a/b", "acme/toy", scores_file(tmp_path / "scores.json"))
     text = files["README.md"].decode()
     assert "| this model | 40.00 | 20.00 | 38.00 | 32.70 | 98.00 | 31.90 to 33.40 |" in text
     assert "on 499 rows of dev.csv" in text
@@ -131,12 +132,12 @@ def test_a_scores_file_that_is_none_is_one_clear_line(trained_adapter, tmp_path,
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=match):
-        hub.shared_files(trained_adapter, "a/b", "acme/toy", path)
+        shared_files(trained_adapter, "a/b", "acme/toy", path)
 
 
 def test_scores_without_references_are_refused(trained_adapter, tmp_path):
     with pytest.raises(InputError, match="holds no ROUGE"):
-        hub.shared_files(trained_adapter, "a/b", "acme/toy", scores_file(tmp_path / "scores.json", rouge=None))
+        shared_files(trained_adapter, "a/b", "acme/toy", scores_file(tmp_path / "scores.json", rouge=None))
 
 
 def snapshot(cache, repo="models--Qwen--Qwen2.5-7B-Instruct"):

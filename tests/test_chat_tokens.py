@@ -7,11 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl import chat_tokens, models
-from dialsum_trl.errors import InputError
-from dialsum_trl.generation import GenerationSettings, encode_prompts, load_summarizer, summarize
-from dialsum_trl.prompts import encode_prompt
-from dialsum_trl.sft import train_sft
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import encode_prompts, summarize
+from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.models.families.registry import CHAT_TOKENS
+from dialsum_trl.prompts.chat_tokens import missing_chat_tokens, stop_token_ids
+from dialsum_trl.prompts.prompt import encode_prompt
+from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.stages.jobs.sft import train_sft
 from tests import phase3_toys as toys
 
 DIALOGUE = "#Person1#: 방이 있나요?\n#Person2#: 네."
@@ -66,15 +70,15 @@ def trained_rows(folder):
 
 
 def test_prediction_asks_with_the_tokens_that_were_trained(run):
-    loaded, trained = summarizer(run, run["sft"]), models.load_tokenizer(str(run["sft"]))
+    loaded, trained = summarizer(run, run["sft"]), load_tokenizer(str(run["sft"]))
     assert encode_prompts(loaded, [DIALOGUE], GenerationSettings()) == [encode_prompt(trained, DIALOGUE)]
-    assert models.stop_token_ids(loaded.tokenizer) == models.stop_token_ids(trained)
-    assert chat_tokens.missing_chat_tokens(loaded.tokenizer) == []
+    assert stop_token_ids(loaded.tokenizer) == stop_token_ids(trained)
+    assert missing_chat_tokens(loaded.tokenizer) == []
 
 
 def test_their_rows_are_those_of_the_adapter(run):
     loaded = summarizer(run, run["sft"])
-    added = loaded.tokenizer.convert_tokens_to_ids(list(chat_tokens.CHAT_TOKENS["llama3"]))
+    added = loaded.tokenizer.convert_tokens_to_ids(list(CHAT_TOKENS["llama3"]))
     assert torch.equal(loaded.model.get_input_embeddings().weight[added], trained_rows(run["sft"]))
 
 
@@ -83,7 +87,7 @@ def pairs_file(run):
 
 
 def test_dpo_starts_from_the_trained_rows_and_keeps_them_in_what_it_saves(run, tmp_path):
-    from dialsum_trl.dpo import train_dpo
+    from dialsum_trl.stages.jobs.dpo import train_dpo
 
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     figures = train_dpo({}, flags(run["base"], tmp_path / "dpo", **settings))
@@ -99,8 +103,8 @@ def online(run, folder, **changes):
 
 
 def test_grpo_and_ppo_train_the_rows_further(run, tmp_path):
-    from dialsum_trl.grpo import train_grpo
-    from dialsum_trl.ppo import train_ppo
+    from dialsum_trl.stages.jobs.grpo import train_grpo
+    from dialsum_trl.stages.jobs.ppo import train_ppo
 
     group = dict(num_generations=4, gradient_accumulation_steps=2, mask_truncated_completions="false")
     figures = train_grpo({}, online(run, tmp_path / "grpo", **group, logging_steps=1))
@@ -114,23 +118,25 @@ def test_grpo_and_ppo_train_the_rows_further(run, tmp_path):
 def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
     from types import SimpleNamespace
 
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.prompts import prompt_messages
-    from dialsum_trl.reward import train_reward
-    from dialsum_trl.rl.adapters import POLICY, Rooms, load_base_and_policy
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.data.pairs import hold_out, read_pairs
+    from dialsum_trl.models.adapters import POLICY, load_base_and_policy
+    from dialsum_trl.prompts.preference_pairs import encode_pairs
+    from dialsum_trl.prompts.prompt import prompt_messages
+    from dialsum_trl.rl.adapter_roles import Rooms
     from dialsum_trl.rl.learned_reward import LearnedReward
-    from dialsum_trl.rl.pairs import encode_pairs, hold_out, read_pairs
+    from dialsum_trl.stages.jobs.reward import train_reward
 
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     train_reward({}, flags(run["base"], tmp_path / "reward", **settings, accept_weak="true"))
-    tokenizer = models.load_tokenizer(str(run["base"]), adapter_path=str(run["sft"]))
+    tokenizer = load_tokenizer(str(run["base"]), adapter_path=str(run["sft"]))
     named = {"model_name_or_path": str(run["base"]), "adapter_path": str(run["sft"])}
     model_args = ModelArguments(**named, dtype="float32", quantization="none")
     model = load_base_and_policy(model_args, SimpleNamespace(device="cpu", seed=1), tokenizer)
     reward = LearnedReward(model, tmp_path / "reward", tokenizer)
     reward.rooms = Rooms(model, (POLICY,))
     _, held = hold_out(read_pairs(pairs_file(run)), 0.25, 42)
-    rows = encode_pairs(held, tokenizer, models.stop_token_ids(tokenizer), 1024)
+    rows = encode_pairs(held, tokenizer, stop_token_ids(tokenizer), 1024)
     answers = [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")]
     scores = torch.tensor(reward([prompt_messages(p["prompt"]) for p in held for _ in range(2)], answers))
     assert scores.mean().item() == pytest.approx(0, abs=1e-3)
@@ -138,7 +144,7 @@ def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
 
 
 def test_a_stopped_ppo_run_goes_on_with_them(run, tmp_path):
-    from dialsum_trl.ppo import train_ppo
+    from dialsum_trl.stages.jobs.ppo import train_ppo
 
     more = dict(eval_file=toys.DEV, rouge_rows=2, eval_steps=2, save_steps=2, save_strategy="steps")
     more |= dict(rollout_batch_size=8, max_truncated=1.1, lr_scheduler_type="constant")
@@ -150,7 +156,7 @@ def test_a_stopped_ppo_run_goes_on_with_them(run, tmp_path):
 
 
 def test_sft_goes_on_from_such_an_adapter_and_merge_keeps_its_function(run, tmp_path):
-    from dialsum_trl.tool.merge import merge_adapter
+    from dialsum_trl.cli.merge import merge_adapter
 
     more = dict(adapter_path=run["sft"], train_file=toys.TRAIN, rouge_rows=0, optim="adamw_torch", lora_dropout=None)
     train_sft({}, flags(run["base"], tmp_path / "more", **more))
@@ -188,7 +194,7 @@ def test_tied_embeddings_are_refused_before_any_weights_are_loaded(tmp_path):
 
 @pytest.mark.parametrize("named", ["all", {"embed_tokens": 7}, {"embed_tokens": [-1]}, {"embed_tokens": [True]}, [1.5]])
 def test_token_ids_that_are_none_are_one_line(named, tmp_path):
-    from dialsum_trl.share.weights import trained_tokens
+    from dialsum_trl.models.files import trained_tokens
 
     with pytest.raises(InputError, match="trainable_token_indices are no token ids"):
         trained_tokens({"trainable_token_indices": named}, tmp_path)

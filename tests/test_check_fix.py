@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from dialsum_trl.data import read_dialogues
-from dialsum_trl.errors import InputError
-from dialsum_trl.tool.check import check_files
+from dialsum_trl.cli.check import check_files
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.dialogues import read_dialogues
 from tests.checked_files import GOOD, checked, has, write, write_jsonl
 
 

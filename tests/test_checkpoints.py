@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.resume.choose import SAVING, checkpoints, clear_leftovers, newest_whole
-from dialsum_trl.resume.manifest import MANIFEST, flaw, seal
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.file_names import MANIFEST
+from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, clear_leftovers, newest_whole
+from dialsum_trl.training.checkpoints.manifest import flaw, seal
 from tests.conftest import TINY
 from tests.phase3_toys import flags
 
@@ -38,7 +39,7 @@ def settings(base, rows, output, **changes):
 
 
 def train(base, rows, output, **changes):
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     return train_sft({}, flags(settings(base, rows, output, **changes)))
 

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.preferences import check_unseen
-from dialsum_trl.resume.manifest import MANIFEST, flaw, seal
-from dialsum_trl.runs import adapter_settings, model_settings
-from dialsum_trl.share.weights import RUN_FILE
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.adapter_settings import adapter_settings, model_settings
+from dialsum_trl.models.file_names import MANIFEST, RUN_FILE
+from dialsum_trl.stages.jobs.preferences import check_unseen
+from dialsum_trl.training.checkpoints.manifest import flaw, seal
 from tests import phase3_toys as toys
 from tests import test_checkpoints as runs
 
@@ -74,7 +74,7 @@ def test_a_run_goes_on_from_a_checkpoint_of_earlier_versions(tuned, toy_base, ro
 
 
 def test_a_soup_of_checkpoints_is_no_checkpoint_and_is_used_as_they_are(tuned, toy_base, tmp_path, monkeypatch):
-    from dialsum_trl.soup import soup
+    from dialsum_trl.models.soup import soup
 
     one = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
     monkeypatch.chdir(toy_base.parent)
@@ -101,7 +101,7 @@ def test_pairs_are_not_sampled_on_rows_that_a_checkpoint_was_trained_on(tuned, t
 
 
 def test_the_checkpoints_of_an_encoder_decoder_say_what_they_are(rows, tmp_path):
-    from dialsum_trl.seq2seq import train_seq2seq
+    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
     from tests.conftest import TINY
 
     settings = {

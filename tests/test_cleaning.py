@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialsum_trl.corpus.cleaning import clean_dialogue
+from dialsum_trl.data.cleaning import clean_dialogue
 from tests.row_files import fuzz
 
 

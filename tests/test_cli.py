@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from dialsum_trl import cli
+from dialsum_trl.cli import app as cli
 from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
 
@@ -26,7 +26,7 @@ def dialsum(monkeypatch, capsys, *argv):
 
 def test_the_command_is_installed():
     [entry] = entry_points(group="console_scripts", name="dialsum")
-    assert entry.value == "dialsum_trl.cli:main"
+    assert entry.value == "dialsum_trl.cli.app:main"
 
 
 def test_help_lists_every_command_in_80_columns(monkeypatch, capsys):
@@ -40,7 +40,7 @@ def test_help_lists_every_command_in_80_columns(monkeypatch, capsys):
 @pytest.mark.parametrize("argv", [["--help"], ["check", "--help"], ["check", str(TINY / "data" / "dev.csv")]])
 def test_help_and_check_import_nothing_heavy(argv):
     code = (
-        "import sys\nfrom dialsum_trl.cli import main\n"
+        "import sys\nfrom dialsum_trl.cli.app import main\n"
         f"sys.argv = ['dialsum', *{argv!r}]\n"
         "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code\n"
         f"heavy = {HEAVY!r} & set(sys.modules)\nassert not heavy, heavy\n"
@@ -176,7 +176,7 @@ def test_a_count_that_is_none_is_one_line(monkeypatch, capsys, argv, match):
 def test_push_from_the_shell_sends_the_adapter_and_shows_no_token(trained_adapter, tmp_path):
     with HubServer() as server:
         environment = server.environment(tmp_path)
-        command = [sys.executable, "-c", "from dialsum_trl.cli import main; main()", "push", str(trained_adapter)]
+        command = [sys.executable, "-c", "from dialsum_trl.cli.app import main; main()", "push", str(trained_adapter)]
         run = subprocess.run(
             [*command, "tester/from-shell", "--base", "acme/toy"], env=environment, capture_output=True, text=True
         )

@@ -1,8 +1,8 @@
 """Overlap of training and evaluation rows: equal rows are dropped or named, near copies are warned of."""
 
-from dialsum_trl.corpus.cleaning import normalized
-from dialsum_trl.corpus.contamination import contamination_warnings
-from dialsum_trl.data import check_disjoint, drop_shared, read_dialogues, shared_rows
+from dialsum_trl.data.cleaning import normalized
+from dialsum_trl.data.contamination import check_disjoint, contamination_warnings, drop_shared, shared_rows
+from dialsum_trl.data.dialogues import read_dialogues
 from tests.row_files import DIALOGUE, message, row, write_csv
 
 

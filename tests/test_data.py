@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialsum_trl.corpus.tables import read_table
-from dialsum_trl.data import iter_rows, read_dialogues
-from dialsum_trl.errors import InputError
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.dialogues import iter_rows, read_dialogues
+from dialsum_trl.data.tables import read_table
 from tests.row_files import DIALOGUE, SUMMARY, fuzz, message, row, text, write_csv
 
 near_csv = st.text(st.sampled_from('fname,dialogue,summary\n\r"a{}[]:;\t\ufeff\0 '), max_size=60).map(str.encode)

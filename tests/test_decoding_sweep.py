@@ -6,12 +6,13 @@ import json
 import pytest
 import yaml
 
-from dialsum_trl.arguments import DecodingArguments
-from dialsum_trl.decoding_sweep import SweepArguments, decoding_sweep, plan
-from dialsum_trl.errors import InputError
-from dialsum_trl.predict import predict
-from dialsum_trl.submission import read_predictions
-from dialsum_trl.trials import Trials, compare_trials, once_each
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DecodingArguments
+from dialsum_trl.data.submission import read_predictions
+from dialsum_trl.generation.trials import Trials, compare_trials, once_each
+from dialsum_trl.stages.decoding_sweep import SweepArguments
+from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep, plan
+from dialsum_trl.stages.jobs.predict import predict
 from tests.conftest import TINY
 
 SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",
@@ -136,7 +137,7 @@ def test_the_chosen_setting_runs_again_with_predict_and_gives_the_same_summaries
 def test_a_finished_sweep_generates_nothing_again(swept, toy_base, trained_adapter, dev, monkeypatch, tmp_path):
     import shutil
 
-    from dialsum_trl import inference
+    from dialsum_trl.generation import sharded as inference
 
     output, result = swept
     shutil.copytree(output, tmp_path / "copy")

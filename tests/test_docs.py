@@ -7,9 +7,9 @@ import shlex
 import pytest
 import typer
 
-from dialsum_trl.cli import app
-from dialsum_trl.errors import InputError
-from dialsum_trl.tool.recipe_file import read_recipe
+from dialsum_trl.cli.app import app
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.resolve import read_recipe
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -99,7 +99,7 @@ def test_links_and_named_files_are_there(page):
 
 
 def test_what_make_set_up_is_activated_before_the_first_launch():
-    from dialsum_trl.tiny.story import NEXT
+    from toy.story import NEXT
 
     for text in ((ROOT / "README.md").read_text(encoding="utf-8"), NEXT):
         assert text.index("source .venv/bin/activate") < text.index("accelerate launch")

@@ -5,9 +5,10 @@ import re
 import pytest
 from huggingface_hub import constants
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.fast.memory import Shape
-from dialsum_trl.tool import doctor, estimate
+from dialsum_trl.cli import doctor
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
+from dialsum_trl.training.plan.memory import Shape
 from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
 
@@ -24,7 +25,7 @@ def hub_url(monkeypatch):
 
 
 def settings(**changes):
-    from dialsum_trl.tool.recipe_file import read_recipe
+    from dialsum_trl.core.settings.resolve import read_recipe
 
     return read_recipe(RECIPE, None, changes)[1]
 
@@ -159,25 +160,25 @@ def test_four_bits_are_proposed_first():
 
 def test_rows_are_counted_in_tokens_when_a_file_is_given():
     toy = settings(model_name_or_path=str(TINY / "llama"), train_file=str(TINY / "data" / "dev.csv"))
-    lengths = estimate.row_lengths(toy["train_file"], toy["model_name_or_path"], {})
+    lengths = row_lengths(toy["train_file"], toy["model_name_or_path"], {})
     assert len(lengths) == 64
     assert 60 < sum(lengths) / len(lengths) < 300
 
 
 def test_steps_follow_from_rows_epochs_and_batch():
-    shape = estimate.known_shape("Qwen/Qwen3-4B-Instruct-2507", "main", 16, "4bit")
-    result = estimate.estimate(settings(num_train_epochs=2), shape, [300] * 130, 24.0)
+    shape = known_shape("Qwen/Qwen3-4B-Instruct-2507", "main", 16, "4bit")
+    result = estimate(settings(num_train_epochs=2), shape, [300] * 130, 24.0)
     assert result.steps == 6  # 130 rows in steps of 64, twice
 
 
 def test_hours_grow_on_a_slower_card():
-    shape = estimate.known_shape("Qwen/Qwen3-4B-Instruct-2507", "main", 16, "4bit")
-    result = estimate.estimate(settings(), shape, [300] * 640, 24.0)
-    assert result.hours(estimate.peak_of("NVIDIA A100-SXM4-80GB")) > 2 * result.hours(estimate.peak_of("NVIDIA H100"))
+    shape = known_shape("Qwen/Qwen3-4B-Instruct-2507", "main", 16, "4bit")
+    result = estimate(settings(), shape, [300] * 640, 24.0)
+    assert result.hours(peak_of("NVIDIA A100-SXM4-80GB")) > 2 * result.hours(peak_of("NVIDIA H100"))
 
 
 def test_the_shape_of_a_local_model_comes_from_its_config(toy_base):
-    shape = estimate.known_shape(str(toy_base), "main", 16, "4bit")
+    shape = known_shape(str(toy_base), "main", 16, "4bit")
     assert isinstance(shape, Shape)
     assert (shape.layers, shape.hidden, shape.keys) == (2, 64, 32)
 

@@ -7,13 +7,17 @@ import runpy
 import numpy as np
 import pytest
 
-from dialsum_trl.arguments import RougeArguments
-from dialsum_trl.encoder_decoder import PROBE, check_precision, plain_tokenizer, source_prefix
-from dialsum_trl.errors import InputError
-from dialsum_trl.models import load_base, load_config, load_tokenizer, resize_embeddings
-from dialsum_trl.predict import predict
-from dialsum_trl.seq2seq import rouge_metrics, train_seq2seq
-from dialsum_trl.text_pairs import MASKS, add_mask_tokens, encode_target, fit_source
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import RougeArguments
+from dialsum_trl.data.patterns import MASKS
+from dialsum_trl.models.base import load_base, load_config, resize_embeddings
+from dialsum_trl.models.encoder_decoder import check_precision, source_prefix
+from dialsum_trl.prompts.seq2seq_tokenizer import PROBE, plain_tokenizer
+from dialsum_trl.prompts.text_pairs import add_mask_tokens, encode_target, fit_source
+from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.stages.jobs.predict import predict
+from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+from dialsum_trl.training.seq2seq_trainer import rouge_metrics
 from tests import seq2seq_toys
 from tests.conftest import ROOT
 
@@ -201,7 +205,9 @@ def test_t5_reads_no_position_limit_and_kobart_does(base, rows, tmp_path):
 
 
 def test_the_task_prefix_is_saved_with_the_model_and_read_by_prediction(base, rows, tmp_path):
-    from dialsum_trl.generation import GenerationSettings, Summarizer, encode_prompts
+    from dialsum_trl.generation.settings import GenerationSettings
+    from dialsum_trl.generation.summaries import encode_prompts
+    from dialsum_trl.generation.summarizer import Summarizer
 
     output = tmp_path / "model"
     train(base("t5"), rows, output, "--source_prefix", "요약: ")

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import mbr_speed
-from dialsum_trl.consensus import mbr
-from dialsum_trl.ensemble import ensemble
-from dialsum_trl.errors import InputError
-from dialsum_trl.rouge import RougeConfig, bootstrap_interval, pairwise, score
-from dialsum_trl.share.weights import WEIGHTS
-from dialsum_trl.submission import read_predictions, write_submission
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.submission import read_predictions, write_submission
+from dialsum_trl.metrics.consensus import mbr
+from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, pairwise, score
+from dialsum_trl.models.file_names import WEIGHTS
+from dialsum_trl.stages.jobs.ensemble import ensemble
 from tests.conftest import TINY
 from tests.test_rouge import ENGLISH, WORDS, needs_english
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dialsum_trl.fast.path import prepare
+from dialsum_trl.training.packing.prepare import prepare
 from tests.fused_models import arguments, documents, lora_model
 
 
@@ -17,8 +17,8 @@ def train(folder, fast: bool, dropout: float = 0.0, resume=None, deferred: bool 
     from transformers import AutoTokenizer
     from trl import SFTTrainer
 
-    from dialsum_trl.fast.loss import DeferredMetrics
-    from dialsum_trl.fast.path import PackedTraining
+    from dialsum_trl.training.packing.deferred import DeferredMetrics
+    from dialsum_trl.training.packing.prepare import PackedTraining
     from tests.conftest import TINY
 
     class Trainer(PackedTraining, *([DeferredMetrics] if fast and deferred else []), SFTTrainer):
@@ -93,7 +93,8 @@ def test_a_resumed_run_ends_at_the_same_adapters_dropout_included(tmp_path):
 
 
 def test_the_longest_pack_is_rehearsed_once_behind_the_first_step(tmp_path, monkeypatch):
-    from dialsum_trl.fast import loss, path
+    from dialsum_trl.training.packing import deferred as loss
+    from dialsum_trl.training.packing import prepare as path
 
     packs, forward = [], loss.DeferredMetrics.loss_and_outputs
 
@@ -111,7 +112,7 @@ def test_the_longest_pack_is_rehearsed_once_behind_the_first_step(tmp_path, monk
 
 
 def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
-    from dialsum_trl.fast import path
+    from dialsum_trl.training.packing import prepare as path
 
     silent = train(tmp_path / "silent", True, dropout=0.3)
     monkeypatch.setattr(path.PackedTraining, "rehearses_on", ("cpu",))
@@ -135,16 +136,16 @@ def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     [(RuntimeError("no C compiler"), "do not run here (RuntimeError: no C compiler)"), (0.3, "differs from the plain")],
 )
 def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, monkeypatch, capsys, failure, words):
-    from dialsum_trl.fast.fused import attach
+    from dialsum_trl.kernels.fused.attach import decoder_layers
 
     def check(layers):
         if isinstance(failure, Exception):
             raise failure
         return failure
 
-    monkeypatch.setattr(attach, "check", check)
-    monkeypatch.setattr(attach, "compile_errors", lambda: (RuntimeError,))
+    monkeypatch.setattr("dialsum_trl.kernels.fused.attach.check", check)
+    monkeypatch.setattr("dialsum_trl.kernels.fused.attach.compile_errors", lambda: (RuntimeError,))
     model = lora_model()
     path = prepare(model, arguments(tmp_path), [20] * 8, 0, "none", None)
     assert not path.fused and words in capsys.readouterr().out
-    assert all("forward" not in vars(layer) for layer in attach.decoder_layers(model))
+    assert all("forward" not in vars(layer) for layer in decoder_layers(model))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.files import write_text
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import write_text
 
 
 @pytest.mark.parametrize(

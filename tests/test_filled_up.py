@@ -2,7 +2,7 @@
 
 import pytest
 
-from dialsum_trl.scale.filled_up import own_rows
+from dialsum_trl.training.row_loss import own_rows
 
 
 @pytest.mark.parametrize("split_batches", [False, True])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dialsum_trl.fast.fused import torch_ops
-from dialsum_trl.fast.fused.attach import attach, check, problem
-from dialsum_trl.fast.fused.layer import KEEP
+from dialsum_trl.kernels.fused import torch_ops
+from dialsum_trl.kernels.fused.attach import attach, check, problem
+from dialsum_trl.kernels.fused.layer import KEEP
 from tests.fused_models import FAMILIES, difference, documents, lora_model, loss_and_gradients, pack, token_losses
 
 
@@ -41,7 +41,7 @@ def test_any_rank_up_to_64_is_padded_without_a_trace(rank):
 def test_four_bit_bases_give_the_plain_loss_and_gradients(tmp_path):
     from transformers import AutoModelForCausalLM
 
-    from dialsum_trl.models import quantization_config
+    from dialsum_trl.models.base import quantization_config
 
     source = lora_model()
     source.unload().save_pretrained(tmp_path)

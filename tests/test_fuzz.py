@@ -15,17 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from dialsum_trl import settings_file
-from dialsum_trl.arguments import DecodingArguments, ModelArguments, PredictArguments, parse_recipe
-from dialsum_trl.chat_template import check_template
-from dialsum_trl.data import iter_rows
-from dialsum_trl.errors import InputError
-from dialsum_trl.predictions import read_system
-from dialsum_trl.report import read_run
-from dialsum_trl.rl.pairs import read_pairs
-from dialsum_trl.runs import adapter_settings
-from dialsum_trl.share.weights import check_model_files, tensor_shapes
-from dialsum_trl.submission import check_submission, read_predictions, write_submission
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, PredictArguments
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.core.settings.yaml_file import read_config
+from dialsum_trl.data.dialogues import iter_rows
+from dialsum_trl.data.pairs import read_pairs
+from dialsum_trl.data.predictions import read_system
+from dialsum_trl.data.submission import check_submission, read_predictions, write_submission
+from dialsum_trl.models.adapter_settings import adapter_settings
+from dialsum_trl.models.files import check_model_files, tensor_shapes
+from dialsum_trl.prompts.template_trial import check_template
+from dialsum_trl.sharing.report.runs import read_run
 
 SECONDS = 6  # a reader, in the slow suite
 CSV = 'fname,dialogue,summary\na,"#Person1#: 안녕,\n#Person2#: 네",요약\nb,#Person1#: \'=1,"말 ""하나"""\n'.encode()
@@ -133,7 +134,7 @@ def config(folder, content):
     path = put(folder, "c.yaml", content)
     groups = [ModelArguments, DecodingArguments, PredictArguments]
     parsed = parse_recipe(groups, {}, ["--config", str(path)], stage="predict")
-    return isinstance(settings_file.read_config(str(path)), dict) and not parsed[0].trust_remote_code
+    return isinstance(read_config(str(path)), dict) and not parsed[0].trust_remote_code
 
 
 def system(folder, content):

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.generation import GenerationSettings, Summarizer, generate_ids, summarize
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.engine import generate_ids
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import summarize
+from dialsum_trl.generation.summarizer import Summarizer
 from tests.generation_toys import DIALOGUES, PAD, SIZES, STOP, VOCABULARY, lora, random_prompts, tiny_summarizer, toy
 
 
@@ -181,7 +184,7 @@ def test_other_decoders_go_through_transformers_with_left_padding(beams):
 
 
 def test_sliding_window_models_go_through_transformers():
-    from dialsum_trl.decode.decoding import can_decode
+    from dialsum_trl.generation.decoding import can_decode
 
     assert can_decode(toy("qwen3"))
     assert not can_decode(toy("qwen3", use_sliding_window=True, sliding_window=8, max_window_layers=1))

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.predictions import write_predictions
-from dialsum_trl.share import hub
-from dialsum_trl.submission import read_predictions, write_submission
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.predictions import write_predictions
+from dialsum_trl.data.submission import read_predictions, write_submission
+from dialsum_trl.sharing.push import shared_files
 from tests.bad_inputs.case import snapshot
 
 ATTACK = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>]]>&lt;`|"
@@ -39,7 +39,7 @@ def strange_base(toy_base, tmp_path, monkeypatch):
 
 
 def summarize(base, output, *flags):
-    from dialsum_trl.predict import predict
+    from dialsum_trl.stages.jobs.predict import predict
 
     rows = output.parent / "rows.csv"
     rows.write_text("fname,dialogue\na,#Person1#: 안녕\n", encoding="utf-8")
@@ -61,14 +61,14 @@ def test_code_that_comes_with_a_model_runs_by_the_flag_alone_and_with_a_warning(
 
 
 def test_a_recipe_cannot_switch_strange_code_on():
-    from dialsum_trl.predict import predict
+    from dialsum_trl.stages.jobs.predict import predict
 
     with pytest.raises(InputError, match=r"recipe: trust_remote_code .* command line only"):
         predict({"trust_remote_code": True, "model_name_or_path": "x"}, [])
 
 
 def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_name(toy_base, tmp_path):
-    from dialsum_trl.models import load_tokenizer
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
 
     base = shutil.copytree(toy_base, tmp_path / "base")
     template = (base / "chat_template.jinja").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_n
 
 
 def test_a_template_that_writes_without_measure_is_refused(toy_base, tmp_path):
-    from dialsum_trl.models import load_tokenizer
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
 
     base = shutil.copytree(toy_base, tmp_path / "base")
     (base / "chat_template.jinja").write_text("{% for i in range(60000) %}{{ messages[0]['content'] }}{% endfor %}")
@@ -114,8 +114,8 @@ def test_the_apostrophe_of_a_jsonl_belongs_to_its_text(tmp_path):
 
 
 def test_a_neutralized_submission_scores_as_the_summaries_do(tmp_path):
-    from dialsum_trl.rouge import score
-    from dialsum_trl.tool.scoring import paired
+    from dialsum_trl.cli.score import paired
+    from dialsum_trl.metrics.rouge import score
 
     names, texts = ["a", "b", "c"], ["=1 더하기 1은 2", "@민수가 간다", "+82로 전화한다"]
     references = [["1 더하기 1은 2이다"], ["민수가 간다"], ["82로 전화한다"]]
@@ -159,12 +159,12 @@ def test_a_push_does_not_follow_links(name, trained_adapter, tmp_path):
     secret = (folder / name).rename(tmp_path / "secret")
     (folder / name).symlink_to(secret)
     with pytest.raises(InputError, match=f"{name}: is a link"):
-        hub.shared_files(folder, "a/b", "acme/toy")
+        shared_files(folder, "a/b", "acme/toy")
 
 
 def test_a_push_sends_no_file_that_it_does_not_know(trained_adapter, tmp_path):
     folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
-    known = set(hub.shared_files(folder, "a/b", "acme/toy"))
+    known = set(shared_files(folder, "a/b", "acme/toy"))
     for name in (
         "id_rsa",
         ".env",
@@ -175,7 +175,7 @@ def test_a_push_sends_no_file_that_it_does_not_know(trained_adapter, tmp_path):
         "a.py",
     ):
         (folder / name).write_text("secret")
-    assert set(hub.shared_files(folder, "a/b", "acme/toy")) == known
+    assert set(shared_files(folder, "a/b", "acme/toy")) == known
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
@@ -183,7 +183,7 @@ def test_a_push_refuses_a_file_that_is_not_what_its_name_says(name, trained_adap
     folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
     (folder / name).write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
     with pytest.raises(InputError, match=f"{name}: not JSON"):
-        hub.shared_files(folder, "a/b", "acme/toy")
+        shared_files(folder, "a/b", "acme/toy")
 
 
 # Texts
@@ -203,7 +203,7 @@ class Tags(HTMLParser):
 
 def page(tmp_path, text):
     """The report's page of a system and a run in which every free text is `text`, as its tags."""
-    from dialsum_trl.report import report
+    from dialsum_trl.stages.jobs.report import report
 
     folder = tmp_path / text[:1].replace("<", "attack")
     (folder / "run").mkdir(parents=True)
@@ -239,7 +239,7 @@ def test_a_record_writes_neither_markup_nor_code_into_the_card(trained_adapter, 
     record["settings"] = {ATTACK: ATTACK + "\n\n# heading\n| a | b |"}
     record["data"] = {"rows": 3, "file": ATTACK}
     (folder / "dialsum.json").write_text(json.dumps(record), encoding="utf-8")
-    card = hub.shared_files(folder, "tester/x", "acme/toy")["README.md"].decode()
+    card = shared_files(folder, "tester/x", "acme/toy")["README.md"].decode()
     assert "<script" not in card and "<img" not in card and "\n# heading" not in card
     [snippet] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Call)}
@@ -249,7 +249,7 @@ def test_a_record_writes_neither_markup_nor_code_into_the_card(trained_adapter, 
 @pytest.mark.parametrize("base", ['x/y"); evil("', "a/b/c", "x/<b>", "../x"])
 def test_a_base_that_is_no_repository_is_not_written_into_a_card(base, trained_adapter):
     with pytest.raises(InputError, match="--base owner/name"):
-        hub.shared_files(trained_adapter, "a/b", base)
+        shared_files(trained_adapter, "a/b", base)
 
 
 def test_a_record_that_lacks_what_the_card_needs_is_one_line(trained_adapter, tmp_path):
@@ -257,5 +257,5 @@ def test_a_record_that_lacks_what_the_card_needs_is_one_line(trained_adapter, tm
     (folder / "dialsum.json").write_text('{"base_model": "x", "base_origin": {"repo_id": null, "commit": null}}')
     before = snapshot(folder)
     with pytest.raises(InputError, match=r"dialsum\.json: lacks or garbles"):
-        hub.shared_files(folder, "a/b", "acme/toy")
+        shared_files(folder, "a/b", "acme/toy")
     assert snapshot(folder) == before

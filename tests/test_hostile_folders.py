@@ -10,14 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.json_file import read_json
-from dialsum_trl.resume.choose import choose
-from dialsum_trl.resume.harmless import check_names
-from dialsum_trl.resume.manifest import MANIFEST, flaw, seal
-from dialsum_trl.share import hub
-from dialsum_trl.share.weights import check_model_files
-from dialsum_trl.tool.estimate import known_shape
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.file_names import MANIFEST
+from dialsum_trl.models.files import check_model_files
+from dialsum_trl.sharing.push import shared_files
+from dialsum_trl.training.checkpoints.choose import choose
+from dialsum_trl.training.checkpoints.manifest import flaw, seal
+from dialsum_trl.training.checkpoints.untrusted import check_names
+from dialsum_trl.training.estimate import known_shape
 
 REPO, BASE = "tester/llama-dialsum", "acme/toy-llama"
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
@@ -161,7 +162,7 @@ def test_a_name_that_no_file_can_have_is_missing(name, checkpoint):
 def test_a_curve_that_is_no_drawing_is_not_pushed(content, adapter):
     (adapter / "training_curve.svg").write_bytes(content)
     with pytest.raises(InputError, match=r"training_curve\.svg: (is no SVG|byte 0 is not UTF-8)"):
-        hub.shared_files(adapter, REPO, BASE)
+        shared_files(adapter, REPO, BASE)
 
 
 @pytest.mark.parametrize(
@@ -173,24 +174,24 @@ def test_a_curve_that_is_no_drawing_is_not_pushed(content, adapter):
 def test_a_curve_that_acts_or_loads_is_not_pushed(markup, adapter):
     (adapter / "training_curve.svg").write_text(f"{SVG}{markup}</svg>")
     with pytest.raises(InputError, match=r"training_curve\.svg: holds .* which no curve of a training run does"):
-        hub.shared_files(adapter, REPO, BASE)
+        shared_files(adapter, REPO, BASE)
 
 
 @pytest.mark.parametrize("content", [b"\x7fELF\0\xff", b"\x7fELF\0", b"{{ messages }}\0", b"a" * 1_000_001])
 def test_a_chat_template_that_is_no_text_is_not_pushed(content, adapter):
     (adapter / "chat_template.jinja").write_bytes(content)
     with pytest.raises(InputError, match=r"chat_template\.jinja: .*it is not pushed"):
-        hub.shared_files(adapter, REPO, BASE)
+        shared_files(adapter, REPO, BASE)
 
 
 def test_the_curve_of_a_long_run_with_any_names_is_pushed(adapter):
-    from dialsum_trl.share.chart import line_charts
+    from dialsum_trl.sharing.chart import line_charts
 
     points = [(step, 1e-7 * step * (-1) ** step) for step in range(1, 1000)]
     (adapter / "training_curve.svg").write_text(
         line_charts({"<Loss> & 손실: a/b": {"<script>": points, "x": points[:9]}}), encoding="utf-8"
     )
-    assert hub.shared_files(adapter, REPO, BASE)["training_curve.svg"] == adapter / "training_curve.svg"
+    assert shared_files(adapter, REPO, BASE)["training_curve.svg"] == adapter / "training_curve.svg"
 
 
 # Files without an end

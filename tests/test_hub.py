@@ -11,17 +11,18 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer
 from trl import SFTConfig
 
-from dialsum_trl.arguments import ModelArguments, PromptArguments
-from dialsum_trl.errors import InputError, TrainingError
-from dialsum_trl.share import hub, upload
-from dialsum_trl.share.record import run_record
+from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
+from dialsum_trl.sharing import upload
+from dialsum_trl.sharing.push import push as push_folder
+from dialsum_trl.sharing.record import run_record
 
 REPO = "tester/llama-dialsum"
 BASE = "acme/toy-llama"
 
 
 def push(folder, **kwargs):
-    return hub.push(folder, REPO, **{"base": BASE, **kwargs})
+    return push_folder(folder, REPO, **{"base": BASE, **kwargs})
 
 
 def test_a_push_holds_the_adapter_its_tokenizer_card_curve_and_record_and_nothing_else(server, trained_adapter):
@@ -43,7 +44,7 @@ def test_a_push_holds_the_adapter_its_tokenizer_card_curve_and_record_and_nothin
 def test_a_push_is_private_unless_asked_otherwise(server, trained_adapter):
     push(trained_adapter)
     assert server.repos[REPO].private
-    hub.push(trained_adapter, "tester/open", private=False, base=BASE)
+    push(trained_adapter, "tester/open", private=False, base=BASE)
     assert not server.repos["tester/open"].private
 
 
@@ -62,7 +63,7 @@ def test_a_private_push_into_a_public_repository_is_refused(server, trained_adap
 
 
 def test_a_bare_name_goes_to_the_owner_of_the_token(server, trained_adapter):
-    assert hub.push(trained_adapter, "mine", base=BASE) == "tester/mine"
+    assert push(trained_adapter, "mine", base=BASE) == "tester/mine"
 
 
 def test_no_request_body_and_no_pushed_file_holds_a_local_path_or_the_token(server, trained_adapter, toy_base, capsys):
@@ -230,7 +231,7 @@ print("EQUAL", model.peft_config["default"].revision)
 @pytest.mark.parametrize("name", ["a/b/c", "tester/with space", "tester/-x"])
 def test_a_name_that_is_none_is_one_clear_line(server, trained_adapter, name):
     with pytest.raises(InputError, match="failed: "):
-        hub.push(trained_adapter, name, base=BASE)
+        push(trained_adapter, name, base=BASE)
 
 
 def test_a_failure_inside_the_xet_library_is_tried_again_and_then_one_line(server, trained_adapter, monkeypatch):

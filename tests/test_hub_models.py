@@ -8,10 +8,10 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.models import load_base
-from dialsum_trl.runs import adapter_settings
-from dialsum_trl.share.weights import load_adapter
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.adapter_settings import adapter_settings
+from dialsum_trl.models.adapters import load_adapter
+from dialsum_trl.models.base import load_base
 from tests import test_hostile_folders as hostile
 from tests.hub_server import HubServer
 

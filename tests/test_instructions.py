@@ -6,13 +6,14 @@ from collections import Counter
 
 import pytest
 
-from dialsum_trl.data import read_dialogues
-from dialsum_trl.encoding import choose_instructions, encode_dataset
-from dialsum_trl.errors import InputError
-from dialsum_trl.models import load_tokenizer, stop_token_ids
-from dialsum_trl.prompts import INSTRUCTIONS
-from dialsum_trl.sft import train_sft
-from dialsum_trl.share.hub import check_adapter
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.models.adapters import check_adapter
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.prompt import INSTRUCTIONS
+from dialsum_trl.prompts.sft_rows import choose_instructions, encode_dataset
+from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.stages.jobs.sft import train_sft
 from tests.conftest import TINY
 
 ROWS = 12
@@ -73,12 +74,13 @@ def phase2(toy_base, adapter, rows, output, *flags):
 def test_phase_2_goes_on_from_the_adapter_and_evaluates_the_default_instruction(
     toy_base, trained_adapter, rows, tmp_path, monkeypatch
 ):
-    from dialsum_trl import generation
+    from dialsum_trl.generation.engine import generate_ids
 
     prompts = []
-    generate = generation.generate_ids
+    generate = generate_ids
     monkeypatch.setattr(
-        generation, "generate_ids", lambda model, ids, *rest: prompts.extend(ids) or generate(model, ids, *rest)
+        "dialsum_trl.generation.engine.generate_ids",
+        lambda model, ids, *rest: prompts.extend(ids) or generate(model, ids, *rest),
     )
     figures = phase2(
         toy_base, trained_adapter, rows, tmp_path / "out", "--instructions", "all", "--num_train_epochs", "2"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dialsum_trl.resume.choose import SAVING, checkpoints, newest_whole
-from dialsum_trl.resume.journal import read
-from dialsum_trl.resume.manifest import flaw
+from dialsum_trl.core.journal import read
+from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, newest_whole
+from dialsum_trl.training.checkpoints.manifest import flaw
 from tests import phase3_toys as toys
 from tests.forked_runs import Forker, random_pause
 

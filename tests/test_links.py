@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.files import move_files, refuse_links, write_text
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import move_files, refuse_links, write_text
 from tests.conftest import TINY
 
 SECRET = "not yours"
@@ -37,7 +37,7 @@ def test_links_are_not_moved_into_the_output(elsewhere, tmp_path):
 
 @pytest.mark.parametrize("name", [".saving", "README.md", "trainer_state.json", ".dialsum.json.partial", "runs"])
 def test_training_does_not_start_in_a_folder_with_links(name, elsewhere, toy_base, tmp_path):
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     output = tmp_path / "run"
     output.mkdir()
@@ -49,7 +49,7 @@ def test_training_does_not_start_in_a_folder_with_links(name, elsewhere, toy_bas
 
 
 def test_candidates_are_not_written_behind_a_link(elsewhere, toy_base, tmp_path):
-    from dialsum_trl.predict import predict
+    from dialsum_trl.stages.jobs.predict import predict
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "candidates").symlink_to(elsewhere.parent)
@@ -69,7 +69,7 @@ def strange_adapter(trained_adapter, elsewhere, tmp_path):
 
 
 def test_a_soup_copies_nothing_from_behind_a_link(strange_adapter, trained_adapter, tmp_path):
-    from dialsum_trl.soup import soup
+    from dialsum_trl.models.soup import soup
 
     with pytest.raises(InputError, match=r"chat_template\.jinja: is a link to elsewhere"):
         soup([strange_adapter, trained_adapter], tmp_path / "soup")
@@ -77,7 +77,7 @@ def test_a_soup_copies_nothing_from_behind_a_link(strange_adapter, trained_adapt
 
 
 def test_a_merged_model_takes_nothing_from_behind_a_link(strange_adapter, toy_base, tmp_path):
-    from dialsum_trl.tool.merge import merge_adapter
+    from dialsum_trl.cli.merge import merge_adapter
 
     with pytest.raises(InputError, match=r"chat_template\.jinja: is a link to elsewhere"):
         merge_adapter(strange_adapter, tmp_path / "merged", model=str(toy_base), dtype="float32")
@@ -85,7 +85,7 @@ def test_a_merged_model_takes_nothing_from_behind_a_link(strange_adapter, toy_ba
 
 
 def test_a_merged_model_is_not_written_behind_a_link(trained_adapter, elsewhere, toy_base, tmp_path):
-    from dialsum_trl.tool.merge import merge_adapter
+    from dialsum_trl.cli.merge import merge_adapter
 
     (tmp_path / "merged.partial").symlink_to(elsewhere.parent)
     with pytest.raises(InputError, match=r"merged\.partial: is a link to elsewhere"):

@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.record import RESULTS
 from benchmarks.shapes import SHAPES
-from dialsum_trl.fast.memory import Shape, plan
-from dialsum_trl.tool.estimate import VERIFIED_SIZES, known_shape
+from dialsum_trl.models.families.registry import VERIFIED_SIZES
+from dialsum_trl.training.estimate import known_shape
+from dialsum_trl.training.plan.memory import Shape, plan
 
 ROWS = [row for row in json.loads((RESULTS / "sft_speed.json").read_text()) if row.get("plan")]
 RECIPES = json.loads((RESULTS / "recipes_on_gpu.json").read_text())

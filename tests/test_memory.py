@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from dialsum_trl.fast.memory import GIB, Shape, plain_tokens, plan, prepare_allocator
+from dialsum_trl.core.launcher import prepare_allocator
+from dialsum_trl.training.plan.memory import GIB, Shape, plain_tokens, plan
 
 # Llama-3.2-3B and Llama-3-8B in nf4 with rank 16.
 SMALL = Shape(28, 3072, 3072, 1024, 8192, 24, 128256, True, 0.516, 16)

@@ -9,10 +9,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from dialsum_trl.data import read_dialogues
-from dialsum_trl.errors import InputError
-from dialsum_trl.prompts import PINNED_DATE, encode_prompt, prompt_messages
-from dialsum_trl.tool import merge
+from dialsum_trl.cli import merge
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.prompts.prompt import encode_prompt, prompt_messages
+from dialsum_trl.prompts.templates import PINNED_DATE
 from tests.conftest import TINY
 
 DEV = str(TINY / "data" / "dev.csv")
@@ -58,18 +59,19 @@ def test_verify_finds_equal_summaries_on_the_sample_rows(trained_adapter, tmp_pa
 
 
 def test_verify_fails_a_merged_model_that_is_clearly_worse(merged, trained_adapter, tmp_path, monkeypatch, capsys):
-    from dialsum_trl import generation
+    from dialsum_trl.generation.settings import Summary
 
     references = read_dialogues(DEV)["summaries"]
 
     def summaries(summarizer, dialogues, settings):
         good = summarizer == "adapter"
-        return [generation.Summary(row[0] if good else "네", 1, False) for row in references[: len(dialogues)]]
+        return [Summary(row[0] if good else "네", 1, False) for row in references[: len(dialogues)]]
 
     monkeypatch.setattr(
-        generation, "load_summarizer", lambda name, adapter=None, **_: "adapter" if adapter else "merged"
+        "dialsum_trl.generation.summarizer.load_summarizer",
+        lambda name, adapter=None, **_: "adapter" if adapter else "merged",
     )
-    monkeypatch.setattr(generation, "summarize", summaries)
+    monkeypatch.setattr("dialsum_trl.generation.summaries.summarize", summaries)
     settings = {"model_name_or_path": "x", "model_revision": "main", "quantization": "none", "prompt_style": "native"}
     assert not merge.compare_merged(trained_adapter, merged, settings, "float32", read_dialogues(DEV).select(range(20)))
     assert "clearly worse" in capsys.readouterr().out
@@ -104,7 +106,7 @@ def test_weights_are_sharded_safetensors(trained_adapter, tmp_path):
 
 
 def test_the_merged_model_can_be_pushed_with_its_card(merged):
-    from dialsum_trl.share.hub import shared_files
+    from dialsum_trl.sharing.push import shared_files
 
     files = shared_files(merged, "tester/merged", base="acme/toy-llama")
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= files.keys()

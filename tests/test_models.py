@@ -2,25 +2,29 @@
 
 import pytest
 
-from dialsum_trl import chat_tokens, models
-from dialsum_trl.arguments import ModelArguments
-from dialsum_trl.errors import InputError
-from dialsum_trl.loading import check_lora_targets
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.adapters import lora_config
+from dialsum_trl.models.base import load_base, quantization_config, resize_embeddings
+from dialsum_trl.models.families.registry import VERIFIED
+from dialsum_trl.models.pretrained import check_lora_targets
+from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 from tests.conftest import TINY
 
 
 def test_the_four_verified_models_name_dtype_and_family():
-    assert {(m.dtype, m.family) for m in models.VERIFIED.values()} == {("bfloat16", "llama3"), ("float16", "chatml")}
+    assert {(m.dtype, m.family) for m in VERIFIED.values()} == {("bfloat16", "llama3"), ("float16", "chatml")}
 
 
-@pytest.mark.parametrize("load", [models.load_tokenizer, models.load_base])
+@pytest.mark.parametrize("load", [load_tokenizer, load_base])
 def test_a_model_that_cannot_be_reached_is_one_line(load):
     with pytest.raises(InputError, match="nobody/nothing") as caught:
         load("nobody/nothing")
     assert "\n" not in str(caught.value) and "local folder" in str(caught.value)
 
 
-@pytest.mark.parametrize("load", [models.load_tokenizer, models.load_base])
+@pytest.mark.parametrize("load", [load_tokenizer, load_base])
 @pytest.mark.parametrize("name", ["/nowhere/model", "./nowhere", "../nowhere", "~/nowhere", "outputs/run/nowhere"])
 def test_a_path_that_is_not_there_is_no_malformed_hub_id(load, name):
     with pytest.raises(InputError, match=f"^{name}: no such folder; give the folder of a model, or a Hub id"):
@@ -31,7 +35,7 @@ def test_a_home_that_the_shell_left_alone_is_written_out(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()
     with pytest.raises(InputError, match=f"~/model: the ~ was not replaced by the shell; give {tmp_path}/model"):
-        models.load_tokenizer("~/model")
+        load_tokenizer("~/model")
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):
@@ -40,7 +44,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     shutil.copytree(TINY / "llama", tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "pytorch_model.bin")
     with pytest.raises(InputError, match="safetensors"):
-        models.load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
+        load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
 
 
 def test_truncated_weights_are_one_line(tmp_path):
@@ -50,44 +54,44 @@ def test_truncated_weights_are_one_line(tmp_path):
     path = tmp_path / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="is no whole safetensors file"):
-        models.load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
+        load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
 
 
 def test_a_4bit_base_keeps_head_and_embeddings_unquantized():
     import torch
 
-    model = models.load_base(str(TINY / "llama"), dtype="float32", device="cpu")
+    model = load_base(str(TINY / "llama"), dtype="float32", device="cpu")
     assert type(model.model.layers[0].self_attn.q_proj).__name__ == "Linear4bit"
     assert type(model.get_output_embeddings()) is torch.nn.Linear
 
 
 def test_4bit_compute_follows_the_dtype():
-    config = models.quantization_config("4bit", "float16")
+    config = quantization_config("4bit", "float16")
     assert str(config.bnb_4bit_compute_dtype) == "torch.float16" and config.bnb_4bit_quant_type == "nf4"
     assert config.bnb_4bit_use_double_quant
 
 
 def test_missing_chat_tokens_are_added_and_the_embeddings_make_room():
-    tokenizer = models.load_tokenizer(str(TINY / "qwen3"))
-    tokenizer.chat_template = models.load_tokenizer(str(TINY / "llama")).chat_template
-    model = models.load_base(str(TINY / "qwen3"), dtype="float32", quantization="none", device="cpu")
+    tokenizer = load_tokenizer(str(TINY / "qwen3"))
+    tokenizer.chat_template = load_tokenizer(str(TINY / "llama")).chat_template
+    model = load_base(str(TINY / "qwen3"), dtype="float32", quantization="none", device="cpu")
     before = len(tokenizer)
-    added = chat_tokens.add_missing_chat_tokens(tokenizer)
-    models.resize_embeddings(model, tokenizer)
+    added = add_missing_chat_tokens(tokenizer)
+    resize_embeddings(model, tokenizer)
     assert len(added) == 4 and len(tokenizer) == before + 4
     assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
 
 
 def test_a_complete_vocabulary_changes_nothing():
-    tokenizer = models.load_tokenizer(str(TINY / "llama"))
-    model = models.load_base(str(TINY / "llama"), dtype="float32", quantization="none", device="cpu")
+    tokenizer = load_tokenizer(str(TINY / "llama"))
+    model = load_base(str(TINY / "llama"), dtype="float32", quantization="none", device="cpu")
     rows = model.get_input_embeddings().num_embeddings
-    models.resize_embeddings(model, tokenizer)
-    assert chat_tokens.add_missing_chat_tokens(tokenizer) == [] and model.get_input_embeddings().num_embeddings == rows
+    resize_embeddings(model, tokenizer)
+    assert add_missing_chat_tokens(tokenizer) == [] and model.get_input_embeddings().num_embeddings == rows
 
 
 def test_rows_of_added_tokens_are_trained():
-    assert models.lora_config(ModelArguments(), added=[7, 8]).trainable_token_indices == {"embed_tokens": [7, 8]}
+    assert lora_config(ModelArguments(), added=[7, 8]).trainable_token_indices == {"embed_tokens": [7, 8]}
 
 
 def test_a_default_layer_that_the_architecture_lacks_is_told(capsys):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dialsum_trl.errors import TrainingError, command
-from dialsum_trl.resume.choose import SAVING, checkpoints
-from dialsum_trl.resume.exhausted import MEMORY_FLAGS, problem
-from dialsum_trl.resume.manifest import flaw
+from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.stages.common.command import MEMORY_FLAGS, command, problem
+from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints
+from dialsum_trl.training.checkpoints.manifest import flaw
 from tests.conftest import ROOT, TINY
 from tests.phase3_toys import flags
 
@@ -30,7 +30,7 @@ def size(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def checkpoint_bytes(toy_base, tmp_path_factory):
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     output = tmp_path_factory.mktemp("size") / "out"
     train_sft({}, settings(toy_base, output, max_steps=1))
@@ -61,7 +61,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_base, checkpoint_bytes, small_disk, share):
     """`share`: how much of the second checkpoint still fits."""
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     disk = small_disk(int(checkpoint_bytes * (1 + share)) + 2**16)
     with pytest.raises(TrainingError) as caught:
@@ -75,7 +75,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_bas
 
 
 def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_room(toy_base, tmp_path):
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     run = [sys.executable, str(ROOT / "recipes" / "sft_llama3b.py"), *settings(toy_base, tmp_path / "out", max_steps=2)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
@@ -90,15 +90,15 @@ def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_
 
 
 def stages():
-    from dialsum_trl.decoding_sweep import decoding_sweep
-    from dialsum_trl.dpo import train_dpo
-    from dialsum_trl.grpo import train_grpo
-    from dialsum_trl.ppo import train_ppo
-    from dialsum_trl.predict import predict
-    from dialsum_trl.preferences import make_preferences
-    from dialsum_trl.reward import train_reward
-    from dialsum_trl.seq2seq import train_seq2seq
-    from dialsum_trl.sft import train_sft
+    from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
+    from dialsum_trl.stages.jobs.dpo import train_dpo
+    from dialsum_trl.stages.jobs.grpo import train_grpo
+    from dialsum_trl.stages.jobs.ppo import train_ppo
+    from dialsum_trl.stages.jobs.predict import predict
+    from dialsum_trl.stages.jobs.preferences import make_preferences
+    from dialsum_trl.stages.jobs.reward import train_reward
+    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+    from dialsum_trl.stages.jobs.sft import train_sft
 
     return [decoding_sweep, make_preferences, predict, train_dpo, train_grpo, train_ppo, train_reward, train_seq2seq,
             train_sft]  # fmt: skip

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dialsum_trl.fast.attention import packable, register
-from dialsum_trl.fast.packing import PackCollator
-from dialsum_trl.fast.path import prepare
+from dialsum_trl.kernels.attention import register
+from dialsum_trl.training.packing.packs import PackCollator
+from dialsum_trl.training.packing.prepare import packable, prepare
 from tests.fused_models import arguments
 
 SIZES = dict(

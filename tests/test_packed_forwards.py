@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dialsum_trl.rl.adapters import CRITIC, POLICY, REFERENCE
+from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE
 from dialsum_trl.rl.packed_forwards import pack, unpack
 from dialsum_trl.rl.rollout_batch import pad_rollout
 from tests import phase3_toys as toys

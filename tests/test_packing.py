@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.fast.packing import PackCollator, Schedule, ScheduleSampler, deal, padded
+from dialsum_trl.training.packing.packs import PackCollator, ScheduleSampler
+from dialsum_trl.training.plan.schedule import Schedule, deal, padded
 
 LENGTHS = [20 + (37 * i) % 300 for i in range(150)]
 

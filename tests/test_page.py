@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dialsum_trl.tool import chat
+from dialsum_trl.cli import chat
 
 DIALOGUE = "#Person1#: 내일 회의는 몇 시인가요?\n#Person2#: 오후 세 시입니다.\n"
 
@@ -14,7 +14,7 @@ DIALOGUE = "#Person1#: 내일 회의는 몇 시인가요?\n#Person2#: 오후 세
 def page(trained_adapter):
     """`.url` of a running page and the `.summarizer` behind it."""
     pytest.importorskip("gradio", reason='the page needs the extra: pip install "dialsum-trl[ui]"')
-    from dialsum_trl.tool.page import build_page
+    from dialsum_trl.cli.page import build_page
 
     summarizer = chat.load(str(trained_adapter), None, None)
     blocks = build_page(lambda dialogue: chat.stream(summarizer, dialogue, 12), "my-adapter")

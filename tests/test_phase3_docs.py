@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dialsum_trl import arguments, settings_file
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.core.settings.yaml_file import read_config, stage_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {
@@ -59,7 +60,7 @@ def test_a_documented_command_parses(command, tmp_path, monkeypatch):
     module = __import__(f"dialsum_trl.{'sft' if name.startswith('sft') else name}", fromlist=["x"])
 
     def parse_only(*args, **kwargs):
-        arguments.parse_recipe(*args, **kwargs)
+        parse_recipe(*args, **kwargs)
         raise Parsed
 
     monkeypatch.setattr(module, "parse_recipe", parse_only)
@@ -69,5 +70,5 @@ def test_a_documented_command_parses(command, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["preferences", "reward", "ppo", "dpo", "grpo"])
 def test_the_demo_configures_every_stage(name):
-    config = settings_file.stage_settings(settings_file.read_config(str(ROOT / "recipes" / "demo.yaml")), name)
+    config = stage_settings(read_config(str(ROOT / "recipes" / "demo.yaml")), name)
     assert config["adapter_path"] == "outputs/demo/sft" and config["output_dir"] == f"outputs/demo/{name}"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.share import hub
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.sharing.push import plan_push
 from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
 
@@ -16,36 +16,36 @@ BASE = "acme/toy-llama"
 
 
 def test_a_run_with_push_to_hub_is_refused_before_training_without_a_token(server, trained_adapter, monkeypatch):
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.sft import sft_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.stages.jobs.sft import sft_config
 
     monkeypatch.delenv("HF_TOKEN")
     args = sft_config()(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
     with pytest.raises(InputError, match="HF_TOKEN"):
-        hub.plan_push(args, ModelArguments(model_name_or_path=BASE))
+        plan_push(args, ModelArguments(model_name_or_path=BASE))
 
 
 def test_the_trainers_own_uploads_are_switched_off(server):
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.sft import sft_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.stages.jobs.sft import sft_config
 
     args = sft_config()(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
-    hub.plan_push(args, ModelArguments(model_name_or_path=BASE))
+    plan_push(args, ModelArguments(model_name_or_path=BASE))
     assert not args.push_to_hub
 
 
 def test_a_run_without_push_to_hub_pushes_nothing(server, trained_adapter):
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.sft import sft_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.stages.jobs.sft import sft_config
 
     args = sft_config()(output_dir=str(trained_adapter), use_cpu=True, bf16=False)
-    hub.plan_push(args, ModelArguments(model_name_or_path=BASE))()
+    plan_push(args, ModelArguments(model_name_or_path=BASE))()
     assert server.requests == []
 
 
 def test_a_planned_push_is_private_and_goes_where_the_flags_say(server, trained_adapter, tmp_path):
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.sft import sft_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.stages.jobs.sft import sft_config
 
     run = shutil.copytree(trained_adapter, tmp_path / "run")
     record = json.loads((run / "dialsum.json").read_text(encoding="utf-8"))
@@ -53,17 +53,17 @@ def test_a_planned_push_is_private_and_goes_where_the_flags_say(server, trained_
     (run / "dialsum.json").write_text(json.dumps(record), encoding="utf-8")
     flags = dict(push_to_hub=True, hub_model_id="tester/planned", use_cpu=True, bf16=False)
     args = sft_config()(output_dir=str(run), **flags)
-    hub.plan_push(args, ModelArguments(model_name_or_path=BASE))()
+    plan_push(args, ModelArguments(model_name_or_path=BASE))()
     assert server.repos["tester/planned"].private
 
 
 def test_a_token_in_a_flag_is_an_error():
-    from dialsum_trl.arguments import ModelArguments
-    from dialsum_trl.sft import sft_config
+    from dialsum_trl.core.settings.flags import ModelArguments
+    from dialsum_trl.stages.jobs.sft import sft_config
 
     args = sft_config()(output_dir="unused", hub_token="hf_x", use_cpu=True, bf16=False)
     with pytest.raises(InputError, match="HF_TOKEN") as error:
-        hub.plan_push(args, ModelArguments(model_name_or_path=BASE))
+        plan_push(args, ModelArguments(model_name_or_path=BASE))
     assert "hf_x" not in str(error.value)
 
 

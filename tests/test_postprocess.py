@@ -6,25 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.postprocess import (
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.patterns import MASK
+from dialsum_trl.data.submission import read_predictions, write_submission
+from dialsum_trl.data.summary_rules import (
     RULES,
     apply,
     broken_characters,
-    deltas_table,
     first_paragraph,
     foreign_script,
-    helping,
     label,
     masks,
-    postprocess,
     repeated_sentences,
-    rule_deltas,
     strip,
     unfinished_sentence,
 )
-from dialsum_trl.submission import read_predictions, write_submission
-from dialsum_trl.tokens import MASK
+from dialsum_trl.stages.jobs.postprocess import deltas_table, helping, postprocess, rule_deltas
 
 DIALOGUE = "#Person1#: 안녕하세요, Tom입니다.\n#Person2#: #Email#로 보내 주세요.\n#Person12#: 东京이요."
 DONE = "#Person1#은 인사한다. #Person2#는 메일을 부탁한다."

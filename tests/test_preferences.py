@@ -7,12 +7,12 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from dialsum_trl import preferences
-from dialsum_trl.errors import InputError
-from dialsum_trl.preferences import make_preferences
-from dialsum_trl.rl import faithfulness
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.pairs import read_pairs
+from dialsum_trl.generation.samples import read_samples
+from dialsum_trl.rl.faithfulness import KINDS, negatives
 from dialsum_trl.rl.pair_making import best_and_worst, make_pairs
-from dialsum_trl.rl.pairs import read_pairs
+from dialsum_trl.stages.jobs.preferences import check_unseen, make_preferences
 from tests import phase3_toys as toys
 
 SUMMARY = "#Person1#은 #Person2#에게 3시에 만나기로 한다고 말한다."
@@ -71,13 +71,13 @@ def test_a_sample_with_a_broken_character_is_rejected_and_never_chosen():
     ],
 )
 def test_an_unfaithful_version_changes_one_fact(kind, text, expected):
-    found = {faithfulness.KINDS[kind](text, random.Random(seed)) for seed in range(40)}
+    found = {KINDS[kind](text, random.Random(seed)) for seed in range(40)}
     assert found == expected
 
 
 def test_negatives_never_equal_the_summary():
     for seed in range(20):
-        versions = faithfulness.negatives(SUMMARY, random.Random(seed))
+        versions = negatives(SUMMARY, random.Random(seed))
         assert {kind for kind, _ in versions} >= {"speakers", "number", "mask"}
         assert all(text != SUMMARY for _, text in versions)
 
@@ -98,7 +98,7 @@ def test_references_and_unfaithful_versions_keep_to_their_shares():
     kinds = [pair["kind"] for pair in pairs]
     assert kinds.count("samples") == 100 and not dropped
     assert kinds.count("reference") / len(kinds) == pytest.approx(0.3, abs=0.01)
-    assert sum(kind in faithfulness.KINDS for kind in kinds) / len(kinds) == pytest.approx(0.2, abs=0.01)
+    assert sum(kind in KINDS for kind in kinds) / len(kinds) == pytest.approx(0.2, abs=0.01)
 
 
 def test_pairs_follow_from_the_seed_alone():
@@ -156,7 +156,7 @@ def test_sampled_pairs_are_read_by_the_reward_model(folders, tmp_path):
     figures = make_preferences({}, toys.flags(settings(folders, tmp_path)))
     pairs = read_pairs(tmp_path / "pairs.jsonl")
     assert len(pairs) == figures["pairs"] > 0
-    assert {pair["kind"] for pair in pairs} <= {"samples", "reference", *faithfulness.KINDS}
+    assert {pair["kind"] for pair in pairs} <= {"samples", "reference", *KINDS}
 
 
 def test_a_stopped_run_goes_on_and_ends_with_the_same_pairs(folders, tmp_path):
@@ -224,8 +224,8 @@ def test_rows_the_adapter_was_trained_on_are_refused(folders, tmp_path):
     adapter.mkdir()
     (adapter / "dialsum.json").write_text(json.dumps({"data": {"file": "rows.csv"}}))
     with pytest.raises(InputError, match="write_folds"):
-        preferences.check_unseen(str(adapter), "somewhere/rows.csv")
-    preferences.check_unseen(str(adapter), "somewhere/other.csv")
+        check_unseen(str(adapter), "somewhere/rows.csv")
+    check_unseen(str(adapter), "somewhere/other.csv")
 
 
 @pytest.mark.parametrize(
@@ -248,4 +248,4 @@ def test_a_unicode_line_separator_inside_a_text_ends_neither_pair_nor_sample(tmp
     assert read_pairs(tmp_path / "pairs.jsonl")[0]["chosen"] == "인사\u2028한다"
     line = json.dumps({"fname": "a", "summaries": ["인사\u2028한다"]}, ensure_ascii=False)
     (tmp_path / "samples.jsonl").write_text(f'{line}\n{{"fname": "b", "summ', encoding="utf-8")
-    assert preferences.read_samples(tmp_path / "samples.jsonl") == {"a": ["인사\u2028한다"]}
+    assert read_samples(tmp_path / "samples.jsonl") == {"a": ["인사\u2028한다"]}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl.tiny import pretrain
 from tests.conftest import TINY
+from toy import pretrain
 
 SMALL = dict(hidden_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
 
@@ -65,7 +65,7 @@ def test_batches_are_padded_to_one_width_and_weigh_answers_most(name):
 
     from transformers import AutoTokenizer
 
-    from dialsum_trl.tiny.batches import PROMPT_WEIGHT, chat_batches, text_pair_batches
+    from toy.batches import PROMPT_WEIGHT, chat_batches, text_pair_batches
 
     tokenizer = AutoTokenizer.from_pretrained(TINY / name)
     batches = (text_pair_batches if name == "bart" else chat_batches)(tokenizer, Random(0), 1024)
@@ -77,7 +77,7 @@ def test_batches_are_padded_to_one_width_and_weigh_answers_most(name):
 
 @pytest.mark.slow
 def test_the_shipped_tokenizers_are_what_the_script_writes(tmp_path):
-    from dialsum_trl.tiny.make_tokenizers import save_tokenizers
+    from toy.make_tokenizers import save_tokenizers
 
     save_tokenizers(tmp_path)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -5,11 +5,12 @@ import re
 import pytest
 from rich.console import Console
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.models import load_tokenizer, stop_token_ids
-from dialsum_trl.prompts import encode_row
-from dialsum_trl.tool import preview
-from dialsum_trl.tool.recipe_file import read_recipe
+from dialsum_trl.cli import preview
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.resolve import read_recipe
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.prompt import encode_row
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 from tests.conftest import ROOT, TINY
 
 RECIPE = ROOT / "recipes" / "sft_llama3b.py"
@@ -27,7 +28,7 @@ def margin(output, kind):
 
 
 def first_row():
-    from dialsum_trl.data import read_dialogues
+    from dialsum_trl.data.dialogues import read_dialogues
 
     return read_dialogues(TOY["train_file"])[0]
 

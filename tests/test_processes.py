@@ -31,7 +31,7 @@ def train():
 
 train()
 assert any("gloo" in name for name in threads()), threads()
-from dialsum_trl.scale.processes import end_process_group
+from dialsum_trl.core.processes import end_process_group
 end_process_group()
 print([name for name in threads() if "gloo" in name], barrier.__defaults__)
 """
@@ -48,7 +48,7 @@ def test_no_thread_of_a_process_group_outlives_it_though_functions_hold_the_grou
 
 ONE_IS_WRONG = """
 from torch import distributed
-from dialsum_trl.errors import InputError, command
+from dialsum_trl.core.errors import InputError\nfrom dialsum_trl.stages.common.command import command
 
 @command
 def stage(recipe, argv):

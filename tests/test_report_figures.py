@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.predictions import System
-from dialsum_trl.reporting import figures, plots
-from dialsum_trl.reporting.page import Lengths, Run, shade
-from dialsum_trl.rouge import RougeConfig
+from dialsum_trl.data.predictions import System
+from dialsum_trl.metrics.rouge import RougeConfig
+from dialsum_trl.sharing.report import figures, plots
+from dialsum_trl.sharing.report.page import Lengths, Run, shade
 
 WORDS = RougeConfig("whitespace")
 

@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.report import read_run, report
-from dialsum_trl.reporting.page import Run
-from dialsum_trl.resume.journal import Journal, read
-from dialsum_trl.share.chart import line_charts, ticks
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.journal import Journal, read
+from dialsum_trl.sharing.chart import line_charts, ticks
+from dialsum_trl.sharing.report.page import Run
+from dialsum_trl.sharing.report.runs import read_run
+from dialsum_trl.stages.jobs.report import report
 from tests.conftest import TINY
 
 HISTORY = [{"step": step, "loss": 1 / step} for step in (1, 2)]

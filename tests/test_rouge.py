@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from benchmarks import rouge_speed
-from dialsum_trl.errors import InputError
-from dialsum_trl.rouge import CONSTANT_LINE, METRICS, RougeConfig, bootstrap_interval, compare, pairwise, score
-from dialsum_trl.tokens import tokenize
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.metrics.rouge import CONSTANT_LINE, METRICS, RougeConfig, bootstrap_interval, compare, pairwise, score
+from dialsum_trl.metrics.tokens import tokenize
 from tests.conftest import ROOT
 
 ENGLISH = Path(os.environ.get("DIALSUM_EN", ROOT.parent / "shared" / "data" / "dialogsum_en"))

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from dialsum_trl.arguments import DataArguments
-from dialsum_trl.dpo import train_dpo
-from dialsum_trl.errors import InputError
-from dialsum_trl.reward import train_reward
-from dialsum_trl.rows import batch_arithmetic, read_rows, take_accumulation
-from dialsum_trl.seq2seq import train_seq2seq
-from dialsum_trl.sft import train_sft
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.data.splits import read_rows
+from dialsum_trl.stages.jobs.dpo import train_dpo
+from dialsum_trl.stages.jobs.reward import train_reward
+from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.training.batches import batch_arithmetic, take_accumulation
 from tests import phase3_toys as toys
 
 TURNS = "#Person1#: 내일 오후 세 시에 도서관 앞에서 만납시다.\n#Person2#: 좋아요, 과제 자료를 모두 챙겨서 나갈게요."

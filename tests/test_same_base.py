@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.files import write_json
-from dialsum_trl.json_file import read_json
-from dialsum_trl.runs import compare_with_adapter, use_adapter_settings
-from dialsum_trl.sft import adjust
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import write_json
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.adapter_settings import compare_with_adapter, use_adapter_settings
+from dialsum_trl.stages.jobs.sft import adjust
 from tests.conftest import TINY
 
 
@@ -121,19 +121,19 @@ def test_the_revision_of_the_recorded_base_is_not_asked_of_another(trained_adapt
 
 
 def merge_there(adapter, other, dev, output):
-    from dialsum_trl.tool.merge import merge_adapter
+    from dialsum_trl.cli.merge import merge_adapter
 
     merge_adapter(adapter, output, model=str(other))
 
 
 def soup_there(adapter, other, dev, output):
-    from dialsum_trl.ensemble import ensemble
+    from dialsum_trl.stages.jobs.ensemble import ensemble
 
     ensemble({}, ["--adapter_paths", str(adapter), str(adapter), "--model_name_or_path", str(other)])
 
 
 def sweep_there(adapter, other, dev, output):
-    from dialsum_trl.decoding_sweep import decoding_sweep
+    from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
 
     flags = ["--adapter_paths", str(adapter), "--model_name_or_path", str(other), "--eval_file", str(dev)]
     decoding_sweep({}, [*flags, "--use_cpu", "true", "--output_dir", str(output)])

@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 
-from dialsum_trl.arguments import ModelArguments
-from dialsum_trl.errors import InputError
-from dialsum_trl.resume.sameness import SETTINGS_FILE, adapter_identity, base_identity, describe, same_run
-from dialsum_trl.rl.rewards import RewardArguments
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.file_names import SETTINGS_FILE
+from dialsum_trl.models.identity import adapter_identity, base_identity
+from dialsum_trl.stages.common.flags import RewardArguments
+from dialsum_trl.training.checkpoints.same_run import describe, same_run
 
 
 @pytest.fixture

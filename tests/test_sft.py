@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from dialsum_trl.errors import InputError, TrainingError
-from dialsum_trl.models import load_tokenizer
-from dialsum_trl.sft import train_sft
-from dialsum_trl.share.hub import check_adapter
-from dialsum_trl.training import RougeEvaluation
+from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.models.adapters import check_adapter
+from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.training.dev_rouge import RougeEvaluation
 from tests.conftest import ROOT, TINY
 
 RECIPES = {"sft_llama3b": "llama", "sft_llama8b": "llama", "sft_qwen25_7b": "qwen3", "sft_qwen3_4b": "qwen3"}
@@ -77,8 +77,10 @@ def test_the_run_record_tells_how_to_use_the_adapter(trained):
 
 
 def test_a_reloaded_adapter_summarizes_alike_in_batches_of_1_and_8(trained, rows):
-    from dialsum_trl.data import read_dialogues
-    from dialsum_trl.generation import GenerationSettings, load_summarizer, summarize
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.generation.settings import GenerationSettings
+    from dialsum_trl.generation.summaries import summarize
+    from dialsum_trl.generation.summarizer import load_summarizer
 
     name, output, _ = trained
     summarizer = load_summarizer(
@@ -160,9 +162,9 @@ def test_the_best_checkpoint_can_be_chosen_by_rouge(rows, tmp_path):
 def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path):
     from types import SimpleNamespace
 
-    from dialsum_trl.arguments import RougeArguments
-    from dialsum_trl.data import read_dialogues
-    from dialsum_trl.sft import score_summaries
+    from dialsum_trl.core.settings.flags import RougeArguments
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.stages.jobs.sft import score_summaries
 
     given = []
     trainer = SimpleNamespace(
@@ -193,10 +195,13 @@ def test_fewer_summaries_at_the_limit_are_better_unless_the_user_says_otherwise(
 
 
 def test_the_record_counts_the_rows_of_a_step_also_where_packs_share_them_unevenly(rows, tmp_path, monkeypatch):
-    from dialsum_trl.fast import memory
+    from dialsum_trl.training.plan.memory import plan
 
-    plan = memory.plan
-    monkeypatch.setattr(memory, "plan", lambda shape, largest, choices, budget: plan(shape, largest, [3], budget))
+    original = plan
+    monkeypatch.setattr(
+        "dialsum_trl.training.plan.memory.plan",
+        lambda shape, largest, choices, budget: original(shape, largest, [3], budget),
+    )
     train("sft_llama3b", rows, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "dialsum.json").read_text(encoding="utf-8"))
     assert record["settings"]["rows a step"] == 16

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.report import read_run
-from dialsum_trl.runs import adapter_settings
-from dialsum_trl.share.recorded import read_record
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.adapter_settings import adapter_settings
+from dialsum_trl.models.record import read_record
+from dialsum_trl.sharing.report.runs import read_run
 from tests import phase3_toys as toys
 from tests import test_dpo, test_grpo, test_ppo, test_reward
 
@@ -14,10 +14,10 @@ STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
 
 def train(stage, folders, folder):
     """Two steps of a stage, with a checkpoint behind the second."""
-    from dialsum_trl.dpo import train_dpo
-    from dialsum_trl.grpo import train_grpo
-    from dialsum_trl.ppo import train_ppo
-    from dialsum_trl.reward import train_reward
+    from dialsum_trl.stages.jobs.dpo import train_dpo
+    from dialsum_trl.stages.jobs.grpo import train_grpo
+    from dialsum_trl.stages.jobs.ppo import train_ppo
+    from dialsum_trl.stages.jobs.reward import train_reward
 
     pairs = toys.write_pairs(folder / "pairs.jsonl", toys.polite_pairs(16))
     output = folder / stage
@@ -49,9 +49,9 @@ def test_its_curves_are_shown_in_a_report(output):
 
 
 def test_a_reward_adapter_writes_no_summaries_and_the_line_says_where_it_goes(folders, tmp_path):
-    from dialsum_trl.models import load_base
-    from dialsum_trl.runs import use_adapter_settings
-    from dialsum_trl.share.weights import load_adapter
+    from dialsum_trl.models.adapter_settings import use_adapter_settings
+    from dialsum_trl.models.adapters import load_adapter
+    from dialsum_trl.models.base import load_base
 
     output = train("reward", folders, tmp_path)
     base = load_base(str(folders["base"]), dtype="float32", quantization="none")

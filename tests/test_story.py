@@ -6,9 +6,9 @@ import json
 import pytest
 
 from benchmarks import pipeline_demo
-from dialsum_trl.submission import read_predictions
-from dialsum_trl.tiny.story import SAMPLES, tell
+from dialsum_trl.data.submission import read_predictions
 from tests.conftest import ROOT, TINY
+from toy.story import SAMPLES, tell
 
 STEPS = ("zero-shot", "SFT", "instruction-tuned", "MBR", "post-processed")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.submission import check_output, check_submission, read_aligned, read_predictions, write_submission
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.submission import check_output, check_submission, read_aligned, read_predictions, write_submission
 
 IDS = ["test_0", "test_1", "test_10", "test_2"]
 TEXTS = ["하나", "둘,\n둘째 줄", '"셋"', ""]

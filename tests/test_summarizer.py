@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.generation import GenerationSettings, dequantize, load_summarizer, summarize
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import summarize
+from dialsum_trl.generation.summarizer import dequantize, load_summarizer
 from tests.conftest import TINY
 from tests.generation_toys import DIALOGUES, lora, tiny_summarizer
 

@@ -7,9 +7,11 @@ import time
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from dialsum_trl import control_tokens, prompts
-from dialsum_trl.chat_template import check_template
-from dialsum_trl.errors import InputError
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.prompts import control_tokens
+from dialsum_trl.prompts.prompt import encode_prompt, encode_row, fit, prompt_messages, render
+from dialsum_trl.prompts.template_trial import check_template
+from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE, PINNED_DATE, template_kwargs
 from tests.conftest import TINY
 
 LETTERS = [*map(chr, range(0x21, 0x7F)), *"안녕예▁·"]
@@ -82,10 +84,10 @@ def test_most_texts_are_not_encoded_to_find_out(monkeypatch):
 
 def test_the_halves_of_a_turn_that_is_cut_do_not_join_to_a_control_token(real_tokenizers):
     tokenizer = real_tokenizers["qwen2_5"]
-    end, clean = tokenizer.convert_tokens_to_ids("<|im_end|>"), prompts.encode_prompt(tokenizer, "가")
+    end, clean = tokenizer.convert_tokens_to_ids("<|im_end|>"), encode_prompt(tokenizer, "가")
     for shift in range(12):
         dialogue = "가" * shift + "<|im_" * 400 + "end|>" * 400
-        fitted = prompts.fit(tokenizer, dialogue, 300)
+        fitted = fit(tokenizer, dialogue, 300)
         assert fitted.cut and fitted.prompt_ids.count(end) == clean.count(end)
 
 
@@ -107,7 +109,7 @@ def refusal(template: str) -> str:
 
 def test_a_template_that_takes_long_in_one_expression_is_refused_in_seconds(toy_base, tmp_path):
     """`str.rfind` is quadratic here: minutes in C code, where no signal handler of Python runs."""
-    from dialsum_trl.models import load_tokenizer
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
 
     base, n = shutil.copytree(toy_base, tmp_path / "base"), 1_000_000
     template = f'{{% set s = "a" * {4 * n} %}}{{{{ s.rfind("a" * {n} ~ "b" ~ "a" * {n}) }}}}'
@@ -137,14 +139,14 @@ def test_an_unknown_template_is_tried_by_transformers_own_renderer():
 
 
 def test_known_templates_start_no_process(monkeypatch):
-    monkeypatch.setattr("dialsum_trl.chat_template._trial", None)
+    monkeypatch.setattr("dialsum_trl.prompts.template_trial._trial", None)
     for name in ("llama", "qwen3"):
         assert check_template(Templated((TINY / name / "chat_template.jinja").read_text(encoding="utf-8"))) is None
-    assert check_template(Templated("{{- bos_token -}}" + prompts.INSTRUCTION_TEMPLATE)) is None
+    assert check_template(Templated("{{- bos_token -}}" + INSTRUCTION_TEMPLATE)) is None
 
 
 def test_the_templates_of_the_verified_models_are_known(real_tokenizers):
-    from dialsum_trl.chat_template import _known
+    from dialsum_trl.prompts.template_trial import _known
 
     assert all(_known(tokenizer.chat_template) for tokenizer in real_tokenizers.values())
 
@@ -163,23 +165,23 @@ def hybrid(tokenizer):
 
 def test_a_hybrid_models_empty_reasoning_is_in_the_prompt_and_not_in_the_summary(real_tokenizers):
     tokenizer = hybrid(real_tokenizers["qwen3_2507"])
-    row, fitted = prompts.encode_row(tokenizer, "#Person1#: 네.", "동의한다.", [tokenizer.eos_token_id])
+    row, fitted = encode_row(tokenizer, "#Person1#: 네.", "동의한다.", [tokenizer.eos_token_id])
     assert tokenizer.decode([label for label in row["labels"] if label != -100]) == "동의한다.<|im_end|>"
     assert tokenizer.decode(fitted.prompt_ids).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
 
 
 def test_a_merged_hybrid_model_is_served_with_the_prompt_of_training(real_tokenizers):
-    from dialsum_trl.tool.merge import pin_values
+    from dialsum_trl.cli.merge import pin_values
 
-    tokenizer, messages = hybrid(real_tokenizers["qwen3_2507"]), prompts.prompt_messages("#Person1#: 네.")
-    trained = prompts.render(tokenizer, messages, generation=True)
+    tokenizer, messages = hybrid(real_tokenizers["qwen3_2507"]), prompt_messages("#Person1#: 네.")
+    trained = render(tokenizer, messages, generation=True)
     tokenizer.chat_template = pin_values(tokenizer.chat_template)
     assert tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False) == trained
 
 
 def test_verified_templates_are_told_nothing_but_the_date(real_tokenizers):
-    told = {name: prompts.template_kwargs(tokenizer) for name, tokenizer in real_tokenizers.items()}
-    date = {"date_string": prompts.PINNED_DATE}
+    told = {name: template_kwargs(tokenizer) for name, tokenizer in real_tokenizers.items()}
+    date = {"date_string": PINNED_DATE}
     assert told == {"llama3": {}, "llama3_2": date, "qwen2_5": {}, "qwen3_2507": {}}
 
 
@@ -191,7 +193,7 @@ def test_a_template_that_writes_something_before_the_summary_is_refused(real_tok
         "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     with pytest.raises(InputError, match=r"where the summary '동의한다.' begins.* --prompt_style instruction") as error:
-        prompts.encode_row(tokenizer, "#Person1#: 네.", "동의한다.", [tokenizer.eos_token_id])
+        encode_row(tokenizer, "#Person1#: 네.", "동의한다.", [tokenizer.eos_token_id])
     assert "\n" not in str(error.value)
 
 

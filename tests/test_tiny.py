@@ -7,14 +7,15 @@ from random import Random
 
 import pytest
 
-import dialsum_trl.tiny
-from dialsum_trl.prompts import INSTRUCTIONS, prompt_messages, template_kwargs
-from dialsum_trl.tiny.make_data import SCENES, sample_plays, write_samples
-from dialsum_trl.tiny.scene import play
-from dialsum_trl.tiny.tasks import conversation
-from dialsum_trl.tiny.words import Word
+import dialsum_trl
+from dialsum_trl.prompts.prompt import INSTRUCTIONS, prompt_messages
+from dialsum_trl.prompts.templates import template_kwargs
+from toy.make_data import SCENES, sample_plays, write_samples
+from toy.scene import play
+from toy.tasks import conversation
+from toy.words import Word
 
-TINY = Path(dialsum_trl.tiny.__file__).parent
+TINY = Path(dialsum_trl.__file__).parent / "toy"
 FAMILIES = ("llama", "qwen3")
 FOLDERS = (*FAMILIES, "bart")
 CHAT_TOKENS = {
@@ -169,7 +170,7 @@ def test_bart_loads_from_safetensors_and_reads_1024_tokens():
 def test_4_bit_loading_gives_nearly_the_same_predictions(name):
     import torch
 
-    from dialsum_trl.models import load_base
+    from dialsum_trl.models.base import load_base
 
     ids = torch.tensor([tokenizer(name)(rows("dev.csv")[0]["dialogue"]).input_ids])
     with torch.no_grad():

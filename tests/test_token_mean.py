@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from dialsum_trl.errors import TrainingError
+from dialsum_trl.core.errors import TrainingError
 from tests.conftest import TINY
 from tests.fused_models import arguments, documents, lora_model
 from tests.phase3_toys import flags
@@ -38,8 +38,8 @@ def sft_trainer(folder, batch_size: int, packed: bool = False):
     from datasets import Dataset
     from transformers import AutoTokenizer
 
-    from dialsum_trl.fast.packing import PackCollator
-    from dialsum_trl.sft import trainer_class
+    from dialsum_trl.training.packing.packs import PackCollator
+    from dialsum_trl.training.sft_trainer import trainer_class
 
     model = lora_model(vocabulary=2048)
     if not packed:
@@ -104,7 +104,7 @@ def rows(tmp_path_factory):
 
 def train_bart(rows, output, **settings) -> list[float]:
     """The evaluation losses of a run of one step."""
-    from dialsum_trl.seq2seq import train_seq2seq
+    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
 
     common = {"model_name_or_path": TINY / "bart", "train_file": rows / "train.csv", "eval_file": rows / "dev.csv"}
     common |= {"use_cpu": True, "dtype": "float32", "max_steps": 1, "effective_batch_size": 4, "save_strategy": "no"}
@@ -118,8 +118,8 @@ def train_bart(rows, output, **settings) -> list[float]:
 def bart_by_hand(rows, folder, smoothing: float) -> float:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from dialsum_trl.data import read_dialogues
-    from dialsum_trl.text_pairs import encode_text_pairs
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.prompts.text_pairs import encode_text_pairs
 
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
     encoded, _ = encode_text_pairs(

@@ -2,10 +2,15 @@
 
 import pytest
 
-from dialsum_trl import arguments
-from dialsum_trl.errors import InputError
-from dialsum_trl.scale.topology import Topology, current, device_map, fit_topology, trained_dtype
-from dialsum_trl.sft import sft_config
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.launcher import Topology, current
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments
+from dialsum_trl.core.settings.launch import fit_topology
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.models.base import device_map
+from dialsum_trl.stages.jobs.sft import sft_config
+from dialsum_trl.stages.sft import SFTArguments
+from dialsum_trl.training.precision import match_precision, trained_dtype
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "MASTER_PORT", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION")
 
@@ -129,10 +134,8 @@ def test_a_single_process_uses_the_first_of_several_gpus_and_says_how_to_use_all
     # what transformers finds in a process that sees four GPUs
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda args: args.__dict__.get("_n_gpu") or 4))
     settings = ["--use_cpu", "true", "--dtype", "float32", "--output_dir", str(tmp_path)]
-    groups = [arguments.DataArguments, arguments.ModelArguments, arguments.SFTArguments]
-    *_, args = arguments.parse_recipe(
-        groups, {}, settings, ("trl.SFTConfig", sft_config), arguments.match_precision, stage="sft"
-    )
+    groups = [DataArguments, ModelArguments, SFTArguments]
+    *_, args = parse_recipe(groups, {}, settings, ("trl.SFTConfig", sft_config), match_precision, stage="sft")
     assert args.n_gpu == 1
     [line] = capsys.readouterr().out.splitlines()
     assert "the first of 4 GPUs" in line and "accelerate launch --config_file accelerate_configs/ddp.yaml" in line

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from dialsum_trl.samples import _markdown
-from dialsum_trl.sft import train_sft
+from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.training.trackers import _markdown
 from tests.conftest import TINY
 
 

@@ -5,13 +5,13 @@ import unicodedata
 
 import pytest
 
-from dialsum_trl.corpus.unicode_forms import in_forms_of
-from dialsum_trl.data import read_dialogues
-from dialsum_trl.predictions import System
-from dialsum_trl.rouge import RougeConfig, score
-from dialsum_trl.submission import check_submission, check_template, read_aligned, write_submission
-from dialsum_trl.tokens import tokenize
-from dialsum_trl.tool.scoring import Pairs, configurations
+from dialsum_trl.cli.score import Pairs, configurations
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.data.predictions import System
+from dialsum_trl.data.submission import check_submission, check_template, read_aligned, write_submission
+from dialsum_trl.data.unicode_forms import in_forms_of
+from dialsum_trl.metrics.rouge import RougeConfig, score
+from dialsum_trl.metrics.tokens import tokenize
 from tests.checked_files import GOOD, checked, has, write
 from tests.row_files import message, row, write_csv
 

@@ -4,20 +4,21 @@ from dataclasses import fields
 
 import pytest
 
-from dialsum_trl.decoding_sweep import decoding_sweep
-from dialsum_trl.dpo import dpo_config, train_dpo
-from dialsum_trl.ensemble import ensemble
-from dialsum_trl.errors import InputError
-from dialsum_trl.grpo import grpo_config, train_grpo
-from dialsum_trl.postprocess import postprocess
-from dialsum_trl.ppo import ppo_config, train_ppo
-from dialsum_trl.predict import predict
-from dialsum_trl.preferences import make_preferences
-from dialsum_trl.report import report
-from dialsum_trl.reward import reward_config, train_reward
-from dialsum_trl.seq2seq import train_seq2seq
-from dialsum_trl.sft import sft_config, train_sft
-from dialsum_trl.unread import TABLE, refuse_unread
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.unread import refuse_unread
+from dialsum_trl.stages.common.unread import TABLE
+from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
+from dialsum_trl.stages.jobs.dpo import dpo_config, train_dpo
+from dialsum_trl.stages.jobs.ensemble import ensemble
+from dialsum_trl.stages.jobs.grpo import grpo_config, train_grpo
+from dialsum_trl.stages.jobs.postprocess import postprocess
+from dialsum_trl.stages.jobs.ppo import ppo_config, train_ppo
+from dialsum_trl.stages.jobs.predict import predict
+from dialsum_trl.stages.jobs.preferences import make_preferences
+from dialsum_trl.stages.jobs.report import report
+from dialsum_trl.stages.jobs.reward import reward_config, train_reward
+from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+from dialsum_trl.stages.jobs.sft import sft_config, train_sft
 
 RUN = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
 RUN |= {"seq2seq": train_seq2seq, "predict": predict, "decoding_sweep": decoding_sweep, "preferences": make_preferences}

@@ -6,10 +6,10 @@ import shlex
 
 import pytest
 
-from dialsum_trl.decode import vllm_engine
-from dialsum_trl.errors import InputError
-from dialsum_trl.generation import GenerationSettings
-from dialsum_trl.tool.merge import COMMANDS
+from dialsum_trl.cli.merge import COMMANDS
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation import vllm_engine
+from dialsum_trl.generation.settings import GenerationSettings
 from tests.conftest import TINY
 
 

@@ -1,6 +1,6 @@
 """Evaluations of PPO and GRPO: dev summaries, their ROUGE, and what the run's own rewards pay for them."""
 
-from dialsum_trl.training import RougeEvaluation
+from dialsum_trl.training.dev_rouge import RougeEvaluation
 
 
 class DevRewards(RougeEvaluation):
@@ -15,7 +15,7 @@ class DevRewards(RougeEvaluation):
 
     def evaluate_on(self, rows, config) -> None:
         """Args: dev rows with the columns of the training rows, or None; a `rouge.RougeConfig`."""
-        from dialsum_trl.prompts import render
+        from dialsum_trl.prompts.prompt import render
 
         self.dev_rows = rows
         if rows is not None:
@@ -29,7 +29,7 @@ class DevRewards(RougeEvaluation):
             )
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        from dialsum_trl.samples import log_summaries
+        from dialsum_trl.training.trackers import log_summaries
 
         outputs = self.summarize_rows()
         metrics = self._rouge_metrics(outputs)

@@ -3,7 +3,8 @@
 import random
 import re
 
-MASK = re.compile(r"#([A-Za-z]+?)(\d*)#")
+from dialsum_trl.data.patterns import MASK_PARTS
+
 NUMBER = re.compile(r"(?<![#A-Za-z\d])(\d+)((?:[.,:]\d+)*)(?![\d#])")  # 3, 2,000, 10:30, 1.5
 # Sentence ends and what denies them; the first rule that fits is taken.
 NEGATIONS = (
@@ -43,7 +44,7 @@ def change_number(text: str, draw: random.Random) -> str | None:
 
 def change_mask(text: str, draw: random.Random) -> str | None:
     """One mask becomes another: one of four speakers whom the text lacks, an address for a phone number; else None."""
-    found = list(MASK.finditer(text))
+    found = list(MASK_PARTS.finditer(text))
     if not found:
         return None
     match = draw.choice(found)

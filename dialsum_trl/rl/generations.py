@@ -1,6 +1,6 @@
 """Checkpoints fall between generations: what was sampled is in memory alone, and a run resumes exactly only there."""
 
-from dialsum_trl.errors import InputError
+from dialsum_trl.core.errors import InputError
 
 SETTING = {"steps": "save_steps", "best": "eval_steps"}  # which one says when a checkpoint is written
 

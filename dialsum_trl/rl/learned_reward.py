@@ -1,15 +1,14 @@
 """A trained reward model as a reward function on the base that the policy stands on."""
 
-import math
 from pathlib import Path
 
 import torch
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.json_file import read_json
-from dialsum_trl.prompts import render
-from dialsum_trl.rl.adapters import REWARD, Rooms, add_reward
-from dialsum_trl.rl.rewards import SCALE_FILE
+from dialsum_trl.models.adapters import REWARD
+from dialsum_trl.models.file_names import SCALE_FILE
+from dialsum_trl.models.record import read_scale
+from dialsum_trl.prompts.prompt import render
+from dialsum_trl.rl.adapter_roles import Rooms, add_reward
 
 ROWS = 16  # completions scored at a time
 
@@ -40,18 +39,6 @@ def last_token_scores(decoder, head, rows: list[list[int]], pad_id: int) -> list
         for i, score in zip(part, head(last.to(head.weight.dtype))[:, 0].tolist(), strict=True):
             scores[i] = score
     return scores
-
-
-def read_scale(path: Path) -> tuple[float, float]:
-    """Mean and deviation of a reward model's scores on its held-out pairs. Raises InputError where they are damaged."""
-    scale = read_json(path, "give --reward_adapter_path the folder that recipes/reward.py wrote")
-    mean, deviation = scale.get("score_mean"), scale.get("score_std")
-    if (
-        not all(isinstance(value, int | float) and math.isfinite(value) for value in (mean, deviation))
-        or deviation <= 0
-    ):
-        raise InputError(f"{path}: score_mean and score_std must be numbers, the latter above 0; train it again")
-    return mean, deviation
 
 
 class LearnedReward:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dialsum_trl.console import say
+from dialsum_trl.core.console import say
 from dialsum_trl.rl.dev_rewards import DevRewards
 from dialsum_trl.rl.ppo_checkpoints import BEST_FOLDER, put_best
 

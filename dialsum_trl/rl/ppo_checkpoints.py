@@ -6,8 +6,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from dialsum_trl.files import refuse_links
-from dialsum_trl.rl.adapters import CRITIC, POLICY, adapter_state, load_adapter_state
+from dialsum_trl.core.files import refuse_links
+from dialsum_trl.models.adapters import CRITIC, POLICY, adapter_state, load_adapter_state
 
 CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
 HEAD_PREFIX = "value_head."

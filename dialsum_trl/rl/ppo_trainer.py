@@ -13,25 +13,17 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import disable_dropout_in_model
 
-from dialsum_trl.errors import TrainingError
+from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, REWARD, copy_weights, upcast_trained
 from dialsum_trl.rl import advantages as ppo
-from dialsum_trl.rl.adapters import (
-    CRITIC,
-    POLICY,
-    REFERENCE,
-    REWARD,
-    Rooms,
-    add_copy,
-    copy_weights,
-    upcast_trained,
-)
+from dialsum_trl.rl.adapter_roles import Rooms, add_copy
 from dialsum_trl.rl.learned_reward import LearnedReward
 from dialsum_trl.rl.packed_forwards import PackedForwards
 from dialsum_trl.rl.policy_watch import PolicyWatch
 from dialsum_trl.rl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
 from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
 from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
-from dialsum_trl.training import CheckedTraining
+from dialsum_trl.training.checked import CheckedTraining
 
 
 class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedForwards, CheckedTraining, GRPOTrainer):

@@ -4,8 +4,8 @@ import math
 import zlib
 from itertools import groupby
 
-from dialsum_trl.errors import InputError
-from dialsum_trl.scale.checkpoints import AnyAdamW
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.training.checkpoints.portable import AnyAdamW
 
 
 class FastRollouts:
@@ -59,7 +59,7 @@ class FastRollouts:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        from dialsum_trl.scale.sharding import whole_model
+        from dialsum_trl.training.distributed.sharding import whole_model
 
         groups = [(prompt, len(list(same))) for prompt, same in groupby(prompt_ids)]
         completions = [None] * len(groups)
@@ -73,7 +73,8 @@ class FastRollouts:
 
     def _sample(self, model, prompts: list[list[int]], count: int) -> list[list[list[int]]]:
         """`count` completions a prompt, each ending with the end of turn unless it was cut."""
-        from dialsum_trl.generation import GenerationSettings, generate_ids
+        from dialsum_trl.generation.engine import generate_ids
+        from dialsum_trl.generation.settings import GenerationSettings
 
         limit, end = self.max_completion_length, self.stop_ids[0]
         place = f"{self.args.seed} {self.state.global_step} {self.accelerator.process_index}"

@@ -72,7 +72,7 @@ class Case:
 
     def run(self, place: Place, monkeypatch) -> int:
         """Runs the command in this process; returns its exit code."""
-        from dialsum_trl.cli import main
+        from dialsum_trl.cli.app import main
 
         first, *rest = self.words(place)
         recipe = ROOT / "recipes" / f"{first}.py"

@@ -1,0 +1,214 @@
+"""`dialsum`: what needs no launcher. Each command is one flow in its own room; heavy imports happen there."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dialsum_trl.core.console import quiet_libraries
+from dialsum_trl.core.errors import InputError, TrainingError, one_line
+
+app = typer.Typer(
+    help="Korean dialogue summaries on TRL: look at machine, data and prompts before training, share the model after.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Adapter = Annotated[str | None, typer.Option("--adapter_path", help="Adapter folder (or Hub id) to use.")]
+Model = Annotated[str | None, typer.Option("--model_name_or_path", help="Base model; default: the adapter's own.")]
+Fname = Annotated[str | None, typer.Option("--fname_column", help="Column that holds the row id.")]
+Dialogue = Annotated[str | None, typer.Option("--dialogue_column", help="Column that holds the dialogue.")]
+Summary = Annotated[str | None, typer.Option("--summary_column", help="Column that holds the summary.")]
+Config = Annotated[str | None, typer.Option("--config", help="The YAML that the recipe will get.")]
+
+
+def columns_of(fname: str | None, dialogue: str | None, summary: str | None) -> dict[str, str]:
+    """Role -> column for those that were named."""
+    names = {"fname": fname, "dialogue": dialogue, "summary": summary}
+    return {role: name for role, name in names.items() if name is not None}
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe: adds its memory, its hours and its model.")] = None,
+    config: Config = None,
+    train_file: Annotated[str | None, typer.Option("--train_file", help="Rows to estimate the hours with.")] = None,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Is this machine ready, and does a recipe fit on it?
+
+    Versions, GPU, memory, disk, launcher and Hub; exit code 1 when something is not ready.
+    """
+    from dialsum_trl.cli.doctor import examine
+
+    sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary)) else 1)
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="train.csv [dev.csv test.csv], CSV or JSONL.")],
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Model whose tokens are counted; else characters.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max_length", help="Tokens of prompt + summary in training; default: 1024.")
+    ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option("--fix", help="Write a cleaned copy of the first file here; originals are not touched."),
+    ] = None,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Look through data files before a GPU is paid for.
+
+    Columns, dirt, masks, turns, duplicates, leakage and lengths; exit code 1 on what training would refuse.
+    """
+    from dialsum_trl.cli.check import check_files
+
+    sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns_of(fname, dialogue, summary)) else 1)
+
+
+@app.command()
+def preview(
+    recipe: Annotated[Path, typer.Option("--recipe", help="An SFT recipe.")],
+    row: Annotated[str, typer.Option("--row", help="Row to show: its fname, or else its number from 0.")] = "0",
+    config: Config = None,
+    train_file: Annotated[str | None, typer.Option("--train_file", help="Rows to show.")] = None,
+    model: Model = None,
+    max_length: Annotated[int | None, typer.Option("--max_length", help="Tokens of prompt + summary.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="List every token with its id and label.")] = False,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Show the exact tokens that training sees in one row.
+
+    Prompt grey, learned tokens green, dropped turns struck through; readable in a pipe too.
+    """
+    from dialsum_trl.cli.preview import show_row
+
+    flags = {"train_file": train_file, "model_name_or_path": model, "max_length": max_length}
+    flags |= {f"{role}_column": name for role, name in columns_of(fname, dialogue, summary).items()}
+    show_row(recipe, row, config, flags, tokens)
+
+
+@app.command()
+def summarize(
+    file: Annotated[Path, typer.Argument(help="A text file with one dialogue, or - for standard input.")] = Path("-"),
+    adapter: Adapter = None,
+    model: Model = None,
+    num_beams: Annotated[int, typer.Option("--num_beams", help="Above 1: beam search, printed at the end.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = 100,
+    quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
+):
+    """Summarize a file or standard input, as it is written."""
+    from dialsum_trl.cli.chat import summarize_file
+
+    summarize_file(file, adapter, model, quantization, num_beams, max_new_tokens)
+
+
+@app.command()
+def chat(
+    adapter: Adapter = None,
+    model: Model = None,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = 100,
+    quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
+    ui: Annotated[bool, typer.Option("--ui", help="A page in the browser instead (needs the extra `ui`).")] = False,
+    port: Annotated[int, typer.Option("--port", help="Port of that page, on this machine only.")] = 7860,
+):
+    """Paste dialogues, read summaries; the model stays loaded."""
+    from dialsum_trl.cli.chat import converse, open_page
+
+    if ui:
+        open_page(adapter, model, quantization, max_new_tokens, port)
+    else:
+        converse(adapter, model, quantization, max_new_tokens)
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,summary.")],
+    references: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,dialogue,summary (or summary1..3).")],
+    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Resamples of the 95 % interval.")] = 1000,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Score summaries under every ROUGE configuration.
+
+    One table, with 95 % intervals and the floor that a constant line reaches.
+    """
+    from dialsum_trl.cli.score import score_files
+
+    score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary))
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="The adapter folder of a training run.")],
+    output: Annotated[Path, typer.Argument(help="New folder for the merged model.")],
+    model: Model = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="bfloat16, float16 or float32.")] = "bfloat16",
+    shard_size: Annotated[str, typer.Option("--max_shard_size", help="Largest weight file.")] = "4GB",
+    verify: Annotated[
+        str | None, typer.Option("--verify", help="Dev file: compare adapter and merged model on its rows.")
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", help="Rows of that file to summarize.")] = 100,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Merge an adapter into its unquantized base for serving."""
+    from dialsum_trl.cli.merge import merge_adapter
+
+    columns = columns_of(fname, dialogue, summary)
+    sys.exit(0 if merge_adapter(adapter, output, model, dtype, shard_size, verify, rows, columns) else 1)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Adapter folder of a run, or a merged model.")],
+    repo_id: Annotated[
+        str | None, typer.Argument(help="owner/name; default: the folder's name under your user.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Visible to everybody; private otherwise.")] = False,
+    base: Annotated[
+        str | None, typer.Option("--base", help="owner/name[@commit] of the base, when the folder does not know it.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", help="scores.json of recipes/predict.py, for the card.")
+    ] = None,
+):
+    """Share an adapter or a model on the Hub, private first.
+
+    Weights, tokenizer and a model card; the token is read from HF_TOKEN or the Hub's own login.
+    """
+    from dialsum_trl.sharing.push import push as push_folder
+
+    push_folder(folder, repo_id, not public, base, scores)
+
+
+def main() -> None:
+    """Entry point: input errors are one line on stderr and exit code 2, failed checks and full disks exit code 1."""
+    quiet_libraries()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    try:
+        app(prog_name="dialsum")
+    except Exception as error:
+        from dialsum_trl.core.disk import file_problem
+
+        ours = isinstance(error, InputError | TrainingError)
+        if (line := str(error) if ours else file_problem(error)) is None:
+            raise
+        sys.stdout.flush()
+        print(f"error: {one_line(line)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)

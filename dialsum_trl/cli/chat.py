@@ -1,0 +1,212 @@
+"""`dialsum summarize` and `dialsum chat`: dialogues in, summaries out as they are generated."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import get_args
+
+from dialsum_trl.core.console import printable
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.adapter_settings import use_adapter_settings
+from dialsum_trl.models.hub import adapter_folder
+
+QUANTIZATIONS = get_args(ModelArguments.__annotations__["quantization"])
+
+
+def load(adapter: str | None, model: str | None, quantization: str | None):
+    """The summarizer of an adapter (a folder or a Hub id) on its own base, or of a base alone."""
+    if quantization not in (None, *QUANTIZATIONS):
+        raise InputError(f"--quantization {quantization}: must be {', '.join(QUANTIZATIONS)}")
+    from transformers.utils import logging
+
+    from dialsum_trl.generation.summarizer import load_summarizer
+
+    logging.disable_progress_bar()  # a chat shows dialogues and summaries only
+    values = {
+        "adapter_path": adapter and str(adapter_folder(adapter)),
+        "model_name_or_path": model,
+        "model_revision": "main",
+        "dtype": "bfloat16",
+        "quantization": quantization or "4bit",
+        "prompt_style": "native",
+    }
+    given = {"model_name_or_path": model, "quantization": quantization}
+    use_adapter_settings(values, {name for name, value in given.items() if value is not None})
+    name, path = values.pop("model_name_or_path"), values.pop("adapter_path")
+    return load_summarizer(name, path, revision=values.pop("model_revision"), **values)
+
+
+def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
+    """Pieces of a greedy summary while it is generated.
+
+    Raises:
+        InputError: the dialogue is empty.
+    """
+    import torch
+    from transformers import TextIteratorStreamer
+
+    from dialsum_trl.generation.fallback import asked_settings_only
+    from dialsum_trl.generation.settings import GenerationSettings
+    from dialsum_trl.generation.summaries import encode_prompts
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+
+    dialogue = cleaned(dialogue)
+    tokenizer, model = summarizer.tokenizer, summarizer.model
+    settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
+    [prompt] = encode_prompts(summarizer, [dialogue], settings)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    ids = torch.tensor([prompt], device=model.device)
+    options = dict(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        streamer=streamer,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=stop_token_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    failures: list[Exception] = []
+
+    def generate():
+        try:
+            with asked_settings_only(model):
+                model.generate(**options)
+        except Exception as error:  # raised again below: the reader would wait for the next piece for ever
+            failures.append(error)
+            streamer.end()
+
+    worker = Thread(target=generate, daemon=True)
+    worker.start()
+    started = False
+    for piece in streamer:
+        piece = piece if started else piece.lstrip()
+        started = started or bool(piece)
+        yield piece
+    worker.join()
+    if failures:
+        raise failures[0]
+
+
+def summarize_file(
+    file: Path, adapter: str | None, model: str | None, quantization: str | None, num_beams: int, max_new_tokens: int
+) -> None:
+    """Prints the summary of one dialogue.
+
+    Args:
+        file: a text file, or `-` for standard input.
+        num_beams: 1 streams; more search and print at the end.
+    """
+    dialogue = cleaned(read_dialogue(file))
+    summarizer = load(adapter, model, quantization)
+    if num_beams == 1:
+        print_stream(summarizer, dialogue, max_new_tokens)
+        return
+    from dialsum_trl.generation.settings import GenerationSettings
+    from dialsum_trl.generation.summaries import summarize
+
+    settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
+    print(printable(summarize(summarizer, [dialogue], settings, progress=False)[0].text, keep="\n"))
+
+
+def cleaned(dialogue: str) -> str:
+    """A dialogue as training saw dialogues.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    from dialsum_trl.data.cleaning import clean_dialogue
+
+    if not (text := clean_dialogue(dialogue)):
+        raise InputError("the dialogue is empty; give lines such as `#Person1#: ...`")
+    return text
+
+
+def read_dialogue(file: Path) -> str:
+    """The text of a file or of standard input."""
+    if file.suffix.lower() in (".csv", ".jsonl"):
+        raise InputError(
+            f"{file}: is a table, and this command takes one dialogue; summarize its rows with "
+            f"accelerate launch recipes/predict.py --test_file {file}"
+        )
+    try:
+        if str(file) != "-":
+            text = file.read_text(encoding="utf-8-sig")
+        else:
+            if sys.stdin.isatty():
+                print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
+            text = "".join(typed_lines())
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: is not UTF-8; convert it: iconv -f cp949 -t utf-8 {file}") from None
+    source = "standard input" if str(file) == "-" else file
+    if "\0" in text:
+        raise InputError(f"{source}: holds a NUL byte, so it is no text; give lines such as `#Person1#: ...`")
+    if not text.strip():
+        raise InputError(f"{source}: holds no dialogue; give lines such as `#Person1#: ...`")
+    return text
+
+
+def typed_lines() -> Iterator[str]:
+    """The lines of standard input: UTF-8 whatever the terminal's settings say.
+
+    Raises:
+        InputError: a line is something else.
+    """
+    for line in sys.stdin.buffer:
+        try:
+            yield line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InputError("standard input: is not UTF-8; convert it: iconv -f cp949 -t utf-8") from None
+
+
+def print_stream(summarizer, dialogue: str, max_new_tokens: int) -> None:
+    for piece in stream(summarizer, dialogue, max_new_tokens):
+        print(printable(piece, keep="\n"), end="", flush=True)
+    print()
+
+
+def converse(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int) -> None:
+    """Reads dialogues from standard input, each ended by an empty line, and prints their summaries.
+
+    What is no dialogue is said so, and the next one is waited for.
+    """
+    summarizer = load(adapter, model, quantization)
+    print("Paste a dialogue and end it with an empty line. Ctrl-D leaves.", file=sys.stderr)
+    for dialogue in dialogues(typed_lines()):
+        try:
+            print_stream(summarizer, dialogue, max_new_tokens)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+        print(flush=True)
+
+
+def dialogues(lines) -> Iterator[str]:
+    """Blocks of lines between empty ones."""
+    block: list[str] = []
+    for line in lines:
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield "".join(block)
+            block = []
+    if block:
+        yield "".join(block)
+
+
+def open_page(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int, port: int) -> None:
+    """The same in a browser, on this machine only."""
+    from importlib.util import find_spec
+
+    if find_spec("gradio") is None:
+        raise InputError('--ui needs Gradio: pip install "dialsum-trl[ui]"')
+    from dialsum_trl.cli.page import build_page
+
+    summarizer = load(adapter, model, quantization)
+    page = build_page(lambda dialogue: stream(summarizer, dialogue, max_new_tokens), Path(adapter or model).name)
+    try:
+        page.launch(server_name="127.0.0.1", server_port=port, share=False)
+    except OSError as error:
+        raise InputError(f"--port {port}: {' '.join(str(error).split())}") from None

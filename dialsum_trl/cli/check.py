@@ -1,0 +1,201 @@
+"""`dialsum check`: data files looked through before a GPU is paid for."""
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dialsum_trl.cli.check_tokens import lost_rows
+from dialsum_trl.core.console import printable
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import check_place, check_writable, write_text
+from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.data.audit import Audit, Finding, audit_rows
+from dialsum_trl.data.cleaning import unwritable
+from dialsum_trl.data.lengths import print_lengths
+from dialsum_trl.data.tables import csv_line, read_table
+from dialsum_trl.prompts.lengths import measure
+from dialsum_trl.prompts.prompt import MAX_LENGTH
+
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def check_files(
+    files: list[Path],
+    tokenizer: str | None = None,
+    max_length: int | None = None,
+    fix: Path | None = None,
+    columns: dict[str, str] | None = None,
+) -> bool:
+    """Prints what there is to know about each file and about the files together.
+
+    Args:
+        files: the first is for training, the others for evaluation.
+        tokenizer: model whose tokens are counted; characters without one.
+        max_length: tokens of prompt + summary in training; None: `prompts.MAX_LENGTH`.
+        fix: where a cleaned copy of the first file goes.
+        columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
+
+    Returns:
+        Whether training would take the files; of a single file without summaries whether prediction would.
+
+    Raises:
+        InputError: `fix` would overwrite a file or cannot be written, the tokenizer cannot be loaded, or `max_length`
+            counts no tokens.
+    """
+    if max_length is not None:
+        check_numbers({"max_length": max_length})
+        if tokenizer is None:
+            raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
+    if fix is not None:
+        check_fix(fix)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # in a pipe one line stays one line
+    counter = measure(tokenizer)
+    audits: list[Audit | None] = []
+    refused: set[str] = set()  # rows of the first file that `fix` leaves out
+    clean = True
+    for path in files:
+        audit = read_audit(path, console, columns or {})
+        audits.append(audit)
+        if audit is None:
+            clean = False
+            continue
+        if not audit.has_references:
+            audit.findings.append(without_summaries(training=len(files) > 1 and len(audits) == 1))
+        elif tokenizer and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
+            audit.findings.insert(0, lost)
+            if len(audits) == 1:
+                refused.update(lost.rows)
+        clean &= not any(finding.level == "error" for finding in audit.findings)
+        print_findings(console, path, audit)
+        if audit.rows:
+            print_lengths(console, audit.rows, counter, max_length or MAX_LENGTH)
+        console.print()
+    train, *others = audits
+    shared: set[str] = set()
+    for path, audit in zip(files[1:], others, strict=True):
+        if train is not None and audit is not None:
+            shared |= print_leakage(console, files[0], path, train, audit)
+    if fix is not None and train is not None:
+        print_fixed(console, files[0], fix, train, refused | shared)
+    clean &= not shared
+    if not clean:
+        console.print(Text("not ready: see the errors above", "bold red"))
+    elif train.has_references:
+        console.print(Text("ready for training", "green"))
+    else:
+        console.print(Text("ready for prediction, not for training", "yellow"))
+    return clean
+
+
+def check_fix(fix: Path) -> None:
+    """Raises InputError unless a new CSV or JSONL can come to `fix`."""
+    if fix.suffix.lower() not in (".csv", ".jsonl"):
+        raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
+    if fix.exists():
+        raise InputError(f"--fix {fix}: exists; nothing is overwritten, give a new name")
+    check_place(fix)
+    check_writable(fix, "--fix")
+
+
+def without_summaries(training: bool) -> Finding:
+    """What a file without any summary is: nothing to learn from, or rows for prediction."""
+    if training:
+        return Finding("error", "no summaries: the first of several files is for training; name its --summary_column")
+    return Finding("note", "no summaries: for prediction only")
+
+
+def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
+    """The audit of a file, or None after printing why it cannot be read."""
+    from dialsum_trl.data.dialogues import resolve_columns
+
+    try:
+        table = list(read_table(path))
+        names = resolve_columns(str(path), list(table[0].values), columns, require_summary=False)
+        return audit_rows(table, names)
+    except InputError as error:
+        print_entry(console, "error", Text(str(error)))
+        return None
+
+
+def print_findings(console: Console, path: Path, audit: Audit) -> None:
+    columns = printable(", ".join(audit.columns))
+    console.print(Text.assemble((printable(path), "bold"), f": {audit.total:,} rows; columns {columns}"))
+    for finding in audit.findings:
+        print_finding(console, finding)
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    shown = printable(", ".join(finding.rows[:3])) + (", ..." if len(finding.rows) > 3 else "")
+    examples = Text.assemble(f": {len(finding.rows):,} ", (f"({shown})", "dim")) if finding.rows else Text()
+    print_entry(console, finding.level, Text.assemble(printable(finding.text), examples))
+
+
+def print_entry(console: Console, level: str, text: Text) -> None:
+    """Level and text: wrapped beside the level in a terminal, one line in a pipe."""
+    if not console.is_terminal:
+        console.print(Text(f"{level:8} {text.plain}"))
+        return
+    entry = Table.grid(padding=(0, 1))
+    entry.add_column(width=8, style=COLOURS[level])
+    entry.add_column()
+    entry.add_row(level, text)
+    console.print(entry)
+
+
+def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
+    """Prints how the training file gives `path` away; returns the fnames of equal rows, which training refuses."""
+    from dialsum_trl.data.contamination import contamination_warnings, shared_rows
+
+    equal = {left for left, _ in shared_rows(train.rows, other.rows)}
+    console.print(Text(printable(f"{train_path} and {path}"), "bold"))
+    lines = contamination_warnings(train.rows, other.rows)
+    for line in lines:
+        level = "error" if "equal evaluation rows" in line else "warning"
+        print_finding(console, Finding(level, line))
+    if not lines:
+        print_finding(console, Finding("note", "no row in common, no near copies"))
+    return equal
+
+
+def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str]) -> None:
+    written = write_fixed(fix, train, refused)
+    if not written:
+        console.print(Text(printable(f"{fix}: not written, for no row of {path} can be kept: see the errors above")))
+        return
+    dropped = train.total - written
+    left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
+    line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
+    console.print(Text(printable(line)))
+
+
+def write_fixed(fix: Path, train: Audit, refused: set[str]) -> int:
+    """Writes the usable rows not `refused` with clean dialogues, as CSV or JSONL, if there are any.
+
+    Returns:
+        Their number.
+    """
+    pairs = zip(train.rows, train.kept, strict=True)
+    column = train.names["dialogue"]
+    rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
+    if not rows:
+        return 0
+    if fix.suffix.lower() == ".csv":
+        names = list(dict.fromkeys(name for row in rows for name in row))  # rows of a JSONL may differ
+        lines = [csv_line(names), *(csv_line(_cell(row.get(name)) for name in names) for row in rows)]
+    else:
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    if unwritable(text := "".join(lines)):
+        raise InputError(f"--fix {fix}: a further column holds a NUL or half a surrogate pair; remove it there first")
+    write_text(fix, text)
+    return len(rows)
+
+
+def _cell(value) -> str:
+    """A JSON value as the text of a CSV cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,29 @@
+"""The part of `check` that counts tokens with a model's tokenizer."""
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.audit import Finding
+from dialsum_trl.data.lengths import Measure
+
+NEAR = 16  # tokens: rows nearer to --max_length than this are encoded as training does, the others are only counted
+
+
+def lost_rows(rows: list[dict], tokenizer_name: str, counter: Measure, max_length: int) -> Finding | None:
+    """The rows that training refuses because their summary leaves no room for a prompt within `max_length`."""
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+    from dialsum_trl.prompts.prompt import encode_row
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
+
+    [frame] = counter.prompt([""])
+    summaries = counter.summary([row["summaries"][0] for row in rows])
+    near = [row for row, summary in zip(rows, summaries, strict=True) if frame + summary + NEAR > max_length]
+    if not near:
+        return None
+    tokenizer = load_tokenizer(tokenizer_name)
+    stops, lost = stop_token_ids(tokenizer), []
+    for row in near:
+        try:
+            encode_row(tokenizer, row["dialogue"], row["summaries"][0], stops, max_length)
+        except InputError:
+            lost.append(row["fname"])
+    text = f"rows whose summary leaves no room for a prompt within --max_length {max_length}"
+    return Finding("error", text, lost) if lost else None

@@ -1,0 +1,284 @@
+"""`dialsum doctor`: is this machine ready, and does a recipe fit on it?"""
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dialsum_trl.core.errors import InputError
+
+GIB = 2**30
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+HUB_SECONDS = 5  # to wait for the Hub
+ROOM_FOR_RUNS, LITTLE_MEMORY, AMPLE = 5, 8, 80  # GiB
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`state` is ok, warn or fail; `remedy` says what to do about the last two."""
+
+    name: str
+    state: str
+    text: str
+    remedy: str = ""
+
+
+def examine(
+    recipe: Path | None = None,
+    config: str | None = None,
+    train_file: str | None = None,
+    columns: dict[str, str] | None = None,
+) -> bool:
+    """Prints what was found; returns whether nothing failed.
+
+    Args:
+        columns: role -> column of `train_file`, where they differ from the recipe's.
+
+    Raises:
+        InputError: the recipe cannot be read, or one of the others is given without it.
+    """
+    settings = None
+    given = {"config": config, "train_file": train_file, **{f"{role}_column": n for role, n in (columns or {}).items()}}
+    if recipe is None and (lost := next((name for name, value in given.items() if value is not None), None)):
+        raise InputError(f"--{lost} {given[lost]}: says something of a recipe's run; name the recipe too")
+    if recipe is not None:
+        from dialsum_trl.core.settings.resolve import read_recipe
+
+        renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
+        stage, settings = read_recipe(recipe, config, {"train_file": train_file, **renamed})
+    on_cpu = bool(settings and settings.get("use_cpu"))
+    model = settings["model_name_or_path"] if settings else None
+    findings = [*software(), *gpus(on_cpu), memory(), *disk(model), launcher(), *hub(model)]
+    if settings is not None:
+        findings += fits(stage, settings, on_cpu)
+    show(findings)
+    return all(finding.state != "fail" for finding in findings)
+
+
+def show(findings: list[Finding]) -> None:
+    """One line a finding, its remedy below; states are words, so that a pipe can be searched."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for finding in findings:
+        text = finding.text if not finding.remedy else f"{finding.text}: {finding.remedy}"
+        if not console.is_terminal:
+            console.print(f"{finding.state:5}{finding.name:10}{text}")
+            continue
+        line = Table.grid(padding=(0, 1))
+        line.add_column(width=4, style=COLOURS[finding.state])
+        line.add_column(width=9, style="bold")
+        line.add_column()
+        line.add_row(finding.state, finding.name, Text(text))
+        console.print(line)
+    failed = sum(finding.state == "fail" for finding in findings)
+    console.print(Text(f"not ready: {failed} to mend", "bold red") if failed else Text("ready", "green"))
+
+
+def software() -> list[Finding]:
+    """Python and every dependency against the bounds that this package states."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    wrong, shown = [], []
+    for line in requires("dialsum-trl"):
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing (needs {requirement.specifier})")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found} is outside {requirement.specifier}")
+        if requirement.name in ("trl", "transformers", "peft", "bitsandbytes", "torch"):
+            shown.append(f"{requirement.name} {found}")
+    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    if wrong:
+        remedy = "install it again: pip install --constraint constraints.txt --editable ."
+        return [*findings, Finding("packages", "fail", "; ".join(wrong), remedy)]
+    return [*findings, Finding("packages", "ok", ", ".join(sorted(shown)))]
+
+
+def gpus(on_cpu: bool = False) -> list[Finding]:
+    """Each GPU: memory, bf16; without one, why."""
+    import torch
+
+    if not torch.cuda.is_available():
+        if on_cpu:
+            return [Finding("gpu", "ok", "not needed: use_cpu is set")]
+        if torch.version.cuda is None:
+            remedy = "install a CUDA build of torch (https://pytorch.org/get-started/locally)"
+            return [Finding("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]
+        remedy = "check nvidia-smi and CUDA_VISIBLE_DEVICES; --config recipes/demo.yaml runs the toy without a GPU"
+        return [Finding("gpu", "fail", "torch sees no GPU", remedy)]
+    findings = []
+    for index in range(torch.cuda.device_count()):
+        name = torch.cuda.get_device_name(index)
+        free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
+        text = f"{index}: {name}, {free:.1f} of {total:.1f} GiB free"
+        if free < 0.8 * total:
+            findings.append(Finding("gpu", "warn", text, "other processes hold the rest; nvidia-smi lists them"))
+        elif torch.cuda.get_device_capability(index) < (8, 0):
+            findings.append(Finding("gpu", "warn", f"{text}, no bf16", "train with --dtype float16"))
+        else:
+            findings.append(Finding("gpu", "ok", f"{text}, bf16"))
+    return findings
+
+
+def memory() -> Finding:
+    """Main memory that is available."""
+    import psutil
+
+    there = psutil.virtual_memory()
+    text = f"{there.available / GIB:.1f} of {there.total / GIB:.1f} GiB available"
+    if there.available < LITTLE_MEMORY * GIB:
+        return Finding("memory", "warn", text, "weights pass through main memory when they are loaded; free some")
+    return Finding("memory", "ok", text)
+
+
+def disk(model: str | None) -> list[Finding]:
+    """Room for runs here, and for the base model in the Hub's cache."""
+    free = shutil.disk_usage(Path.cwd()).free / GIB
+    runs = f"{free:.0f} GiB free here"
+    findings = [Finding("disk", "ok", runs)]
+    if free < ROOM_FOR_RUNS:
+        remedy = "checkpoints may not fit; free some, or give --output_dir on another disk"
+        findings = [Finding("disk", "warn", runs, remedy)]
+    if model and not Path(model).is_dir():
+        findings.append(_cache(model))
+    return findings
+
+
+def _cache(model: str) -> Finding:
+    from huggingface_hub import constants
+
+    from dialsum_trl.models.families.registry import VERIFIED
+    from dialsum_trl.models.provenance import cached_commit
+
+    if cached_commit(model, "main"):
+        return Finding("model", "ok", f"{model} is in the Hub's cache")
+    place = Path(constants.HF_HUB_CACHE)
+    existing = next(parent for parent in (place, *place.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    needed = VERIFIED[model].parameters * 1e9 * 2 / GIB if model in VERIFIED else None
+    text = f"{model} is to be downloaded" + (f" ({needed:.0f} GiB)" if needed else "")
+    if needed and free < needed:
+        return Finding("model", "fail", f"{text}, the cache has {free:.0f} GiB", "set HF_HOME to a larger disk")
+    return Finding("model", "ok", f"{text}; the cache has {free:.0f} GiB")
+
+
+def launcher() -> Finding:
+    """How training would be started with the GPUs there are."""
+    import torch
+
+    beside = Path(sys.executable).with_name("accelerate")
+    if not beside.exists() and shutil.which("accelerate") is None:
+        return Finding("launcher", "fail", "the accelerate command is not found", "activate the environment it is in")
+    count = torch.cuda.device_count()
+    name = "ddp" if count > 1 else "single_gpu" if count else "cpu"
+    return Finding("launcher", "ok", f"accelerate launch --config_file accelerate_configs/{name}.yaml recipes/...")
+
+
+def hub(model: str | None) -> list[Finding]:
+    """Whether the Hub answers, and whether there is a token: never the token itself."""
+    import httpx2
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.utils import get_session
+
+    from dialsum_trl.models.provenance import cached_commit
+
+    needed = bool(model) and not Path(model).is_dir() and cached_commit(model, "main") is None
+    state = "fail" if needed else "warn"
+    if constants.is_offline_mode():
+        remedy = "unset it to download the model" if needed else "unset it to download or push"
+        found = [Finding("hub", state if needed else "ok", "HF_HUB_OFFLINE is set", remedy)]
+    else:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+            found = [Finding("hub", "ok", f"{constants.ENDPOINT} answers")]
+        except httpx2.HTTPError:
+            remedy = "check the network or HF_ENDPOINT; local model folders work without it"
+            found = [Finding("hub", state, f"{constants.ENDPOINT} does not answer", remedy)]
+    if get_token() is None:
+        remedy = "pushes and gated models need HF_TOKEN or `hf auth login`"
+        return [*found, Finding("token", "warn", "none", remedy)]
+    source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the Hub's login"
+    return [*found, Finding("token", "ok", f"present (from {source})")]
+
+
+def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
+    """Memory and hours of an SFT recipe on this machine's GPUs, and what to change when it does not fit."""
+    import torch
+
+    from dialsum_trl.core.settings.flags import DataArguments
+    from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
+
+    if stage != "sft":
+        return [Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")]
+    model, quantization = settings["model_name_or_path"], settings["quantization"]
+    try:
+        shape = known_shape(model, settings["model_revision"], settings["lora_r"], quantization)
+    except InputError as error:
+        return [Finding("recipe", "fail", str(error))]
+    if shape is None:
+        return [Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")]
+    columns = DataArguments(
+        **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
+    )
+    train_file = settings["train_file"]
+    try:
+        lengths = row_lengths(train_file, model, columns.columns())
+    except InputError as error:
+        return [Finding("rows", "fail", str(error))]
+    count = max(1, torch.cuda.device_count())
+    cards = range(torch.cuda.device_count())
+    free = min((torch.cuda.mem_get_info(card)[0] / GIB for card in cards), default=0.0)  # the smallest decides
+    budget = settings["memory_gib"] or free
+    result = estimate(settings, shape, lengths, budget, count)
+    assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
+    rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"
+    findings = [Finding("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")]
+    if on_cpu:
+        return findings
+    if not budget:
+        least = f"a GPU of {result.least} GiB" if result.least else "more than one GPU has"
+        ample = estimate(settings, shape, lengths, AMPLE, count)
+        return [*findings, Finding("fits", "ok", f"needs {least}; {_time(ample.hours())} on an H100")]
+    if result.best is None:
+        text = f"{model} in {quantization} does not fit into {budget:.1f} GiB (it needs {result.least or 'over 141'})"
+        return [*findings, Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))]
+    peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
+    known = peaks and all(peaks)
+    pace = _time(result.hours(min(peaks))) if known else f"{_time(result.hours())} on an H100"
+    text = f"about {result.best.gib:.1f} of {budget:.1f} GiB a GPU; {pace} (without evaluations)"
+    return [*findings, Finding("fits", "ok", text)]
+
+
+def _time(hours: float) -> str:
+    return f"about {hours:.1f} h" if hours >= 1 else f"about {max(1, round(60 * hours))} min"
+
+
+def _what_fits(settings, lengths, budget, count) -> str:
+    """The changes that would make a recipe fit, smallest first."""
+    from dialsum_trl.models.families.registry import VERIFIED_SIZES
+    from dialsum_trl.training.estimate import estimate, known_shape
+
+    changes = []
+    if settings["quantization"] != "4bit":
+        changes.append(("--quantization 4bit", {"quantization": "4bit"}))
+    changes.append(("--max_length 512 (long dialogues lose middle turns)", {"max_length": 512, "quantization": "4bit"}))
+    for model in VERIFIED_SIZES:
+        changes.append((f"--model_name_or_path {model}", {"model_name_or_path": model, "quantization": "4bit"}))
+    for text, change in changes:
+        new = {**settings, **change}
+        shape = known_shape(new["model_name_or_path"], "main", new["lora_r"], new["quantization"])
+        if shape is not None and estimate(new, shape, lengths, budget, count).best is not None:
+            return f"it would with {text}"
+    return "no verified model fits; use a larger GPU"

@@ -1,0 +1,188 @@
+"""`dialsum merge`: an adapter merged into its unquantized base, ready to serve, and compared with the adapter."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+from dialsum_trl.core.console import say, table
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import check_place, check_writable, refuse_links, write_json
+from dialsum_trl.generation.vllm_engine import lora_rank_limit
+from dialsum_trl.models.adapter_settings import compare_with_adapter
+from dialsum_trl.models.file_names import RUN_FILE
+from dialsum_trl.models.record import read_record
+
+DTYPES = ("bfloat16", "float16", "float32")
+COMMANDS = """\
+Serve it:
+  vllm serve {folder} --served-model-name dialsum --max-model-len 2048
+  docker run --gpus all --shm-size 1g -p 8080:80 -v {folder}:/model \\
+      ghcr.io/huggingface/text-generation-inference:latest --model-id /model
+  python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {name}.gguf --outtype bf16
+  llama-server --model {name}.gguf --ctx-size 2048
+Or serve the adapter on its base, without merging:
+  vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter} \\
+      --max-model-len 2048
+"""
+
+
+def merge_adapter(
+    adapter: Path,
+    output: Path,
+    model: str | None = None,
+    dtype: str = "bfloat16",
+    shard_size: str = "4GB",
+    verify: str | None = None,
+    rows: int = 100,
+    columns: dict[str, str] | None = None,
+) -> bool:
+    """Writes the merged model to `output` and prints how to serve it.
+
+    Args:
+        model: base to merge into; default: the one that the adapter was trained on.
+        verify: file with references; adapter and merged model summarize its first `rows` rows.
+        columns: names of that file's columns, as for `data.read_dialogues`.
+
+    Returns:
+        Whether the merged model is not clearly worse (always, without `verify`).
+
+    Raises:
+        InputError: `output` exists or cannot be written, `verify` has no references, or adapter or base cannot be
+            loaded.
+    """
+    from dialsum_trl.data.dialogues import read_dialogues
+
+    if output.exists():
+        raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
+    check_place(output)
+    check_writable(output, "OUTPUT")
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.ASCII | re.IGNORECASE):
+        raise InputError(f"--max_shard_size {shard_size}: give a number and KB, MB, GB or TB, such as 4GB")
+    if rows < 1:
+        raise InputError(f"--rows {rows}: must be at least 1")
+    compared = None
+    if verify is not None:  # before the merge, which takes minutes
+        compared = read_dialogues(verify, columns=columns)
+        compared = compared.select(range(min(rows, len(compared))))
+    named = {"adapter_path": str(adapter), "model_name_or_path": model, "model_revision": "main"}
+    settings = compare_with_adapter(named, set() if model is None else {"model_name_or_path"})
+    if not settings:
+        raise InputError(f"{adapter}: no such folder; give the folder that a training run wrote")
+    settings = {"model_revision": "main", "quantization": "none", "prompt_style": "native", **settings}
+    if model is not None:
+        settings |= {"model_name_or_path": model, "model_revision": "main"}
+    if not settings["model_name_or_path"]:
+        raise InputError(f"{adapter}: does not say which base it was trained on; name it with --model_name_or_path")
+    rank = write_merged(adapter, output, settings, dtype, shard_size)
+    passed = compared is None or compare_merged(adapter, output, settings, dtype, compared)
+    paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
+    typed = {name: shlex.quote(str(path)) for name, path in {**paths, "name": output.name}.items()}
+    say(COMMANDS.format(**typed, rank=lora_rank_limit(rank)))
+    return passed
+
+
+def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_size: str) -> int:
+    """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
+    from transformers import GenerationConfig
+
+    from dialsum_trl.models.adapters import load_adapter
+    from dialsum_trl.models.base import load_base, resize_embeddings
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
+
+    partial = output.with_name(output.name + ".partial")
+    refuse_links(partial, *partial.rglob("*"), *adapter.iterdir())
+    tokenizer = load_tokenizer(str(adapter))
+    name, revision = settings["model_name_or_path"], settings["model_revision"]
+    base = load_base(name, dtype=dtype, quantization="none", revision=revision)
+    resize_embeddings(base, tokenizer)
+    tuned = load_adapter(base, adapter, flag="adapter")
+    rank = tuned.peft_config["default"].r
+    merged = tuned.merge_and_unload(safe_merge=True)
+    merged.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stop_token_ids(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
+    )
+    merged.config.use_cache = True
+    tokenizer.chat_template = pin_values(tokenizer.chat_template)
+    new = not partial.exists()
+    try:
+        merged.save_pretrained(partial, max_shard_size=shard_size)
+        tokenizer.save_pretrained(partial)
+        write_record(adapter, partial, dtype)
+        partial.rename(output)
+    except BaseException:  # a full disk, Ctrl+C: the room is free again
+        if new:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    size = sum(file.stat().st_size for file in output.glob("*.safetensors")) / 2**30
+    shards = len(list(output.glob("*.safetensors")))
+    say(f"{output}: {adapter} merged into {name} ({dtype}, {size:.2f} GiB in {shards} file{'s' * (shards > 1)})")
+    return rank
+
+
+def pin_values(template: str) -> str:
+    """The template with what training told it, for servers that do not (Llama 3.2 would write today's date)."""
+    from dialsum_trl.prompts.templates import TEMPLATE_VALUES
+
+    for name, value in TEMPLATE_VALUES.items():
+        if name in template:
+            told = f"{{%- set {name} = {json.dumps(value)} %}}"
+            template = f"{{%- if {name} is not defined %}}{told}{{%- endif %}}{template}"
+    return template
+
+
+def write_record(adapter: Path, output: Path, dtype: str) -> None:
+    """The adapter's run record for the merged model, so that it can be pushed with its card."""
+    if record := read_record(adapter):
+        write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
+
+
+def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows) -> bool:
+    """Greedy summaries of both on the same rows: how many are equal, and what the difference is worth in ROUGE.
+
+    Args:
+        rows: of `data.read_dialogues`.
+    """
+    from dialsum_trl.generation.settings import GenerationSettings
+    from dialsum_trl.generation.summaries import summarize
+    from dialsum_trl.generation.summarizer import load_summarizer
+    from dialsum_trl.metrics.rouge import compare
+
+    decoding = GenerationSettings(num_beams=1)
+    as_trained = load_summarizer(
+        settings["model_name_or_path"],
+        str(adapter),
+        dtype=dtype,
+        quantization=settings["quantization"],
+        revision=settings["model_revision"],
+        prompt_style=settings["prompt_style"],
+    )
+    before = [summary.text for summary in summarize(as_trained, rows["dialogue"][:], decoding)]
+    del as_trained
+    merged = load_summarizer(str(output), dtype=dtype, quantization="none")
+    after = [summary.text for summary in summarize(merged, rows["dialogue"][:], decoding)]
+    result = compare(before, after, rows["summaries"][:])
+    worse = result.clear and result.delta < 0
+    equal = sum(left == right for left, right in zip(before, after, strict=True))
+    table(
+        "Adapter and merged model, greedy",
+        [
+            ("rows", len(rows)),
+            ("equal summaries", equal),
+            ("ROUGE mean, adapter as trained", f"{result.a.mean:.2f}"),
+            ("ROUGE mean, merged", f"{result.b.mean:.2f}"),
+            (
+                "difference, 95 % interval",
+                f"{result.delta:+.2f} [{result.interval[0]:+.2f}, {result.interval[1]:+.2f}]",
+            ),
+            ("verdict", "clearly worse: serve the adapter instead" if worse else "no clear loss"),
+        ],
+    )
+    return not worse

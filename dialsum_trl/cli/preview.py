@@ -1,0 +1,174 @@
+"""`dialsum preview`: one row exactly as the trainer gets it, token by token."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dialsum_trl.core.console import printable
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.core.settings.resolve import read_recipe
+from dialsum_trl.prompts.prompt import MAX_LENGTH, encode_row
+from dialsum_trl.prompts.sft_rows import choose_instructions
+from dialsum_trl.prompts.shortening import Fitted
+
+PROMPT, LEARNED, DROPPED = "prompt", "learned", "dropped"
+STYLES = {PROMPT: ("bright_black", "white"), LEARNED: ("green", "bright_green")}  # by turns, so that tokens show
+SPECIAL = {PROMPT: "bold blue", LEARNED: "bold black on green"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text of one token, or of several where one alone is no whole character."""
+
+    text: str
+    ids: tuple[int, ...]
+    learned: bool
+    special: bool
+
+
+def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_tokens: bool = False) -> None:
+    """Prints one training row of an SFT recipe.
+
+    Args:
+        row: its fname, or its number from 0 where no row has that name.
+        overrides: train_file, model_name_or_path, max_length; None takes the recipe's.
+        list_tokens: one line a token instead of running text.
+
+    Raises:
+        InputError: no training file, no such row, not an SFT recipe.
+    """
+    from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, stop_token_ids
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
+
+    stage, settings = read_recipe(recipe, config, overrides)
+    if stage != "sft":
+        raise InputError(f"{recipe}: preview shows the rows of SFT recipes, this one is for {stage}")
+    if not settings["train_file"]:
+        raise InputError("no training rows: give --train_file train.csv")
+    number, source = find_row(settings, row)
+    style, max_length = settings["prompt_style"], settings.get("max_length", MAX_LENGTH)
+    tokenizer = load_tokenizer(settings["model_name_or_path"], settings["model_revision"], style)
+    add_missing_chat_tokens(tokenizer)
+    shown_with = choose_instructions(number + 1, settings["instructions"], settings.get("seed", 42))[number]
+    encoded, fitted = encode_row(
+        tokenizer, source["dialogue"], source["summaries"][0], stop_token_ids(tokenizer), max_length, shown_with[0]
+    )
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    print_head(console, source["fname"], number, encoded, fitted, max_length, len(shown_with))
+    found = pieces(tokenizer, encoded)
+    if list_tokens:
+        print_tokens(console, found)
+    else:
+        print_text(console, found, source["dialogue"].split("\n"), fitted)
+
+
+def find_row(settings: dict, wanted: str) -> tuple[int, dict]:
+    """Number and content of the training row that is called `wanted`; where none is, that has this number."""
+    from dialsum_trl.data.dialogues import iter_rows
+
+    columns = DataArguments(
+        **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
+    )
+    count, numbered = 0, None
+    for number, row in enumerate(iter_rows(settings["train_file"], columns=columns.columns())):
+        if wanted == row["fname"]:
+            return number, row
+        if wanted == str(number):
+            numbered = number, row
+        count = number + 1
+    if numbered:
+        return numbered
+    raise InputError(f"--row {wanted}: {settings['train_file']} has the rows 0 to {count - 1}, and no such fname")
+
+
+def pieces(tokenizer, encoded: dict) -> list[Piece]:
+    """The row's tokens as text; tokens that share a character stand together."""
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    result, waiting = [], []
+    pairs = list(zip(encoded["input_ids"], encoded["labels"], strict=True))
+    for position, (token, label) in enumerate(pairs):
+        waiting.append(token)
+        text = tokenizer.decode(waiting)
+        last = position + 1 == len(pairs) or (pairs[position + 1][1] == -100) != (label == -100)
+        if text.endswith("\ufffd") and not last:
+            continue
+        result.append(Piece(text, tuple(waiting), label != -100, waiting[0] in special))
+        waiting = []
+    return result
+
+
+def print_head(console, fname, number, encoded, fitted: Fitted, max_length: int, instructions: int) -> None:
+    learned = sum(label != -100 for label in encoded["labels"])
+    total = len(encoded["input_ids"])
+    line = (
+        f"row {fname} (number {number} from 0): {total} tokens (at most {max_length}): "
+        f"{total - learned} prompt, read and not learned, "
+        f"+ {learned} summary, learned to its end of turn"
+    )
+    console.print(Text(printable(line)))
+    if fitted.dropped:
+        console.print(f"to fit, turns were dropped from the middle: {len(fitted.dropped)}")
+    if fitted.cut:
+        console.print("to fit, one turn was shortened in its middle")
+    if instructions > 1:
+        console.print(f"shown with the first of its {instructions} instructions")
+    console.print()
+
+
+def print_text(console, found: list[Piece], turns: list[str], fitted: Fitted) -> None:
+    """Running text with a margin that says what each line is; the margin alone is enough in a pipe."""
+    lines = styled_lines(found)
+    prompt = "\n".join(line.plain for kind, line in lines if kind == PROMPT)
+    start = prompt.find(printable(fitted.text, keep="\n"))
+    dialogue_from = prompt[:start].count("\n") if start >= 0 else None
+    if dialogue_from is not None:
+        lines = with_dropped(lines, dialogue_from, turns, fitted.dropped)
+    if not console.is_terminal:
+        for kind, line in lines:
+            print(f"{kind:7} {line.plain}".rstrip())
+        return
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=7, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for kind, line in lines:
+        grid.add_row(Text(kind, "red" if kind == DROPPED else STYLES[kind][0]), line)
+    console.print(grid)
+
+
+def styled_lines(found: list[Piece]) -> list[tuple[str, Text]]:
+    """`(prompt|learned, line)`: printable, neighbouring tokens differ in shade, special tokens stand out."""
+    lines = [(LEARNED if found[0].learned else PROMPT, Text())]
+    for index, piece in enumerate(found):
+        kind = LEARNED if piece.learned else PROMPT
+        if kind != lines[-1][0]:
+            lines.append((kind, Text()))
+        style = SPECIAL[kind] if piece.special else STYLES[kind][index % 2]
+        first, *rest = printable(piece.text, keep="\n").split("\n")
+        lines[-1][1].append(first, style)
+        lines += [(kind, Text(part, style)) for part in rest]
+    return lines
+
+
+def with_dropped(lines, dialogue_from: int, turns: list[str], dropped: tuple[int, ...]):
+    """Puts the dropped turns back where they stood, struck through."""
+    result = lines[:dialogue_from]
+    rest = iter(lines[dialogue_from:])
+    for index, turn in enumerate(turns):
+        result.append((DROPPED, Text(printable(turn), "strike red")) if index in dropped else next(rest))
+    return [*result, *rest]
+
+
+def print_tokens(console, found: list[Piece]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "token", ""):
+        table.add_column(name, justify="right" if name == "id" else "left")
+    for piece in found:
+        kind = LEARNED if piece.learned else PROMPT
+        style = SPECIAL[kind] if piece.special else STYLES[kind][0]
+        table.add_row(" ".join(map(str, piece.ids)), Text(repr(piece.text)[1:-1], style), kind)
+    console.print(table)

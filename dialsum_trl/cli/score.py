@@ -1,0 +1,96 @@
+"""`dialsum score`: one file of summaries under every ROUGE configuration, with intervals and floors."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.data.patterns import HANGUL
+from dialsum_trl.metrics.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Summaries and the references of the same rows, in the order of the reference file."""
+
+    predictions: list[str]
+    references: list[list[str]]
+
+
+def score_files(
+    predictions: Path, references: Path, bootstrap: int = 1000, columns: dict[str, str] | None = None
+) -> list[RougeReport]:
+    """Prints and returns the score of every configuration that the rows allow.
+
+    Args:
+        columns: names of the second file's columns, as for `data.read_dialogues`.
+
+    Raises:
+        InputError: the files do not hold the same fnames, or the second has no references.
+    """
+    check_numbers({"bootstrap": bootstrap})
+    pairs = paired(predictions, references, columns)
+    reports = [score(pairs.predictions, pairs.references, config, bootstrap) for config in configurations(pairs)]
+    print_reports(reports, pairs)
+    return reports
+
+
+def paired(predictions: Path, references: Path, columns: dict[str, str] | None = None) -> Pairs:
+    """Summaries matched to references by fname."""
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.data.submission import read_aligned
+
+    rows = read_dialogues(references, columns=columns)
+    return Pairs(read_aligned(predictions, rows["fname"][:]), rows["summaries"][:])
+
+
+def configurations(pairs: Pairs) -> list[RougeConfig]:
+    """Every configuration that says something about these rows, the competition's first."""
+    korean = any(HANGUL.search(text) for row in pairs.references for text in row)
+    tokenizers = ("mecab", "whitespace", "char") if korean else ("english", "whitespace")
+    several = any(len(row) > 1 for row in pairs.references)
+    masks = ("split", "atomic")
+    return [
+        RougeConfig(tokenizer, mask, combined)
+        for tokenizer in tokenizers
+        for mask in (masks if tokenizer in ("mecab", "char", "english") else masks[:1])
+        for combined in (("mean", "max") if several else ("mean",))
+    ]
+
+
+def print_reports(reports: list[RougeReport], pairs: Pairs) -> None:
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    several = any(len(row) > 1 for row in pairs.references)
+    counts = sorted({len(row) for row in pairs.references})
+    console.print(f"F1 x 100, {len(pairs.predictions):,} rows, references a row: {', '.join(map(str, counts))}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("tokens")
+    table.add_column("masks")
+    if several:
+        table.add_column("refs")
+    for name in ("R-1", "R-2", "R-L", "mean", "95 %", "sum", "floor"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for report in reports:
+        config = report.config
+        names = [config.tokenizer, config.masks, *([config.references] if several else [])]
+        low, high = report.interval or (None, None)
+        span = f"{low:.1f}-{high:.1f}" if low is not None else ""
+        below = report.mean <= report.floor.mean
+        figures = (report.rouge1, report.rouge2, report.rougeL, report.mean)
+        table.add_row(
+            *names,
+            *(f"{value:.2f}" for value in figures),
+            span,
+            f"{report.sum:.2f}",
+            Text(f"{report.floor.mean:.2f}", "bold red" if below else "dim"),
+        )
+    console.print(table)
+    console.print(
+        Text(f"first line: the competition's; floor: the mean that {CONSTANT_LINE!r} reaches on all rows", "dim")
+    )
+    if reports[0].mean <= reports[0].floor.mean:
+        console.print(Text("these summaries are no better than one constant line", "bold red"))

@@ -1,0 +1,100 @@
+"""Files that are whole or absent: written aside, then renamed, so that a run that dies leaves the old one or none."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from dialsum_trl.core.errors import InputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text with LF line endings; makes the folder.
+
+    Raises:
+        InputError: as `check_place`.
+    """
+    path = Path(path)
+    check_place(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)  # it may be a link
+    try:
+        with partial.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+        partial.replace(path)
+    except BaseException:  # a full disk, Ctrl+C: the room is free again
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_place(path: Path) -> None:
+    """Raises InputError where no file can come to `path`: it is a folder, or lies in something that is none."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+    nearest = _nearest(path.parent)
+    if not nearest.is_dir():
+        raise InputError(f"{path}: {nearest} is no folder, so nothing can be written in it; name another place")
+
+
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Raises InputError where a folder cannot be made or written into; writes nothing."""
+    nearest = _nearest(folder.absolute())
+    if not nearest.is_dir():
+        what = "is a file" if nearest == folder.absolute() else f"{nearest} is a file"
+        raise InputError(f"{flag} {folder}: {what}; give a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{flag} {folder}: {nearest} cannot be written (no permission, or a read-only disk); give another folder"
+        )
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or the first above it that is there; a link to nothing is in the way too."""
+    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+
+
+def check_target(path: Path, flag: str, sources: Iterable) -> None:
+    """`check_place`, and an InputError where writing to `path` would replace one of the files that are read.
+
+    Args:
+        flag: what the user gave `path` with.
+        sources: paths of these files; None, and names that are no files, are passed over.
+    """
+    path = Path(path)
+    check_place(path)
+    for source in filter(None, sources):
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise InputError(f"{flag} {path}: is {source}, which this command reads; name another file")
+
+
+def move_files(source: Path, target: Path) -> None:
+    """Moves what a folder holds into another one on the same disk, each file whole, over those of the same name."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            destination = target / path.relative_to(source)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(destination)
+    shutil.rmtree(source)
+
+
+def refuse_links(*paths: Path) -> None:
+    """Raises InputError where one of these is a link: something would be read from, or written to, elsewhere.
+
+    The Hub's cache is let through: its snapshots link to the blobs beside them.
+    """
+    for path in paths:
+        if path.is_symlink() and path.resolve().parent != path.parent.resolve().parent.parent / "blobs":
+            raise InputError(f"{path}: is a link to elsewhere; put what it stands for in its place, or remove it")
+
+
+def json_text(content) -> str:
+    """JSON with readable Korean."""
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+def write_json(path: Path, content) -> None:
+    """Writes `json_text`."""
+    write_text(path, json_text(content))

@@ -1,0 +1,54 @@
+"""A journal that survives a kill: what the work is about, then one line a finished piece."""
+
+import json
+import os
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process
+from dialsum_trl.core.files import write_text
+
+
+def read(path: Path) -> list:
+    """The lines of a journal as they were written; a half-written last line, and what is behind it, is left out.
+
+    A file whose first line is no object is no journal: it has none.
+    """
+    entries = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                entries.append(json.loads(line))
+            except (ValueError, RecursionError):
+                break
+    return entries if entries and isinstance(entries[0], dict) else []
+
+
+class Journal:
+    """Appends finished pieces to `path`; `done` holds those of an earlier run of the same work.
+
+    Args:
+        about: what the work is about, comparable after JSON. Other work in the file is forgotten: check with `read`
+            first where it must not be.
+    """
+
+    def __init__(self, path: Path, about: dict):
+        entries = read(path)
+        self.path, self.done = path, entries[1:] if entries and entries[0] == about else []
+        self.about, self._begun = about, False
+
+    def add(self, piece) -> None:
+        """Keeps a finished piece; it is on the disk when this returns."""
+        self.done.append(piece)
+        if not is_main_process():
+            return
+        if not self._begun:  # work that ends in an error before its first piece leaves no file
+            write_text(self.path, "".join(_line(entry) for entry in [self.about, *self.done[:-1]]))
+            self._begun = True
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(piece))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _line(entry) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"

@@ -1,0 +1,209 @@
+"""The YAML file of `--config`: read by the safe loader, without tags, with every key once and sizes within reason.
+
+Its settings, and a recipe's, become command-line tokens, so that one parser checks every value.
+"""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.stages.common.names import STAGES
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 20_000  # with every alias written out
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_config(path: str) -> dict:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: names file, line or key: it cannot be read, is no mapping of settings, holds a tag, a key twice, an
+            alias that grows beyond reason, or a value that no flag could hold.
+    """
+    place = f"--config {path}"
+    config = _construct(place, _text(place, Path(path)))
+    if config is None:
+        config = {}
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise InputError(f"{place}: must hold `key: value` lines, one setting each")
+    for key, value in config.items():
+        if key in STAGES and not isinstance(value, dict | None):
+            raise InputError(f"{place}: section {key} must hold `key: value` lines")
+        if key in STAGES:
+            _check_values(place, value or {})
+    _check_values(place, {key: value for key, value in config.items() if key not in STAGES})
+    return config
+
+
+def stage_settings(config: dict, stage: str | None) -> dict:
+    """The settings of one stage: keys outside any section serve every stage, `sft:`, `predict:` ... only their own."""
+    common = {key: value for key, value in config.items() if key not in STAGES}
+    own = config.get(stage) or {}
+    return {**common, **own}
+
+
+def as_tokens(settings: dict) -> tuple[list[str], dict]:
+    """A settings dict as command-line tokens, so that argparse checks every value; None becomes a default."""
+    tokens, nones = [], {}
+    for key, value in settings.items():
+        if value is None:
+            nones[key] = None
+        elif isinstance(value, bool):
+            tokens += [f"--{key}", str(value).lower()]
+        elif isinstance(value, list | tuple):
+            tokens += [f"--{key}", *map(str, value)]
+        elif isinstance(value, dict):
+            tokens += [f"--{key}", json.dumps(value)]
+        else:
+            tokens.append(f"--{key}={value}")
+    return tokens, nones
+
+
+def defaults_of(parser) -> dict:
+    """Flag -> the value it has when nobody sets it."""
+    return {action.dest: action.default for action in parser._actions}
+
+
+def check_config_values(parser, groups, config: dict, where: str) -> None:
+    """Raises InputError that names the file when a value of it fits its flag not in shape, type or bounds."""
+    actions = {action.dest: action for action in parser._actions}
+    mappings = {field.name for group in groups for field in fields(group) if "dict" in str(field.type)}
+    hints = [hint for group in groups for hint in get_type_hints(group).items()]  # the parser changes its fields' types
+    optional = {name for name, hint in hints if type(None) in get_args(hint)}
+    for key, value in config.items():
+        if isinstance(value, dict) and key not in mappings:
+            raise InputError(f"{where}: {key} holds settings; --{key} takes one value")
+        if value is None and key not in optional:
+            raise InputError(f"{where}: {key} is null, and needs a value; leave it out for the default")
+        if isinstance(value, list) and actions[key].nargs is None:
+            raise InputError(f"{where}: {key} holds a list; --{key} takes one value")
+    try:
+        namespace, _ = parser.parse_known_args(as_tokens(config)[0])
+        check_numbers({name: vars(namespace)[name] for name in config}, defaults_of(parser))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The path behind `--config`, and the other tokens."""
+    path, rest, tokens = None, [], iter(argv)
+    for token in tokens:
+        if token == "--config":
+            path = next(tokens, None)
+            if path is None:
+                raise InputError("--config: the path of a YAML file is missing")
+        elif token.startswith("--config="):
+            path = token.removeprefix("--config=")
+        else:
+            rest.append(token)
+    return path, rest
+
+
+def _text(place, path):
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{place}: {error.strerror}; give the path of a YAML file") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{place}: is longer than {MAX_BYTES:,} bytes; give a YAML file of settings")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{place}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+def _construct(place, text):
+    import yaml
+
+    loader = None
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(place, node)
+        return loader.construct_document(node)
+    except InputError:
+        raise
+    except yaml.YAMLError as error:
+        raise InputError(f"{place}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
+    except RecursionError:
+        raise InputError(f"{place}: is nested too deeply; YAML of settings has one setting each line") from None
+    except (ValueError, ArithmeticError) as error:  # a number of thousands of digits, the 40th of a month
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{place}: line 1 or below holds a value that YAML cannot read ({reason})") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_nodes(place, root) -> None:
+    """Raises InputError on tags, repeated keys and aliases that grow; before anything is built from the nodes."""
+    import yaml
+
+    sizes: dict[int, int] = {}
+
+    def size(node, above=()):
+        if node in above:
+            raise _aliases(place, node)
+        if id(node) in sizes:
+            return sizes[id(node)]
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+            raise InputError(f"{place}: line {node.start_mark.line + 1} holds the tag {node.tag}; tags are not read")
+        children = []
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(place, node)
+            children = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif len(node.value) > 4000 and node.tag.endswith(("int", "float", "timestamp")):
+            raise InputError(f"{place}: line {node.start_mark.line + 1} holds a number of {len(node.value):,} digits")
+        sizes[id(node)] = total = 1 + sum(size(child, (*above, node)) for child in children)
+        if total > MAX_NODES:
+            raise _aliases(place, node)
+        return total
+
+    size(root)
+
+
+def _aliases(place, node):
+    return InputError(
+        f"{place}: line {node.start_mark.line + 1} grows beyond {MAX_NODES:,} values by aliases; write the values out"
+    )
+
+
+def _check_keys(place, node) -> None:
+    seen = set()
+    for key, _ in node.value:
+        name = (key.tag, key.value) if isinstance(key.value, str) else None
+        if name in seen:
+            line = key.start_mark.line + 1
+            raise InputError(f"{place}: line {line} sets '{key.value}' twice; remove one of them")
+        if name is not None:
+            seen.add(name)
+
+
+def _check_values(place, settings) -> None:
+    """Raises InputError on what no flag could hold."""
+    for name, value in settings.items():
+        parts = value if isinstance(value, list) else [value]
+        if isinstance(value, list) and not value:
+            raise InputError(f"{place}: {name} is empty; give a value or leave it out")
+        for part in parts:
+            if isinstance(part, list):
+                raise InputError(f"{place}: {name} holds a list in a list; give one value or one list of values")
+            if isinstance(part, dict) and part is not value:
+                raise InputError(f"{place}: {name} holds settings in a list; give one value or one list of values")
+            if isinstance(part, str) and (SURROGATE.search(part) or "\0" in part):
+                raise InputError(f"{place}: {name} holds a NUL or half a surrogate pair; write another value")
+            if isinstance(part, str) and part is not value and re.match(r"--|-\D", part):
+                raise InputError(
+                    f"{place}: {name} holds {part[:40]}, which reads as a flag; a flag is a key of its own"
+                )

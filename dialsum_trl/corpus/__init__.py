@@ -1,1 +1,0 @@
-"""Files of dialogues: read, cleaned, measured, and compared with the evaluation rows."""

@@ -1,0 +1,100 @@
+"""Warns when training rows give evaluation rows away, beyond the exact copies that `data.check_disjoint` refuses."""
+
+import re
+from collections import Counter
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.cleaning import normalized
+from dialsum_trl.data.patterns import SYLLABLE
+
+_TURN_HEAD = re.compile(r"^#Person\d+#:\s*")
+_SHORTEST_TURN = 12  # letters: shorter turns ("네, 알겠습니다.") are common property
+_COMMON = 4  # dialogues: turns that more of them hold are formulas ("무엇을 도와드릴까요, 손님?")
+_SHARE_OF_TURNS = 0.5
+
+
+def contamination_warnings(train, evaluation) -> list[str]:
+    """One line for each way in which `train` holds `evaluation`; an empty list when nothing was found.
+
+    Looks for rows that are equal (`data.shared_rows`), for near copies (one training dialogue holds at least half of
+    the longer, uncommon turns of an evaluation dialogue), and for English originals of Korean evaluation rows: the
+    Korean DialogSum keeps the `fname` of the English one, which its competition bans from training.
+    """
+    found = [
+        ("equal evaluation rows", shared_rows(train, evaluation)),
+        ("are near copies of evaluation rows", _near_copies(train, evaluation)),
+        ("are the English originals of Korean evaluation rows (same fname)", _originals(train, evaluation)),
+    ]
+    return [
+        f"contamination: {len(pairs)} training rows {what}, for example {pairs[0][0]} and {pairs[0][1]}; "
+        "scores on these rows say nothing about new dialogues"
+        for what, pairs in found
+        if pairs
+    ]
+
+
+def _turns(dialogue):
+    turns = (normalized(_TURN_HEAD.sub("", line)) for line in dialogue.split("\n"))
+    return {turn for turn in turns if len(turn) >= _SHORTEST_TURN}
+
+
+def _near_copies(train, evaluation):
+    train_turns, turns = ([_turns(row["dialogue"]) for row in rows] for rows in (train, evaluation))
+    times = Counter(turn for each in (*train_turns, *turns) for turn in each)
+    holders: dict[str, list[int]] = {}
+    for index, each in enumerate(turns):
+        for turn in each:
+            if times[turn] <= _COMMON:
+                holders.setdefault(turn, []).append(index)
+    needed = [max(2, _SHARE_OF_TURNS * sum(times[turn] <= _COMMON for turn in each)) for each in turns]
+    equal = {name for name, _ in shared_rows(train, evaluation)}
+    pairs = []
+    for row, each in zip(train, train_turns, strict=True):
+        hits = Counter(index for turn in each for index in holders.get(turn, ()))
+        close = next((index for index, count in hits.most_common() if count >= needed[index]), None)
+        if close is not None and row["fname"] not in equal:
+            pairs.append((row["fname"], evaluation[close]["fname"]))
+    return pairs
+
+
+def _originals(train, evaluation):
+    korean = {row["fname"] for row in evaluation if SYLLABLE.search(row["dialogue"])}
+    return [
+        (row["fname"], row["fname"]) for row in train if row["fname"] in korean and not SYLLABLE.search(row["dialogue"])
+    ]
+
+
+def shared_rows(train, evaluation) -> list[tuple[str, str]]:
+    """`(train fname, evaluation fname)` of training rows that an evaluation set also holds.
+
+    A row is shared when the dialogues are equal in letters and digits, or when `fname` and a reference are equal.
+    """
+    by_dialogue, by_reference = {}, {}
+    for row in evaluation:
+        by_dialogue[normalized(row["dialogue"])] = row["fname"]
+        by_reference.update({(row["fname"], text.strip()): row["fname"] for text in row["summaries"]})
+    pairs = []
+    for row in train:
+        named = (by_reference.get((row["fname"], text.strip())) for text in row["summaries"])
+        match = by_dialogue.get(normalized(row["dialogue"])) or next(filter(None, named), None)
+        if match is not None:
+            pairs.append((row["fname"], match))
+    return pairs
+
+
+def drop_shared(train, evaluation):
+    """`train` without its `shared_rows`, and those pairs."""
+    pairs = shared_rows(train, evaluation)
+    shared = {name for name, _ in pairs}
+    return train.select([i for i, name in enumerate(train["fname"]) if name not in shared]), pairs
+
+
+def check_disjoint(train, evaluation) -> None:
+    """Raises InputError when training and evaluation rows overlap (see `shared_rows`)."""
+    pairs = shared_rows(train, evaluation)
+    if pairs:
+        shown = ", ".join(f"{left} = {right}" for left, right in pairs[:3]) + (", ..." if len(pairs) > 3 else "")
+        raise InputError(
+            f"{len(pairs)} training rows are also evaluation rows ({shown}), so the evaluation would flatter the "
+            "model; remove them from the training file, or add --drop_shared_rows true"
+        )

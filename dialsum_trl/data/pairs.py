@@ -1,0 +1,99 @@
+"""Preference pairs: JSONL rows `prompt, chosen, rejected, margin, kind`, and their token ids.
+
+`prompt` is a dialogue, `chosen` and `rejected` are summaries of it. `margin` (how much better) and `kind` (where the
+pair came from) may be absent: pairs judged by people are read in the same form.
+"""
+
+import math
+import random
+from pathlib import Path
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.cleaning import clean_dialogue
+from dialsum_trl.data.tables import read_table
+
+TEXTS = ("prompt", "chosen", "rejected")
+
+
+def read_pairs(path: str | Path) -> list[dict]:
+    """All pairs of a file.
+
+    Raises:
+        InputError: what `tables.read_table` refuses; a missing or empty text, chosen and rejected alike, with file,
+            row and field.
+    """
+    path, pairs = Path(path), []
+    if path.suffix.lower() != ".jsonl":
+        raise InputError(f"{path}: pairs are read from a JSONL file; recipes/preferences.py writes one")
+    for row in read_table(path):
+        where = f"{path}: row {row.number} (line {row.line})"
+        texts = {name: _text(where, row.values, name) for name in TEXTS}
+        prompt = clean_dialogue(texts.pop("prompt"))
+        if not prompt:
+            raise InputError(f"{where}: 'prompt' must be a text that is not empty")
+        if texts["chosen"] == texts["rejected"]:
+            raise InputError(f"{where}: chosen and rejected are the same text; leave the pair out")
+        margin, kind = row.values.get("margin"), row.values.get("kind", "human")
+        if margin is not None and (type(margin) not in (int, float) or not math.isfinite(margin)):
+            raise InputError(f"{where}: 'margin' must be a number or absent")
+        if not isinstance(kind, str):
+            raise InputError(f"{where}: 'kind' must be a text or absent")
+        pairs.append({"prompt": prompt, **texts, "margin": margin, "kind": kind})
+    return pairs
+
+
+def _text(where, values, name) -> str:
+    text = values.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{where}: '{name}' must be a text that is not empty")
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InputError(f"{where}: '{name}' holds a NUL or half a surrogate pair; export the row again")
+    return text.strip()
+
+
+def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
+    """Training and held-out pairs; all pairs of a dialogue are on one side.
+
+    Raises:
+        InputError: `share` leaves a side empty.
+    """
+    dialogues = list(dict.fromkeys(pair["prompt"] for pair in pairs))
+    random.Random(seed).shuffle(dialogues)
+    held = set(dialogues[: round(len(dialogues) * share)])
+    sides = [p for p in pairs if p["prompt"] not in held], [p for p in pairs if p["prompt"] in held]
+    if not all(sides):
+        raise InputError(
+            f"--held_out {share}: {len(dialogues)} dialogues do not split into two sides that are not empty"
+        )
+    return sides
+
+
+def read_sides(pairs_file: str | None, eval_pairs_file: str | None, share: float, seed: int) -> tuple[list, list]:
+    """Training and held-out pairs from the flags.
+
+    Raises:
+        InputError: no file, or dialogues on both sides.
+    """
+    if not pairs_file:
+        raise InputError("no pairs: give --pairs_file pairs.jsonl (recipes/preferences.py makes them)")
+    pairs = read_pairs(pairs_file)
+    if not eval_pairs_file:
+        return hold_out(pairs, share, seed)
+    held = read_pairs(eval_pairs_file)
+    if shared := {p["prompt"] for p in pairs} & {p["prompt"] for p in held}:
+        raise InputError(
+            f"{len(shared)} dialogues of {eval_pairs_file} are in {pairs_file} too: the accuracy would flatter"
+        )
+    return pairs, held
+
+
+def pair_names(pairs: list[dict]) -> list[str]:
+    """How a message names each pair: by how its dialogue begins."""
+    return [f"of the dialogue {' '.join(pair['prompt'].split())[:32]!r}" for pair in pairs]
+
+
+def length_baselines(pairs: list[dict]) -> dict[str, float]:
+    """Accuracy of "the longer summary wins" and of "the shorter wins", in characters; a tie is half right."""
+    longer = [(len(p["chosen"]) > len(p["rejected"])) + (len(p["chosen"]) == len(p["rejected"])) / 2 for p in pairs]
+    share = sum(longer) / len(longer)
+    return {"longer wins": share, "shorter wins": 1 - share}

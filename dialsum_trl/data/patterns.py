@@ -1,0 +1,28 @@
+"""Every pattern of masks and of Hangul, and what more than one file needs."""
+
+import re
+
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+MASK_PARTS = re.compile(r"#([A-Za-z]+?)(\d*)#")
+ASCII_MASK = re.compile(r"#[A-Za-z]+\d*#")
+BROKEN_MASK = re.compile(r"#(?=\S)|(?<=\S)#")
+LETTER = re.compile("[가-힣ㄱ-ㅣ]")  # syllables, single letters
+MASK = re.compile(r"#(?:[A-Za-z]+|사람)\d*#")
+HANGUL = re.compile("[가-힣\u1100-\u11ff]")  # syllables, and the jamo that decomposed ones are
+KNOWN_MASKS = frozenset(
+    {f"#Person{n}#" for n in range(1, 8)}
+    | {
+        "#PhoneNumber#",
+        "#Address#",
+        "#DateOfBirth#",
+        "#PassportNumber#",
+        "#SSN#",
+        "#CardNumber#",
+        "#CarNumber#",
+        "#Email#",
+    }
+)
+MASKS = tuple(sorted(KNOWN_MASKS))  # one token each instead of five or more
+ANY_MASK = re.compile(r"#[^#\s]{1,20}#")
+TURN = re.compile(r"#Person\d+#: \S")
+SYLLABLE = re.compile("[가-힣]")

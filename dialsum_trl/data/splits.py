@@ -1,0 +1,36 @@
+"""Training and dev rows of a run."""
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DataArguments
+
+
+def read_rows(data: DataArguments):
+    """Train and dev rows from files or from a Hub dataset; dev may be None.
+
+    Rows in both are an error, or left out of the training rows with `--drop_shared_rows true`; near copies and English
+    originals are printed as warnings.
+    """
+    from dialsum_trl.data.contamination import check_disjoint, contamination_warnings, drop_shared
+    from dialsum_trl.data.dialogues import read_dialogues
+
+    if data.dataset_name and data.train_file:
+        raise InputError("--dataset_name and --train_file exclude each other")
+    if data.dataset_name:
+        train_source, eval_source = f"hub:{data.dataset_name}:train", f"hub:{data.dataset_name}:validation"
+    else:
+        train_source, eval_source = data.train_file, data.eval_file
+    if not train_source:
+        raise InputError("no training rows: give --train_file train.csv (fname,dialogue,summary) or --dataset_name")
+    train = read_dialogues(train_source, columns=data.columns())
+    dev = read_dialogues(eval_source, columns=data.columns()) if eval_source else None
+    if dev is not None:
+        if data.drop_shared_rows:
+            train, shared = drop_shared(train, dev)
+            say(f"{len(shared)} training rows that are dev rows too were left out, {len(train)} remain")
+            if not len(train):
+                raise InputError(f"{train_source}: every training row is a dev row too; give another --eval_file")
+        check_disjoint(train, dev)
+        for warning in contamination_warnings(train, dev):
+            say(warning)
+    return train, dev

@@ -1,0 +1,242 @@
+"""Rows of a CSV or JSONL file, streamed, each with its place in the file; what cannot be read is one clear error.
+
+And lines of a CSV that can be read again.
+"""
+
+import csv
+import difflib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.unicode_forms import other_form
+
+MAX_CELL = 10_000_000  # characters; a longer cell is an unclosed quote or a file of another kind
+MAX_LINE = 64_000_000  # bytes
+_WIDE_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+class Row(NamedTuple):
+    """One data row. `number` counts data rows from 1; `line` is the line of the file on which the row starts."""
+
+    number: int
+    line: int
+    values: dict
+
+
+def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
+    """Streams the rows of a `.csv` (comma, double quotes, header line) or `.jsonl` file in UTF-8.
+
+    CSV cells may hold line breaks; byte order marks, CRLF and blank lines are accepted. An unnamed column, such as
+    the index that pandas writes, is left out, or kept with `keep_unnamed`, under "", the next under " ", and so on:
+    names that no other column has, and that `str.strip` makes what they were.
+    JSONL values keep their JSON type.
+
+    Raises:
+        InputError: the path is missing or a folder, the file is empty or has no rows, a byte is not UTF-8, there is
+            a NUL byte, a row has too few or too many cells, a quote is never closed, a line is not a JSON object.
+    """
+    path = Path(path)
+    _check_path(path)
+    if path.suffix.lower() == ".csv":
+        return _not_empty(path, _csv_rows(path, keep_unnamed))
+    if path.suffix.lower() == ".jsonl":
+        return _not_empty(path, _jsonl_rows(path))
+    raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
+
+
+def name_of(value):
+    """A row's name as text where it is a whole number, as pandas writes it into JSONL; anything else as it is."""
+    return str(value) if type(value) is int else value
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """One line of a CSV, ended by LF.
+
+    Python's csv.writer (before 3.13) leaves a lone CR unquoted when lines end with LF, and then nobody can read it.
+    """
+    quoted = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    return ",".join(quoted) + "\n"
+
+
+def _check_path(path) -> None:
+    """Raises InputError unless `path` is a regular file (a pipe could block for ever)."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which does not exist; name the file") from None
+        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        if near := other_form(path.name, siblings):
+            raise InputError(
+                f"{path} does not exist, but {near} there does, the same name in another Unicode form (NFC or NFD, as "
+                "macOS writes it); take it by the Tab key, or rename the file"
+            ) from None
+        near = closest(path.name, siblings)
+        raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}") from None
+    except OSError as error:
+        what = "is a link that leads to itself" if os.path.islink(path) else f"cannot be opened: {error.strerror}"
+        raise InputError(f"{path} {what}; name another file") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; name the .csv or .jsonl file in it")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is no regular file; write the rows to a .csv or .jsonl file first")
+
+
+def closest(name: str, names) -> str | None:
+    """The one of `names` that `name` was most likely meant to be, ignoring case, or None."""
+    by_lower = {other.lower(): other for other in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def _not_empty(path, rows):
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
+        raise InputError(f"{path} has no data rows; check that the export finished")
+
+
+def _lines(path) -> Iterator[tuple[int, str]]:
+    """Lines as text with their line endings, numbered from 1; one line in memory at a time."""
+    offset = 0
+    try:
+        file = path.open("rb")
+    except PermissionError:
+        raise InputError(f"{path} cannot be opened: permission denied") from None
+    with file:
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
+            if len(raw) > MAX_LINE:
+                raise InputError(f"{path}: line {number} is longer than {MAX_LINE:,} bytes; is this a text file?")
+            if number == 1 and raw[:2] in _WIDE_BOMS:
+                encoding = _WIDE_BOMS[raw[:2]]
+                raise InputError(f"{path} is {encoding}; convert it: {_iconv(encoding, path)}")
+            yield number, _decode(path, number, offset, raw)
+            offset += len(raw)
+
+
+def _decode(path, number, offset, raw):
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: line {number}, byte {offset + error.start} (0x{raw[error.start]:02x}) is not UTF-8; if the file "
+            f"was saved by Excel or on Windows, convert it: {_iconv('cp949', path)}"
+        ) from None
+    if number == 1:
+        text = text.lstrip("\ufeff")  # there are two where a file with one was saved with one again
+    if number == 1 and text[1::2].count("\0") > len(text) // 3 and "\0" not in text[::2]:
+        raise InputError(f"{path}: line 1 is UTF-16 without a byte order mark; convert it: {_iconv('UTF-16LE', path)}")
+    if "\0" in text:
+        raise InputError(
+            f"{path}: line {number} holds a NUL byte, so this is not a text file or it is damaged; "
+            f"export it again, or remove them: tr -d '\\000' < {path} > fixed{path.suffix}"
+        )
+    return text
+
+
+def _iconv(encoding, path):
+    return f"iconv -f {encoding} -t utf-8 {path} > utf8{path.suffix}"
+
+
+def _csv_rows(path, keep_unnamed):
+    # The limit is global to the process: raised, never lowered, for whoever else reads CSV.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
+    reader = csv.reader((text for _, text in _lines(path)), strict=True)
+    header = None
+    number = 0
+    while True:
+        start = reader.line_num + 1
+        where = f"{path}: row {number + 1} (line {start})" if header else f"{path}: the header (line {start})"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise InputError(f"{where}{_csv_problem(str(error))}") from None
+        if cells is None:
+            break
+        if not cells:
+            continue
+        if header is None:
+            header = _checked_header(path, start, cells)
+            continue
+        number += 1
+        if len(cells) != len(header):
+            raise InputError(
+                f"{where} has {len(cells)} cells, the header has {len(header)}; "
+                "put double quotes around cells that hold commas or line breaks"
+            )
+        longest = max(cells, key=len)
+        if len(longest) > MAX_CELL:  # another library may have raised the limit of the csv module
+            raise InputError(f"{where}{_csv_problem('field larger than field limit')}")
+        named = zip(header, cells, strict=True)
+        yield Row(number, start, {name: cell for name, cell in named if name.strip() or keep_unnamed})
+    if header is None:
+        raise InputError(f"{path} is empty; it needs a header line such as fname,dialogue,summary,topic")
+
+
+def _checked_header(path, line, cells):
+    header = [cell.strip() for cell in cells]
+    if re.fullmatch("sep=[,;]?", ",".join(header), re.IGNORECASE):
+        raise InputError(f"{path}: line {line} is Excel's '{','.join(header)}'; remove this line")
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}: line {line} names column '{repeated[0]}' twice; rename one of them")
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and separator in header[0]:
+            raise InputError(f"{path}: line {line} is separated by {word}; save the file with commas")
+    unnamed = count()
+    return [name or " " * next(unnamed) for name in header]
+
+
+def _csv_problem(message):
+    if "field larger" in message:
+        return f" has a cell of more than {MAX_CELL:,} characters; a double quote before it was probably never closed"
+    if "unexpected end of data" in message:
+        return ": a double quote opened in this row is never closed; close it, or double the quotes inside a cell"
+    if "expected after" in message:
+        return ': text follows a closing double quote; double the quotes inside a cell ("")'
+    if "new-line character" in message:
+        return ": a bare carriage return outside quotes; convert the line endings (sed 's/\\r/\\n/g') or quote the cell"
+    return f": {message}"
+
+
+class _Repeated(Exception):
+    """A key stands twice in a JSON object, and Python would keep the last one silently."""
+
+
+def _unrepeated(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Repeated(next(name for name in names if names.count(name) > 1))
+    return values
+
+
+def _jsonl_rows(path):
+    number = 0
+    for line, text in _lines(path):
+        if not text.strip():
+            continue
+        number += 1
+        where = f"{path}: row {number} (line {line})"
+        try:
+            values = json.loads(text, object_pairs_hook=_unrepeated)
+        except _Repeated as error:
+            raise InputError(f"{where} holds the key '{error}' twice; keep one of them") from None
+        except json.JSONDecodeError as error:
+            hint = "; is this one JSON array? write one object a line" if text.lstrip()[0] == "[" else ""
+            raise InputError(f"{where} is not JSON: {error.msg} at character {error.colno}{hint}") from None
+        except (RecursionError, ValueError):  # nested too deeply; an integer of thousands of digits
+            raise InputError(f"{where} is JSON that cannot be a row; write one flat object a line") from None
+        if not isinstance(values, dict):
+            kind = "array" if isinstance(values, list) else type(values).__name__
+            raise InputError(f"{where} is a JSON {kind}; write one object a line")
+        yield Row(number, line, values)

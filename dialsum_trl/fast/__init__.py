@@ -1,1 +1,0 @@
-"""The fast path of SFT: packs, document attention, fused layers, and the memory plan."""

@@ -1,0 +1,96 @@
+"""Samples of training rows, kept line by line."""
+
+import json
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process, say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.json_file import parse_json, read_json
+from dialsum_trl.models.identity import digest
+
+SAMPLES_FILE, PAIRS_FILE, SETTINGS_FILE = "samples.jsonl", "pairs.jsonl", "settings.json"
+ROWS_AT_A_TIME = 256  # sampled, written, then the next: what a killed run loses at most
+
+
+def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[str, list[str]]:
+    """fname -> samples of an earlier run; a last line cut by a kill is left out.
+
+    Args:
+        dialogues: fname -> dialogue; default: whether samples are of these is not looked at.
+
+    Raises:
+        InputError: a line is none, or its samples are of another dialogue or of a row that is not there.
+    """
+    if not path.exists():
+        return {}
+    samples, remedy = {}, "choose another --output_dir"
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        texts = [line.decode("utf-8") for line in lines]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8; {remedy}") from None
+    for number, line in enumerate(texts, start=1):
+        row = parse_json(line, f"{path}: line {number}", remedy)
+        fname, summaries = row.get("fname"), row.get("summaries")
+        if not isinstance(fname, str) or not isinstance(summaries, list):
+            raise InputError(f"{path}: line {number}: needs fname and summaries; {remedy}")
+        if dialogues and fname not in dialogues:
+            raise InputError(f"{path}: line {number}: {fname} is no row of this --train_file; {remedy}")
+        if dialogues and row.get("dialogue") != digest(dialogues[fname]):
+            raise InputError(f"{path}: line {number}: {fname} was sampled from another dialogue; {remedy}")
+        samples[fname] = summaries
+    return samples
+
+
+def check_settings(path: Path, settings: dict) -> None:
+    """Keeps the settings beside the samples; raises InputError when earlier samples were drawn with others."""
+    from dialsum_trl.core.files import write_json
+
+    if not path.exists():
+        if is_main_process():
+            write_json(path, settings)
+        return
+    earlier = read_json(path, "choose another --output_dir")
+    if "version" not in earlier:
+        raise InputError(
+            f"{path.parent}: its samples were drawn by an older dialsum-trl, which did not keep what they depend on; "
+            f"choose another --output_dir"
+        )
+    changed = [name for name in settings if earlier.get(name) != settings[name]]
+    if changed:
+        raise InputError(
+            f"{path.parent}: its samples were drawn with {changed[0]} = {earlier.get(changed[0])}, now it is "
+            f"{settings[changed[0]]}; choose another --output_dir"
+        )
+
+
+def sample_rows(rows, done: dict[str, list[str]], summarizer, settings, state, path: Path) -> dict[str, list[str]]:
+    """Samples every row that `path` does not hold yet (`done`: what it holds), and appends them there.
+
+    Returns:
+        fname -> samples.
+    """
+    from dialsum_trl.core.files import write_text
+    from dialsum_trl.generation.sharded import summarize_sharded
+
+    todo = [i for i, fname in enumerate(rows["fname"]) if fname not in done]
+    if done:
+        say(f"{len(done)} dialogues were sampled before, {len(todo)} remain")
+    state.wait_for_everyone()
+    if is_main_process() and path.exists():  # without the line that a kill cut
+        lines, end, _ = path.read_bytes().rpartition(b"\n")
+        write_text(path, (lines + end).decode("utf-8"))
+    for start in range(0, len(todo), ROWS_AT_A_TIME):
+        part = rows.select(todo[start : start + ROWS_AT_A_TIME])
+        summaries = summarize_sharded(summarizer, part["dialogue"][:], settings, state)
+        new = {f: [s.text for s in row] for f, row in zip(part["fname"], summaries, strict=True)}
+        done = {**done, **new}
+        if is_main_process():
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(_line(row, new[row["fname"]]) for row in part))
+    return done
+
+
+def _line(row: dict, texts: list[str]) -> str:
+    line = {"fname": row["fname"], "dialogue": digest(row["dialogue"]), "summaries": texts}
+    return json.dumps(line, ensure_ascii=False) + "\n"

@@ -1,0 +1,142 @@
+"""From flags to summaries: the device, the model with its adapter, and dialogues shared out among processes."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.launcher import launched_on_cpu
+from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, PromptArguments
+
+UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
+JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place in the file did
+
+
+def start(use_cpu: bool):
+    """accelerate's state of this process: its device and its place among the others.
+
+    Raises:
+        InputError: there is no GPU and the CPU was not asked for.
+    """
+    from accelerate import PartialState
+
+    use_cpu = use_cpu or launched_on_cpu()
+    state = PartialState(cpu=use_cpu)
+    if state.device.type == "cpu" and not use_cpu:
+        raise InputError("no GPU found: add --use_cpu true (slow for models of billions), or run on a GPU")
+    return state
+
+
+def load(model_args: ModelArguments, prompt: PromptArguments, decoding: DecodingArguments, device):
+    """The `generation.Summarizer` that the flags name."""
+    from dialsum_trl.generation.summarizer import load_summarizer
+
+    return load_summarizer(
+        model_args.model_name_or_path,
+        model_args.adapter_path,
+        dtype=model_args.dtype,
+        quantization=model_args.quantization,
+        revision=model_args.model_revision,
+        prompt_style=prompt.prompt_style,
+        device=device,
+        engine=decoding.engine,
+        trust_remote_code=model_args.trust_remote_code,
+    )
+
+
+def generation_settings(decoding: DecodingArguments, max_length: int, num_return_sequences: int = 1):
+    """`generation.GenerationSettings` from the flags."""
+    from dialsum_trl.generation.settings import GenerationSettings
+
+    chosen = {key: value for key, value in asdict(decoding).items() if key != "engine"}
+    return GenerationSettings(**chosen, max_length=max_length, num_return_sequences=num_return_sequences)
+
+
+def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer) -> dict:
+    """What tells one summarizer from another, by content: a base or an adapter may have moved, or changed in place."""
+    from dialsum_trl import __version__
+    from dialsum_trl.models.identity import adapter_identity, base_identity, digest
+
+    return {
+        "base model": base_identity(model_args.model_name_or_path, model_args.model_revision),
+        "adapter": adapter_identity(model_args.adapter_path),
+        "dtype": model_args.dtype,
+        "quantization": model_args.quantization,
+        "engine": decoding.engine,
+        "chat template": digest(tokenizer.chat_template),
+        "version": __version__,
+    }
+
+
+def summarize_sharded(summarizer, dialogues: list[str], settings, state, progress: bool = True) -> list:
+    """`generation.summarize` in the order of `dialogues`; every rank takes its share and all get the whole list."""
+    from accelerate.utils import gather_object
+
+    from dialsum_trl.generation.summaries import summarize
+
+    mine = summarize(summarizer, dialogues[state.process_index :: state.num_processes], settings, progress)
+    parts = gather_object([mine])
+    return [parts[i % state.num_processes][i // state.num_processes] for i in range(len(dialogues))]
+
+
+def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Path, about: dict, save_every: int):
+    """`summarize_sharded` in parts of `save_every` dialogues, each kept in `folder` as soon as it is done.
+
+    A run that was killed makes the parts that were not kept. The parts do not depend on where it was killed, so every
+    dialogue is decoded beside the same others as in an unbroken run: the summaries are the same.
+
+    Args:
+        about: what the summaries depend on; parts of a run about anything else are not used.
+
+    Returns:
+        A list of `generation.Summary` a dialogue, and the journal: delete its file when the results are written.
+
+    Raises:
+        InputError: the journal holds a line that no run wrote.
+    """
+    from dialsum_trl.core.journal import Journal, read
+
+    path = folder / UNFINISHED
+    about = json.loads(json.dumps({**about, "save_every": save_every, "journal format": JOURNAL_FORMAT}))
+    if (found := read(path)) and found[0] != about:
+        other = ", ".join(key for key in about if found[0].get(key) != about[key])
+        say(f"{path}: an unfinished run with other {other}; it is not used")
+    journal = Journal(path, about)
+    starts = range(0, len(dialogues), save_every)
+    lengths = {start: min(save_every, len(dialogues) - start) for start in starts}
+    parts = _kept_parts(journal, lengths)
+    if parts:
+        say(f"continues behind {sum(lengths[start] for start in parts)} of {len(dialogues)} dialogues")
+    for start in starts:
+        if start in parts:
+            continue
+        part = summarize_sharded(summarizer, dialogues[start : start + save_every], settings, state)
+        parts[start] = part if settings.num_return_sequences > 1 else [[summary] for summary in part]
+        summaries = [[asdict(summary) for summary in candidates] for candidates in parts[start]]
+        journal.add({"start": start, "summaries": summaries})
+    return [candidates for start in starts for candidates in parts[start]], journal
+
+
+def _kept_parts(journal, lengths: dict[int, int]) -> dict[int, list]:
+    """First row -> summaries of each part in `journal`. Two runs in one folder leave a part twice, or leave one out.
+
+    Args:
+        lengths: first row -> dialogues of each part that there is.
+
+    Raises:
+        InputError: a line is no part.
+    """
+    from dialsum_trl.generation.settings import Summary
+
+    parts = {}
+    try:
+        for line in journal.done:
+            parts[line["start"]] = [[Summary(**each) for each in candidates] for candidates in line["summaries"]]
+            if len(parts[line["start"]]) != lengths[line["start"]]:
+                raise ValueError
+    except (TypeError, KeyError, ValueError):
+        raise InputError(
+            f"{journal.path}: holds lines that no run of predict wrote; delete it, and predict again"
+        ) from None
+    return parts

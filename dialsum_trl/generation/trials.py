@@ -1,0 +1,143 @@
+"""Trials of a decoding sweep: a journal that survives a kill, and what the best of them is worth.
+
+A trial is `{"setting", "rouge", "tokens", "hit_limit", "seconds"}`; see `decoding_sweep.plan` for settings.
+"""
+
+import os
+from pathlib import Path
+
+from dialsum_trl.core.console import say, table
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.journal import Journal, read
+
+TRIAL = {"setting", "rouge", "tokens", "hit_limit", "seconds"}
+BASE = "none"  # the base model without an adapter
+
+
+class Trials(Journal):
+    """`trials.jsonl`: what the sweep is about, then one line a finished setting.
+
+    Adapters are known by the folders that their paths lead to, however these are written.
+
+    Raises:
+        InputError: the file belongs to another sweep; the message names what differs.
+    """
+
+    def __init__(self, path: Path, about: dict):
+        entries = read(path)
+        if entries:
+            then, now = _by_place(entries[0]), _by_place(about)
+            if then != now:
+                different = ", ".join(key for key in now if then.get(key) != now[key])
+                raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
+            about = entries[0]
+        super().__init__(path, about)
+        if not all(isinstance(trial, dict) and set(trial) >= TRIAL for trial in self.done):
+            raise InputError(f"{path}: holds lines that no sweep wrote; delete it, or choose another --output_dir")
+
+    def find(self, setting: dict) -> dict | None:
+        """The trial of a setting, with the setting's own name for its adapter."""
+        wanted = _placed(setting)
+        found = next((trial for trial in self.done if _placed(trial["setting"]) == wanted), None)
+        return found and {**found, "setting": setting}
+
+
+def place_of(adapter: str) -> str:
+    """One name for a folder, whichever way its path is written; other names (a Hub id, `none`) as they are."""
+    return os.path.realpath(adapter) if os.path.isdir(adapter) else adapter
+
+
+def once_each(adapters: list[str]) -> list[str]:
+    """The adapters in their order, a folder that is named twice by its first name."""
+    places = {}
+    for adapter in adapters:
+        places.setdefault(place_of(adapter), adapter)
+    return list(places.values())
+
+
+def _placed(setting):
+    """A setting with its adapter by place; what is none, as it stands."""
+    named = isinstance(setting, dict) and isinstance(setting.get("adapter"), str)
+    return {**setting, "adapter": place_of(setting["adapter"])} if named else setting
+
+
+def _by_place(about: dict) -> dict:
+    models = about.get("models")
+    return {**about, "models": {place_of(k): v for k, v in models.items()}} if isinstance(models, dict) else about
+
+
+def compare_trials(trials: list[dict], bootstrap: int) -> dict:
+    """What the best trial gains on the usual decoding (the first trial), in points of the ROUGE mean.
+
+    The best of many is flattered by the rows it was chosen on. `held_out` is the gain without that: the setting
+    chosen on every second row, scored on the others, and the other way round, averaged.
+
+    Returns:
+        `{"best": index, "deltas": [...], "intervals": [...], "held_out": float}`; intervals are 95 %, paired.
+    """
+    import numpy as np
+
+    from dialsum_trl.metrics.rouge import bootstrap_interval
+
+    rows = np.array([np.mean(trial["rouge"]["per_row"], axis=1) for trial in trials])  # (trials, rows)
+    differences = rows - rows[0]
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    held_out = [
+        differences[int(rows[:, one].mean(axis=1).argmax()), other].mean()
+        for one, other in (halves, halves[::-1])
+        if rows[:, other].size
+    ]
+    return {
+        "best": int(rows.mean(axis=1).argmax()),
+        "deltas": differences.mean(axis=1).tolist(),
+        "intervals": [bootstrap_interval(each, bootstrap) if bootstrap else None for each in differences],
+        "held_out": float(np.mean(held_out)) if held_out else 0.0,
+    }
+
+
+def describe(setting: dict) -> str:
+    """One setting in a line."""
+    words = [f"{setting['num_beams']} beams" if setting["num_beams"] > 1 else "greedy"]
+    if setting["num_beams"] > 1:
+        words.append(f"length penalty {setting['length_penalty']:g}")
+    if setting["no_repeat_ngram_size"]:
+        words.append(f"no repeated {setting['no_repeat_ngram_size']}-grams")
+    words.append(f"{setting['max_new_tokens']} tokens")
+    return f"{adapter_name(setting)}, {', '.join(words)}"
+
+
+def adapter_name(setting: dict) -> str:
+    """The folder of the setting's adapter, or `base`."""
+    return "base" if setting["adapter"] == BASE else Path(setting["adapter"]).name
+
+
+def print_trials(trials: list[dict], gain: dict, dev_file: str) -> None:
+    """The table, best first, and what to make of it."""
+    several = len({trial["setting"]["adapter"] for trial in trials}) > 1
+    lines = []
+    for index in sorted(range(len(trials)), key=lambda i: -trials[i]["rouge"]["mean"]):
+        trial, setting, span = trials[index], trials[index]["setting"], gain["intervals"][index]
+        change = f"{gain['deltas'][index]:+.2f}" + (" [{:.1f}, {:.1f}]".format(*span) if span else "")
+        lines.append(
+            (
+                *([adapter_name(setting)] if several else []),
+                setting["num_beams"],
+                f"{setting['length_penalty']:g}" if setting["num_beams"] > 1 else "",
+                setting["no_repeat_ngram_size"] or "",
+                setting["max_new_tokens"],
+                f"{trial['rouge']['mean']:.2f}",
+                change if index else "usual",
+                f"{100 * trial['hit_limit']:.1f}",
+            )
+        )
+    rouge = trials[0]["rouge"]
+    table(
+        f"ROUGE mean on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}",
+        lines,
+        (*(["adapter"] if several else []), "beams", "len", "ngram", "limit", "mean", "change [95 %]", "cut %"),
+    )
+    best = gain["best"]
+    say(f"chosen: {describe(trials[best]['setting'])}")
+    if best and gain["intervals"][best] and gain["intervals"][best][0] <= 0:
+        say("its gain is not clear of 0: on these rows the usual decoding is as good")
+    say(f"gain of choosing, on rows that did not choose: {gain['held_out']:+.2f} ROUGE mean")

@@ -1,0 +1,155 @@
+"""`torch_ops` as Triton kernels: the same functions, shapes and dropout masks; see there for what each one computes."""
+
+import torch
+import triton
+
+from dialsum_trl.kernels.fused import triton_kernels as kernels
+
+_PROCESSORS = 132
+# Rows and columns of a tile, warps and pipeline stages of each kernel: the fastest seen on an H100 at the 3B shape.
+DOWN = (64, 128, 8, 3)
+BACKWARD = (32, 128, 8, 2)
+SWIGLU_BACKWARD = (16, 128, 4, 2)
+
+
+def _block(size: int) -> int:
+    return triton.next_power_of_2(size)
+
+
+def _row_warps(size: int) -> int:
+    return 4 if size <= 2048 else 8
+
+
+def _threshold(p: float) -> int:
+    return round(p * 65536)
+
+
+def _three(tensors) -> tuple:
+    return tuple(tensors[min(i, len(tensors) - 1)] for i in range(3))
+
+
+def _splits(rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
+    """How many programs share the rows of one column block, and the rows of each: about two programs a processor."""
+    splits = max(1, min(triton.cdiv(rows, block_rows), round(2 * _PROCESSORS / column_blocks)))
+    rows_per_split = triton.cdiv(triton.cdiv(rows, splits), block_rows) * block_rows
+    return triton.cdiv(rows, rows_per_split), rows_per_split
+
+
+def rms_norm(hidden, weight, eps: float, extra: int):
+    rows, size = hidden.shape
+    wide = hidden.new_empty(rows, size + extra)
+    rstd = torch.empty(rows, dtype=torch.float32, device=hidden.device)
+    kernels.rms_norm_kernel[(rows,)](
+        hidden, weight, wide, rstd, wide.stride(0), eps, H=size, BLOCK=_block(size), num_warps=_row_warps(size)
+    )
+    return wide, rstd
+
+
+def rms_norm_backward(grad, hidden, weight, rstd, residual):
+    rows, size = hidden.shape
+    out = torch.empty_like(hidden)
+    kernels.rms_norm_backward_kernel[(rows,)](
+        grad, hidden, weight, rstd, residual, out, grad.stride(0),
+        H=size, BLOCK=_block(size), num_warps=_row_warps(size),
+    )  # fmt: skip
+    return out
+
+
+def lora_down(wide, a, rank: int, scale: float, p: float, keys):
+    rows, k = wide.shape[0], a[0].shape[1]
+    low = wide.new_empty(rows, len(a) * rank)
+    block_rows, block_cols, warps, stages = DOWN
+    kernels.lora_down_kernel[(triton.cdiv(rows, block_rows),)](
+        wide, *_three(a), low, wide.stride(0), rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys,
+        N=len(a), R=rank, EXTRA=wide.shape[1] - k, DROP=p > 0, BT=block_rows, BK=block_cols,
+        num_warps=warps, num_stages=stages,
+    )  # fmt: skip
+    return low
+
+
+def widen(x, extra: int):
+    wide = x.new_empty(x.shape[0], x.shape[1] + extra)
+    wide[:, : x.shape[1]] = x
+    return wide
+
+
+def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None, low_only=False):
+    rows, k = x.shape
+    low = grad_wide if low_only else grad_wide[:, k:]
+    rstd, weight = norm if norm is not None else (x, x)
+    out = grad_wide if out is None else out
+    block_rows, block_cols, warps, stages = BACKWARD
+    splits, rows_per_split = _splits(rows, triton.cdiv(k, block_cols), block_rows)
+    partial = torch.empty(splits, len(a) * rank, k, dtype=torch.float32, device=x.device)
+    kernels.lora_backward_kernel[(triton.cdiv(k, block_cols), splits)](
+        x, rstd, weight, low, *_three(a), grad_wide, out, partial,
+        x.stride(0), low.stride(0), grad_wide.stride(0), out.stride(0),
+        rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys, rows_per_split,
+        N=len(a), R=rank, NORM=norm is not None, INPUT_GRAD=not low_only, BT=block_rows, BK=block_cols,
+        num_warps=warps, num_stages=stages,
+    )  # fmt: skip
+    return partial.sum(0)
+
+
+def rope(qkv, cos, sin, heads, dim: int, qk_norm=None):
+    nq, nk = heads
+    out = qkv if qk_norm is None else qkv.new_empty(qkv.shape[0], (nq + nk) * dim)
+    wq, wk, eps = qk_norm or (cos, cos, 0.0)
+    kernels.rope_kernel[(qkv.shape[0],)](
+        qkv, cos, sin, wq, wk, out, qkv.stride(0), out.stride(0), eps,
+        NQ=nq, NK=nk, D=dim, NORM=qk_norm is not None, HEADS=_block(nq + nk), num_warps=4,
+    )  # fmt: skip
+    return out[:, : (nq + nk) * dim]
+
+
+def rope_backward(dq, dk, dv, cos, sin, qkv, qk_norm=None):
+    rows, nq, dim = dq.shape
+    nk = dk.shape[1]
+    dq, dk, dv = dq.contiguous(), dk.contiguous(), dv.contiguous()
+    out = qkv.new_empty(rows, (nq + 2 * nk) * dim)
+    wq, wk, eps = qk_norm or (cos, cos, 0.0)
+    kernels.rope_backward_kernel[(rows,)](
+        dq, dk, dv, cos, sin, qkv, wq, wk, out, qkv.stride(0), out.stride(0), eps,
+        NQ=nq, NK=nk, D=dim, NORM=qk_norm is not None, HEADS=_block(nq + 2 * nk), num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+def swiglu(gate_up, extra: int):
+    rows, size = gate_up.shape[0], gate_up.shape[1] // 2
+    wide = gate_up.new_empty(rows, size + extra)
+    kernels.swiglu_kernel[(rows, triton.cdiv(size, 2048))](gate_up, wide, wide.stride(0), size, BLOCK=2048, num_warps=8)
+    return wide
+
+
+def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, keys):
+    rows, size = gate_up.shape[0], gate_up.shape[1] // 2
+    block_rows, block_cols, warps, stages = SWIGLU_BACKWARD
+    splits, rows_per_split = _splits(rows, triton.cdiv(size, block_cols), block_rows)
+    partial = torch.empty(splits, rank, size, dtype=torch.float32, device=gate_up.device)
+    kernels.swiglu_backward_kernel[(triton.cdiv(size, block_cols), splits)](
+        gate_up, grad_wide, a[0], partial, grad_wide.stride(0), rows, size, a[0].shape[0], scale / (1 - p),
+        _threshold(p), keys[0], rows_per_split, R=rank, BT=block_rows, BK=block_cols,
+        num_warps=warps, num_stages=stages,
+    )  # fmt: skip
+    return partial.sum(0)
+
+
+def load_weight(out, row: int, k: int, base, state, b, adapter: int, rank: int) -> None:
+    rows = b.shape[0]
+    view = out[row : row + rows]
+    if base is not None and state is None:
+        view[:, :k] = base
+    packed, table, absmax, code, scale, offset = (b,) * 6
+    nested = False
+    if state is not None:
+        nested = state.nested
+        packed, table, absmax = base.view(torch.uint8), state.code, state.absmax
+        if nested:
+            code, scale, offset = state.state2.code, state.state2.absmax, state.offset
+    block = 1024
+    kernels.load_weight_kernel[(rows, triton.cdiv(k, block) if state is not None else 1)](
+        packed, table, absmax, code, scale, offset, b, view, view.stride(0), k, b.shape[1], adapter * rank,
+        NESTED=nested, BASE=state is not None, QUANT_BLOCK=state.blocksize if state is not None else 64,
+        EXTRA=out.shape[1] - k, BLOCK=block, num_warps=4, enable_fp_fusion=False,
+    )  # fmt: skip

@@ -1,0 +1,261 @@
+"""Korean ROUGE: `rouge_score`'s arithmetic on the tokens of `tokens.tokenize`, with intervals and a floor.
+
+    report = score(predictions, references)          # RougeReport
+    print(report.table())
+    compare(baseline, predictions, references)       # paired difference with its interval
+
+ROUGE-N and ROUGE-L as in Lin, "ROUGE: A Package for Automatic Evaluation of Summaries" (2004), F1 x 100. Longest
+common subsequences come from rapidfuzz (C++); the tests hold every score equal to `rouge_score`'s to 1e-9.
+"""
+
+import itertools
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from rapidfuzz.distance import LCSseq
+from rapidfuzz.process import cdist
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.data.patterns import HANGUL
+from dialsum_trl.metrics.tokens import TOKENIZERS, tokenize, tokenizer_version
+
+CONSTANT_LINE = "#Person1#은 #Person2#에게 이야기한다."
+METRICS = ("rouge1", "rouge2", "rougeL")
+
+
+@dataclass(frozen=True)
+class RougeConfig:
+    """What a score depends on; printed and saved with every score."""
+
+    tokenizer: str = "mecab"  # mecab | whitespace | char | english
+    masks: str = "split"  # split | atomic: is #Person1# one token
+    references: str = "mean"  # mean | max over the references of a row
+    stemmer: bool = False  # english only
+
+    def __post_init__(self):
+        choices = {"tokenizer": TOKENIZERS, "masks": ("split", "atomic"), "references": ("mean", "max")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"--rouge_{name} is one of {', '.join(allowed)}, not '{getattr(self, name)}'")
+        if self.stemmer and self.tokenizer != "english":
+            raise InputError(f"the stemmer is for --rouge_tokenizer english, not '{self.tokenizer}'")
+
+    def tokens(self, text: str) -> tuple[str, ...]:
+        """Tokens of `text` under this configuration."""
+        return tokenize(text, self.tokenizer, self.masks, self.stemmer)
+
+    def __str__(self):
+        stemmed = ", stemmed" if self.stemmer else ""
+        by = tokenizer_version(self.tokenizer)
+        return f"{self.tokenizer} tokens{stemmed}, masks {self.masks}, {self.references} over references ({by})"
+
+
+DEFAULT = RougeConfig()
+
+
+@dataclass(frozen=True)
+class RougeReport:
+    """F1 x 100 over `n` rows. `per_row`: float array `(n, 3)` of R-1, R-2, R-L x 100."""
+
+    rouge1: float
+    rouge2: float
+    rougeL: float
+    n: int
+    config: RougeConfig
+    interval: tuple[float, float] | None = None  # 95 % bootstrap interval of `mean`
+    floor: "RougeReport | None" = None  # a constant line on the same rows
+    floor_line: str = CONSTANT_LINE
+    references_per_row: tuple[int, int] = (1, 1)  # fewest and most
+    per_row: np.ndarray = field(default=None, repr=False, compare=False)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the three: the leaderboard's scale."""
+        return (self.rouge1 + self.rouge2 + self.rougeL) / 3
+
+    @property
+    def sum(self) -> float:
+        """Sum of the three: the scale of the design's dev figures."""
+        return self.rouge1 + self.rouge2 + self.rougeL
+
+    def to_dict(self, per_row: bool = False) -> dict:
+        """JSON-ready, with its configuration; `per_row` adds `[[R-1, R-2, R-L], ...]`."""
+        result = {name: round(getattr(self, name), 4) for name in (*METRICS, "mean", "sum")}
+        result["interval95_of_mean"] = [round(end, 4) for end in self.interval] if self.interval else None
+        result["n"] = self.n
+        result["references_per_row"] = list(self.references_per_row)
+        result["config"] = {**asdict(self.config), "tokens_by": tokenizer_version(self.config.tokenizer)}
+        if self.floor:
+            result["floor"] = {"line": self.floor_line}
+            result["floor"] |= {name: round(getattr(self.floor, name), 4) for name in (*METRICS, "mean", "sum")}
+        if per_row:
+            result["per_row"] = self.per_row.round(4).tolist()
+        return result
+
+    def table(self, name: str = "summaries") -> str:
+        """A few lines for the terminal: the score, the constant-line floor, and what was counted."""
+        low, high = self.references_per_row
+        references = f"{low} reference{'s' if low > 1 else ''}" if low == high else f"{low}-{high} references"
+        rows = [(name, self)] + ([("constant line", self.floor)] if self.floor else [])
+        width = max(len(label) for label, _ in rows)
+        lines = [
+            f"ROUGE F1 x 100, {self.n} rows, {references} a row; {self.config}",
+            f"{'':{width}}     R-1    R-2    R-L    mean     sum   95 % interval of mean",
+        ]
+        for label, report in rows:
+            span = f"{report.interval[0]:.2f} - {report.interval[1]:.2f}" if report.interval else ""
+            figures = (
+                f"{report.rouge1:6.2f} {report.rouge2:6.2f} {report.rougeL:6.2f}  {report.mean:6.2f} {report.sum:7.2f}"
+            )
+            lines.append(f"{label:{width}}  {figures}   {span}".rstrip())
+        if self.floor:
+            lines.append(f"constant line = {self.floor_line!r} for every row")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`b` minus `a` on the same rows; `interval`: 95 % paired bootstrap interval of `delta`, the mean's difference."""
+
+    delta: float
+    interval: tuple[float, float]
+    a: RougeReport
+    b: RougeReport
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    def __str__(self):
+        return (
+            f"{self.a.mean:.2f} -> {self.b.mean:.2f}: {self.delta:+.2f} "
+            f"[{self.interval[0]:+.2f}, {self.interval[1]:+.2f}] ROUGE mean, {self.a.n} rows, {self.a.config}"
+        )
+
+
+def score(
+    predictions: list[str],
+    references: list[list[str]],
+    config: RougeConfig = DEFAULT,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    floor_line: str | None = CONSTANT_LINE,
+) -> RougeReport:
+    """Scores each prediction against the references of its row.
+
+    Args:
+        bootstrap: resamples of the rows for the interval; 0 gives none.
+        floor_line: the constant prediction scored on the same rows; None for no floor.
+
+    Raises:
+        InputError: resamples below 0, no rows, lengths that differ, a row without references, something that is not
+            text, or Korean references under the `english` tokenizer, which drops Hangul and then scores masks alone.
+    """
+    check_numbers({"bootstrap": bootstrap})
+    _check(predictions, references, config)
+    floor = None
+    if floor_line is not None:
+        floor = score([floor_line] * len(predictions), references, config, bootstrap=0, floor_line=None)
+    rows = np.array([_row_score(text, row, config) for text, row in zip(predictions, references, strict=True)])
+    counts = [len(row) for row in references]
+    return RougeReport(
+        *rows.mean(axis=0).tolist(),
+        n=len(rows),
+        config=config,
+        interval=bootstrap_interval(rows.mean(axis=1), bootstrap, seed) if bootstrap else None,
+        floor=floor,
+        floor_line=floor_line or "",
+        references_per_row=(min(counts), max(counts)),
+        per_row=rows,
+    )
+
+
+def compare(
+    predictions_a: list[str],
+    predictions_b: list[str],
+    references: list[list[str]],
+    config: RougeConfig = DEFAULT,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """How much better `b` is than `a` on the same rows (paired bootstrap; Koehn, EMNLP 2004)."""
+    a, b = (score(texts, references, config, bootstrap, seed) for texts in (predictions_a, predictions_b))
+    differences = (b.per_row - a.per_row).mean(axis=1)
+    return Comparison(float(differences.mean()), bootstrap_interval(differences, bootstrap, seed), a, b)
+
+
+def bootstrap_interval(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean of `values` `(n,)` over resampled rows."""
+    values = np.asarray(values, dtype=float)
+    rng = np.random.default_rng(seed)
+    block = max(1, 2_000_000 // len(values))  # keeps the drawn indices within 16 MB
+    means = [
+        values[rng.integers(0, len(values), (min(block, resamples - start), len(values)))].mean(axis=1)
+        for start in range(0, resamples, block)
+    ]
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def pairwise(left: list[tuple[str, ...]], right: list[tuple[str, ...]]) -> np.ndarray:
+    """R-1, R-2 and R-L F1 (0 to 1) of every pair of token sequences: float array `(3, len(left), len(right))`."""
+    ids: dict[str, int] = {}
+    texts = [[ids.setdefault(token, len(ids)) for token in tokens] for tokens in (*left, *right)]
+    lengths = np.array([len(text) for text in texts], dtype=float)
+    # a text of characters is the form that rapidfuzz compares fastest; equal tokens are equal characters
+    strings = ["".join(map(chr, text)) for text in texts]
+    common = cdist(strings[: len(left)], strings[len(left) :], scorer=LCSseq.similarity, dtype=np.int32)
+    unigrams = _overlap([Counter(text) for text in texts], len(left))
+    bigrams = _overlap([Counter(itertools.pairwise(text)) for text in texts], len(left))
+    pairs = np.maximum(lengths - 1, 0)
+    return np.stack(
+        [
+            _f1(unigrams, lengths[: len(left)], lengths[len(left) :]),
+            _f1(bigrams, pairs[: len(left)], pairs[len(left) :]),
+            _f1(common.astype(float), lengths[: len(left)], lengths[len(left) :]),
+        ]
+    )
+
+
+def _overlap(counters, split):
+    """Clipped n-gram matches `(split, len(counters) - split)`."""
+    columns = {gram: i for i, gram in enumerate(dict.fromkeys(itertools.chain.from_iterable(counters)))}
+    counts = np.zeros((len(counters), len(columns)), dtype=np.int32)
+    for row, counter in zip(counts, counters, strict=True):
+        row[[columns[gram] for gram in counter]] = list(counter.values())
+    return np.array([np.minimum(row, counts[split:]).sum(axis=1) for row in counts[:split]], dtype=float)
+
+
+def _f1(matches, left, right):
+    """rouge_score's `fmeasure` of precision and recall, 0 where either side is empty."""
+    precision = matches / np.maximum(left[:, None], 1)
+    recall = matches / np.maximum(right[None, :], 1)
+    total = precision + recall
+    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+
+
+def _row_score(prediction, references, config):
+    scores = 100 * pairwise([config.tokens(prediction)], [config.tokens(text) for text in references])[:, 0]
+    return scores.mean(axis=1) if config.references == "mean" else scores.max(axis=1)
+
+
+def _check(predictions, references, config):
+    if len(predictions) != len(references):
+        raise InputError(f"{len(predictions)} predictions for {len(references)} rows of references; give one a row")
+    if not predictions:
+        raise InputError("no rows to score; is the file empty?")
+    for number, (text, row) in enumerate(zip(predictions, references, strict=True), start=1):
+        if not isinstance(text, str):
+            raise InputError(f"prediction {number} is {type(text).__name__}, not text; an empty one is ''")
+        if isinstance(row, str) or not row:
+            raise InputError(f"row {number} has no list of references; give each row a list of one or more texts")
+        if any(not isinstance(reference, str) for reference in row):
+            raise InputError(f"row {number} has a reference that is not text; leave missing ones out")
+        if config.tokenizer == "english" and any(HANGUL.search(reference) for reference in row):
+            raise InputError(
+                f"row {number} has a Korean reference, and the english tokenizer drops Hangul; "
+                "use --rouge_tokenizer mecab"
+            )

@@ -1,0 +1,147 @@
+"""A run and its folder: where it may write, what it resumes from, what it used."""
+
+import re
+from pathlib import Path
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.adapters import check_adapter_values
+from dialsum_trl.models.file_names import CONFIG
+from dialsum_trl.models.files import check_adapter_files, refuse_reward
+from dialsum_trl.models.hub import adapter_folder, similar
+from dialsum_trl.models.record import BASE, LOADING, recorded_settings
+from dialsum_trl.models.same_base import compare_bases, find_recorded
+
+LORA = {  # flag -> key of adapter_config.json
+    "lora_r": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "lora_target_modules": "target_modules",
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def adapter_settings(adapter_path: str) -> dict:
+    """How an adapter was trained (base, revision, dtype, quantization, prompt style), read from its folder.
+
+    Of a Hub id it is the folder in the Hub's cache. Adapters of other tools have no run record; their
+    `adapter_config.json` names the base.
+
+    Raises:
+        InputError: the folder is no adapter, or its files are damaged, pickled or do not fit one another.
+    """
+    folder = Path(adapter_path)
+    if folder.is_file():
+        raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")
+    if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):  # an adapter of the Hub has an owner
+        raise InputError(
+            f"--adapter_path {folder}: no such folder{similar(folder)}; give the folder that training wrote"
+        )
+    folder = adapter_folder(adapter_path)
+    if not (folder / CONFIG).exists():
+        raise InputError(f"--adapter_path {folder}: holds no {CONFIG}; give the folder a training run wrote")
+    config = check_adapter_files(folder)
+    check_adapter_values(folder)
+    if values := recorded_settings(folder, (*BASE, *LOADING)):
+        names = dict(zip(BASE, ("model_name_or_path", "model_revision"), strict=True))
+        return {names.get(key, key): value for key, value in values.items()}
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str | None):
+        raise InputError(
+            f"{folder / CONFIG}: base_model_name_or_path is no text; name the base by --model_name_or_path"
+        )
+    return {"model_name_or_path": base}
+
+
+def model_settings(model_name_or_path: str) -> dict:
+    """How a fully fine-tuned model was trained (dtype, quantization, prompt style); nothing for other models."""
+    return recorded_settings(model_name_or_path, LOADING)
+
+
+def compare_with_adapter(values: dict, given: set[str]) -> dict:
+    """Compares what the settings name with what an adapter records, and says in one line each what differs.
+
+    Args:
+        values: the merged settings; `adapter_path` is set.
+        given: names of the settings that are not to follow the record.
+
+    Returns:
+        `adapter_settings`; without the base's revision where another base is named, which has other revisions.
+
+    Raises:
+        InputError: the base that is named is another model than the adapter's.
+    """
+    adapter, found = values["adapter_path"], adapter_settings(values["adapter_path"])
+    base, style = found.get("model_name_or_path"), found.get("prompt_style")
+    if "model_name_or_path" in given and base:
+        revision = found.get("model_revision", "main")
+        same_name = values["model_name_or_path"] == base and "model_revision" not in given
+        named = revision if same_name else values["model_revision"]
+        compare_bases(adapter, (base, revision), (values["model_name_or_path"], named))
+        if values["model_name_or_path"] != base:
+            found.pop("model_revision", None)
+    if "prompt_style" in given and style not in (None, values["prompt_style"]):
+        say(
+            f"warning: --adapter_path {adapter} was trained with --prompt_style {style} and is used with "
+            f"{values['prompt_style']}: leave --prompt_style out to ask it as it was trained"
+        )
+    return found
+
+
+def _adapter_config(adapter_path: str) -> dict:
+    return read_json(adapter_folder(adapter_path) / CONFIG, "give the folder that training wrote")
+
+
+def follow_prompt_style(values: dict, given: set[str], found: dict) -> None:
+    """Trains an adapter further under its own prompt style, and says so where the recipe has another.
+
+    Args:
+        found: of `compare_with_adapter`.
+    """
+    style = found.get("prompt_style", values["prompt_style"])
+    if "prompt_style" not in given and style != values["prompt_style"]:
+        say(f"--prompt_style {style}: --adapter_path {values['adapter_path']} was trained with it")
+        values["prompt_style"] = style
+
+
+def use_adapter_settings(values: dict, given: set[str]) -> None:
+    """`adjust` of `parse_recipe`: what the user did not set follows the adapter, or the fully fine-tuned model.
+
+    Raises:
+        InputError: neither a model nor an adapter was named, or the adapter is a reward model's.
+    """
+    if values["adapter_path"]:
+        found = compare_with_adapter(values, given)
+        # known before a base of gigabytes is loaded
+        refuse_reward(_adapter_config(values["adapter_path"]), values["adapter_path"])
+        values.update({k: v for k, v in found.items() if k not in given})
+        if found.get("model_name_or_path") and "model_name_or_path" not in given:
+            find_recorded(values["adapter_path"], values["model_name_or_path"], values["model_revision"])
+    elif values["model_name_or_path"]:
+        found = model_settings(values["model_name_or_path"])
+        values.update({k: v for k, v in found.items() if k not in given})
+    if not values["model_name_or_path"]:
+        raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")
+
+
+def keep_lora(values: dict, given: set[str]) -> None:
+    """Makes sure that the user asks for no other LoRA layers than the adapter has that is trained further.
+
+    Args:
+        values: the merged settings; `adapter_path` is set and was checked.
+        given: names that the user set.
+
+    Raises:
+        InputError: a `--lora_` flag that says otherwise would have no effect.
+    """
+    config = _adapter_config(values["adapter_path"])
+    for flag in sorted(given & set(LORA)):
+        asked, own = values[flag], config.get(LORA[flag])
+        if isinstance(asked, list):  # peft writes layers in any order, and a pattern as a text
+            asked, own = (" ".join(sorted(map(str, v))) if isinstance(v, list) else v for v in (asked, own))
+        if asked != own:
+            raise InputError(
+                f"--{flag} {asked}: --adapter_path {values['adapter_path']} is trained further with its own, {own}; "
+                f"leave --{flag} out"
+            )

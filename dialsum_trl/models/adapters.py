@@ -1,0 +1,205 @@
+"""LoRA on a base: settings, loading, copies, what is trained in float32, is a saved one whole."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.models.file_names import CONFIG, WEIGHTS
+from dialsum_trl.models.files import check_adapter_files, refuse_reward, tensor_shapes, trained_tokens
+from dialsum_trl.models.hub import adapter_folder
+
+
+def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):
+    """LoRA settings from `ModelArguments`; rows of added chat tokens are trained too (they start random)."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=args.lora_target_modules,
+        bias="none",
+        task_type=task_type,
+        trainable_token_indices={"embed_tokens": added} if added else None,
+        **kwargs,
+    )
+
+
+POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
+
+
+def load_policy(base, adapter_path: str | Path):
+    """The base with the adapter of an earlier stage, ready to train further.
+
+    Raises:
+        InputError: it cannot be loaded, or is no LoRA adapter of a language model.
+    """
+    model = load_adapter(base, adapter_path, trainable=True)
+    if model.peft_config[POLICY].modules_to_save:
+        raise InputError(
+            f"--adapter_path {adapter_path}: has full layers ({model.peft_config[POLICY].modules_to_save})"
+        )
+    return model
+
+
+def load_base_and_policy(model_args, args, tokenizer):
+    """The base that `ModelArguments` name on this process' device, with the policy of `--adapter_path`."""
+    from transformers import set_seed
+
+    from dialsum_trl.models.base import base_of, resize_embeddings
+
+    set_seed(args.seed)
+    base = base_of(model_args, args.device)
+    resize_embeddings(base, tokenizer)
+    base.config.use_cache = False
+    return load_policy(base, model_args.adapter_path)
+
+
+def copy_weights(model, source: str, target: str) -> None:
+    """Makes adapter `target` hold what `source` holds, in its own dtype."""
+    load_adapter_state(model, adapter_state(model, source), target)
+
+
+def adapter_state(model, name: str) -> dict:
+    """Copies of the tensors of adapter `name`, named as when saved, without tables that grew for added tokens."""
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return {key: tensor.clone() for key, tensor in state.items()}
+
+
+def load_adapter_state(model, state: dict, name: str) -> None:
+    """Loads tensors named as in a saved adapter into adapter `name`.
+
+    Raises:
+        TrainingError: a tensor of the adapter is missing in `state`, or has no place.
+    """
+    own, with_tables = (
+        set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=tables))
+        for tables in (False, True)
+    )
+    state = {key: value for key, value in state.items() if key in own or key not in with_tables}
+    if differ := own ^ set(state):
+        raise TrainingError(
+            f"adapter {name}: {sorted(differ)[0]} is on one side only; it belongs to another base or run"
+        )
+    set_peft_model_state_dict(model, state, adapter_name=name)
+
+
+def upcast_trained(model) -> None:
+    """Keeps what is trained in float32 (TRL casts QLoRA adapters to bf16, where small updates are rounded away)."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def upcast_trainable(model, dtype: str) -> None:
+    """Keeps what is trained in `dtype`, float32 but under DeepSpeed (TRL casts QLoRA adapters to bf16).
+
+    bf16 adapters crash fp16's GradScaler, and in bf16 an update of 2e-5 on a weight of 0.01 is often rounded away.
+    """
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
+def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, trained: bool = True) -> int:
+    """Checks that a saved adapter is whole: LoRA pairs of matching shapes, finite, with some non-zero B.
+
+    Args:
+        shapes: tensors that must be there, by their names in the file (`sharding.saved_shapes`).
+        trained: whether a non-zero B can be expected.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        TrainingError: it is not (ZeRO-3 can save a file of 40 bytes).
+    """
+    import torch
+    from safetensors import safe_open
+
+    path = Path(folder) / "adapter_model.safetensors"
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+        for name, shape in (shapes or {}).items():
+            found = tuple(file.get_slice(name).get_shape()) if name in names else None
+            if found != shape:
+                raise TrainingError(f"{path}: {name} should be {shape} and is {found}; the adapter was not saved whole")
+        for name in names:
+            tensor = file.get_tensor(name)
+            if tensor.numel() == 0 or not torch.isfinite(tensor).all():
+                raise TrainingError(f"{path}: {name} is empty or not finite; the adapter was not saved whole")
+            if "lora_B" in name:
+                a = file.get_slice(name.replace("lora_B", "lora_A")).get_shape()
+                if a[0] != tensor.shape[1]:
+                    raise TrainingError(f"{path}: {name} {tuple(tensor.shape)} does not fit its lora_A {tuple(a)}")
+    if trained and not learned(folder):
+        raise TrainingError(
+            f"{path}: every lora_B is zero; the adapter learned nothing: train more steps, at a higher "
+            f"--learning_rate, or without warm-up (--warmup_steps 0)"
+        )
+    return len(names)
+
+
+def learned(folder: str | Path) -> bool:
+    """Whether some lora_B of a saved adapter is not zero: new adapters start at zero."""
+    from safetensors import safe_open
+
+    with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
+        return any(bool(file.get_tensor(name).any()) for name in list(file.keys()) if "lora_B" in name)
+
+
+def check_adapter_values(folder: str | Path, flag: str = "--adapter_path") -> None:
+    """Raises InputError when a tensor of an adapter is empty or not finite. Reads the whole file."""
+    import torch
+    from safetensors import safe_open
+
+    path = Path(folder) / WEIGHTS
+    with safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            tensor = file.get_tensor(name)
+            if tensor.numel() == 0 or (tensor.is_floating_point() and not torch.isfinite(tensor).all()):
+                raise InputError(f"{path}: {name} is empty or not finite; give {flag} an adapter that was saved whole")
+
+
+def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, flag: str = "--adapter_path"):
+    """The base with a saved LoRA adapter on it, as a `PeftModel`.
+
+    Raises:
+        InputError: the adapter is of another base (tensors too many, too few or of other shapes), damaged, pickled,
+            or not to be had.
+    """
+    import torch
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError
+
+    base_name, folder = base.config.name_or_path, adapter_folder(adapter_path, flag)
+    config = check_adapter_files(folder, flag)
+    refuse_reward(config, adapter_path, flag)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
+            model = PeftModel.from_pretrained(base, folder, is_trainable=trainable, use_safetensors=True)
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{flag} {adapter_path}: does not fit {base_name}: {reason} Give the folder that training wrote "
+            f"({CONFIG}, {WEIGHTS}) and the base it was trained on"
+        ) from error
+    saved = set(tensor_shapes(folder / WEIGHTS))
+    # with added tokens peft saves the whole tables too, where it finds the base and sees that they have grown
+    tables = ("auto", True) if trained_tokens(config, folder) else ("auto",)
+    differences = (saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=kind)) for kind in tables)
+    if differ := sorted(min(differences, key=len)):
+        where = "the adapter" if differ[0] in saved else "the model"
+        raise InputError(
+            f"{flag} {adapter_path}: does not fit {base_name}: {len(differ)} tensors are on one side only, such as "
+            f"{differ[0]} ({where}); give the base it was trained on"
+        )
+    return model

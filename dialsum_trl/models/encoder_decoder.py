@@ -1,0 +1,78 @@
+"""Encoder-decoder families (BART, T5, mBART): one form of tokenizer for all, the language, the start, the task prefix.
+
+transformers rebuilds a T5 or mBART tokenizer from its class each time it is loaded. Here it becomes a plain fast
+tokenizer whose `tokenizer.json` says everything, the language included, so that the saved folder reads and writes as
+training did.
+"""
+
+from dialsum_trl.core.errors import InputError
+
+
+def start_summaries_in(model, tokenizer, language: str | None) -> None:
+    """Makes generation start as training does: the decoder's start token, and the language where there is one.
+
+    Nothing else of the base's own generation settings stays (minimum lengths, penalties, beams for another task).
+
+    Raises:
+        InputError: the configuration names no start token.
+    """
+
+    config = start_only(model.generation_config)
+    if language:
+        code, ids = tokenizer.convert_tokens_to_ids(language), tokenizer("").input_ids
+        if ids[-1] == code:  # mBART-25 moves the last token of a target, its language, to the front
+            config.decoder_start_token_id = code
+        else:  # mBART-50 starts with the end token, then the language
+            config.forced_bos_token_id = code
+    if config.decoder_start_token_id is None:
+        raise InputError(f"{model.config.name_or_path}: its configuration has no decoder_start_token_id")
+    config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.generation_config = config
+
+
+def source_prefix(config) -> str:
+    """What T5 models of several tasks read before a text (`summarize: `); empty for others."""
+    tasks = config.to_dict().get("task_specific_params") or {}
+    return tasks.get("summarization", {}).get("prefix", "")
+
+
+def set_source_prefix(config, prefix: str | None) -> str:
+    """Puts `prefix` where T5's own configurations have it, so that it is saved with the model; None keeps theirs."""
+    if prefix is not None:
+        tasks = config.to_dict().get("task_specific_params") or {}
+        config.task_specific_params = {**tasks, "summarization": {**tasks.get("summarization", {}), "prefix": prefix}}
+    return source_prefix(config)
+
+
+def check_precision(config, dtype: str) -> None:
+    """Raises InputError for T5 in float16."""
+    if dtype == "float16" and "t5" in config.model_type:
+        raise InputError(
+            f"--dtype float16: {config.name_or_path} is a T5, which overflows there; use bfloat16 (GPUs since Ampere) "
+            f"or float32"
+        )
+
+
+def start_only(own):
+    """A generation config with what starts a text in `own`, and nothing else of it.
+
+    A model may bring minimum lengths, penalties, banned or forced tokens and beams that are meant for another task.
+    """
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        bos_token_id=own.bos_token_id,
+    )
+
+
+def start_from_pieces(model, pieces: dict[int, list[int]]) -> None:
+    """Sets the embedding of each new token to the mean of what it had been split into."""
+    import torch
+
+    tables = {id(table.weight): table.weight for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    with torch.no_grad():
+        for weight in tables.values():
+            for new, old in pieces.items():
+                weight[new] = weight[old].mean(0)

@@ -1,0 +1,107 @@
+"""Loading a model, with its many ways to fail: each is one line that names the flag or the recipe that mends it."""
+
+from pathlib import Path
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments
+
+NO_SAFETENSORS = (
+    "holds no safetensors weights; pickles (pytorch_model.bin) are refused, for they can run code. A pull request of "
+    "the Hub's converter, if there is one, is loaded with --model_revision refs/pr/N; else see docs/troubleshooting.md"
+)
+
+
+def load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, **kwargs):
+    """`loader`, a `from_pretrained`, with what it raises turned into one line."""
+    import torch
+
+    from dialsum_trl.models.files import check_model_files
+    from dialsum_trl.models.hub import check_hub_model
+
+    check_there(name_or_path)
+    if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
+        check_model_files(name_or_path)
+    try:
+        if what == "weights" and not Path(name_or_path).is_dir():
+            check_hub_model(name_or_path, kwargs["revision"])
+        return loader(name_or_path, trust_remote_code=trust_remote_code, **kwargs)
+    except (torch.OutOfMemoryError, InputError):
+        raise
+    except OSError as error:
+        if "model.safetensors" in str(error):
+            raise InputError(f"{name_or_path}: {NO_SAFETENSORS}") from error
+        raise InputError(
+            f"cannot load the {what} of {name_or_path}: {reason(error)} Give a local folder or a Hub id that this "
+            f"machine can reach (gated models need HF_TOKEN in the environment)"
+        ) from error
+    except Exception as error:  # on damaged files it raises whatever Python and tokenizers' Rust raise
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{name_or_path}: brings Python files of its own, which are not run; where you trust them, "
+                f"add --trust_remote_code true"
+            ) from error
+        attention = kwargs.get("attn_implementation")
+        if attention and (isinstance(error, ImportError) or "attn_implementation" in str(error)):
+            raise InputError(
+                f"--attn_implementation {attention}: transformers cannot use it ({reason(error)}): leave it out (the "
+                f"fast path chooses), or give eager or sdpa"
+            ) from error
+        raise InputError(
+            f"cannot load the {what} of {name_or_path}: {reason(error)} If its files are damaged, get them again"
+        ) from error
+
+
+def check_there(name_or_path: str) -> None:
+    """Raises InputError for a path, told by its looks from a Hub id, that is no folder."""
+    place = Path(name_or_path)
+    if place.is_dir() or not (name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1):
+        return
+    if place.expanduser().is_dir():
+        raise InputError(f"{name_or_path}: the ~ was not replaced by the shell; give {place.expanduser()}")
+    what = "is a file" if place.is_file() else "no such folder"
+    raise InputError(f"{name_or_path}: {what}; give the folder of a model, or a Hub id (owner/name)")
+
+
+def reason(error: Exception) -> str:
+    """What an error of a library says, in one short line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def check_kind(config, name_or_path: str, encoder_decoder: bool) -> None:
+    """Raises InputError that names the right recipe unless the model is an encoder-decoder, or a decoder, as wanted.
+
+    Loaded as the other kind it would lack weights, or transformers would know no class for it.
+    """
+    kind = config.model_type
+    if config.is_encoder_decoder and not encoder_decoder:
+        raise InputError(
+            f"--model_name_or_path {name_or_path}: is an encoder-decoder ({kind}) where a decoder is wanted: "
+            f"recipes/seq2seq_kobart.py trains encoder-decoders"
+        )
+    if encoder_decoder and not config.is_encoder_decoder:
+        raise InputError(
+            f"--model_name_or_path {name_or_path}: is a decoder ({kind}) where an encoder-decoder is wanted: the "
+            f"recipes/sft_*.py train decoders"
+        )
+
+
+def check_lora_targets(model, targets: list[str]) -> None:
+    """Checks that the model has the layers that are to get LoRA (peft passes over those it does not find).
+
+    Of the flag's default some may be missing, for architectures name their layers differently: a line says which.
+
+    Raises:
+        InputError: the model has none of them, or lacks one that the user named.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
+    if not missing:
+        return
+    there = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers}))
+    if targets != ModelArguments().lora_target_modules or missing == targets:
+        raise InputError(f"--lora_target_modules {' '.join(missing)}: the model has no such layers; it has {there}")
+    say(f"no LoRA on {', '.join(missing)}: the model has no such layers; it has {there} (--lora_target_modules)")

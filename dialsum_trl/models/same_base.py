@@ -1,0 +1,94 @@
+"""Whether a base is the one an adapter was trained on, told before either is loaded.
+
+The same model may lie elsewhere: a local copy, a download, a folder that moved. So names may differ; what decides is
+what both models say of themselves, where both are at hand.
+"""
+
+from pathlib import Path
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.provenance import base_origin, cached_folder
+
+ARCHITECTURE = (
+    "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "d_model", "encoder_layers", "decoder_layers",
+)  # fmt: skip
+
+
+def compare_bases(adapter: str, trained_on: tuple[str, str], named: tuple[str, str]) -> None:
+    """Warns in one line where the two (name or path, revision) may differ.
+
+    Raises:
+        InputError: they are different models.
+    """
+    if trained_on == named:
+        return
+    then, now = (_folder(*each) for each in (trained_on, named))
+    if then and now:
+        if then.samefile(now):
+            return
+        _refuse_another(adapter, trained_on[0], named[0], then, now)
+        if _same_weights(then, now):
+            return
+        difference = "of the same architecture with other weights"
+    elif _same_repository(trained_on, named):
+        return
+    else:
+        difference = "which may be another model: both are not at hand to compare"
+    say(
+        f"warning: --adapter_path {adapter} was trained on {_shown(*trained_on)} and is put on {_shown(*named)}, "
+        f"{difference}"
+    )
+
+
+def _shown(name: str, revision: str) -> str:
+    return name if revision == "main" or Path(name).expanduser().is_dir() else f"{name}@{revision}"
+
+
+def _folder(name: str, revision: str) -> Path | None:
+    """Where a model's config.json lies on this machine: its folder, or its snapshot in the Hub's cache."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return cached_folder(name, revision)
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _refuse_another(adapter: str, trained_on: str, named: str, then: Path, now: Path) -> None:
+    remedy = "give the folder of a model, or a Hub id"
+    old, new = (read_json(folder / "config.json", remedy) for folder in (then, now))
+    if differ := [key for key in ARCHITECTURE if old.get(key) != new.get(key)]:
+        was, found = old.get(differ[0]), new.get(differ[0])
+        raise InputError(
+            f"--adapter_path {adapter}: was trained on {trained_on}, and {named} is another model ({differ[0]} "
+            f"{was} and {found}): leave --model_name_or_path out, or name the base it was trained on"
+        )
+
+
+def _same_weights(then: Path, now: Path) -> bool:
+    from dialsum_trl.models.identity import base_identity
+
+    return base_identity(str(then), "") == base_identity(str(now), "")
+
+
+def _same_repository(trained_on: tuple[str, str], named: tuple[str, str]) -> bool:
+    then, now = (base_origin(*each) for each in (trained_on, named))
+    return then.repo_id == now.repo_id is not None and (then.commit == now.commit or None in (then.commit, now.commit))
+
+
+def find_recorded(adapter: str, name: str, revision: str) -> None:
+    """Raises InputError where the base that an adapter's record names is neither a folder here nor on the Hub."""
+    if Path(name).expanduser().is_dir():
+        return
+    from dialsum_trl.models.hub import hub_file
+
+    try:
+        there = hub_file(name, "config.json", revision)
+    except OSError:  # no such repository, or no name of one
+        there = None
+    if not there:
+        raise InputError(
+            f"--adapter_path {adapter}: its record names the base {name}, which is no folder here, and neither the Hub "
+            f"nor its cache gives it (gated models need HF_TOKEN): name the base by --model_name_or_path"
+        )

@@ -1,0 +1,183 @@
+"""Adapter soup: one adapter whose weights are the mean of several fine-tuned from the same start.
+
+Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+inference time" (ICML 2022). LoRA's A and B are averaged each by itself, which is near the mean of the updates only for
+adapters that share their start (seeds, learning rates or checkpoints continued from one adapter).
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import refuse_links, write_json
+from dialsum_trl.models.file_names import MANIFEST, RUN_FILE, SETTINGS_FILE, WEIGHTS
+from dialsum_trl.models.files import check_adapter_files, tensor_shapes
+from dialsum_trl.models.record import read_record
+
+_KEPT_SUFFIXES = (".json", ".jinja", ".model", ".txt")  # configuration, tokenizer and template
+_OF_A_RUN = {"trainer_state.json", MANIFEST, SETTINGS_FILE, "ppo_state.json", "best.json"}  # and of its weights alone
+# what has to be equal for a mean of weights to mean anything
+_FIELDS = (
+    "peft_type", "task_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "rank_pattern",
+    "alpha_pattern", "use_rslora", "use_dora", "bias", "fan_in_fan_out", "modules_to_save", "layers_to_transform",
+)  # fmt: skip
+
+# Mean cosine of lora_A below which two adapters do not share their start. On the toy: 0.01 for two seeds; at a learning
+# rate 40 times the recipes' 0.82 for two continued from one adapter, and 0.52 for one first draw under two schedules.
+SAME_START = 0.3
+
+
+def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
+    """Writes the weighted mean of saved LoRA adapters as a new adapter folder.
+
+    Sums are kept in float64 and rounded once to the adapters' dtype, so that the soup of an adapter with itself is
+    itself. Other files (tokenizer, template, run record without its scores) come from the first adapter.
+
+    Args:
+        adapters: folders with `adapter_config.json` and `adapter_model.safetensors`.
+        output: folder to make; written aside, then renamed. It must not exist yet.
+        weights: one an adapter, any scale; default: all alike.
+
+    Raises:
+        InputError: a folder is no safetensors adapter, adapters differ (the message says in what), or `output` exists.
+    """
+    folders, output = [Path(adapter) for adapter in adapters], Path(output)
+    shares = _shares(folders, weights)
+    if output.exists():
+        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
+    check_compatible(folders)
+    kept = [path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name not in _OF_A_RUN]
+    partial = output.with_name(f".{output.name}.partial")
+    refuse_links(partial, *kept)
+
+    from safetensors.torch import load_file, save_file
+
+    total, dtypes = {}, {}
+    for folder, share in zip(folders, shares, strict=True):
+        for name, tensor in load_file(folder / WEIGHTS).items():
+            dtypes.setdefault(name, tensor.dtype)
+            part = tensor.double() * share
+            total[name] = total[name] + part if name in total else part
+    output.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
+    partial.mkdir()
+    for file in kept:
+        shutil.copy2(file, partial / file.name)
+    save_file({name: tensor.to(dtypes[name]) for name, tensor in total.items()}, partial / WEIGHTS, {"format": "pt"})
+    _write_record(partial, folders, shares)
+    partial.rename(output)
+    return output
+
+
+def greedy_soup(adapters: list, output, dev_score: Callable[[Path], float]) -> tuple[list[Path], float]:
+    """Adds adapters best first and keeps each whose soup does not score lower (the paper's greedy soup).
+
+    On several processes all call it, and the first one writes.
+
+    Args:
+        dev_score: score of an adapter folder on dev rows, higher is better, the same on all processes; called once for
+            each adapter and once for each trial soup. It waits for the process that writes, and for all to have read.
+
+    Returns:
+        The adapters in the soup and its dev score.
+
+    Raises:
+        InputError: as `soup`.
+    """
+    folders, output = [Path(adapter) for adapter in adapters], Path(output)
+    _shares(folders, None)
+    if output.exists():
+        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
+    check_compatible(folders)
+    scores = {folder: dev_score(folder) for folder in folders}
+    ranked = sorted(scores, key=scores.get, reverse=True)
+    kept, best = ranked[:1], scores[ranked[0]]
+    trial = output.with_name(f".{output.name}.trial")
+    for folder in ranked[1:]:
+        if is_main_process():
+            shutil.rmtree(trial, ignore_errors=True)
+            soup([*kept, folder], trial)
+        found = dev_score(trial)
+        if found >= best:
+            kept, best = [*kept, folder], found
+    if is_main_process():
+        shutil.rmtree(trial, ignore_errors=True)
+        soup(kept, output)
+    return kept, best
+
+
+def check_compatible(folders: list[Path]) -> None:
+    """Raises InputError, saying what differs, unless the adapters can be averaged."""
+    first = None
+    for folder in folders:
+        config = check_adapter_files(folder, "--adapter_paths")
+        shapes = tensor_shapes(folder / WEIGHTS)
+        if first is None:
+            first = (folder, config, shapes)
+            continue
+        pair = f"{first[0]} and {folder} cannot be averaged"
+        if differences := _differences(first[1:], (config, shapes)):
+            raise InputError(f"{pair}: {'; '.join(differences)}")
+        if (cosine := start_cosine(first[0], folder)) < SAME_START:
+            raise InputError(
+                f"{pair}: they do not share their start (mean cosine of lora_A {cosine:.2f}, under {SAME_START}); "
+                "train one adapter and continue the others from it with --adapter_path, or take the consensus "
+                "of their summaries with --prediction_files"
+            )
+
+
+def start_cosine(left: Path, right: Path) -> float:
+    """Mean cosine of the lora_A of two adapters of the same shapes: about 0 for two random draws, 1 for equal ones.
+
+    A is drawn at random and B starts at 0, so the A of a run stays near its draw; 1 for adapters without any.
+    """
+    from safetensors import safe_open
+    from torch.nn.functional import cosine_similarity
+
+    with safe_open(left / WEIGHTS, "pt") as one, safe_open(right / WEIGHTS, "pt") as other:
+        names = [name for name in one.keys() if "lora_A" in name]  # noqa: SIM118
+        pairs = ((one.get_tensor(name).double().flatten(), other.get_tensor(name).double().flatten()) for name in names)
+        found = [cosine_similarity(a, b, dim=0).item() for a, b in pairs]
+    return sum(found) / len(found) if found else 1.0
+
+
+def _differences(left, right):
+    (config, shapes), (other_config, other_shapes) = left, right
+    found = []
+    for field in _FIELDS:
+        one, other = (_comparable(values.get(field)) for values in (config, other_config))
+        if one != other:
+            found.append(f"{field} is {one} and {other}")
+    if only := sorted(shapes.keys() ^ other_shapes.keys()):
+        found.append(f"{len(only)} tensors are in one alone, such as {only[0]}")
+    if unlike := [name for name in shapes if name in other_shapes and shapes[name] != other_shapes[name]]:
+        found.append(f"{unlike[0]} has shapes {shapes[unlike[0]]} and {other_shapes[unlike[0]]}")
+    return found
+
+
+def _comparable(value):
+    return sorted(value) if isinstance(value, list) else (value or None)
+
+
+def _shares(folders, weights):
+    if not folders:
+        raise InputError("no adapters to average; name two or more folders")
+    if weights is None:
+        weights = [1.0] * len(folders)
+    if len(weights) != len(folders):
+        raise InputError(f"{len(weights)} weights for {len(folders)} adapters; give one each")
+    if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        raise InputError(f"weights {weights} must be finite, 0 or more, and not all 0")
+    return [weight / sum(weights) for weight in weights]
+
+
+def _write_record(output, folders, shares):
+    """The first adapter's run record tells how to load the soup; its scores and data are not the soup's."""
+    record = read_record(folders[0])
+    if not record:
+        return
+    record |= {"method": "adapter soup", "metrics": {}, "evaluation": None}
+    record["soup"] = [{"adapter": folder.name, "weight": share} for folder, share in zip(folders, shares, strict=True)]
+    write_json(output / RUN_FILE, record)

@@ -1,0 +1,86 @@
+"""The control tokens that chat templates write; where a base lacks some, SFT adds them and trains their rows."""
+
+from pathlib import Path
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.families.registry import CHAT_TOKENS, END_OF_TEXT, RESERVED_PADS
+from dialsum_trl.models.files import check_adapter_files, trained_tokens
+from dialsum_trl.models.hub import adapter_folder
+
+
+def family(tokenizer) -> str | None:
+    """`"llama3"`, `"chatml"` or None, told by what the chat template writes."""
+    template = tokenizer.chat_template or ""
+    if "<|start_header_id|>" in template:
+        return "llama3"
+    return "chatml" if "<|im_start|>" in template else None
+
+
+def missing_chat_tokens(tokenizer) -> list[str]:
+    """Control tokens that the template writes and the vocabulary lacks as single tokens."""
+    vocabulary = tokenizer.get_vocab()
+    return [token for token in CHAT_TOKENS.get(family(tokenizer), ()) if token not in vocabulary]
+
+
+def add_missing_chat_tokens(tokenizer) -> list[int]:
+    """Adds the chat tokens that the template writes and the vocabulary lacks; returns their ids (mostly none)."""
+    missing = missing_chat_tokens(tokenizer)
+    if missing:
+        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+        say(f"{tokenizer.name_or_path}: added the chat tokens {' '.join(missing)}, which its vocabulary lacked")
+    return tokenizer.convert_tokens_to_ids(missing)
+
+
+def add_tokens_of(tokenizer, adapter_path: str | Path) -> None:
+    """Adds the chat tokens that an adapter was trained with to the tokenizer of its base.
+
+    Raises:
+        InputError: it was trained with other tokens that the base lacks.
+    """
+    folder = adapter_folder(adapter_path)
+    last = max(trained_tokens(check_adapter_files(folder), folder), default=-1)
+    if last >= len(tokenizer):
+        add_missing_chat_tokens(tokenizer)
+    if last >= len(tokenizer):
+        raise InputError(
+            f"--adapter_path {adapter_path}: was trained with added tokens that {tokenizer.name_or_path} lacks: leave "
+            f"--prompt_style out, or `dialsum merge` it, which reads the tokenizer in its folder"
+        )
+
+
+def check_untied(config, name_or_path: str) -> None:
+    """Raises InputError where an adapter cannot train rows of added tokens: the embedding table is the output layer.
+
+    peft wraps both, and TRL's loss takes the output layer's own weights.
+
+    Args:
+        config: the base's, of transformers.
+    """
+    if config.get_text_config().tie_word_embeddings:
+        raise InputError(
+            f"{name_or_path}: its vocabulary lacks tokens of its chat template, and as its embeddings "
+            f"are tied no adapter can train them: add --prompt_style instruction, or --use_peft false"
+        )
+
+
+def stop_token_ids(tokenizer) -> list[int]:
+    """Every id that ends a summary: end of turn first, then end of text."""
+    vocabulary = tokenizer.get_vocab()
+    names = {"llama3": ["<|eot_id|>"], "chatml": ["<|im_end|>"]}.get(family(tokenizer), [])
+    names += [tokenizer.eos_token, *END_OF_TEXT]
+    return list(dict.fromkeys(vocabulary[name] for name in names if name in vocabulary))
+
+
+def choose_pad_token(tokenizer) -> None:
+    """Sets a pad token that exists and ends nothing: never a new one, and eos only where there is no other.
+
+    A new token would resize the embeddings and put them into every adapter (36 MB become 676, peft#2898).
+    """
+    if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
+        return
+    vocabulary = tokenizer.get_vocab()
+    candidates = [*RESERVED_PADS, tokenizer.unk_token, tokenizer.eos_token]
+    end_of_turn = {"llama3": "<|eot_id|>", "chatml": "<|im_end|>"}.get(family(tokenizer))
+    candidates = [c for c in candidates if c in vocabulary and c not in (tokenizer.eos_token, end_of_turn)]
+    tokenizer.pad_token = candidates[0] if candidates else tokenizer.eos_token

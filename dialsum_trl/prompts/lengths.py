@@ -1,0 +1,27 @@
+"""Lengths in a model's tokens."""
+
+from dialsum_trl.data.lengths import Measure
+
+
+def measure(tokenizer_name: str | None) -> Measure:
+    """Tokens as in training (template and end of turn included), or characters when no tokenizer is named.
+
+    The frame of the template is counted once and added to each text: tokens that merge across its edge can make a
+    length differ by one.
+    """
+    if tokenizer_name is None:
+        return Measure("characters", lambda texts: list(map(len, texts)), lambda texts: list(map(len, texts)))
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+    from dialsum_trl.prompts.prompt import encode_completion, encode_prompt, prompt_messages, to_prompt_completion
+    from dialsum_trl.prompts.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(tokenizer_name)
+    frame = len(encode_prompt(tokenizer, ""))
+    bare = to_prompt_completion("", "")
+    ids = encode_prompt(tokenizer, "")
+    ending = len(encode_completion(tokenizer, ids, prompt_messages("") + bare["completion"], stop_token_ids(tokenizer)))
+
+    def count(texts, extra):
+        return [len(ids) + extra for ids in tokenizer(texts, add_special_tokens=False).input_ids]
+
+    return Measure("tokens", lambda texts: count(texts, frame), lambda texts: count(texts, ending))

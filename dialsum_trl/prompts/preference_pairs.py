@@ -1,0 +1,31 @@
+"""Pairs to token ids."""
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.prompts.control_tokens import neutralize
+from dialsum_trl.prompts.prompt import encode_completion, fit, prompt_messages, render
+
+
+def encode_pairs(pairs: list[dict], tokenizer, stop_ids: list[int], max_length: int) -> list[dict]:
+    """`{"prompt_ids", "chosen_ids", "rejected_ids"}` of each pair; both summaries end with the end of turn.
+
+    The two share one prompt, shortened by whole turns until the longer of them fits into `max_length`.
+
+    Raises:
+        InputError: a summary that leaves no room for the prompt.
+    """
+    bare = prompt_messages("")
+    bare_ids = render(tokenizer, bare, generation=True)
+    rows = []
+    for number, pair in enumerate(pairs, start=1):
+        ends = {}
+        for name in ("chosen", "rejected"):
+            answer = {"role": "assistant", "content": neutralize(tokenizer, pair[name])}
+            ends[name] = encode_completion(tokenizer, bare_ids, [*bare, answer], stop_ids)
+        longest = max(map(len, ends.values()))
+        if len(bare_ids) + longest >= max_length:
+            raise InputError(
+                f"pair {number}: a summary of {longest} tokens leaves no room; raise --max_length {max_length}"
+            )
+        prompt_ids = fit(tokenizer, pair["prompt"], max_length - longest).prompt_ids
+        rows.append({"prompt_ids": prompt_ids, "chosen_ids": ends["chosen"], "rejected_ids": ends["rejected"]})
+    return rows

@@ -1,0 +1,142 @@
+"""The one place where a prompt is built: training, inference, reward and PPO all come through here.
+
+A row becomes `{"prompt": [system, user], "completion": [assistant]}`, the tokenizer's own chat template renders it, and
+the completion is cut right after the end-of-turn token (Qwen's templates would also supervise a newline behind it).
+"""
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.prompts.control_tokens import neutralize
+from dialsum_trl.prompts.shortening import Fitted, shorten
+from dialsum_trl.prompts.templates import template_kwargs
+
+SYSTEM = "당신은 대화를 요약하는 전문가입니다."
+INSTRUCTIONS = (
+    "다음 대화를 요약해주세요.",
+    "아래 대화의 핵심 내용을 정리해주세요.",
+    "주어진 대화를 간단히 요약하세요.",
+    "다음 대화에서 중요한 정보를 추출해 요약하세요.",
+    "대화 내용을 한 문단으로 요약해주세요.",
+)
+MAX_LENGTH = 1024  # tokens of prompt + completion; 512 cuts 6 % of the Korean DialogSum rows
+
+
+def prompt_messages(dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[dict]:
+    """The system and the user turn for one dialogue."""
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"{instruction}\n\n{dialogue}"},
+    ]
+
+
+def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUCTIONS[0]) -> dict:
+    """A TRL prompt-completion row in message form."""
+    return {
+        "prompt": prompt_messages(dialogue, instruction),
+        "completion": [{"role": "assistant", "content": summary.strip()}],
+    }
+
+
+def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
+    """Token ids of `messages` under the tokenizer's chat template; `generation` adds the assistant header."""
+    from dialsum_trl.prompts.templates import failures, reason
+
+    try:
+        return tokenizer.apply_chat_template(
+            messages,
+            tokenize=True,
+            return_dict=False,
+            add_generation_prompt=generation,
+            **template_kwargs(tokenizer),
+        )
+    except failures() as error:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template fails on system, user and assistant turns ({reason(error)}); "
+            f"use --prompt_style instruction"
+        ) from error
+
+
+def encode_prompt(tokenizer, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[int]:
+    """Token ids of the prompt up to and including the assistant header: what generation starts from."""
+    return render(tokenizer, prompt_messages(neutralize(tokenizer, dialogue), instruction, system), generation=True)
+
+
+def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], stop_ids: list[int]) -> list[int]:
+    """Token ids that the assistant turn adds to `prompt_ids`, ending with the end-of-turn token.
+
+    Args:
+        messages: system, user and assistant turns whose first two rendered to `prompt_ids`.
+        stop_ids: ids that end a turn (`models.stop_token_ids`).
+
+    Raises:
+        InputError: the template does not render the prompt as a prefix, writes something before the summary, or ends
+            the turn with none of `stop_ids`.
+    """
+    full = render(tokenizer, messages, generation=False)
+    if full[: len(prompt_ids)] != prompt_ids:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template renders prompt + completion so that the prompt is no prefix "
+            f"of it; the model would train on another context than it is asked with. Use --prompt_style instruction"
+        )
+    completion = full[len(prompt_ids) :]
+    ends = [i for i, token in enumerate(completion) if token in stop_ids]
+    if not ends:
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template ends the assistant turn with no stop token, so the model "
+            f"would never learn to stop. Use --prompt_style instruction"
+        )
+    completion = completion[: ends[-1] + 1]
+    _check_beginning(tokenizer, completion, messages[-1]["content"])
+    return completion
+
+
+def _check_beginning(tokenizer, completion: list[int], summary: str) -> None:
+    """Raises InputError where `completion` reads as something else before `summary`."""
+    again = tokenizer(summary, add_special_tokens=False, verbose=False).input_ids  # as its normalizer leaves it
+    written, expected = (tokenizer.decode(ids, skip_special_tokens=True).split() for ids in (completion, again))
+    if not "".join(written).startswith("".join(expected)):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template writes {' '.join(written)[:40]!r} where the summary "
+            f"{' '.join(expected)[:40]!r} begins, and every summary would hold it. Use --prompt_style instruction"
+        )
+
+
+def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
+    """Shortens a dialogue until its prompt has at most `budget` tokens; header and instruction stay."""
+
+    def encode(text):
+        return render(tokenizer, prompt_messages(text, instruction), generation=True)
+
+    return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, budget)
+
+
+def encode_row(
+    tokenizer,
+    dialogue: str,
+    summary: str,
+    stop_ids: list[int],
+    max_length: int = MAX_LENGTH,
+    instruction: str = INSTRUCTIONS[0],
+) -> tuple[dict, Fitted]:
+    """One training row: `{"input_ids", "labels"}` (labels -100 on the prompt), at most `max_length` tokens.
+
+    The whole summary and its end-of-turn token are always supervised; only the dialogue gives way.
+
+    Raises:
+        InputError: the summary alone leaves no room for the prompt.
+    """
+    row = to_prompt_completion(dialogue, neutralize(tokenizer, summary), instruction)
+    bare = prompt_messages("", instruction)
+    bare_ids = render(tokenizer, bare, generation=True)
+    completion = encode_completion(tokenizer, bare_ids, bare + row["completion"], stop_ids)
+    if len(bare_ids) + len(completion) >= max_length:
+        raise InputError(
+            f"the summary has {len(completion)} tokens and the bare prompt {len(bare_ids)}: with --max_length "
+            f"{max_length} supervised tokens would be lost; raise --max_length or shorten the summary"
+        )
+    fitted = fit(tokenizer, dialogue, max_length - len(completion), instruction)
+    # rendered again as a whole: the template must give the same completion behind the real prompt
+    again = encode_completion(
+        tokenizer, fitted.prompt_ids, prompt_messages(fitted.text, instruction) + row["completion"], stop_ids
+    )
+    input_ids = fitted.prompt_ids + again
+    return {"input_ids": input_ids, "labels": [-100] * len(fitted.prompt_ids) + again}, fitted

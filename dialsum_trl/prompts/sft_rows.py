@@ -1,0 +1,78 @@
+"""Rows to token ids for training, with a count of what had to be shortened."""
+
+import random
+from dataclasses import dataclass, field
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.prompts.prompt import INSTRUCTIONS, encode_row
+
+
+@dataclass
+class FitReport:
+    """How the rows of one split met `max_length`."""
+
+    rows: int = 0
+    shortened: int = 0
+    cut: int = 0
+    prompt_lengths: list[int] = field(default_factory=list)  # tokens, before shortening where it was needed
+
+    def share_over(self, limit: int) -> float:
+        """Percent of the prompts with more than `limit` tokens."""
+        return 100 * sum(length > limit for length in self.prompt_lengths) / max(1, len(self.prompt_lengths))
+
+    def line(self, split: str, max_length: int) -> str:
+        return (
+            f"{split}: {self.rows} rows, {self.shortened} shortened to {max_length} tokens"
+            f"{f' ({self.cut} inside a turn)' if self.cut else ''}; "
+            f"prompts over 512 tokens: {self.share_over(512):.2f} %, over 1024: {self.share_over(1024):.2f} %"
+        )
+
+
+def choose_instructions(rows: int, mode: str, seed: int) -> list[list[str]]:
+    """The instructions that each row is shown with: one fixed, all five, or one of the five drawn by `seed`."""
+    if mode == "all":
+        return [list(INSTRUCTIONS)] * rows
+    if mode == "random":
+        draw = random.Random(seed)
+        return [[draw.choice(INSTRUCTIONS)] for _ in range(rows)]
+    return [[INSTRUCTIONS[0]]] * rows
+
+
+def encode_dataset(
+    dataset, tokenizer, stop_ids: list[int], max_length: int, instructions: str = "default", seed: int = 42
+):
+    """Encodes every row of `data.read_dialogues` for SFT.
+
+    Args:
+        dataset: columns fname, dialogue, summaries; the first summary is the target.
+        stop_ids: `models.stop_token_ids(tokenizer)`.
+        instructions: "default", "all" (five rows a dialogue) or "random".
+
+    Returns:
+        A Dataset with `input_ids` and `labels`, and the `FitReport`.
+
+    Raises:
+        InputError: a row that would lose a supervised token, named by its fname.
+    """
+    from datasets import Dataset
+
+    from dialsum_trl.prompts.prompt import encode_prompt
+
+    report = FitReport()
+    encoded = {"input_ids": [], "labels": []}
+    for row, chosen in zip(dataset, choose_instructions(len(dataset), instructions, seed), strict=True):
+        for instruction in chosen:
+            try:
+                ids, fitted = encode_row(
+                    tokenizer, row["dialogue"], row["summaries"][0], stop_ids, max_length, instruction
+                )
+            except InputError as error:
+                raise InputError(f"row {row['fname']}: {error}") from None
+            encoded["input_ids"].append(ids["input_ids"])
+            encoded["labels"].append(ids["labels"])
+            whole = encode_prompt(tokenizer, row["dialogue"], instruction) if fitted.shortened else fitted.prompt_ids
+            report.prompt_lengths.append(len(whole))
+            report.rows += 1
+            report.shortened += fitted.shortened
+            report.cut += fitted.cut
+    return Dataset.from_dict(encoded), report

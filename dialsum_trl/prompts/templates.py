@@ -1,0 +1,48 @@
+"""Texts and values of templates; what rendering can raise."""
+
+from dialsum_trl.core.errors import InputError
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What rendering a template can raise: jinja's own errors, and what an expression in it can."""
+    from jinja2.exceptions import TemplateError
+
+    python = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
+    return (TemplateError, NameError, AssertionError, *python)
+
+
+def reason(error: Exception) -> str:
+    """An error of a template in a few words on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".removesuffix(": ")
+
+
+PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
+# Told to templates that name them. Qwen3's hybrid ones put reasoning, or its empty block, into the answer; the prompt
+# holds that block where they are told that there is none.
+TEMPLATE_VALUES = {"date_string": PINNED_DATE, "enable_thinking": False}
+# For base models without a chat template. The user turn is "instruction\n\ndialogue".
+INSTRUCTION_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}{{ message['content'] + '\n\n' }}"
+    "{%- elif message['role'] == 'user' -%}"
+    "{%- set parts = message['content'].split('\n\n', 1) -%}"
+    "{{ '### Instruction:\n' + parts[0] + '\n\n### Input:\n' + parts[1] + '\n\n' }}"
+    "{%- else -%}{{ '### Response:\n' + message['content'] + eos_token }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '### Response:\n' }}{%- endif -%}"
+)
+
+
+def set_prompt_style(tokenizer, style: str = "native") -> None:
+    """Puts the instruction format on a tokenizer that has no chat template, or on any with `style="instruction"`."""
+    if style == "native" and tokenizer.chat_template:
+        return
+    if not tokenizer.eos_token:
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an eos token")
+    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
+    tokenizer.chat_template = ("{{- bos_token -}}" if starts_with_bos else "") + INSTRUCTION_TEMPLATE
+
+
+def template_kwargs(tokenizer) -> dict:
+    """What a template must be told, of what it names: `TEMPLATE_VALUES`."""
+    return {name: value for name, value in TEMPLATE_VALUES.items() if name in (tokenizer.chat_template or "")}

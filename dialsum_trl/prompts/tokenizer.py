@@ -1,0 +1,52 @@
+"""A model's tokenizer with its template, its pad and its chat tokens."""
+
+from dialsum_trl.models.pretrained import load
+from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token
+
+
+def _tokenizer(name_or_path: str, **kwargs):
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        return AutoTokenizer.from_pretrained(name_or_path, **kwargs)
+    except TypeError:  # pko-t5 declares T5's class over a byte-level BPE: tokenizer.json as it stands
+        return PreTrainedTokenizerFast.from_pretrained(name_or_path, **kwargs)
+
+
+def load_tokenizer(
+    name_or_path: str,
+    revision: str = "main",
+    prompt_style: str = "native",
+    trust_remote_code: bool = False,
+    adapter_path: str | None = None,
+):
+    """The tokenizer with its native template (or the instruction format) and a pad token that ends nothing.
+
+    Args:
+        adapter_path: adapter to be used with it; chat tokens that it was trained with and the base lacks are added.
+
+    Raises:
+        InputError: it cannot be loaded, or its chat template fails, does not end or is no template; or it lacks other
+            tokens of the adapter.
+    """
+    from dialsum_trl.prompts.template_trial import check_template
+    from dialsum_trl.prompts.templates import set_prompt_style
+
+    tokenizer = load(_tokenizer, name_or_path, "tokenizer", trust_remote_code, revision=revision)
+    set_prompt_style(tokenizer, prompt_style)
+    check_template(tokenizer)
+    choose_pad_token(tokenizer)
+    if adapter_path:
+        add_tokens_of(tokenizer, adapter_path)
+    return tokenizer
+
+
+def tokenizer_of(model_args, prompt):
+    """`load_tokenizer` with the flags of a recipe (`ModelArguments`, `PromptArguments`)."""
+    return load_tokenizer(
+        model_args.model_name_or_path,
+        model_args.model_revision,
+        prompt.prompt_style,
+        model_args.trust_remote_code,
+        model_args.adapter_path,
+    )

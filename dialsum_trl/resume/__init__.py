@@ -1,1 +1,0 @@
-"""Runs that survive: whole checkpoints, resuming only the same run, one line where room ran out."""

@@ -1,0 +1,89 @@
+"""The reward model itself: base with a score head, its trainer, its scores."""
+
+from pathlib import Path
+
+from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.core.settings.flags import ModelArguments
+
+
+def load_model(model_args: ModelArguments, args, tokenizer):
+    """The quantized base with a LoRA adapter (the SFT adapter's weights where one is given) and a plain score head."""
+    import torch
+    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+    from transformers import AutoModelForSequenceClassification, set_seed
+    from transformers.utils import logging
+
+    from dialsum_trl.models.adapters import lora_config
+    from dialsum_trl.models.base import base_of, resize_embeddings
+    from dialsum_trl.rl.adapter_roles import SCORE
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports the missing score head and the unused language head
+    model = base_of(model_args, args.device, auto_class=AutoModelForSequenceClassification, num_labels=1)
+    logging.set_verbosity(verbosity)
+    set_seed(args.seed)
+    resize_embeddings(model, tokenizer)
+    if type(model.score) is not torch.nn.Linear:
+        raise TrainingError(f"the score head was quantized ({type(model.score).__name__}); it must stay a plain layer")
+    torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))
+    model.config.use_cache = False
+    settings = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
+    if not model_args.adapter_path:
+        return get_peft_model(model, lora_config(model_args, **settings))
+    config = PeftConfig.from_pretrained(model_args.adapter_path)
+    config.inference_mode = False
+    for name, value in settings.items():
+        setattr(config, name, value)
+    head = model.score.weight.detach().clone()
+    model = get_peft_model(model, config)
+    state = load_file(Path(model_args.adapter_path) / "adapter_model.safetensors")
+    set_peft_model_state_dict(model, {**state, SCORE: head})
+    return model
+
+
+def trainer_class():
+    from trl import RewardTrainer
+
+    from dialsum_trl.training.checked import CheckedTraining
+    from dialsum_trl.training.checkpoints.portable import AnyAdamW
+
+    class PairTrainer(AnyAdamW, CheckedTraining, RewardTrainer):
+        """TRL's trainer with checked gradients.
+
+        Args:
+            pad_id: `padding_id`; transformers scores a row at its last token that is another than this one.
+        """
+
+        def __init__(self, *args, pad_id: int, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.data_collator.pad_token_id = self.pad_id = pad_id
+
+        def compute_loss(self, *args, **kwargs):
+            self.model.config.get_text_config().pad_token_id = self.pad_id  # `train` sets the tokenizer's
+            return super().compute_loss(*args, **kwargs)
+
+    return PairTrainer
+
+
+def padding_id(tokenizer, rows: list[list[int]]) -> int:
+    """The pad token, or where a row ends with it another that ends none: what is masked out, and only that, is padding.
+
+    A row whose end of turn counts as padding would be trained on the token before it, and scored on the end of turn.
+    """
+    ends = {row[-1] for row in rows}
+    return next(i for i in (tokenizer.pad_token_id, *range(len(tokenizer))) if i not in ends)
+
+
+def score_pairs(model, rows: list[dict], pad_id: int) -> list[tuple[float, float]]:
+    """The scores of each pair's chosen and rejected summary, computed as PPO computes them."""
+    import torch
+
+    from dialsum_trl.rl.learned_reward import backbone, last_token_scores
+
+    head = model.get_base_model().score.modules_to_save["default"]
+    model.eval()
+    with torch.no_grad():
+        texts = [row["prompt_ids"] + row[side] for row in rows for side in ("chosen_ids", "rejected_ids")]
+        scores = last_token_scores(backbone(model), head, texts, pad_id)
+    return list(zip(scores[::2], scores[1::2], strict=True))

@@ -1,1 +1,0 @@
-"""Several processes: what runs under what, whole tensors out of split ones, checkpoints for any number."""

@@ -1,1 +1,0 @@
-"""Adapters that load elsewhere: their record, their card, and the way to the Hub."""

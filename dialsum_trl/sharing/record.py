@@ -1,0 +1,101 @@
+"""What a run used and reached: the record that lies beside an adapter and fills its card."""
+
+import hashlib
+import time
+from pathlib import Path
+
+from dialsum_trl.core.versions import versions
+from dialsum_trl.models.provenance import base_origin
+
+REPORTED_METRICS = (
+    "eval_loss",
+    "eval_rouge_mean",
+    "eval_rouge1",
+    "eval_rouge2",
+    "eval_rougeL",
+    "eval_hit_limit",
+)
+SETTINGS = {  # fields of the trainer's arguments that a card shows, where the trainer has them
+    "learning_rate": "learning rate",
+    "lr_scheduler_type": "schedule",
+    "warmup_steps": "warmup",
+    "num_train_epochs": "epochs",
+    "optim": "optimizer",
+    "weight_decay": "weight decay",
+    "max_grad_norm": "gradient clipping",
+    "max_length": "max length, tokens",
+    "beta": "KL weight",
+    "kl_coef": "KL weight in the reward",
+    "critic_learning_rate": "critic's learning rate",
+    "ppo_epochs": "passes over a rollout",
+    "rollout_batch_size": "summaries a rollout",
+    "seed": "seed",
+}
+
+
+def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> dict:
+    """The content of `dialsum.json`: base, prompt style, template hash, settings, data, scores, versions.
+
+    `base_model` and `base_revision` load the base on this machine, wherever it is asked for; `base_origin` names its
+    Hub repository and commit.
+    """
+    from dialsum_trl.prompts.chat_tokens import stop_token_ids
+    from dialsum_trl.prompts.templates import template_kwargs
+
+    told = template_kwargs(tokenizer)
+    name, revision = model_args.model_name_or_path, model_args.model_revision
+    origin = base_origin(name, revision)
+    return {
+        "method": method,
+        **({"task_type": "SEQ_2_SEQ_LM"} if trainer.model.config.is_encoder_decoder else {}),
+        "base_model": origin.repo_id if origin.loads_by_name else str(Path(name).expanduser().absolute()),
+        "base_revision": (origin.commit if origin.loads_by_name else None) or revision,
+        "base_origin": {"repo_id": origin.repo_id, "commit": origin.commit},
+        "dtype": model_args.dtype,
+        "quantization": model_args.quantization,
+        "prompt_style": prompt.prompt_style,
+        "instructions": prompt.instructions,
+        "template_sha256": hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest(),
+        "pinned_date": told.get("date_string"),
+        **{name: value for name, value in told.items() if name != "date_string"},
+        "stop_tokens": tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)),
+        "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
+        "settings": _settings(trainer),
+        "data": _data(trainer, data),
+        "evaluation": _evaluation(trainer, data),
+        "versions": versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _settings(trainer) -> dict:
+    from dialsum_trl.training.packing.prepare import PackedTraining
+
+    args, values = trainer.args, trainer.args.to_dict()
+    if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
+        del values["beta"]
+    shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if isinstance(trainer, PackedTraining) and trainer.schedule is not None:
+        rows = trainer.schedule.rows_a_step  # packs hold different numbers of rows
+    return {**shown, "rows a step": rows, "optimizer steps": trainer.state.global_step}
+
+
+def _data(trainer, data) -> dict:
+    rows = {"rows": len(trainer.train_dataset)}
+    if data is None:
+        return rows
+    return {**rows, "file": data.train_file and Path(data.train_file).name, "dataset_name": data.dataset_name}
+
+
+def _evaluation(trainer, data) -> dict | None:
+    from dialsum_trl.training.dev_rouge import RougeEvaluation
+
+    if not isinstance(trainer, RougeEvaluation) or trainer.rouge_report is None:
+        return None
+    source = (data.eval_file or data.dataset_name) if data else None
+    return {
+        "file": Path(source).name if source else "the evaluation rows",
+        "rouge": trainer.rouge_report.to_dict(),
+        "decoding": f"greedy, at most {trainer.rouge_max_new_tokens} new tokens",
+    }

@@ -1,0 +1,222 @@
+"""The page: figures put into words and tables. Every text from a file or a model is escaped by the template."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from dialsum_trl.data.audit import Audit
+from dialsum_trl.sharing.chart import drawable
+from dialsum_trl.sharing.report import plots
+from dialsum_trl.sharing.report.figures import Change, Group, Scored, differences, extremes
+
+ROOM = Path(__file__).parent
+LIMITS = (512, 1024)  # tokens
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run: its name, the trainer's log, its record (`dialsum.json`), the folder of its own tokenizer."""
+
+    name: str
+    history: list[dict]
+    record: dict
+    tokenizer: str | None = None
+
+    @property
+    def plots(self) -> list[Markup]:
+        """Loss, ROUGE on dev, and for PPO and GRPO the reward; those that were logged at two steps or more.
+
+        Numbers that cannot be drawn (NaN, infinite, from 1e300) are left out.
+        """
+        wanted = {
+            "Loss": {"training loss": "loss", "dev loss": "eval_loss"},
+            "ROUGE on dev rows": {"mean": "eval_rouge_mean", "R-1": "eval_rouge1", "R-2": "eval_rouge2"},
+            "Reward": {"reward": "reward", "dev reward": "eval_reward"},
+        }
+        found = []
+        for title, keys in wanted.items():
+            logged = {
+                name: [(row["step"], row[key]) for row in self.history if isinstance(row.get(key), int | float)]
+                for name, key in keys.items()
+            }
+            series = {name: drawable(points) for name, points in logged.items()}
+            if any(series.values()) and any(len({step for step, _ in points}) > 1 for points in logged.values()):
+                found.append(plots.curves(f"{title}, {self.name}", series))
+        return found
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of prompt + summary (of the prompt alone where there is none). `max_length`: the limit of the runs."""
+
+    name: str
+    unit: str
+    values: list[int]
+    max_length: int | None
+
+    @property
+    def shares(self) -> list[tuple[int, float]]:
+        """Percent of the rows over 512 and 1024 tokens."""
+        return [(limit, self._over(limit)) for limit in LIMITS] if self.unit == "tokens" else []
+
+    @property
+    def truncated(self) -> float | None:
+        """Percent of the rows that lose middle turns in these runs."""
+        return self._over(self.max_length) if self.max_length and self.unit == "tokens" else None
+
+    @property
+    def median(self) -> int:
+        return round(statistics.median(self.values))
+
+    @property
+    def longest(self) -> int:
+        return max(self.values)
+
+    @property
+    def plot(self) -> Markup:
+        limits = [(limit, f"{limit}: {share:.2f} % over") for limit, share in self.shares]
+        return plots.histogram(self.values, self.unit, limits)
+
+    def _over(self, limit):
+        return 100 * sum(value > limit for value in self.values) / len(self.values)
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """What was found in a data file."""
+
+    name: str
+    audit: Audit
+
+    @property
+    def rows(self) -> int:
+        return len(self.audit.rows)
+
+    @property
+    def total(self) -> int:
+        return self.audit.total
+
+    @property
+    def findings(self):
+        return self.audit.findings
+
+
+def render(
+    *,
+    title: str,
+    note: str | None,
+    test_name: str,
+    rows,
+    scored: list[Scored],
+    total: Change | None,
+    focus: Scored,
+    topics: list[Group],
+    lengths_of_dialogues: list[Group],
+    runs: list[Run],
+    files: list[FileCheck],
+    leaks: list[str] | None,
+    lengths: Lengths,
+    versions: dict[str, str],
+) -> str:
+    """The HTML document. `rows` are those of `data.read_dialogues`; `total` compares the best system with the first."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((ROOM / "page.html.jinja").read_text(encoding="utf-8"))
+    best = max(scored, key=lambda one: one.report.mean)
+    good, bad = extremes(focus)
+    low, high = best.report.references_per_row
+    floor = best.report.floor
+    html = template.render(
+        title=title,
+        note=note,
+        style=Markup((ROOM / "style.css").read_text(encoding="utf-8")),
+        test_name=test_name,
+        rows=rows,
+        references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
+        scored=scored,
+        best=best,
+        total=total,
+        floor=floor,
+        floor_line=best.report.floor_line,
+        focus=focus,
+        runs=[run for run in runs if run.plots],
+        files=files,
+        leaks=leaks,
+        lengths=lengths,
+        parts=[("By topic", topics), ("By length of the dialogue", lengths_of_dialogues)],
+        dialogues=[
+            (f"The {len(good)} best", [card(rows, index, focus, scored) for index in good]),
+            (f"The {len(bad)} worst", [card(rows, index, focus, scored) for index in bad]),
+        ],
+        settings=settings(scored, runs),
+        versions=versions,
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        span=lambda interval, form="%.2f": f"{form % interval[0]} to {form % interval[1]}",
+        heat=lambda mean: round(min(70, max(0, 0.7 * mean))),
+        shade=shade,
+        interval_plot=plots.intervals(
+            [(one.name, one.report.mean, one.report.interval) for one in scored],
+            floor.mean,
+            f"constant line {floor.mean:.2f}",
+        ),
+    )
+    return html.encode("utf-8", "backslashreplace").decode()  # JSON can hold half a surrogate pair
+
+
+def shade(mean: float, groups: list[Group]) -> int:
+    """Percent of colour for one cell: none for the lowest mean of all groups and systems, most for the highest."""
+    means = [value for group in groups for value in group.means]
+    low, high = min(means), max(means)
+    return round(65 * (mean - low) / (high - low)) if high > low else 30
+
+
+def card(rows, index: int, focus: Scored, scored: list[Scored]) -> dict:
+    """One dialogue with its reference, the summary of `focus`, and those of the other systems."""
+    row = rows[index]
+    reference, *more = row["summaries"]
+    missing, extra = differences(reference, focus.texts[index])
+    return {
+        "fname": row["fname"],
+        "topic": row["topic"],
+        "scores": focus.report.per_row[index].tolist(),
+        "mean": float(focus.means[index]),
+        "turns": [_turn(line) for line in row["dialogue"].split("\n")],
+        "reference": missing,
+        "more_references": more,
+        "summary": extra,
+        "others": [(one.name, one.texts[index], float(one.means[index])) for one in scored if one is not focus],
+    }
+
+
+def settings(scored: list[Scored], runs: list[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Headings with their settings: how every system was made, and how every run was trained."""
+    found = []
+    for one in scored:
+        how = {key: value for key, value in one.how.items() if key not in ("rouge", "hit_limit", "differences")}
+        if how:
+            found.append((one.name, _items(how)))
+    for run in runs:
+        record = run.record
+        shown = {key: record.get(key) for key in ("method", "base_model", "dtype", "quantization", "instructions")}
+        found.append((f"training of {run.name}", _items({**shown, **record.get("settings", {})})))
+    return found
+
+
+def _items(values):
+    items = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {part}" for name, part in value.items() if part is not None)
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        if value not in (None, "", False):
+            items.append((key.replace("_", " "), str(value)))
+    return items
+
+
+def _turn(line):
+    head, colon, text = line.partition(": ")
+    return (head, text) if colon and head.startswith("#") else ("", line)

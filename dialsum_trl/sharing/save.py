@@ -1,0 +1,85 @@
+"""Adapter, tokenizer, record, curve and card into the output folder."""
+
+from functools import partial
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process, say
+from dialsum_trl.core.files import move_files, write_json, write_text
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.adapters import check_adapter, learned
+from dialsum_trl.models.file_names import RUN_FILE
+from dialsum_trl.sharing.card import CURVE_FILE, model_card
+from dialsum_trl.sharing.chart import line_charts
+from dialsum_trl.sharing.record import run_record
+
+ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
+CURVES = {  # panels of the training curve: title -> key in the trainer's log -> name
+    "Loss": {"loss": "training", "eval_loss": "evaluation"},
+    "ROUGE mean of the evaluation rows": {"eval_rouge_mean": "evaluation"},
+    "Reward": {"reward": "training"},
+}
+
+
+def keep_record(trainer, tokenizer, model_args, prompt, data=None, method: str = "SFT") -> None:
+    """Has the trainer write its run record into each checkpoint, and `save_adapter` into `output_dir`.
+
+    Args:
+        data: `DataArguments`; the card names the training and the evaluation file.
+        method: how it was trained, for the card.
+    """
+    trainer.run_record = partial(run_record, trainer, tokenizer, model_args, prompt, data=data, method=method)
+
+
+def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
+    """Writes the trainer's model (adapter, or full weights), tokenizer, run record, curve and card to `output_dir`.
+
+    Args:
+        trainer: after `keep_record`.
+        metrics: of the last evaluation.
+    """
+    folder = Path(trainer.args.output_dir)
+    aside = folder / ".saving"  # a run that dies here leaves no half an adapter under its name
+    trainer.save_model(str(aside))
+    if not is_main_process():
+        return
+    tokenizer.save_pretrained(str(aside))
+    move_files(aside, folder)
+    record = trainer.run_record(metrics)
+    write_json(folder / RUN_FILE, record)
+    history = trainer.state.log_history
+    panels = {
+        title: {
+            name: [(row["step"], row[key]) for row in history if {"step", key} <= set(row)]
+            for key, name in curves.items()
+        }
+        for title, curves in CURVES.items()
+    }
+    write_text(folder / CURVE_FILE, line_charts(panels))
+    adapter = None
+    if model_args.use_peft:
+        first = trainer.state.global_step <= 1
+        check_adapter(folder, trained=not first)
+        if first and not learned(folder):
+            say(
+                f"warning: {folder} holds an adapter that has learned nothing: the first step of a warm-up has "
+                f"learning rate 0; train more steps, or give --warmup_steps 0"
+            )
+        adapter = {**read_mapping(folder / ADAPTER_CONFIG), "base_model_name_or_path": record["base_model"]}
+        adapter["revision"] = record["base_origin"]["commit"]
+        write_json(folder / ADAPTER_CONFIG, adapter)
+    write_text(folder / CARD, model_card(with_base(record, None), folder.name, adapter, has_curve=True))
+
+
+def with_base(record: dict, base: str | None) -> dict:
+    """The record with its base named by repository and commit (`base` if given), or by the folder's bare name."""
+    if base:
+        name, _, commit = base.partition("@")
+        origin = {"repo_id": name, "commit": commit or None}
+    else:
+        origin = record["base_origin"]
+    name = origin["repo_id"] or Path(record["base_model"]).name
+    return {**record, "base_model": name, "base_revision": origin["commit"] or "main", "base_origin": origin}
+
+
+def read_mapping(path: Path) -> dict:
+    return read_json(path, "give the folder that a training run wrote")

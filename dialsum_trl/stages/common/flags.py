@@ -1,0 +1,57 @@
+"""Flags that several stages share and that name pairs or rewards: `PairArguments`, `RewardArguments`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import flag
+from dialsum_trl.models.file_names import SCALE_FILE
+from dialsum_trl.rl.rewards import NAMES
+
+
+@dataclass
+class PairArguments:
+    pairs_file: str | None = flag(None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).")
+    eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.")
+    held_out: float = flag(0.1, "Share of the dialogues held out when there is no --eval_pairs_file.")
+    effective_batch_size: int = flag(
+        32, "Pairs an optimizer step over all processes; accumulation is derived unless given."
+    )
+
+
+@dataclass
+class RewardArguments:
+    """What PPO and GRPO are paid for."""
+
+    reward_functions: list[str] = field(
+        default_factory=lambda: ["rouge"],
+        metadata={"help": f"Rewards without a model, of {', '.join(NAMES)}; none with a reward adapter: pass none."},
+    )
+    reward_adapter_path: str | None = flag(None, "Adapter of recipes/reward.py; its score counts as the last reward.")
+    reward_model_weight: float = flag(
+        1.0, "Weight of its (standardized) score beside functions of weight 1; or give --reward_weights."
+    )
+    rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.")
+    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+
+    def __post_init__(self):
+        if self.reward_functions == ["none"]:
+            self.reward_functions = []
+        if not self.reward_functions and not self.reward_adapter_path:
+            raise InputError("no reward: give --reward_functions rouge ... or --reward_adapter_path outputs/reward")
+        for file in ("adapter_model.safetensors", SCALE_FILE):
+            if self.reward_adapter_path and not (Path(self.reward_adapter_path) / file).exists():
+                raise InputError(
+                    f"--reward_adapter_path {self.reward_adapter_path}: holds no {file}; give the folder of "
+                    f"recipes/reward.py"
+                )
+
+    def weights(self) -> list[float]:
+        """One a reward, where `--reward_weights` are not given."""
+        return [1.0] * len(self.reward_functions) + ([self.reward_model_weight] if self.reward_adapter_path else [])
+
+    def check_weights(self, weights: list[float] | None) -> None:
+        """Raises InputError when `--reward_weights` are not one a reward."""
+        names = [*self.reward_functions, *(["reward_model"] if self.reward_adapter_path else [])]
+        if weights is not None and len(weights) != len(names):
+            raise InputError(f"--reward_weights: {len(weights)} for {len(names)} rewards ({', '.join(names)})")

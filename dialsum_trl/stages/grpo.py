@@ -1,0 +1,28 @@
+"""GRPO from an SFT adapter: PPO's rewards through TRL's GRPOTrainer, with a KL to the SFT adapter."""
+
+GRPO_SETTINGS = dict(
+    learning_rate=1e-5,
+    beta=0.04,  # TRL's default of 0 lets the policy drift where it will
+    num_generations=8,
+    num_generations_eval=1,  # dev summaries are greedy
+    per_device_train_batch_size=8,
+    gradient_accumulation_steps=8,
+    max_completion_length=100,
+    mask_truncated_completions=True,  # a summary that was cut says nothing about its end
+    disable_dropout=True,
+    num_train_epochs=1,
+    lr_scheduler_type="constant_with_warmup",
+    warmup_steps=4,
+    max_grad_norm=1.0,
+    activation_checkpointing=True,
+    activation_checkpointing_kwargs={"use_reentrant": False},
+    ddp_find_unused_parameters=False,  # every adapter takes part in every step
+    eval_strategy="steps",
+    eval_steps=20,
+    eval_on_start=True,
+    save_strategy="steps",
+    save_steps=20,
+    save_total_limit=2,
+    logging_steps=2,
+    logging_nan_inf_filter=False,
+)

@@ -1,0 +1,190 @@
+"""A plan of settings, a trial each, the best one kept as YAML."""
+
+import hashlib
+import itertools
+import json
+import random
+import time
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process, say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import check_writable
+from dialsum_trl.core.lock import sole_writer
+from dialsum_trl.core.settings.flags import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+)
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.generation.trials import BASE, Trials, compare_trials, describe, once_each, print_trials
+from dialsum_trl.models.adapter_settings import compare_with_adapter
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.decoding_sweep import SweepArguments
+
+TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
+AXES = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
+
+
+def plan(args: SweepArguments, decoding: DecodingArguments) -> list[dict]:
+    """The settings to try, grouped by adapter: the flags' own decoding with the first adapter, then the grid.
+
+    A setting is `{"adapter", "num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens"}`. The length
+    penalty means nothing to greedy decoding, which is tried once for all of them.
+    """
+    usual = {axis: getattr(decoding, axis) for axis in AXES}
+    settings = [{"adapter": args.adapter_paths[0], **usual}]
+    for adapter, *values in itertools.product(args.adapter_paths, *(getattr(args, f"sweep_{axis}") for axis in AXES)):
+        setting = {"adapter": adapter, **dict(zip(AXES, values, strict=True))}
+        if setting["num_beams"] == 1:
+            setting["length_penalty"] = usual["length_penalty"]
+        if setting not in settings:
+            settings.append(setting)
+    if args.trials is not None and args.trials < len(settings):
+        draw = random.Random(decoding.seed)
+        rest = [[setting for setting in settings[1:] if setting["adapter"] == path] for path in args.adapter_paths]
+        turns = itertools.zip_longest(*(draw.sample(group, len(group)) for group in rest))  # adapters take turns
+        drawn = [setting for turn in turns for setting in turn if setting is not None]
+        settings = [settings[0], *drawn[: max(0, args.trials - 1)]]
+    return sorted(settings, key=lambda setting: args.adapter_paths.index(setting["adapter"]))
+
+
+@command
+def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
+    """Scores every setting on `--eval_file`, prints the table and writes the submission of the best one.
+
+    Returns:
+        `{"chosen": setting, "trials": list, "gain": figures}`; a trial is a line of `trials.jsonl`.
+    """
+    given: set[str] = set()
+    data, prompt, model_args, rouge, decoding, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, SweepArguments],
+        recipe,
+        argv,
+        adjust=lambda values, names: given.update(names),
+        stage="decoding_sweep",
+    )
+    args.adapter_paths = once_each(args.adapter_paths or [model_args.adapter_path or BASE])
+    if BASE in args.adapter_paths and not model_args.model_name_or_path:
+        raise InputError("no model: give --adapter_paths a b ..., or --model_name_or_path for the base model alone")
+    if decoding.do_sample:
+        raise InputError("--do_sample true: a sweep compares searches; sample candidates with recipes/predict.py")
+    if not data.eval_file:
+        raise InputError("no dev rows to choose on: give --eval_file dev.csv (fname,dialogue,summary)")
+    from dialsum_trl.data.contamination import contamination_warnings
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.data.submission import check_template
+    from dialsum_trl.generation import sharded as inference
+    from dialsum_trl.metrics.rouge import RougeConfig, score
+    from dialsum_trl.prompts.tokenizer import tokenizer_of
+
+    dev = read_dialogues(data.eval_file, columns=data.columns())
+    test = read_dialogues(args.test_file, columns=data.columns(), require_summary=False) if args.test_file else None
+    for warning in contamination_warnings(dev, test) if test is not None else ():
+        say(f"{data.eval_file} as training rows of the choice, {args.test_file}: {warning}")
+    check_template(args.template, (dev if test is None else test)["fname"][:])
+    check_writable(Path(args.output_dir))
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    state = inference.start(args.use_cpu)
+    models = {path: _model(path, model_args, prompt, given) for path in args.adapter_paths}
+    about = {
+        "rows": hashlib.sha256(json.dumps(dev.to_dict(), ensure_ascii=False).encode()).hexdigest(),
+        "rouge": asdict(config),
+        "models": {
+            path: inference.identity(own, decoding, tokenizer_of(own, style)) for path, (own, style) in models.items()
+        },
+        "max_length": args.max_length,
+    }
+    settings = plan(args, decoding)
+    for setting in settings:  # a value that cannot be used shows before hours of trials
+        inference.generation_settings(_decoding(decoding, setting), args.max_length)
+    if is_main_process():
+        sole_writer(args.output_dir)
+    journal = Trials(Path(args.output_dir) / TRIALS, about)
+
+    loaded, summarizer = None, None
+    for number, setting in enumerate(settings, start=1):
+        if journal.find(setting):
+            continue
+        if setting["adapter"] != loaded:
+            summarizer = None  # its memory is needed for the next one
+            loaded = setting["adapter"]
+            summarizer = inference.load(*models[loaded], decoding, state.device)
+        chosen = inference.generation_settings(_decoding(decoding, setting), args.max_length)
+        started = time.perf_counter()
+        summaries = inference.summarize_sharded(summarizer, dev["dialogue"], chosen, state, progress=False)
+        seconds = time.perf_counter() - started
+        report = score([s.text for s in summaries], dev["summaries"], config, bootstrap=args.bootstrap)
+        journal.add(
+            {
+                "setting": setting,
+                "rouge": report.to_dict(per_row=True),
+                "tokens": sum(s.tokens for s in summaries) / len(summaries),
+                "hit_limit": sum(s.hit_limit for s in summaries) / len(summaries),
+                "seconds": round(seconds, 2),
+            }
+        )
+        say(f"{number} of {len(settings)}: {describe(setting)}: ROUGE mean {report.mean:.2f} in {seconds:.0f} s")
+    trials = [journal.find(setting) for setting in settings]
+    gain = compare_trials(trials, args.bootstrap)
+    print_trials(trials, gain, data.eval_file)
+    best = trials[gain["best"]]["setting"]
+    model = models[best["adapter"]]
+    if best["adapter"] != loaded:
+        summarizer = inference.load(*model, decoding, state.device)
+    rows = dev if test is None else test
+    _finish(args, best, model, summarizer, _decoding(decoding, best), config, state, rows)
+    return {"chosen": best, "trials": trials, "gain": gain}
+
+
+def _decoding(decoding: DecodingArguments, setting: dict) -> DecodingArguments:
+    return replace(decoding, **{axis: setting[axis] for axis in AXES})
+
+
+def _model(path: str, model_args: ModelArguments, prompt: PromptArguments, given: set[str]):
+    """Model and prompt settings of one adapter: as it was trained, but for what the user set."""
+    if path == BASE:
+        return replace(model_args, adapter_path=None), prompt
+    named = {**asdict(model_args), **asdict(prompt), "adapter_path": path}
+    found = {key: value for key, value in compare_with_adapter(named, given).items() if key not in given}
+    own = {item.name for item in fields(ModelArguments)}
+    return (
+        replace(model_args, adapter_path=path, **{key: value for key, value in found.items() if key in own}),
+        replace(prompt, **{key: value for key, value in found.items() if key not in own}),
+    )
+
+
+def _finish(args, best, model, summarizer, decoding, config, state, rows) -> None:
+    """The chosen setting as a file for `recipes/predict.py --config`, and its submission."""
+    import yaml
+
+    from dialsum_trl.core.files import write_text
+    from dialsum_trl.data.dialogues import can_be_scored
+    from dialsum_trl.data.predictions import write_predictions
+    from dialsum_trl.generation import sharded as inference
+    from dialsum_trl.metrics.rouge import score
+
+    settings = inference.generation_settings(decoding, args.max_length)
+    summaries = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)
+    texts = [summary.text for summary in summaries]
+    references = rows["summaries"] if can_be_scored(rows, args.test_file) else None
+    report = score(texts, references, config, args.bootstrap) if references else None
+    if not is_main_process():
+        return
+    folder, model_args = Path(args.output_dir), model[0]
+    chosen = {"model_name_or_path": model_args.model_name_or_path, "adapter_path": model_args.adapter_path}
+    chosen |= {axis: best[axis] for axis in AXES}
+    chosen |= {name: getattr(model_args, name) for name in ("model_revision", "dtype", "quantization")}
+    chosen |= {"prompt_style": model[1].prompt_style, "max_length": args.max_length, "use_cpu": args.use_cpu}
+    write_text(folder / CHOSEN, yaml.safe_dump({"predict": chosen}, allow_unicode=True, sort_keys=False))
+    how = {"model": model_args.model_name_or_path, "adapter": model_args.adapter_path, "decoding": asdict(decoding)}
+    how |= {"postprocess": [], "test_file": args.test_file}
+    path = write_predictions(
+        folder, rows["fname"][:], texts, how, generated=summaries, scores=report, template=args.template
+    )
+    if report and args.test_file:
+        say(report.table("chosen, on the test rows"))
+    say(f"submission: {path}\nagain with: recipes/predict.py --config {folder / CHOSEN} --test_file ...")

@@ -1,0 +1,108 @@
+"""What each rule is worth on dev; the chosen ones applied."""
+
+from dataclasses import dataclass
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DataArguments, RougeArguments
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.summary_rules import RULES, apply, check_rules
+from dialsum_trl.metrics.rouge import DEFAULT, Comparison, RougeConfig, compare
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.postprocess import PostprocessArguments
+
+
+@dataclass(frozen=True)
+class RuleDelta:
+    """One rule on dev: how many summaries it changed, and the paired difference of the ROUGE mean."""
+
+    rule: str
+    changed: int
+    comparison: Comparison
+
+
+def rule_deltas(
+    summaries: list[str],
+    references: list[list[str]],
+    dialogues: list[str],
+    config: RougeConfig = DEFAULT,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> list[RuleDelta]:
+    """What each rule alone, and `all` of them together, is worth on these rows.
+
+    Raises:
+        InputError: as `rouge.score`, or the lengths differ.
+    """
+    if len(dialogues) != len(summaries):
+        raise InputError(f"{len(summaries)} summaries for {len(dialogues)} dialogues; give one a row")
+    deltas = []
+    for name, rules in [*((name, [name]) for name in RULES), ("all", list(RULES))]:
+        after = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
+        changed = sum(left != right for left, right in zip(summaries, after, strict=True))
+        deltas.append(RuleDelta(name, changed, compare(summaries, after, references, config, bootstrap, seed)))
+    return deltas
+
+
+def helping(deltas: list[RuleDelta]) -> list[str]:
+    """The single rules whose 95 % interval lies above 0."""
+    return [delta.rule for delta in deltas if delta.rule in RULES and delta.comparison.interval[0] > 0]
+
+
+def deltas_table(deltas: list[RuleDelta]) -> str:
+    """For the terminal: rule, summaries changed, difference of the ROUGE mean with its interval."""
+    before = deltas[0].comparison.a
+    lines = [
+        f"post-processing on {before.n} rows, ROUGE mean before {before.mean:.2f}; {before.config}",
+        f"{'rule':20} changed   delta   95 % interval",
+    ]
+    for delta in deltas:
+        low, high = delta.comparison.interval
+        lines.append(f"{delta.rule:20} {delta.changed:7d}  {delta.comparison.delta:+6.2f}   {low:+.2f} to {high:+.2f}")
+    lines.append(f"rules that help: {', '.join(helping(deltas)) or 'none'}")
+    return "\n".join(lines)
+
+
+@command
+def postprocess(recipe: dict, argv: list[str]) -> dict:
+    """Measures every rule on dev rows and, with `--output_file`, applies the chosen ones.
+
+    Returns:
+        `{"deltas": list[RuleDelta] | None, "rules": list[str], "summaries": list[str]}`.
+    """
+    data, rouge, args = parse_recipe(
+        [DataArguments, RougeArguments, PostprocessArguments], recipe, argv, stage="postprocess"
+    )
+    if not args.prediction_file or not args.test_file:
+        raise InputError("give --prediction_file submission.csv and --test_file dev.csv (its dialogues)")
+    from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
+    from dialsum_trl.data.submission import check_output, read_aligned, write_submission
+
+    rules = args.rules or []
+    if args.bootstrap < 1:
+        raise InputError(f"--bootstrap {args.bootstrap}: must be at least 1: rules are judged by their intervals")
+    check_rules(rule for rule in rules if rule != "helping")
+    if args.output_file:
+        if not rules:
+            raise InputError("--output_file needs --rules: name them, or --rules helping")
+        check_output(args.output_file, "--output_file", [args.prediction_file, args.test_file], args.template)
+    rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
+    fnames, dialogues, references = list(rows["fname"]), list(rows["dialogue"]), list(rows["summaries"])
+    summaries = read_aligned(args.prediction_file, fnames)
+    deltas = None
+    if can_be_scored(rows, args.test_file):
+        config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+        deltas = rule_deltas(summaries, references, dialogues, config, args.bootstrap)
+        say(deltas_table(deltas))
+    if deltas is None and (not rules or "helping" in rules):
+        what = "--rules helping" if rules else "no --rules"
+        raise InputError(f"{what}: {args.test_file} lacks references to measure rules on; name the rules, or give them")
+    if "helping" in rules:
+        rules = [rule for rule in rules if rule != "helping"] + helping(deltas)
+    mended = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
+    if args.output_file:
+        write_submission(args.output_file, fnames, mended, template=args.template)
+        say(f"{args.output_file}: {', '.join(rules) or 'no rule'} applied")
+    elif args.rules:
+        say("nothing is written: --output_file mended.csv says where the mended summaries go")
+    return {"deltas": deltas, "rules": rules, "summaries": mended}

@@ -1,0 +1,131 @@
+"""Rows, summaries, rules, files, scores."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process, say, table
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import check_writable, refuse_links
+from dialsum_trl.core.lock import sole_writer
+from dialsum_trl.core.settings.flags import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PredictArguments,
+    PromptArguments,
+    RougeArguments,
+)
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.predictions import SUBMISSION, write_predictions
+from dialsum_trl.data.summary_rules import apply, check_rules
+from dialsum_trl.models.adapter_settings import use_adapter_settings
+from dialsum_trl.stages.common.command import command
+
+CANDIDATES = "candidates"  # of several summaries a row: 1.csv, 2.csv, ..., each for an ensemble
+
+
+def check_candidates(folder: Path, count: int) -> None:
+    """Raises InputError where candidates of an earlier run would be left beside those of this one."""
+    refuse_links(folder)
+    written = {f"{number}.csv" for number in range(1, count + 1)} if count > 1 else set()
+    if left := sorted({path.name for path in folder.glob("*.csv")} - written):
+        raise InputError(
+            f"{folder}: {left[0]} is of an earlier run with more candidates, and would stand beside the new ones; "
+            f"give another --output_dir, or take the folder away"
+        )
+
+
+@command
+def predict(recipe: dict, argv: list[str]) -> dict:
+    """Summarizes `test_file`; without an adapter this is the zero-shot evaluation.
+
+    Returns:
+        `{"summaries", "scores"}`; scores is None when the file has no references.
+    """
+    data, prompt, model_args, rouge, decoding, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PredictArguments],
+        recipe,
+        argv,
+        adjust=use_adapter_settings,
+        stage="predict",
+    )
+    if not args.test_file:
+        raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
+    folder = Path(args.output_dir)
+    check_writable(folder)
+    check_candidates(folder / CANDIDATES, args.num_return_sequences)
+    rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
+    from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
+    from dialsum_trl.data.submission import check_template, write_submission
+
+    rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
+    fnames = rows["fname"][:]
+    check_template(args.template, fnames)
+
+    from dialsum_trl.generation import sharded as inference
+    from dialsum_trl.metrics.rouge import RougeConfig, score
+
+    state = inference.start(args.use_cpu)
+    summarizer = inference.load(model_args, prompt, decoding, state.device)
+    settings = inference.generation_settings(decoding, args.max_length, args.num_return_sequences)
+    if is_main_process():
+        sole_writer(folder)
+    candidates, journal = inference.summarize_kept(
+        summarizer,
+        rows["dialogue"][:],
+        settings,
+        state,
+        folder,
+        _about(model_args, decoding, summarizer, settings, rows),
+        args.save_every,
+    )
+    summaries = [row[0] for row in candidates]
+    texts = [
+        [apply(summary.text, rules, dialogue) for summary in row]
+        for row, dialogue in zip(candidates, rows["dialogue"], strict=True)
+    ]
+    first = [row[0] for row in texts]
+
+    scores = None
+    if can_be_scored(rows, args.test_file):
+        config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+        scores = score(first, rows["summaries"], config, bootstrap=args.bootstrap)
+    hit_limit = sum(summary.hit_limit for summary in summaries) / len(summaries)
+    if is_main_process():
+        how = {
+            "model": model_args.model_name_or_path,
+            "adapter": model_args.adapter_path,
+            "decoding": asdict(decoding),
+            "postprocess": rules,
+            "test_file": args.test_file,
+        }
+        write_predictions(folder, fnames, first, how, generated=summaries, scores=scores, template=args.template)
+        if args.num_return_sequences > 1:
+            for number, chosen in enumerate(zip(*texts, strict=True), start=1):
+                write_submission(folder / CANDIDATES / f"{number}.csv", fnames, chosen, template=args.template)
+        journal.path.unlink()
+    if scores:
+        say(scores.table())
+    lines = [
+        ("rows", len(first)),
+        ("mean length, tokens", round(sum(s.tokens for s in summaries) / len(summaries), 1)),
+        ("cut by --max_new_tokens", f"{100 * hit_limit:.1f} %"),
+        ("post-processing", " ".join(rules) or "none"),
+        ("submission", folder / SUBMISSION),
+    ]
+    if args.num_return_sequences > 1:
+        lines.append((f"{args.num_return_sequences} candidates a row, one file each", folder / CANDIDATES))
+    table("Summaries", lines)
+    return {"summaries": first, "scores": scores}
+
+
+def _about(model_args, decoding, summarizer, settings, rows) -> dict:
+    """What the summaries depend on; the batch size is not among it, so that a run can go on with a smaller one."""
+    from dialsum_trl.generation import sharded as inference
+    from dialsum_trl.models.identity import digest
+
+    return {
+        **inference.identity(model_args, decoding, summarizer.tokenizer),
+        "decoding": {name: value for name, value in asdict(settings).items() if name != "batch_size"},
+        "dialogues": digest(rows["dialogue"][:]),
+    }

@@ -1,0 +1,136 @@
+"""Sample, score, pair; refuses rows that the adapter was trained on."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process, say, table
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.lock import sole_writer
+from dialsum_trl.core.settings.flags import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+)
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.folds import write_folds
+from dialsum_trl.generation.samples import (
+    PAIRS_FILE,
+    SAMPLES_FILE,
+    SETTINGS_FILE,
+    check_settings,
+    read_samples,
+    sample_rows,
+)
+from dialsum_trl.models.adapter_settings import use_adapter_settings
+from dialsum_trl.models.record import read_record
+from dialsum_trl.rl.pair_making import make_pairs
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.preferences import PREFERENCE_SETTINGS, PreferenceArguments
+
+
+def check_unseen(adapter_path: str | None, train_file: str) -> None:
+    """Raises InputError when the adapter's record says that it was trained on a file of this name.
+
+    On rows it has learned by heart, an adapter's samples are all good and their order says little.
+    """
+    if not adapter_path:
+        return
+    data = read_record(adapter_path).get("data")
+    seen = data.get("file") if isinstance(data, dict) else None
+    if data is None and (Path(adapter_path) / "trainer_state.json").exists():
+        say(f"warning: {adapter_path} does not say on which rows it was trained; it may have seen these")
+    if seen == Path(train_file).name:
+        raise InputError(
+            f"{adapter_path} was trained on {seen}: sample on rows it has not seen (--write_folds makes two halves to "
+            f"train on), or go on with --trained_rows true"
+        )
+
+
+def adjust(values: dict, given: set[str]) -> None:
+    """The base is the adapter's; folds are written without any model."""
+    if not values["write_folds"]:
+        use_adapter_settings(values, given)
+
+
+@command
+def make_preferences(recipe: dict, argv: list[str]) -> dict:
+    """Writes `pairs.jsonl` from the rows of `train_file`, and says what was kept and why the rest was not.
+
+    Returns:
+        The figures of the closing table; None for each when only folds were written.
+    """
+    data, prompt, model_args, rouge, decoding, args = parse_recipe(
+        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PreferenceArguments],
+        {**PREFERENCE_SETTINGS, **recipe},
+        argv,
+        adjust=adjust,
+        stage="preferences",
+    )
+    if not data.train_file:
+        raise InputError("no dialogues: give --train_file with rows that the adapter was not trained on")
+    from dialsum_trl.core.files import write_text
+    from dialsum_trl.data.dialogues import read_dialogues
+
+    rows = read_dialogues(data.train_file, columns=data.columns())
+    if args.write_folds:
+        paths = write_folds(rows, args.write_folds, decoding.seed)
+        say("train an adapter on each fold, then sample with each on the other: " + ", ".join(map(str, paths)))
+        return {"folds": [str(path) for path in paths]}
+    if not args.trained_rows:
+        check_unseen(model_args.adapter_path, data.train_file)
+
+    from dialsum_trl.generation import sharded as inference
+    from dialsum_trl.metrics.rouge import RougeConfig, score
+    from dialsum_trl.prompts.tokenizer import tokenizer_of
+
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    folder = Path(args.output_dir)
+    drawn = {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+    drawn |= {"samples": args.samples, "max_length": args.max_length}
+    read_samples(folder / SAMPLES_FILE)  # before anything is written or loaded
+    drawn |= inference.identity(model_args, decoding, tokenizer_of(model_args, prompt))
+    if is_main_process():
+        sole_writer(folder)
+    check_settings(folder / SETTINGS_FILE, drawn)
+    done = read_samples(folder / SAMPLES_FILE, dict(zip(rows["fname"], rows["dialogue"], strict=True)))
+    state = inference.start(args.use_cpu)
+    summarizer = inference.load(model_args, prompt, decoding, state.device)
+    settings = inference.generation_settings(decoding, args.max_length, args.samples)
+    sampled = sample_rows(rows, done, summarizer, settings, state, folder / SAMPLES_FILE)
+
+    def mean_rouge(texts, references):
+        report = score(texts, references, config, bootstrap=0, floor_line=None)
+        return (report.per_row.mean(axis=1) / 100).tolist()
+
+    samples = [sampled[fname] for fname in rows["fname"]]
+    references = [row for row, texts in zip(rows["summaries"], samples, strict=True) for _ in texts]
+    scores = iter(mean_rouge([text for texts in samples for text in texts], references))
+    pairs, dropped = make_pairs(
+        list(rows),
+        samples,
+        [[next(scores) for _ in texts] for texts in samples],
+        mean_rouge,
+        margin=args.margin,
+        tolerance=args.length_tolerance,
+        reference_share=args.reference_share,
+        faithfulness_share=args.faithfulness_share,
+        seed=decoding.seed,
+    )
+    if not pairs:
+        raise InputError(f"no pairs: {dict(dropped)}; lower --margin, raise --temperature or --samples")
+    if is_main_process():
+        write_text(folder / PAIRS_FILE, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
+    kinds = Counter(pair["kind"] for pair in pairs)
+    figures = {
+        "dialogues": len(rows),
+        "samples a dialogue": args.samples,
+        **{f"pairs: {kind}": count for kind, count in kinds.most_common()},
+        **{f"no pair of samples: {reason}": count for reason, count in dropped.most_common()},
+        "pairs": len(pairs),
+        "file": str(folder / PAIRS_FILE),
+    }
+    table("Preferences", list(figures.items()))
+    return figures

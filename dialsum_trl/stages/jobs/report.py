@@ -1,0 +1,148 @@
+"""Systems, runs and files gathered into one page and its figures."""
+
+from pathlib import Path
+
+from dialsum_trl.core.console import is_main_process, say, table
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import check_place, write_json, write_text
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.core.settings.flags import DataArguments, RougeArguments
+from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.sharing.report.data_files import audit_file, count_lengths
+from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.report import ReportArguments
+
+
+def figures_file(page: Path) -> Path:
+    """Where the figures of `page` go, once it is sure that page and figures replace nothing but an earlier report.
+
+    Raises:
+        InputError: `page` is no .html, or one of the two places is taken by something else.
+    """
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--output_file {page}: the report is a page; name a .html file, such as outputs/report.html")
+    figures = page.with_suffix(".json")
+    for path in (page, figures):
+        check_place(path)
+    remedy = f"the figures of {page} go there: give another --output_file"
+    if figures.exists() and "systems" not in read_json(figures, remedy):
+        raise InputError(f"{figures}: exists and is no report's; {remedy}")
+    return figures
+
+
+@command
+def report(recipe: dict, argv: list[str]) -> dict:
+    """Scores all systems on the same rows and writes the page and its figures.
+
+    Returns:
+        The figures, as in the `.json` file.
+    """
+    data, rouge, args = parse_recipe([DataArguments, RougeArguments, ReportArguments], recipe, argv, stage="report")
+    if not args.systems or not args.test_file:
+        raise InputError("give --systems name=outputs/x ... and --test_file dev.csv (dialogues with references)")
+    if not is_main_process():
+        return {}
+    if args.bootstrap < 1:
+        raise InputError(f"--bootstrap {args.bootstrap}: the page shows intervals; give 1000, or leave --bootstrap out")
+    figures_path = figures_file(Path(args.output_file))
+    from dialsum_trl.core.versions import versions
+    from dialsum_trl.data.contamination import contamination_warnings
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.data.predictions import read_system
+    from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval
+    from dialsum_trl.sharing.report import figures, page
+
+    rows = read_dialogues(args.test_file, columns=data.columns())
+    folders = named(args.systems)
+    systems = [read_system(name, path).named_as(rows["fname"][:]) for name, path in folders]
+    for system in systems:
+        if missing := [name for name in rows["fname"] if name not in system.summaries]:
+            raise InputError(
+                f"{system.name}: {len(missing)} rows of {args.test_file} have no summary ({missing[0]}); "
+                "were the summaries made for another file?"
+            )
+    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    scored = figures.score_systems(systems, rows, config, args.bootstrap)
+    if args.focus and args.focus not in [one.name for one in scored]:
+        raise InputError(f"--focus {args.focus}: no such system; there are {', '.join(one.name for one in scored)}")
+    focus = next((one for one in scored if one.name == args.focus), scored[-1])
+    runs = [read_run(name, path) for name, path in named(args.runs)] if args.runs else find_runs(scored, dict(folders))
+
+    train = read_dialogues(data.train_file, columns=data.columns()) if data.train_file else None
+    tokenizer = args.tokenizer or next((run.tokenizer for run in runs if run.tokenizer), None)
+    limits = [run.record.get("settings", {}).get(LIMIT) for run in runs]
+    source, counted = (data.train_file, train) if train is not None else (args.test_file, rows)
+    lengths, _ = count_lengths(counted, Path(source).name, tokenizer, min(filter(None, limits), default=None))
+    _, prompts = count_lengths(rows, Path(args.test_file).name, tokenizer, None)
+
+    best = max(scored, key=lambda one: one.report.mean)
+    total = None
+    if best is not scored[0]:
+        gained = best.means - scored[0].means
+        interval = bootstrap_interval(gained, args.bootstrap)
+        total = figures.Change(scored[0].name, float(gained.mean()), interval)
+    topics, by_length = figures.by_topic(scored, rows["topic"][:]), figures.by_length(scored, prompts, lengths.unit)
+    html = page.render(
+        title=args.title or f"Summaries of {Path(args.test_file).name}",
+        note=args.note,
+        test_name=Path(args.test_file).name,
+        rows=rows,
+        scored=scored,
+        total=total,
+        focus=focus,
+        topics=topics,
+        lengths_of_dialogues=by_length,
+        runs=runs,
+        files=[audit_file(path, data.columns()) for path in (data.train_file, args.test_file) if path],
+        leaks=contamination_warnings(train, rows) if train is not None else None,
+        lengths=lengths,
+        versions=versions(),
+    )
+    write_text(args.output_file, html)
+    content = summary_of(scored, topics, by_length, lengths)
+    write_json(figures_path, content)
+    print_systems(scored, args.test_file)
+    say(f"report: {args.output_file}")
+    return content
+
+
+def summary_of(scored, topics, by_length, lengths) -> dict:
+    """The report's figures, ready for JSON."""
+    systems = {
+        one.name: {
+            "rouge": one.report.to_dict(),
+            "change": one.change
+            and {"since": one.change.since, "delta": one.change.delta, "interval95": list(one.change.interval)},
+            "masks_kept": one.masks,
+            "length_ratio": one.length_ratio,
+            "hit_limit": one.hit_limit,
+            "tokens": one.tokens,
+        }
+        for one in scored
+    }
+    groups = {
+        title: {group.name: {"rows": group.rows, **dict(zip(systems, group.means, strict=True))} for group in part}
+        for title, part in (("by_topic", topics), ("by_length", by_length))
+    }
+    over = {f"percent over {limit}": share for limit, share in lengths.shares}
+    return {"systems": systems, **groups, "lengths": {"unit": lengths.unit, "of": lengths.name, **over}}
+
+
+def print_systems(scored, test_file: str) -> None:
+    """The score table for the terminal, within 80 columns for short names."""
+    lines = []
+    for one in scored:
+        change = "{:+.1f} [{:.1f}, {:.1f}]".format(one.change.delta, *one.change.interval) if one.change else ""
+        lines.append((one.name, *_five(one.report), change))
+    lines.append(("constant line", *_five(scored[0].report.floor), ""))
+    table(
+        f"ROUGE F1 x 100 on {scored[0].report.n} rows of {Path(test_file).name}; {scored[0].report.config}",
+        lines,
+        ("", "R-1", "R-2", "R-L", "mean", "sum", "change [95 %]"),
+    )
+
+
+def _five(report):
+    parts = [f"{value:.1f}" for value in (report.rouge1, report.rouge2, report.rougeL)]
+    return [*parts, f"{report.mean:.2f}", f"{report.sum:.1f}"]

@@ -1,1 +1,0 @@
-"""What the `dialsum` command does, one flow a module."""

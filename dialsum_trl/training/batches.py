@@ -1,0 +1,46 @@
+"""The rows of a run, and how they divide into steps: what every trainer starts with."""
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.launcher import current
+
+
+def take_accumulation(values: dict, given: set[str]) -> None:
+    """Has `effective_batch_size` follow an accumulation that the user gave, 1 too, over all processes.
+
+    Args:
+        values: the merged settings (a namespace dict); may be changed.
+        given: names that the user set.
+
+    Raises:
+        InputError: the user gave both, and they do not agree.
+    """
+    if "gradient_accumulation_steps" not in given:
+        return
+    steps, rows = values["gradient_accumulation_steps"], values["per_device_train_batch_size"]
+    world, wanted = current().processes, values["effective_batch_size"]
+    if "effective_batch_size" in given and wanted != steps * rows * world:
+        raise InputError(
+            f"--gradient_accumulation_steps {steps} x {rows} rows x {world} processes is {steps * rows * world} rows a "
+            f"step, --effective_batch_size {wanted} another number: leave one of the two out"
+        )
+    values["effective_batch_size"] = steps * rows * world
+
+
+def batch_arithmetic(args, effective_batch_size: int) -> None:
+    """Derives accumulation so that an optimizer step sees `effective_batch_size` rows over all processes.
+
+    Raises:
+        InputError: the rows do not divide; the message says which batch size would.
+    """
+    if args.gradient_accumulation_steps > 1:  # a recipe's or the user's: taken as it is
+        return
+    rows, world = args.per_device_train_batch_size, args.world_size
+    if effective_batch_size % (rows * world):
+        fits = [b for b in range(1, rows + 1) if effective_batch_size % (b * world) == 0]
+        remedy = (
+            f"use --per_device_train_batch_size {fits[-1]}" if fits else f"use --effective_batch_size {rows * world}"
+        )
+        raise InputError(
+            f"{effective_batch_size} rows a step do not divide into {world} processes x {rows} rows: {remedy}"
+        )
+    args.gradient_accumulation_steps = effective_batch_size // (rows * world)

@@ -1,0 +1,76 @@
+"""4-bit weights under FSDP2, which would change them.
+
+FSDP splits floating tensors only, so bitsandbytes can keep its packed nibbles in a tensor that claims to be bf16. On
+GPUs FSDP2 copies half precision as numbers: patterns that read as NaN all become the same one, and a layer computes
+with weights that nobody stored (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1945). Loss and norm
+show no sign of it: see "FSDP2 and 4-bit weights" in docs/scaling.md. float32 is copied as it is. So the nibbles lie in
+float32, and FSDP casts no parameter: autocast computes in half precision, as it does without FSDP.
+`topology.fit_topology` sets the storage; here is the rest, and a check that what was gathered is what was stored.
+"""
+
+from dialsum_trl.core.errors import TrainingError
+
+
+def fingerprints(model) -> dict[str, int]:
+    """Layer name -> a sum over the bits of its packed weight, of every 4-bit layer; weights must be whole."""
+    from bitsandbytes.nn import Linear4bit
+
+    return {name: _bits(module.weight) for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+
+
+def _bits(weight) -> int:
+    import torch
+
+    raw = weight.detach().as_subclass(torch.Tensor).contiguous().view(torch.uint8).flatten()
+    words = raw.view(torch.int32) if raw.numel() % 4 == 0 else raw
+    return words.sum(dtype=torch.int64).item()
+
+
+def check_gathered(model, stored: dict[str, int]) -> None:
+    """Gathers each unit of a split model as its forward pass does and compares its 4-bit weights.
+
+    Args:
+        model: after `fully_shard`.
+        stored: `fingerprints` from before.
+
+    Raises:
+        TrainingError: a weight is not what it was; all processes raise it.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for prefix, unit in model.named_modules():
+        if not isinstance(unit, FSDPModule) or unit is model:
+            continue
+        unit.unshard()
+        found = {f"{prefix}.{name}": bits for name, bits in fingerprints(unit).items()}
+        unit.reshard()
+        if wrong := [name for name, bits in found.items() if bits != stored[name]]:
+            raise TrainingError(
+                f"FSDP changed the 4-bit weights of {wrong[0]} on their way between processes: training would be "
+                f"wrong. Use accelerate_configs/ddp.yaml or deepspeed_zero3.yaml, and please report it"
+            )
+
+
+class ExactShards:
+    """Trainer mixin: 4-bit weights that FSDP2 splits are gathered bit for bit. It changes nothing elsewhere."""
+
+    stored_bits: dict[str, int] | None = None  # of the 4-bit layers, until the first step has compared them
+    _autocasts = False
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        if self.is_fsdp_enabled and (found := fingerprints(self.model)):
+            self.stored_bits, self._autocasts = found, True
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None  # no cast: the packed weights stay as is
+
+    def compute_loss_context_manager(self):
+        stack = super().compute_loss_context_manager()
+        if self._autocasts:
+            stack.enter_context(self.accelerator.autocast())
+        return stack
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if self.stored_bits is not None:
+            check_gathered(model, self.stored_bits)
+            self.stored_bits = None
+        return super().training_step(model, inputs, num_items_in_batch)

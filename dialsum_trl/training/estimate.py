@@ -1,0 +1,117 @@
+"""Memory and hours of an SFT recipe, before it is started."""
+
+from dataclasses import dataclass
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.families.registry import VERIFIED_SIZES
+from dialsum_trl.training.plan.memory import Plan, Shape, plan
+from dialsum_trl.training.plan.schedule import Schedule
+
+# Korean DialogSum: rows, and the lengths of its prompts and summaries with the Llama 3 vocabulary (lognormal, mean)
+ROWS, PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, SUMMARY_TOKENS = 12_457, 5.527, 0.459, 45
+CARDS = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # GiB that GPUs are sold with
+REFERENCE = 989  # dense bf16 TFLOP/s of the card that `memory` was measured on
+PEAKS = {  # of others, as their makers state them; the first name that a device's name holds counts
+    "B200": 2250,
+    "H200": 989,
+    "H100": 989,
+    "A100": 312,
+    "L40S": 362,
+    "L40": 181,
+    "RTX 5090": 210,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+    "A6000": 155,
+    "A40": 150,
+    "A10": 125,
+    "L4": 121,
+    "V100": 125,
+    "T4": 65,
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs.
+
+    `best` is the plan within the budget, None when nothing fits; `least` is the smallest card, GiB, that would do.
+    """
+
+    rows: int
+    mean_tokens: float
+    steps: int
+    best: Plan | None
+    least: int | None
+
+    def hours(self, peak: float = REFERENCE) -> float:
+        """Hours of training on a card of `peak` TFLOP/s, at the pace that `memory` was measured with."""
+        return self.steps * self.best.seconds * REFERENCE / peak / 3600
+
+
+def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shape | None:
+    """The shape of a base from its folder, the cache or the Hub, else from the table above; None when unknown.
+
+    Raises:
+        InputError: its files are damaged, name files elsewhere, or want to run code.
+    """
+    from dialsum_trl.models.base import load_config
+
+    if model in VERIFIED_SIZES:
+        layers, hidden, heads, keys, dim, intermediate, vocabulary, tied = VERIFIED_SIZES[model]
+        stored = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}[quantization]
+        sizes = (layers, hidden, heads * dim, keys * dim, intermediate, heads, vocabulary, tied)
+        return Shape(*sizes, stored=stored, rank=rank)
+    try:
+        return Shape.of(load_config(model, revision), rank, quantization)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # neither here nor to be had
+            return None
+        raise
+
+
+def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> list[int]:
+    """Tokens of each training row; without a file, of as many rows as Korean DialogSum has."""
+    if train_file is None:
+        import numpy as np
+
+        draw = np.random.default_rng(0)
+        prompts = draw.lognormal(PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, ROWS)
+        return [int(length) + SUMMARY_TOKENS for length in prompts]
+    from dialsum_trl.data.dialogues import iter_rows
+    from dialsum_trl.prompts.lengths import measure
+
+    how = measure(model)
+    rows = list(iter_rows(train_file, columns=columns))
+    prompts = how.prompt([row["dialogue"] for row in rows])
+    summaries = how.summary([row["summaries"][0] for row in rows])
+    return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
+
+
+def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, processes: int = 1) -> Estimate:
+    """The plan that fits `budget` GiB a GPU, and the smallest card that any plan fits.
+
+    Args:
+        settings: of the recipe; effective_batch_size, max_length and num_train_epochs count.
+        lengths: tokens of each row before shortening.
+    """
+    rows_a_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
+    lengths = [min(length, settings.get("max_length", 1024)) for length in lengths]
+    rows = rows_a_step // processes  # of one process
+    choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
+    tokens = {
+        count: Schedule(lengths, rows_a_step, count * processes, processes).largest(1) for count in choices
+    }  # as `fast` chooses
+
+    def fits(gib):
+        return plan(shape, tokens.__getitem__, choices, gib)
+
+    steps = settings.get("max_steps", -1)
+    if steps <= 0:
+        steps = max(1, round(-(-len(lengths) // rows_a_step) * epochs))
+    least = next((card for card in CARDS if fits(card)), None)
+    return Estimate(len(lengths), sum(lengths) / len(lengths), steps, fits(budget), least)
+
+
+def peak_of(device_name: str) -> float | None:
+    """Dense bf16 TFLOP/s of a card by its name, or None."""
+    return next((peak for name, peak in PEAKS.items() if name in device_name), None)

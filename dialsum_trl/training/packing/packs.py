@@ -1,0 +1,74 @@
+"""Rows into packs without changing what an optimizer step sees.
+
+A step of the padded path sees `rows_a_step` rows (64 in the design) as micro-batches of equal row count. Here the same
+rows, in the same order of the same seed, are dealt into as many micro-batches of nearly equal *token* count, and each
+becomes one row of documents back to back without padding (a few tokens at its end keep the length a multiple of 128).
+The loss is the mean over the step's supervised tokens either way, so loss, gradient and learning curve stay those of
+the padded path.
+
+The order of all epochs is known before training starts: so is the largest micro-batch, which is what memory must hold.
+"""
+
+from dialsum_trl.training.plan.schedule import MULTIPLE, Schedule
+
+
+class ScheduleSampler:
+    """The batch sampler of a `Schedule`; trainers call `set_epoch` before each epoch."""
+
+    batch_size = None  # varies: accelerate then deals whole batches to the processes
+    drop_last = False
+
+    def __init__(self, schedule: Schedule):
+        self.schedule, self.current = schedule, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.current = epoch
+
+    def __len__(self) -> int:
+        return self.schedule.batches_an_epoch()
+
+    def __iter__(self):
+        return iter(self.schedule.epoch(self.current))
+
+
+class PackCollator:
+    """Rows {"input_ids", "labels"} to one pack, as a model with packed attention takes it.
+
+    input_ids, labels, position_ids: (1, T). The label of a document's first token is -100, because labels are shifted
+    and the token before it belongs to another document. cu_seq_lens_q and .._k: int32 edges of the documents; the
+    filler at the end is a document of its own.
+
+    Args:
+        pad_id: token of the filler.
+        multiple: T is a multiple of this.
+    """
+
+    def __init__(self, pad_id: int, multiple: int = MULTIPLE):
+        self.pad_id, self.multiple = pad_id, multiple
+
+    def __call__(self, rows: list[dict]) -> dict:
+        import numpy as np
+        import torch
+
+        ids = [np.asarray(row["input_ids"], dtype=np.int64) for row in rows]
+        labels = [np.asarray(row["labels"], dtype=np.int64) for row in rows]
+        filler = -sum(map(len, ids)) % self.multiple
+        if filler:
+            ids.append(np.full(filler, self.pad_id))
+            labels.append(np.full(filler, -100))
+        lengths = np.array([len(document) for document in ids])
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        labels = np.concatenate(labels)
+        labels[starts] = -100
+        edges = torch.from_numpy(np.append(0, ends).astype(np.int32))
+        longest = int(lengths.max())
+        return {
+            "input_ids": torch.from_numpy(np.concatenate(ids))[None],
+            "labels": torch.from_numpy(labels)[None],
+            "position_ids": torch.from_numpy(np.arange(ends[-1]) - starts.repeat(lengths))[None],
+            "cu_seq_lens_q": edges,
+            "cu_seq_lens_k": edges,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }

@@ -1,0 +1,304 @@
+"""The fast path of SFT: packs, document attention, fused layers, and the plan that fits them into memory.
+
+`prepare` is called with the loaded model and the encoded rows, before the trainer is built; it sets the batch arguments
+and returns what the trainer needs. The effective batch stays what the arguments said: see `packing`.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.kernels.attention import register
+from dialsum_trl.training.packing.packs import PackCollator, ScheduleSampler
+from dialsum_trl.training.plan.memory import GIB
+from dialsum_trl.training.plan.schedule import Schedule
+
+CPU_BUDGET_GIB = 8.0
+TOLERANCE = 0.05  # of a fused layer's output and gradients against the plain layer's, in half precision
+
+
+@dataclass
+class FastPath:
+    """What `prepare` decided: the trainer's collator and schedule; `fused` says whether the layers are."""
+
+    collator: PackCollator
+    schedule: Schedule
+    fused: bool
+    plan: object | None  # memory.Plan of the fused layers
+
+
+def prepare(
+    model, args, lengths: list[int], pad_id: int, quantization: str, memory_gib: float | None
+) -> FastPath | None:
+    """Chooses and prints the plan, fuses the model's layers, and sets the batch arguments of `args` to match.
+
+    Args:
+        model: causal LM, PEFT-wrapped or not, on its device. Its layers change in place.
+        args: the trainer's arguments; rows a device x accumulation x processes is the effective batch to keep.
+        lengths: tokens of each training row.
+        pad_id: token that fills the end of a pack.
+        quantization: "4bit", "8bit" or "none": how the base is stored.
+        memory_gib: GPU memory to stay within; None: what the GPU has free.
+
+    Returns:
+        None where documents cannot share a row of this model, or of its noise: it trains padded, as TRL does.
+
+    Raises:
+        InputError: the longest row alone does not fit the budget.
+    """
+    from dialsum_trl.core.launcher import current
+    from dialsum_trl.kernels.attention import register
+    from dialsum_trl.kernels.fused.attach import known, problem
+
+    reason = noise_problem(args) or (None if known(model) else packable(model, max(lengths)))
+    if reason:
+        say(f"Padded, not packed: {reason}")
+        return None
+
+    rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    seed = args.seed if args.data_seed is None else args.data_seed
+    model.set_attn_implementation(register())
+
+    def schedule(micro_batches: int) -> Schedule:
+        return Schedule(lengths, rows_a_step, micro_batches * args.world_size, args.world_size, seed)
+
+    reason = problem(model)
+    if current().shards_weights:
+        reason = f"{current().kind} splits the weights between processes"
+    plan = None
+    if reason is None:
+        plan = _plan(model, args, schedule, rows_a_step, quantization, memory_gib)
+        reason = _fuse(model, plan)
+    if reason is None:
+        micro_batches = plan.micro_batches
+        args.gradient_checkpointing = args.activation_checkpointing = False  # the plan keeps and redoes what it says
+        args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
+        if args.optim == "paged_adamw_32bit" and args.device.type == "cuda":
+            args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
+    else:
+        say(f"Packed, but not fused: {reason}")
+        plan, micro_batches = None, _plain_micro_batches(model, args, schedule, quantization, memory_gib)
+    args.gradient_accumulation_steps = micro_batches
+    if args.device.type == "cuda":  # a copy that blocks would wait until the device has finished the step before
+        args.accelerator_config.non_blocking = True
+    # the trainer only reports this one; the schedule deals the rows
+    args.per_device_train_batch_size = -(-rows_a_step // (micro_batches * args.world_size))
+    return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
+
+
+def noise_problem(args) -> str | None:
+    """Why packs would get other noise than `--neftune_noise_alpha` asks for, as one clause; or None."""
+    if not args.neftune_noise_alpha:
+        return None
+    return "transformers scales the noise of --neftune_noise_alpha by a row's length, and a pack is many rows long"
+
+
+def _fuse(model, plan) -> str | None:
+    """Fuses the layers by the plan; puts the plain ones back and says why when that fails anywhere."""
+    from dialsum_trl.kernels.fused.attach import attach
+
+    return verified(attach(model, list(plan.keep), plan.resident))
+
+
+def verified(layers: list) -> str | None:
+    """Tries the first of the fused layers; puts all plain ones back and says why when it fails in any process."""
+    from accelerate.utils import gather_object
+
+    from dialsum_trl.kernels.fused.attach import check, compile_errors, detach
+
+    started, reason = time.time(), None
+    try:
+        error = check(layers)
+    except compile_errors() as failure:
+        reason = f"its kernels do not run here ({type(failure).__name__}: {str(failure).strip().splitlines()[0][:160]})"
+    else:
+        if not error <= TOLERANCE:
+            reason = f"a fused layer differs from the plain one by {error:.3f}; please report it"
+    reason = next((found for found in gather_object([reason]) if found), None)  # all processes take one way
+    if reason:
+        detach(layers)
+    else:
+        say(f"Fused layers agree with the plain ones to {error:.1e}; kernels compiled in {time.time() - started:.1f} s")
+    return reason
+
+
+def _budget(args, memory_gib: float | None) -> float:
+    """GiB that every process may use."""
+    import torch
+    from accelerate.utils import gather_object
+
+    from dialsum_trl.training.plan.memory import GIB
+
+    on_gpu = args.device.type == "cuda"
+    budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / GIB if on_gpu else CPU_BUDGET_GIB)
+    return min(gather_object([budget]))  # processes that plan differently would wait for one another forever
+
+
+def _epochs(args, schedule, rows_a_step: int) -> int:
+    if args.max_steps > 0:
+        return math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_a_step))
+    return max(1, math.ceil(args.num_train_epochs))
+
+
+def _plain_micro_batches(model, args, schedule, quantization, memory_gib) -> int:
+    """Micro-batches of the plain layers: as few as fit surely, never more than the arguments say.
+
+    Only where the layers are known and checkpointed, on a GPU: each micro-batch costs the host the same launches.
+    """
+    from peft import PeftModel
+
+    from dialsum_trl.kernels.fused.attach import known
+    from dialsum_trl.training.plan.memory import Shape, plain_tokens
+
+    usual = args.gradient_accumulation_steps
+    checkpointed = args.device.type == "cuda" and args.gradient_checkpointing
+    if not (checkpointed and known(model) and isinstance(model, PeftModel)):
+        return usual
+    rank = model.peft_config[model.active_adapter].r
+    tokens = plain_tokens(Shape.of(model.get_base_model().config, rank, quantization), _budget(args, memory_gib))
+    rows_a_step = args.per_device_train_batch_size * usual * args.world_size
+    epochs = _epochs(args, schedule, rows_a_step)
+    return next((count for count in range(1, usual) if schedule(count).largest(epochs) <= tokens), usual)
+
+
+def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
+    from dialsum_trl.training.plan.memory import GIB, Shape, plan
+
+    on_gpu, budget = args.device.type == "cuda", _budget(args, memory_gib)
+    adapter = model.peft_config[model.active_adapter]
+    shape = Shape.of(model.get_base_model().config, adapter.r, quantization)
+    rows = rows_a_step // args.world_size
+    choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
+    epochs = _epochs(args, schedule, rows_a_step)
+
+    @cache
+    def largest(count: int) -> int:
+        return schedule(count).largest(epochs)
+
+    chosen = plan(shape, largest, choices, budget)
+    if chosen is None:
+        raise InputError(
+            f"--memory_gib {budget:.1f}: even one row at a time ({largest(choices[-1])} tokens) does not fit; this "
+            f"model needs about {shape.fixed(False) / GIB + 1:.1f} GiB. Use a smaller model or a shorter --max_length"
+        )
+    say(chosen.line())
+    if memory_gib and on_gpu:
+        limit_gpu(memory_gib)
+    return chosen
+
+
+class PackedTraining:
+    """Trainer mixin: batches by the schedule. Set `schedule` after building; without one it changes nothing.
+
+    On GPUs the longest pack is rehearsed behind the first step (`fast.rehearsal`); not under DeepSpeed, whose engine
+    counts backward passes.
+    """
+
+    schedule: Schedule | None = None
+    rehearses_on = ("cuda",)
+
+    def get_train_dataloader(self):
+        if self.schedule is None:
+            return super().get_train_dataloader()
+        from torch.utils.data import DataLoader
+        from transformers import TrainerCallback
+
+        from dialsum_trl.training.packing.rehearsal import rehearse
+
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        if lengths != self.schedule.lengths:
+            raise RuntimeError("the trainer changed the rows after they were scheduled")
+        sampler, trainer = ScheduleSampler(self.schedule), self
+
+        class AlongTheSchedule(TrainerCallback):
+            rehearsed = trainer.args.device.type not in trainer.rehearses_on or trainer.is_deepspeed_enabled
+
+            def on_epoch_begin(self, args, state, control, **kwargs):
+                """Also where the trainer's own `set_epoch` does not reach: a resumed run on several processes."""
+                sampler.set_epoch(int(state.epoch + 1e-6))
+
+            def on_step_end(self, args, state, control, **kwargs):
+                if not self.rehearsed and state.global_step < state.max_steps:
+                    rehearse(trainer, trainer.schedule.longest(math.ceil(state.num_train_epochs)))
+                self.rehearsed = True
+
+        self.add_callback(AlongTheSchedule())
+        columns = self.train_dataset.with_format("numpy")
+        pairs = zip(columns["input_ids"], columns["labels"], strict=True)
+        loader = DataLoader(  # rows from memory: the GPU waits while the host collates
+            [{"input_ids": ids, "labels": labels} for ids, labels in pairs],
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return self.accelerator.prepare(loader)
+
+    def floating_point_ops(self, inputs) -> int:
+        """As the trainer counts, without walking over every parameter at every step."""
+        if self._parameters is None:
+            self._parameters = self.model.num_parameters(exclude_embeddings=True)
+        return 6 * inputs["input_ids"].numel() * self._parameters
+
+    _parameters = None
+
+
+@torch.no_grad()
+def packable(model, longest: int) -> str | None:
+    """Why documents of up to `longest` tokens in one row would not stay apart in this model, as one clause; or None.
+
+    Tried on the model itself: the second of two documents must have the logits that it has alone. Recurrent layers,
+    attention sinks and positions of another kind show there; windows need long documents to show, and are asked for.
+    """
+    config = model.config.get_text_config().to_dict()
+    window, kinds = config.get("sliding_window"), config.get("layer_types") or ["sliding_attention"]
+    windowed = any("sliding" in kind for kind in kinds) and config.get("use_sliding_window", True)
+    if window and windowed and window < longest:
+        return f"its attention looks back {window} tokens only, and a row has {longest}"
+    if config.get("alibi") or config["model_type"] in ("bloom", "mpt"):
+        return "its positions are biases that count from the start of the row (ALiBi)"
+    from dialsum_trl.training.packing.packs import PackCollator
+
+    draw = torch.Generator().manual_seed(0)
+    documents = [torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (24, 40)]
+    pack = PackCollator(0)([{"input_ids": ids, "labels": ids} for ids in documents])
+    del pack["labels"]
+    device, training = model.device, model.training
+    model.eval()
+    usual = model.config._attn_implementation
+    try:
+        alone = model(input_ids=torch.tensor(documents[1:], device=device), use_cache=False).logits[0]
+        model.set_attn_implementation(register())
+        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
+        packed = model(**moved, use_cache=False).logits[0, 24:64]
+    except (TypeError, ValueError) as error:
+        return f"its layers do not take documents in one row ({str(error).splitlines()[0][:100]})"
+    finally:
+        model.set_attn_implementation(usual)
+        model.train(training)
+    difference = ((packed - alone).float().norm() / alone.float().norm()).item()
+    limit = 1e-3 if alone.dtype == torch.float32 and model.dtype == torch.float32 else 0.03
+    return None if difference <= limit else f"documents in one row see one another (logits differ by {difference:.1e})"
+
+
+def free_gib() -> float:
+    """Memory of this process' GPU that nothing uses yet, GiB, or 0 without a GPU."""
+    import torch
+
+    return torch.cuda.mem_get_info()[0] / GIB if torch.cuda.is_available() else 0.0
+
+
+def limit_gpu(budget_gib: float) -> None:
+    """Makes the allocator keep the budget: it frees its cache before it would grow beyond."""
+    import torch
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
+        torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gib / total))

@@ -1,0 +1,165 @@
+"""What a micro-batch needs in GPU memory, and the fastest plan that fits a budget.
+
+The model counts bytes: the stored base, the adapters with gradients and optimizer, one dequantization buffer, what the
+fused layers keep for the backward pass (`fused.layer`), the working set of one layer, and one tile of the LM head.
+"""
+
+from dataclasses import dataclass
+
+GIB = 2**30
+# Seen on an H100: rates of matrix products and of streams, the host's time for a layer's launches, and what a
+# micro-batch waits at its ends.
+FLOPS, BYTES, HOST_SECONDS_A_LAYER, GAP_SECONDS = 7.2e14, 2.6e12, 0.007, 0.015
+SLACK = 0.92  # of the budget; the rest is for cuBLAS, fragments and evaluation
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder that decide memory and time."""
+
+    layers: int
+    hidden: int
+    heads: int  # width of all query heads
+    keys: int  # width of all key heads
+    intermediate: int
+    query_heads: int
+    vocabulary: int
+    tied: bool
+    stored: float  # bytes a base parameter: 0.516 for nf4 with double quantization
+    rank: int
+    adapter_bytes: int = 16  # weight, gradient and two Adam moments in float32
+
+    @classmethod
+    def of(cls, config, rank: int, quantization: str) -> "Shape":
+        """From a transformers config."""
+        dim = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads
+        return cls(
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            heads=config.num_attention_heads * dim,
+            keys=config.num_key_value_heads * dim,
+            intermediate=config.intermediate_size,
+            query_heads=config.num_attention_heads,
+            vocabulary=config.vocab_size,
+            tied=config.tie_word_embeddings,
+            stored={"4bit": 0.516, "8bit": 1.0, "none": 2.0}[quantization],
+            rank=rank,
+        )
+
+    @property
+    def layer_parameters(self) -> int:
+        return self.hidden * (2 * self.heads + 2 * self.keys) + 3 * self.hidden * self.intermediate
+
+    @property
+    def adapter_parameters(self) -> int:
+        sides = 4 * self.hidden + 2 * self.heads + 2 * self.keys + 3 * (self.hidden + self.intermediate)
+        return self.rank * sides * self.layers
+
+    def fixed(self, resident: bool) -> float:
+        """Bytes that do not depend on the micro-batch."""
+        base = self.layers * self.layer_parameters * self.stored
+        table = self.vocabulary * self.hidden * 2 * (1 if self.tied else 2)
+        dense = self.layers * self.layer_parameters * 2.06 if resident else 0
+        buffer = 0 if resident else 2 * max(2 * self.intermediate, self.heads + 2 * self.keys) * (self.hidden + 64)
+        return base + table + dense + buffer + self.adapter_parameters * self.adapter_bytes
+
+    def kept(self, keep: str) -> int:
+        """Bytes a token that one layer keeps for its backward pass."""
+        small = 10 * self.rank + 4 * self.query_heads + 8
+        if keep == "layer":
+            return 2 * self.hidden + 2 * self.rank
+        numbers = 2 * self.hidden + 2 * self.heads + 2 * self.keys
+        return 2 * (numbers + (2 * self.intermediate if keep == "all" else 0)) + small
+
+    def working(self) -> int:
+        """Bytes a token in use while one layer goes backward, and for the LM head's supervised part."""
+        layer = 2 * self.hidden + self.heads * 2 + 2 * self.keys + 3 * self.intermediate
+        return 2 * layer + 16 * self.hidden // 4
+
+
+def plain_tokens(shape: Shape, budget_gib: float) -> int:
+    """Tokens that a checkpointed micro-batch of transformers' own layers may have.
+
+    Coarse, so half of the room stays free: autograd keeps about 12 numbers a token of the intermediate width and 10 of
+    the others in the layer that goes backward (norms, dropout's copies, what LoRA adds up).
+    """
+    room = (budget_gib * SLACK * GIB - shape.fixed(resident=False)) / 2
+    working = 2 * (12 * shape.intermediate + 10 * (shape.hidden + shape.heads + 2 * shape.keys))
+    return int(room / (2 * shape.layers * shape.hidden + working))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one optimizer step goes through the GPU."""
+
+    micro_batches: int  # of one process
+    tokens: int  # of the largest micro-batch
+    keep: tuple[str, ...]  # a layer each
+    resident: bool
+    gib: float  # estimated peak
+    seconds: float  # estimated, of a step
+    budget: float
+
+    def line(self) -> str:
+        """One line for the user."""
+        counts = {name: self.keep.count(name) for name in ("all", "mlp", "layer") if name in self.keep}
+        names = {"all": "keep everything", "mlp": "redo gate/up", "layer": "redo the layer"}
+        keep = ", ".join(f"{count} layers {names[name]}" for name, count in counts.items())
+        return (
+            f"Plan for {self.budget:.1f} GiB: {self.micro_batches} micro-batches a step, up to {self.tokens} tokens; "
+            f"{keep}; base {'dequantized once' if self.resident else 'dequantized twice a micro-batch'}; "
+            f"about {self.gib:.1f} GiB"
+        )
+
+
+def _seconds(shape: Shape, tokens: int, keep: dict[str, int], resident: bool) -> float:
+    """Rough time of a micro-batch: products, streams over activations, dequantization; never faster than the host."""
+    products = 4 * shape.layers * shape.layer_parameters
+    products += keep["mlp"] * 4 * shape.hidden * shape.intermediate
+    products += keep["layer"] * 2 * (shape.layer_parameters - shape.hidden * shape.intermediate)
+    streams = 32 * (shape.hidden + shape.heads) + 24 * shape.intermediate
+    streams *= shape.layers + 0.3 * keep["layer"] + 0.1 * keep["mlp"]
+    passes = 0 if resident else 2 * shape.layers + keep["layer"]
+    dequantize = passes * shape.layer_parameters * (2 + shape.stored) / BYTES
+    device = tokens * (products / FLOPS + streams / BYTES) + dequantize
+    return max(device, HOST_SECONDS_A_LAYER * shape.layers) + GAP_SECONDS
+
+
+def _fill(shape: Shape, tokens: int, room: float) -> dict[str, int] | None:
+    """As many layers as fit keep everything, then as many as fit keep all but gate/up; None when nothing fits."""
+    room -= shape.layers * shape.kept("layer") * tokens
+    if room < 0:
+        return None
+    keep = {"layer": shape.layers, "mlp": 0, "all": 0}
+    for better, worse in (("mlp", "layer"), ("all", "mlp")):
+        cost = (shape.kept(better) - shape.kept(worse)) * tokens
+        moved = min(keep[worse], int(room // cost))
+        keep[worse] -= moved
+        keep[better] += moved
+        room -= moved * cost
+    return keep
+
+
+def plan(shape: Shape, largest, choices: list[int], budget_gib: float) -> Plan | None:
+    """The fastest plan within the budget, or None when even the smallest micro-batch does not fit.
+
+    Args:
+        largest: micro-batches a step -> tokens of the largest one (`packing.Schedule.largest`).
+        choices: micro-batches a step to consider, fewest first.
+    """
+    best = None
+    for count in choices:
+        tokens = largest(count)
+        for resident in (True, False):
+            head = 2 * 32768 * min(4096, tokens)
+            fixed = shape.fixed(resident) + shape.working() * tokens + head
+            keep = _fill(shape, tokens, budget_gib * GIB * SLACK - fixed)
+            if keep is None:
+                continue
+            seconds = count * _seconds(shape, tokens, keep, resident)
+            if best is None or seconds < best.seconds * 0.99:
+                kept = sum(keep[name] * shape.kept(name) for name in keep) * tokens
+                # the last layers go backward first: their store is free again when the first ones redo their part
+                order = ("layer",) * keep["layer"] + ("mlp",) * keep["mlp"] + ("all",) * keep["all"]
+                best = Plan(count, tokens, order, resident, (fixed + kept) / GIB, seconds, budget_gib)
+    return best

@@ -1,0 +1,37 @@
+"""Mixed precision follows the dtype; is there a device to train on."""
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.launcher import current, launched_on_cpu
+
+
+def match_precision(values: dict, given: set[str]) -> None:
+    """Makes the trainer's mixed precision follow `dtype`, and refuses to start where nothing could train.
+
+    Raises:
+        InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and the CPU was not asked for.
+    """
+    import torch
+
+    wanted = {"bfloat16": (True, False), "float16": (False, True), "float32": (False, False)}[values["dtype"]]
+    for name, value in zip(("bf16", "fp16"), wanted, strict=True):
+        if name in given and bool(values[name]) != value:
+            raise InputError(
+                f"--{name} {str(values[name]).lower()} does not match --dtype {values['dtype']}: leave --{name} out, "
+                f"mixed precision follows --dtype"
+            )
+        values[name] = value
+    cpu = values["use_cpu"] or launched_on_cpu()
+    if not cpu and not torch.accelerator.is_available():
+        raise InputError(
+            "no GPU found: run on a machine with one, or try the offline toy with --config recipes/demo.yaml "
+            "(--use_cpu true trains the real model on the CPU, which takes weeks)"
+        )
+    if cpu:
+        values["use_cpu"] = True
+        if "optim" not in given and str(values["optim"]).startswith("paged"):
+            values["optim"] = "adamw_torch"  # paged optimizers need CUDA's unified memory
+
+
+def trained_dtype(model_dtype: str) -> str:
+    """The dtype of what is trained: float32 masters, or the model's own where DeepSpeed keeps the masters."""
+    return model_dtype if current().owns_precision else "float32"

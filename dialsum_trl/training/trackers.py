@@ -1,0 +1,56 @@
+"""The trackers of `--report_to`: whether they are here, and the summaries of an evaluation as a table in them."""
+
+from dialsum_trl.core.errors import InputError
+
+COLUMNS = ("reference", "summary")
+
+
+def check_trackers(report_to: str | list[str] | None) -> None:
+    """Raises InputError on a tracker that transformers does not know, or whose package is not installed."""
+    names = [report_to] if isinstance(report_to, str) else report_to or []
+    names = [name for name in names if name not in ("none", "all")]
+    if not names:
+        return
+    from transformers.integrations.integration_utils import (
+        INTEGRATION_TO_CALLBACK,
+        get_available_reporting_integrations,
+    )
+
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(["none", "all", *sorted(INTEGRATION_TO_CALLBACK)])
+            raise InputError(f"--report_to {name}: there is no such tracker; give one of {known}")
+        if name not in get_available_reporting_integrations() and name != "flyte":  # flyte is not in that list
+            raise InputError(f"--report_to {name}: is not installed; pip install {name}, or leave --report_to out")
+
+
+def log_summaries(trainer, references: list[list[str]], summaries: list[str]) -> None:
+    """Logs one row a dialogue to every tracker of `--report_to` that shows tables (TensorBoard, wandb, trackio).
+
+    Args:
+        trainer: a transformers trainer; rank 0 logs.
+        references: of each row; the first is shown.
+    """
+    from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
+
+    if not trainer.is_world_process_zero():
+        return
+    rows = [[row[0], summary] for row, summary in zip(references, summaries, strict=True)]
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            callback.tb_writer.add_text("eval/summaries", _markdown(rows), trainer.state.global_step)
+        elif isinstance(callback, TrackioCallback):
+            import trackio
+
+            trackio.log({"eval/summaries": trackio.Table(columns=list(COLUMNS), data=rows)})
+        elif isinstance(callback, WandbCallback):
+            import wandb
+
+            wandb.log({"eval/summaries": wandb.Table(columns=list(COLUMNS), data=rows)})
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    def line(cells):
+        return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+    return "\n".join([line(COLUMNS), "|---|---|", *map(line, rows)])
