@@ -9,6 +9,7 @@ import typer
 
 from dialsum_trl.core.console import quiet_libraries
 from dialsum_trl.core.errors import InputError, TrainingError, one_line
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH, MAX_NEW_TOKENS
 
 app = typer.Typer(
     help="Korean dialogue summaries on TRL: look at machine, data and prompts before training, share the model after.",
@@ -58,7 +59,7 @@ def check(
         str | None, typer.Option("--tokenizer", help="Model whose tokens are counted; else characters.")
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option("--max_length", help="Tokens of prompt + summary in training; default: 1024.")
+        int | None, typer.Option("--max_length", help=f"Tokens of prompt + summary in training; default: {MAX_LENGTH}.")
     ] = None,
     fix: Annotated[
         Path | None,
@@ -107,7 +108,7 @@ def summarize(
     adapter: Adapter = None,
     model: Model = None,
     num_beams: Annotated[int, typer.Option("--num_beams", help="Above 1: beam search, printed at the end.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = 100,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = MAX_NEW_TOKENS,
     quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
 ):
     """Summarize a file or standard input, as it is written."""
@@ -120,7 +121,7 @@ def summarize(
 def chat(
     adapter: Adapter = None,
     model: Model = None,
-    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = 100,
+    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = MAX_NEW_TOKENS,
     quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
     ui: Annotated[bool, typer.Option("--ui", help="A page in the browser instead (needs the extra `ui`).")] = False,
     port: Annotated[int, typer.Option("--port", help="Port of that page, on this machine only.")] = 7860,
@@ -138,7 +139,7 @@ def chat(
 def score(
     predictions: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,summary.")],
     references: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,dialogue,summary (or summary1..3).")],
-    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Resamples of the 95 % interval.")] = 1000,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Resamples of the 95 % interval.")] = BOOTSTRAP,
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,

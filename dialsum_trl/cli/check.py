@@ -13,12 +13,12 @@ from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, write_text
 from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.audit import Audit, Finding, audit_rows
 from dialsum_trl.data.cleaning import unwritable
 from dialsum_trl.data.lengths import print_lengths
 from dialsum_trl.data.tables import csv_line, read_table
 from dialsum_trl.prompts.lengths import measure
-from dialsum_trl.prompts.prompt import MAX_LENGTH
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -35,7 +35,7 @@ def check_files(
     Args:
         files: the first is for training, the others for evaluation.
         tokenizer: model whose tokens are counted; characters without one.
-        max_length: tokens of prompt + summary in training; None: `prompts.MAX_LENGTH`.
+        max_length: tokens of prompt + summary in training; None: `MAX_LENGTH`.
         fix: where a cleaned copy of the first file goes.
         columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
 

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import MAX_LENGTH, SEED
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.core.settings.resolve import read_recipe
-from dialsum_trl.prompts.prompt import MAX_LENGTH, encode_row
+from dialsum_trl.prompts.prompt import encode_row
 from dialsum_trl.prompts.sft_rows import choose_instructions
 from dialsum_trl.prompts.shortening import Fitted
 
@@ -54,7 +55,7 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     style, max_length = settings["prompt_style"], settings.get("max_length", MAX_LENGTH)
     tokenizer = load_tokenizer(settings["model_name_or_path"], settings["model_revision"], style)
     add_missing_chat_tokens(tokenizer)
-    shown_with = choose_instructions(number + 1, settings["instructions"], settings.get("seed", 42))[number]
+    shown_with = choose_instructions(number + 1, settings["instructions"], settings.get("seed", SEED))[number]
     encoded, fitted = encode_row(
         tokenizer, source["dialogue"], source["summaries"][0], stop_token_ids(tokenizer), max_length, shown_with[0]
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.patterns import HANGUL
 from dialsum_trl.metrics.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
 
@@ -22,7 +23,7 @@ class Pairs:
 
 
 def score_files(
-    predictions: Path, references: Path, bootstrap: int = 1000, columns: dict[str, str] | None = None
+    predictions: Path, references: Path, bootstrap: int = BOOTSTRAP, columns: dict[str, str] | None = None
 ) -> list[RougeReport]:
     """Prints and returns the score of every configuration that the rows allow.
 

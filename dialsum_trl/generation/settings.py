@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.prompts.prompt import MAX_LENGTH
+from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS, NUM_BEAMS, SEED
 
 
 @dataclass
@@ -23,8 +23,8 @@ class GenerationSettings:
         max_length: tokens of prompt and summary; longer dialogues lose middle turns, as in training.
     """
 
-    max_new_tokens: int = 100
-    num_beams: int = 4
+    max_new_tokens: int = MAX_NEW_TOKENS
+    num_beams: int = NUM_BEAMS
     do_sample: bool = False
     temperature: float = 1.0
     top_p: float = 1.0
@@ -32,7 +32,7 @@ class GenerationSettings:
     no_repeat_ngram_size: int = 0
     num_return_sequences: int = 1
     batch_size: int | None = None
-    seed: int = 42
+    seed: int = SEED
     max_length: int = MAX_LENGTH
 
     def __post_init__(self):

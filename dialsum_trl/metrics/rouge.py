@@ -18,6 +18,8 @@ from rapidfuzz.process import cdist
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, ROUGE_MASKS, ROUGE_REFERENCES, ROUGE_TOKENIZER
+from dialsum_trl.core.settings.flags import RougeArguments
 from dialsum_trl.data.patterns import HANGUL
 from dialsum_trl.metrics.tokens import TOKENIZERS, tokenize, tokenizer_version
 
@@ -29,9 +31,9 @@ METRICS = ("rouge1", "rouge2", "rougeL")
 class RougeConfig:
     """What a score depends on; printed and saved with every score."""
 
-    tokenizer: str = "mecab"  # mecab | whitespace | char | english
-    masks: str = "split"  # split | atomic: is #Person1# one token
-    references: str = "mean"  # mean | max over the references of a row
+    tokenizer: str = ROUGE_TOKENIZER  # mecab | whitespace | char | english
+    masks: str = ROUGE_MASKS  # split | atomic: is #Person1# one token
+    references: str = ROUGE_REFERENCES  # mean | max over the references of a row
     stemmer: bool = False  # english only
 
     def __post_init__(self):
@@ -41,6 +43,11 @@ class RougeConfig:
                 raise InputError(f"--rouge_{name} is one of {', '.join(allowed)}, not '{getattr(self, name)}'")
         if self.stemmer and self.tokenizer != "english":
             raise InputError(f"the stemmer is for --rouge_tokenizer english, not '{self.tokenizer}'")
+
+    @classmethod
+    def of(cls, arguments: RougeArguments) -> "RougeConfig":
+        """The configuration that the `--rouge_*` flags ask for."""
+        return cls(arguments.rouge_tokenizer, arguments.rouge_masks, arguments.rouge_references)
 
     def tokens(self, text: str) -> tuple[str, ...]:
         """Tokens of `text` under this configuration."""
@@ -140,7 +147,7 @@ def score(
     predictions: list[str],
     references: list[list[str]],
     config: RougeConfig = DEFAULT,
-    bootstrap: int = 1000,
+    bootstrap: int = BOOTSTRAP,
     seed: int = 0,
     floor_line: str | None = CONSTANT_LINE,
 ) -> RougeReport:
@@ -178,7 +185,7 @@ def compare(
     predictions_b: list[str],
     references: list[list[str]],
     config: RougeConfig = DEFAULT,
-    bootstrap: int = 1000,
+    bootstrap: int = BOOTSTRAP,
     seed: int = 0,
 ) -> Comparison:
     """How much better `b` is than `a` on the same rows (paired bootstrap; Koehn, EMNLP 2004)."""
@@ -187,7 +194,7 @@ def compare(
     return Comparison(float(differences.mean()), bootstrap_interval(differences, bootstrap, seed), a, b)
 
 
-def bootstrap_interval(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(values: np.ndarray, resamples: int = BOOTSTRAP, seed: int = 0) -> tuple[float, float]:
     """95 % percentile interval of the mean of `values` `(n,)` over resampled rows."""
     values = np.asarray(values, dtype=float)
     rng = np.random.default_rng(seed)

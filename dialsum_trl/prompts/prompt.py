@@ -5,6 +5,7 @@ the completion is cut right after the end-of-turn token (Qwen's templates would 
 """
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.prompts.control_tokens import neutralize
 from dialsum_trl.prompts.shortening import Fitted, shorten
 from dialsum_trl.prompts.templates import template_kwargs
@@ -17,7 +18,6 @@ INSTRUCTIONS = (
     "다음 대화에서 중요한 정보를 추출해 요약하세요.",
     "대화 내용을 한 문단으로 요약해주세요.",
 )
-MAX_LENGTH = 1024  # tokens of prompt + completion; 512 cuts 6 % of the Korean DialogSum rows
 
 
 def prompt_messages(dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[dict]:

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import SEED
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, encode_row
 
 
@@ -39,7 +40,7 @@ def choose_instructions(rows: int, mode: str, seed: int) -> list[list[str]]:
 
 
 def encode_dataset(
-    dataset, tokenizer, stop_ids: list[int], max_length: int, instructions: str = "default", seed: int = 42
+    dataset, tokenizer, stop_ids: list[int], max_length: int, instructions: str = "default", seed: int = SEED
 ):
     """Encodes every row of `data.read_dialogues` for SFT.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import flag
 
 
@@ -17,11 +18,13 @@ class SweepArguments:
     sweep_no_repeat_ngram_size: list[int] = field(
         default_factory=lambda: [0, 3], metadata={"help": "Sizes of n-grams that may not repeat; 0 allows all."}
     )
-    sweep_max_new_tokens: list[int] = field(default_factory=lambda: [100], metadata={"help": "Token limits to try."})
+    sweep_max_new_tokens: list[int] = field(
+        default_factory=lambda: [MAX_NEW_TOKENS], metadata={"help": "Token limits to try."}
+    )
     trials: int | None = flag(None, "Settings drawn from the grid by --seed; default: the whole grid.")
     test_file: str | None = flag(None, "Rows of the submission made with the chosen setting; default: the dev rows.")
     template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
     output_dir: str = flag("outputs/decoding_sweep", "Where trials.jsonl, chosen.yaml and the submission go.")
-    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
     use_cpu: bool = flag(False, "Run on the CPU.")
-    bootstrap: int = flag(1000, "Resamples of the 95 %% intervals.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.")

@@ -1,5 +1,7 @@
 """DPO from an SFT adapter: preference pairs through TRL's DPOTrainer, reference = the SFT adapter."""
 
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
+
 DPO_SETTINGS = dict(
     learning_rate=5e-6,
     beta=0.1,
@@ -8,7 +10,7 @@ DPO_SETTINGS = dict(
     lr_scheduler_type="cosine",
     warmup_steps=0.1,
     max_grad_norm=1.0,
-    max_length=1024,
+    max_length=MAX_LENGTH,
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
     ddp_find_unused_parameters=False,  # every adapter takes part in every step

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH
+
 
 @dataclass
 class EnsembleArguments:
@@ -33,6 +35,6 @@ class EnsembleArguments:
         default="outputs/ensemble",
         metadata={"help": "Where submission.csv and scores.json go, or the averaged adapter."},
     )
-    max_length: int = field(default=1024, metadata={"help": "--greedy: tokens of prompt + summary."})
+    max_length: int = field(default=MAX_LENGTH, metadata={"help": "--greedy: tokens of prompt + summary."})
     use_cpu: bool = field(default=False, metadata={"help": "--greedy: run on the CPU."})
-    bootstrap: int = field(default=1000, metadata={"help": "Resamples of the 95 %% interval."})
+    bootstrap: int = field(default=BOOTSTRAP, metadata={"help": "Resamples of the 95 %% interval."})

@@ -1,5 +1,7 @@
 """GRPO from an SFT adapter: PPO's rewards through TRL's GRPOTrainer, with a KL to the SFT adapter."""
 
+from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
+
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
     beta=0.04,  # TRL's default of 0 lets the policy drift where it will
@@ -7,7 +9,7 @@ GRPO_SETTINGS = dict(
     num_generations_eval=1,  # dev summaries are greedy
     per_device_train_batch_size=8,
     gradient_accumulation_steps=8,
-    max_completion_length=100,
+    max_completion_length=MAX_NEW_TOKENS,
     mask_truncated_completions=True,  # a summary that was cut says nothing about its end
     disable_dropout=True,
     num_train_epochs=1,

@@ -7,6 +7,7 @@ print(deltas_table(deltas)); helping(deltas)               # the rules whose 95 
 
 from dataclasses import dataclass, field
 
+from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.summary_rules import RULES
 
 
@@ -23,4 +24,4 @@ class PostprocessArguments:
     )
     template: str | None = field(default=None, metadata={"help": "Sample submission whose order is taken."})
     output_file: str | None = field(default=None, metadata={"help": "Where the mended submission goes."})
-    bootstrap: int = field(default=1000, metadata={"help": "Resamples of the 95 %% interval."})
+    bootstrap: int = field(default=BOOTSTRAP, metadata={"help": "Resamples of the 95 %% interval."})

@@ -1,5 +1,7 @@
 """PPO from an SFT adapter: the story of the job, read top to bottom in `train_ppo`."""
 
+from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
+
 PPO_SETTINGS = dict(
     learning_rate=1e-5,
     critic_learning_rate=5e-5,
@@ -11,7 +13,7 @@ PPO_SETTINGS = dict(
     ppo_epochs=2,
     kl_coef=0.05,
     max_grad_norm=1.0,
-    max_completion_length=100,
+    max_completion_length=MAX_NEW_TOKENS,
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
     eval_strategy="steps",

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import flag
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE
 
-PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=100)
+PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS)
 
 
 @dataclass
@@ -19,7 +20,7 @@ class PreferenceArguments:
     faithfulness_share: float = flag(0.15, "Greatest share of pairs whose rejected summary has one fact changed.")
     write_folds: str | None = flag(None, "Folder: write the training rows as two folds to train on, and stop.")
     trained_rows: bool = flag(False, "Allow an adapter that was trained on a file of this name.")
-    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
     use_cpu: bool = flag(False, "Run on the CPU.")
 
     def __post_init__(self):

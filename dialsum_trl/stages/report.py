@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.core.settings.flags import flag
 
 
@@ -21,4 +22,4 @@ class ReportArguments:
     title: str | None = flag(None, "Heading; default: the name of the test file.")
     note: str | None = flag(None, "A sentence under the heading.")
     output_file: str = flag("outputs/report.html", "The page; its figures go beside it as .json.")
-    bootstrap: int = flag(1000, "Resamples of the 95 %% intervals.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.")

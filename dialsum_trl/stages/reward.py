@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.flags import flag
 
 REWARD_SETTINGS = dict(
@@ -11,7 +12,7 @@ REWARD_SETTINGS = dict(
     lr_scheduler_type="cosine",
     warmup_steps=0.1,
     max_grad_norm=1.0,
-    max_length=1024,
+    max_length=MAX_LENGTH,
     center_rewards_coefficient=0.01,  # scores around 0: only differences are trained otherwise
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},

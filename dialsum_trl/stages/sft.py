@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from dialsum_trl.core.settings.defaults import LORA_ALPHA, LORA_DROPOUT, LORA_R, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import flag
 
 # The design's verified LoRA and optimizer settings, shared by the four recipes: the one home of each value.
 SFT_SETTINGS = dict(
-    lora_r=16,
-    lora_alpha=32,
-    lora_dropout=0.05,  # on q/k/v/o/gate/up/down, bias none (defaults of ModelArguments)
+    lora_r=LORA_R,
+    lora_alpha=LORA_ALPHA,
+    lora_dropout=LORA_DROPOUT,  # on q/k/v/o/gate/up/down, bias none (defaults of ModelArguments)
     num_train_epochs=3,
     per_device_train_batch_size=8,
     effective_batch_size=64,  # 8 x accumulation 8 on one GPU; derived for any number of processes
@@ -20,7 +21,7 @@ SFT_SETTINGS = dict(
     weight_decay=0.1,
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
-    max_length=1024,  # 512 cuts the assistant header of 6 % of the rows
+    max_length=MAX_LENGTH,
     eval_strategy="epoch",
     save_strategy="epoch",
     save_total_limit=2,
@@ -41,4 +42,4 @@ class SFTArguments:
     fast: bool = flag(True, "Packing, variable-length attention and compiled layers; false: plain TRL, padded.")
     memory_gib: float | None = flag(None, "GPU memory to stay within, GiB; default: what the GPU has free.")
     rouge_rows: int = flag(32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.")
-    rouge_max_new_tokens: int = flag(100, "Longest summary in those evaluations, tokens.")
+    rouge_max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary in those evaluations, tokens.")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.models.families.registry import VERIFIED_SIZES
 from dialsum_trl.training.plan.memory import Plan, Shape, plan
 from dialsum_trl.training.plan.schedule import Schedule
@@ -95,7 +96,7 @@ def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, pr
         lengths: tokens of each row before shortening.
     """
     rows_a_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
-    lengths = [min(length, settings.get("max_length", 1024)) for length in lengths]
+    lengths = [min(length, settings.get("max_length", MAX_LENGTH)) for length in lengths]
     rows = rows_a_step // processes  # of one process
     choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
     tokens = {

@@ -10,7 +10,7 @@ def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments)
 
     from dialsum_trl.metrics.rouge import RougeConfig, score
 
-    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    config = RougeConfig.of(rouge)
 
     def compute(prediction) -> dict[str, float]:
         ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)

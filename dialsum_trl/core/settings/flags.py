@@ -4,6 +4,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dialsum_trl.core.console import say
+from dialsum_trl.core.settings.defaults import (
+    BOOTSTRAP,
+    LORA_ALPHA,
+    LORA_DROPOUT,
+    LORA_R,
+    LORA_TARGETS,
+    MAX_LENGTH,
+    MAX_NEW_TOKENS,
+    NUM_BEAMS,
+    ROUGE_MASKS,
+    ROUGE_REFERENCES,
+    ROUGE_TOKENIZER,
+    SEED,
+)
 
 
 def flag(default, help):
@@ -59,11 +73,11 @@ class ModelArguments:
     trust_remote_code: bool = flag(False, "Run Python files that come with the model; command line only.")
     attn_implementation: str | None = flag(None, "Attention of transformers; default: chosen by the fast path.")
     use_peft: bool = flag(True, "Train LoRA adapters. false: full fine-tuning (needs --quantization none).")
-    lora_r: int = flag(16, "LoRA rank.")
-    lora_alpha: int = flag(32, "LoRA alpha.")
-    lora_dropout: float = flag(0.05, "LoRA dropout.")
+    lora_r: int = flag(LORA_R, "LoRA rank.")
+    lora_alpha: int = flag(LORA_ALPHA, "LoRA alpha.")
+    lora_dropout: float = flag(LORA_DROPOUT, "LoRA dropout.")
     lora_target_modules: list[str] = field(
-        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        default_factory=lambda: list(LORA_TARGETS),
         metadata={"help": "Linear layers with LoRA."},
     )
 
@@ -74,15 +88,17 @@ class ModelArguments:
 
 @dataclass
 class RougeArguments:
-    rouge_tokenizer: Literal["mecab", "whitespace", "char", "english"] = flag("mecab", "Tokens that ROUGE counts.")
-    rouge_masks: Literal["split", "atomic"] = flag("split", "Whether #Person1# is split by the tokenizer.")
-    rouge_references: Literal["mean", "max"] = flag("mean", "How several references are combined.")
+    rouge_tokenizer: Literal["mecab", "whitespace", "char", "english"] = flag(
+        ROUGE_TOKENIZER, "Tokens that ROUGE counts."
+    )
+    rouge_masks: Literal["split", "atomic"] = flag(ROUGE_MASKS, "Whether #Person1# is split by the tokenizer.")
+    rouge_references: Literal["mean", "max"] = flag(ROUGE_REFERENCES, "How several references are combined.")
 
 
 @dataclass
 class DecodingArguments:
-    num_beams: int = flag(4, "Beams; 1 is greedy.")
-    max_new_tokens: int = flag(100, "Longest summary, tokens.")
+    num_beams: int = flag(NUM_BEAMS, "Beams; 1 is greedy.")
+    max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary, tokens.")
     do_sample: bool = flag(False, "Sample instead of searching (num_beams must be 1).")
     temperature: float = flag(1.0, "Sampling temperature.")
     top_p: float = flag(1.0, "Nucleus of the sampling distribution.")
@@ -90,7 +106,7 @@ class DecodingArguments:
     no_repeat_ngram_size: int = flag(0, "Forbid repeated n-grams of this size; 0 allows them.")
     batch_size: int | None = flag(None, "Dialogues decoded together; default: what the memory allows.")
     engine: Literal["torch", "vllm"] = flag("torch", "vllm is optional and must be installed by you.")
-    seed: int = flag(42, "Seed of sampling.")
+    seed: int = flag(SEED, "Seed of sampling.")
 
 
 @dataclass
@@ -103,7 +119,7 @@ class PredictArguments:
         metadata={"help": "Rules that mend each summary (recipes/postprocess.py measures them on dev), or none."},
     )
     num_return_sequences: int = flag(1, "Summaries a dialogue, one file each in candidates/ (for recipes/ensemble.py).")
-    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
     save_every: int = flag(512, "Dialogues between two savings: a run that is killed loses no more and goes on there.")
     use_cpu: bool = flag(False, "Run on the CPU.")
-    bootstrap: int = flag(1000, "Resamples of the 95 %% interval.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.")

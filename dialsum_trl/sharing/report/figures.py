@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
+from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.predictions import System
 from dialsum_trl.metrics.qualities import hangul_share, mask_fidelity, no_repetition
 from dialsum_trl.metrics.rouge import RougeConfig, RougeReport, bootstrap_interval, score
@@ -50,7 +51,7 @@ class Scored:
         return self.report.per_row.mean(axis=1)
 
 
-def score_systems(systems: list[System], rows, config: RougeConfig, bootstrap: int = 1000) -> list[Scored]:
+def score_systems(systems: list[System], rows, config: RougeConfig, bootstrap: int = BOOTSTRAP) -> list[Scored]:
     """Scores each system on `rows` (of `data.read_dialogues`, all with references), in the order given."""
     scored: list[Scored] = []
     for system in systems:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.flags import flag
 from dialsum_trl.models.file_names import SCALE_FILE
 from dialsum_trl.rl.rewards import NAMES
@@ -32,7 +33,7 @@ class RewardArguments:
         1.0, "Weight of its (standardized) score beside functions of weight 1; or give --reward_weights."
     )
     rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.")
-    max_length: int = flag(1024, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
 
     def __post_init__(self):
         if self.reward_functions == ["none"]:

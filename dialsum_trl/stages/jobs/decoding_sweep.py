@@ -87,7 +87,7 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
         say(f"{data.eval_file} as training rows of the choice, {args.test_file}: {warning}")
     check_template(args.template, (dev if test is None else test)["fname"][:])
     check_writable(Path(args.output_dir))
-    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    config = RougeConfig.of(rouge)
     state = inference.start(args.use_cpu)
     models = {path: _model(path, model_args, prompt, given) for path in args.adapter_paths}
     about = {

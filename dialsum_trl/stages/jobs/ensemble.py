@@ -43,7 +43,7 @@ def ensemble(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.data.dialogues import read_dialogues
     from dialsum_trl.metrics.rouge import RougeConfig
 
-    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    config = RougeConfig.of(rouge)
     rows = None
     if args.test_file:
         rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=args.greedy)

@@ -76,7 +76,7 @@ def train_grpo(recipe: dict, argv: list[str]) -> dict:
     model = load_base_and_policy(model_args, args, tokenizer)
     start = adapter_state(model, POLICY)
     model.generation_config.eos_token_id = stop_ids
-    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    config = RougeConfig.of(rouge)
     functions = reward_functions(paid.reward_functions, config, stop_ids)
     if paid.reward_adapter_path:
         functions.append(LearnedReward(model, paid.reward_adapter_path, tokenizer))

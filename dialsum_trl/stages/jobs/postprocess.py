@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.core.settings.flags import DataArguments, RougeArguments
 from dialsum_trl.core.settings.resolve import parse_recipe
 from dialsum_trl.data.summary_rules import RULES, apply, check_rules
@@ -26,7 +27,7 @@ def rule_deltas(
     references: list[list[str]],
     dialogues: list[str],
     config: RougeConfig = DEFAULT,
-    bootstrap: int = 1000,
+    bootstrap: int = BOOTSTRAP,
     seed: int = 0,
 ) -> list[RuleDelta]:
     """What each rule alone, and `all` of them together, is worth on these rows.
@@ -91,7 +92,7 @@ def postprocess(recipe: dict, argv: list[str]) -> dict:
     summaries = read_aligned(args.prediction_file, fnames)
     deltas = None
     if can_be_scored(rows, args.test_file):
-        config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+        config = RougeConfig.of(rouge)
         deltas = rule_deltas(summaries, references, dialogues, config, args.bootstrap)
         say(deltas_table(deltas))
     if deltas is None and (not rules or "helping" in rules):

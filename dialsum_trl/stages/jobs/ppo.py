@@ -68,7 +68,7 @@ def train_ppo(recipe: dict, argv: list[str]) -> dict:
     paid.check_weights(args.reward_weights)
     checkpoint = prepare_output_dir(args)
     push_when_done = plan_push(args, model_args)
-    rouge_config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    rouge_config = RougeConfig.of(rouge)
     train, dev = read_rows(data)
     tokenizer = tokenizer_of(model_args, prompt)
     stop_ids = stop_token_ids(tokenizer)

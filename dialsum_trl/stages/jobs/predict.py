@@ -88,7 +88,7 @@ def predict(recipe: dict, argv: list[str]) -> dict:
 
     scores = None
     if can_be_scored(rows, args.test_file):
-        config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+        config = RougeConfig.of(rouge)
         scores = score(first, rows["summaries"], config, bootstrap=args.bootstrap)
     hit_limit = sum(summary.hit_limit for summary in summaries) / len(summaries)
     if is_main_process():

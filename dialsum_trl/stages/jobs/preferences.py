@@ -86,7 +86,7 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
     from dialsum_trl.metrics.rouge import RougeConfig, score
     from dialsum_trl.prompts.tokenizer import tokenizer_of
 
-    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    config = RougeConfig.of(rouge)
     folder = Path(args.output_dir)
     drawn = {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
     drawn |= {"samples": args.samples, "max_length": args.max_length}

@@ -62,7 +62,7 @@ def report(recipe: dict, argv: list[str]) -> dict:
                 f"{system.name}: {len(missing)} rows of {args.test_file} have no summary ({missing[0]}); "
                 "were the summaries made for another file?"
             )
-    config = RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references)
+    config = RougeConfig.of(rouge)
     scored = figures.score_systems(systems, rows, config, args.bootstrap)
     if args.focus and args.focus not in [one.name for one in scored]:
         raise InputError(f"--focus {args.focus}: no such system; there are {', '.join(one.name for one in scored)}")

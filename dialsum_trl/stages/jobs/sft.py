@@ -68,7 +68,7 @@ def score_summaries(trainer, rows, rouge: RougeArguments, max_new_tokens: int) -
     trainer.rouge_evaluation(
         [fit(tokenizer, dialogue, budget).prompt_ids for dialogue in rows["dialogue"]],
         rows["summaries"],
-        RougeConfig(rouge.rouge_tokenizer, rouge.rouge_masks, rouge.rouge_references),
+        RougeConfig.of(rouge),
         stop_token_ids(tokenizer),
         tokenizer.pad_token_id,
         max_new_tokens,

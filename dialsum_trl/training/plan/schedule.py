@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dialsum_trl.core.settings.defaults import SEED
+
 MULTIPLE = 128
 
 
@@ -39,7 +41,7 @@ class Schedule:
     rows_a_step: int
     micro_batches: int
     processes: int = 1
-    seed: int = 42
+    seed: int = SEED
 
     def epoch(self, epoch: int) -> list[list[int]]:
         """Row numbers of every micro-batch of an epoch. The last step may have fewer rows, and then fewer groups."""
