@@ -58,7 +58,7 @@ def peak_mib(command: list[str], log: Path) -> float:
 
 
 def check_command(rows: Path) -> list[str]:
-    return ["-c", "from dialsum_trl.cli import main; main()", "check", str(rows)]
+    return ["-c", "from dialsum_trl.cli.app import main; main()", "check", str(rows)]
 
 
 def predict_command(rows: Path, base: str, output: Path) -> list[str]:

@@ -123,7 +123,7 @@ def server(monkeypatch, tmp_path):
         yield server
 
 
-HOLD = "import sys; from dialsum_trl.resume.sole import *; sole_writer(sys.argv[1]); print(1, flush=True); input()"
+HOLD = "import sys; from dialsum_trl.core.lock import *; sole_writer(sys.argv[1]); print(1, flush=True); input()"
 
 
 @pytest.fixture

@@ -131,8 +131,6 @@ def test_an_adapter_that_is_nowhere_is_one_clear_line():
 
 
 def test_the_page_without_gradio_says_what_to_install(monkeypatch):
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(chat, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"dialsum-trl\[ui\]"):
         chat.open_page("anything", None, None, 10, 7860)

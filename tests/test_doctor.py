@@ -106,10 +106,8 @@ def test_the_smallest_card_decides_on_memory_and_the_slowest_on_time(two_cards):
 
 
 def test_a_package_outside_its_bounds_fails(monkeypatch):
-    import importlib.metadata
-
-    found = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0.0" if name == "trl" else found(name))
+    found = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda name: "1.0.0" if name == "trl" else found(name))
     finding = state(doctor.software(), "packages")
     assert (finding.state, finding.text) == ("fail", "trl 1.0.0 is outside <1.17,>=1.16")
 

@@ -21,8 +21,8 @@ REPO = "tester/llama-dialsum"
 BASE = "acme/toy-llama"
 
 
-def push(folder, **kwargs):
-    return push_folder(folder, REPO, **{"base": BASE, **kwargs})
+def push(folder, repo_id=REPO, **kwargs):
+    return push_folder(folder, repo_id, **{"base": BASE, **kwargs})
 
 
 def test_a_push_holds_the_adapter_its_tokenizer_card_curve_and_record_and_nothing_else(server, trained_adapter):

@@ -134,17 +134,16 @@ def test_dialogues_without_references_are_summarized_and_not_scored(toy_base, de
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_shares_of_all_processes_come_back_in_order(monkeypatch, processes):
-    from accelerate import utils
-
-    pass
+    from dialsum_trl.generation import sharded
 
     monkeypatch.setattr(
-        "dialsum_trl.generation.summaries.summarize",
+        sharded,
+        "summarize",
         lambda summarizer, dialogues, *rest: [d.upper() for d in dialogues],
     )
     dialogues = list("abcdefg")
     shares = [[d.upper() for d in dialogues[rank::processes]] for rank in range(processes)]
-    monkeypatch.setattr(utils, "gather_object", lambda mine: shares)
+    monkeypatch.setattr(sharded, "gather_object", lambda mine: shares)
     state = SimpleNamespace(process_index=0, num_processes=processes)
     assert summarize_sharded(None, dialogues, None, state) == list("ABCDEFG")
 

@@ -13,7 +13,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_text
 from tests.conftest import ROOT, TINY
 
-DIALSUM = [sys.executable, "-c", "from dialsum_trl.cli import main; main()"]
+DIALSUM = [sys.executable, "-c", "from dialsum_trl.cli.app import main; main()"]
 
 
 def check_line(run: subprocess.CompletedProcess, says: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dialsum_trl.core.console import quiet_libraries
+from dialsum_trl.core.disk import file_problem
 from dialsum_trl.core.errors import InputError, TrainingError, one_line
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH, MAX_NEW_TOKENS
 
@@ -205,8 +206,6 @@ def main() -> None:
     try:
         app(prog_name="dialsum")
     except Exception as error:
-        from dialsum_trl.core.disk import file_problem
-
         ours = isinstance(error, InputError | TrainingError)
         if (line := str(error) if ours else file_problem(error)) is None:
             raise

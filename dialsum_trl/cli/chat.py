@@ -2,15 +2,27 @@
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import get_args
 
+import torch
+from transformers import TextIteratorStreamer
+from transformers.utils import logging
+
+from dialsum_trl.cli.page import build_page
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.data.cleaning import clean_dialogue
+from dialsum_trl.generation.fallback import asked_settings_only
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import encode_prompts, summarize
+from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.hub import adapter_folder
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
 
 QUANTIZATIONS = get_args(ModelArguments.__annotations__["quantization"])
 
@@ -19,9 +31,6 @@ def load(adapter: str | None, model: str | None, quantization: str | None):
     """The summarizer of an adapter (a folder or a Hub id) on its own base, or of a base alone."""
     if quantization not in (None, *QUANTIZATIONS):
         raise InputError(f"--quantization {quantization}: must be {', '.join(QUANTIZATIONS)}")
-    from transformers.utils import logging
-
-    from dialsum_trl.generation.summarizer import load_summarizer
 
     logging.disable_progress_bar()  # a chat shows dialogues and summaries only
     values = {
@@ -44,14 +53,6 @@ def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
     Raises:
         InputError: the dialogue is empty.
     """
-    import torch
-    from transformers import TextIteratorStreamer
-
-    from dialsum_trl.generation.fallback import asked_settings_only
-    from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summaries import encode_prompts
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-
     dialogue = cleaned(dialogue)
     tokenizer, model = summarizer.tokenizer, summarizer.model
     settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
@@ -103,8 +104,6 @@ def summarize_file(
     if num_beams == 1:
         print_stream(summarizer, dialogue, max_new_tokens)
         return
-    from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summaries import summarize
 
     settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
     print(printable(summarize(summarizer, [dialogue], settings, progress=False)[0].text, keep="\n"))
@@ -116,8 +115,6 @@ def cleaned(dialogue: str) -> str:
     Raises:
         InputError: nothing is left of it.
     """
-    from dialsum_trl.data.cleaning import clean_dialogue
-
     if not (text := clean_dialogue(dialogue)):
         raise InputError("the dialogue is empty; give lines such as `#Person1#: ...`")
     return text
@@ -198,12 +195,8 @@ def dialogues(lines) -> Iterator[str]:
 
 def open_page(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int, port: int) -> None:
     """The same in a browser, on this machine only."""
-    from importlib.util import find_spec
-
     if find_spec("gradio") is None:
         raise InputError('--ui needs Gradio: pip install "dialsum-trl[ui]"')
-    from dialsum_trl.cli.page import build_page
-
     summarizer = load(adapter, model, quantization)
     page = build_page(lambda dialogue: stream(summarizer, dialogue, max_new_tokens), Path(adapter or model).name)
     try:

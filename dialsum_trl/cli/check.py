@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dialsum_trl.cli.check_tokens import lost_rows
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, write_text
@@ -16,9 +15,10 @@ from dialsum_trl.core.settings.bounds import check_numbers
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.audit import Audit, Finding, audit_rows
 from dialsum_trl.data.cleaning import unwritable
-from dialsum_trl.data.lengths import print_lengths
+from dialsum_trl.data.contamination import contamination_warnings, shared_rows
+from dialsum_trl.data.dialogues import resolve_columns
+from dialsum_trl.data.lengths import CHARACTERS, print_lengths
 from dialsum_trl.data.tables import csv_line, read_table
-from dialsum_trl.prompts.lengths import measure
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -53,7 +53,11 @@ def check_files(
     if fix is not None:
         check_fix(fix)
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # in a pipe one line stays one line
-    counter = measure(tokenizer)
+    counter, lost_rows = CHARACTERS, None
+    if tokenizer is not None:
+        from dialsum_trl.cli.check_tokens import lost_rows, measure  # they load transformers
+
+        counter = measure(tokenizer)
     audits: list[Audit | None] = []
     refused: set[str] = set()  # rows of the first file that `fix` leaves out
     clean = True
@@ -65,7 +69,7 @@ def check_files(
             continue
         if not audit.has_references:
             audit.findings.append(without_summaries(training=len(files) > 1 and len(audits) == 1))
-        elif tokenizer and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
+        elif lost_rows and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
             audit.findings.insert(0, lost)
             if len(audits) == 1:
                 refused.update(lost.rows)
@@ -110,8 +114,6 @@ def without_summaries(training: bool) -> Finding:
 
 def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
     """The audit of a file, or None after printing why it cannot be read."""
-    from dialsum_trl.data.dialogues import resolve_columns
-
     try:
         table = list(read_table(path))
         names = resolve_columns(str(path), list(table[0].values), columns, require_summary=False)
@@ -148,8 +150,6 @@ def print_entry(console: Console, level: str, text: Text) -> None:
 
 def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
     """Prints how the training file gives `path` away; returns the fnames of equal rows, which training refuses."""
-    from dialsum_trl.data.contamination import contamination_warnings, shared_rows
-
     equal = {left for left, _ in shared_rows(train.rows, other.rows)}
     console.print(Text(printable(f"{train_path} and {path}"), "bold"))
     lines = contamination_warnings(train.rows, other.rows)

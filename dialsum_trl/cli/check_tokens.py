@@ -3,16 +3,17 @@
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.audit import Finding
 from dialsum_trl.data.lengths import Measure
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.lengths import measure
+from dialsum_trl.prompts.prompt import encode_row
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 
+__all__ = ["lost_rows", "measure"]
 NEAR = 16  # tokens: rows nearer to --max_length than this are encoded as training does, the others are only counted
 
 
 def lost_rows(rows: list[dict], tokenizer_name: str, counter: Measure, max_length: int) -> Finding | None:
     """The rows that training refuses because their summary leaves no room for a prompt within `max_length`."""
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-    from dialsum_trl.prompts.prompt import encode_row
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     [frame] = counter.prompt([""])
     summaries = counter.summary([row["summaries"][0] for row in rows])
     near = [row for row, summary in zip(rows, summaries, strict=True) if frame + summary + NEAR > max_length]

@@ -5,13 +5,25 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+import httpx2
+import psutil
+import torch
+from huggingface_hub import constants, get_token
+from huggingface_hub.utils import get_session
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.core.settings.resolve import read_recipe
+from dialsum_trl.models.families.registry import VERIFIED, VERIFIED_SIZES
+from dialsum_trl.models.provenance import cached_commit
+from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
 
 GIB = 2**30
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -48,8 +60,6 @@ def examine(
     if recipe is None and (lost := next((name for name, value in given.items() if value is not None), None)):
         raise InputError(f"--{lost} {given[lost]}: says something of a recipe's run; name the recipe too")
     if recipe is not None:
-        from dialsum_trl.core.settings.resolve import read_recipe
-
         renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
         stage, settings = read_recipe(recipe, config, {"train_file": train_file, **renamed})
     on_cpu = bool(settings and settings.get("use_cpu"))
@@ -81,10 +91,6 @@ def show(findings: list[Finding]) -> None:
 
 def software() -> list[Finding]:
     """Python and every dependency against the bounds that this package states."""
-    from importlib.metadata import PackageNotFoundError, requires, version
-
-    from packaging.requirements import Requirement
-
     wrong, shown = [], []
     for line in requires("dialsum-trl"):
         requirement = Requirement(line)
@@ -108,8 +114,6 @@ def software() -> list[Finding]:
 
 def gpus(on_cpu: bool = False) -> list[Finding]:
     """Each GPU: memory, bf16; without one, why."""
-    import torch
-
     if not torch.cuda.is_available():
         if on_cpu:
             return [Finding("gpu", "ok", "not needed: use_cpu is set")]
@@ -134,8 +138,6 @@ def gpus(on_cpu: bool = False) -> list[Finding]:
 
 def memory() -> Finding:
     """Main memory that is available."""
-    import psutil
-
     there = psutil.virtual_memory()
     text = f"{there.available / GIB:.1f} of {there.total / GIB:.1f} GiB available"
     if there.available < LITTLE_MEMORY * GIB:
@@ -157,11 +159,6 @@ def disk(model: str | None) -> list[Finding]:
 
 
 def _cache(model: str) -> Finding:
-    from huggingface_hub import constants
-
-    from dialsum_trl.models.families.registry import VERIFIED
-    from dialsum_trl.models.provenance import cached_commit
-
     if cached_commit(model, "main"):
         return Finding("model", "ok", f"{model} is in the Hub's cache")
     place = Path(constants.HF_HUB_CACHE)
@@ -176,8 +173,6 @@ def _cache(model: str) -> Finding:
 
 def launcher() -> Finding:
     """How training would be started with the GPUs there are."""
-    import torch
-
     beside = Path(sys.executable).with_name("accelerate")
     if not beside.exists() and shutil.which("accelerate") is None:
         return Finding("launcher", "fail", "the accelerate command is not found", "activate the environment it is in")
@@ -188,12 +183,6 @@ def launcher() -> Finding:
 
 def hub(model: str | None) -> list[Finding]:
     """Whether the Hub answers, and whether there is a token: never the token itself."""
-    import httpx2
-    from huggingface_hub import constants, get_token
-    from huggingface_hub.utils import get_session
-
-    from dialsum_trl.models.provenance import cached_commit
-
     needed = bool(model) and not Path(model).is_dir() and cached_commit(model, "main") is None
     state = "fail" if needed else "warn"
     if constants.is_offline_mode():
@@ -215,11 +204,6 @@ def hub(model: str | None) -> list[Finding]:
 
 def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
     """Memory and hours of an SFT recipe on this machine's GPUs, and what to change when it does not fit."""
-    import torch
-
-    from dialsum_trl.core.settings.flags import DataArguments
-    from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
-
     if stage != "sft":
         return [Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")]
     model, quantization = settings["model_name_or_path"], settings["quantization"]
@@ -267,9 +251,6 @@ def _time(hours: float) -> str:
 
 def _what_fits(settings, lengths, budget, count) -> str:
     """The changes that would make a recipe fit, smallest first."""
-    from dialsum_trl.models.families.registry import VERIFIED_SIZES
-    from dialsum_trl.training.estimate import estimate, known_shape
-
     changes = []
     if settings["quantization"] != "4bit":
         changes.append(("--quantization 4bit", {"quantization": "4bit"}))

@@ -6,13 +6,25 @@ import shlex
 import shutil
 from pathlib import Path
 
+from transformers import GenerationConfig
+
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, refuse_links, write_json
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import summarize
+from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.generation.vllm_engine import lora_rank_limit
+from dialsum_trl.metrics.rouge import compare
 from dialsum_trl.models.adapter_settings import compare_with_adapter
+from dialsum_trl.models.adapters import load_adapter
+from dialsum_trl.models.base import load_base, resize_embeddings
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.models.record import read_record
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.templates import TEMPLATE_VALUES
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 DTYPES = ("bfloat16", "float16", "float32")
 COMMANDS = """\
@@ -52,8 +64,6 @@ def merge_adapter(
         InputError: `output` exists or cannot be written, `verify` has no references, or adapter or base cannot be
             loaded.
     """
-    from dialsum_trl.data.dialogues import read_dialogues
-
     if output.exists():
         raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
     check_place(output)
@@ -87,13 +97,6 @@ def merge_adapter(
 
 def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_size: str) -> int:
     """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
-    from transformers import GenerationConfig
-
-    from dialsum_trl.models.adapters import load_adapter
-    from dialsum_trl.models.base import load_base, resize_embeddings
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     partial = output.with_name(output.name + ".partial")
     refuse_links(partial, *partial.rglob("*"), *adapter.iterdir())
     tokenizer = load_tokenizer(str(adapter))
@@ -129,8 +132,6 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
 
 def pin_values(template: str) -> str:
     """The template with what training told it, for servers that do not (Llama 3.2 would write today's date)."""
-    from dialsum_trl.prompts.templates import TEMPLATE_VALUES
-
     for name, value in TEMPLATE_VALUES.items():
         if name in template:
             told = f"{{%- set {name} = {json.dumps(value)} %}}"
@@ -150,11 +151,6 @@ def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows
     Args:
         rows: of `data.read_dialogues`.
     """
-    from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summaries import summarize
-    from dialsum_trl.generation.summarizer import load_summarizer
-    from dialsum_trl.metrics.rouge import compare
-
     decoding = GenerationSettings(num_beams=1)
     as_trained = load_summarizer(
         settings["model_name_or_path"],

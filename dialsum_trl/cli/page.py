@@ -1,10 +1,14 @@
 """The page of `dialsum chat --ui` (needs the extra `ui`)."""
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
 
-import gradio as gr
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
+
+if TYPE_CHECKING:
+    import gradio
 
 EXAMPLES = (
     "#Person1#: 내일 회의 자료는 준비됐어요?\n#Person2#: 거의 다 됐어요. 오늘 오후에 보내 드릴게요.\n"
@@ -14,8 +18,9 @@ EXAMPLES = (
 )
 
 
-def build_page(summarize: Callable[[str], Iterator[str]], title: str) -> gr.Blocks:
+def build_page(summarize: Callable[[str], Iterator[str]], title: str) -> gradio.Blocks:
     """A text box for the dialogue and one for the summary, which grows as `summarize` yields pieces."""
+    import gradio as gr  # optional: the extra `ui`
 
     def grow(dialogue):
         text = ""

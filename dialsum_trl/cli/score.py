@@ -10,7 +10,9 @@ from rich.text import Text
 
 from dialsum_trl.core.settings.bounds import check_numbers
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
+from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.patterns import HANGUL
+from dialsum_trl.data.submission import read_aligned
 from dialsum_trl.metrics.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
 
 
@@ -42,9 +44,6 @@ def score_files(
 
 def paired(predictions: Path, references: Path, columns: dict[str, str] | None = None) -> Pairs:
     """Summaries matched to references by fname."""
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.data.submission import read_aligned
-
     rows = read_dialogues(references, columns=columns)
     return Pairs(read_aligned(predictions, rows["fname"][:]), rows["summaries"][:])
 

@@ -22,6 +22,13 @@ class Measure:
     summary: Callable[[list[str]], list[int]]
 
 
+def _characters(texts: list[str]) -> list[int]:
+    return list(map(len, texts))
+
+
+CHARACTERS = Measure("characters", _characters, _characters)
+
+
 def percentile(values: list[int], percent: float) -> int:
     """The smallest value that at least `percent` of the values do not exceed."""
     ordered = sorted(values)

@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import contextmanager
 
 import torch
+from peft import PeftModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dialsum_trl.generation.search import BeamSearch, Sampler
@@ -25,15 +26,11 @@ STRIDE = 8  # steps between two looks at what has finished: each look waits for 
 
 def unwrapped(model):
     """The transformers model inside a LoRA model (its injected layers stay active)."""
-    from peft import PeftModel
-
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def can_decode(model) -> bool:
     """Whether this module knows the architecture: Llama, Qwen2 or Qwen3 with full attention, LoRA or none."""
-    from peft import PeftModel
-
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         return False
     config = unwrapped(model).config

@@ -3,6 +3,8 @@
 import zlib
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.decoding import can_decode, decode, unwrapped
+from dialsum_trl.generation.fallback import generate_with_transformers
 from dialsum_trl.generation.settings import GenerationSettings
 
 
@@ -31,11 +33,8 @@ def generate_ids(
             raise InputError(f"prompt {index} has no tokens")
     if not prompts:
         return []
-    from dialsum_trl.generation.decoding import can_decode, decode, unwrapped
 
     if not can_decode(model):
-        from dialsum_trl.generation.fallback import generate_with_transformers
-
         sequences = generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_finish)
     else:
         seeds = [[settings.seed, zlib.crc32(str(prompt).encode())] for prompt in prompts]

@@ -2,14 +2,17 @@
 
 from contextlib import contextmanager
 
+import torch
+from transformers import GenerationConfig
+from transformers.utils import logging
+
+from dialsum_trl.generation.decoding import unwrapped
 from dialsum_trl.models.encoder_decoder import start_only
 
 
 @contextmanager
 def asked_settings_only(model):
     """Has `generate` follow its arguments alone: it would take what they leave open from the model's own config."""
-    from dialsum_trl.generation.decoding import unwrapped
-
     model = unwrapped(model)
     own = model.generation_config
     model.generation_config = start_only(own)
@@ -21,10 +24,6 @@ def asked_settings_only(model):
 
 def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_finish) -> list[list[list[int]]]:
     """Arguments and result as in `generation.generate_ids`; sequences are not yet cut at the stop token."""
-    import torch
-    from transformers import GenerationConfig
-    from transformers.utils import logging
-
     size = settings.batch_size or (8 if model.device.type == "cpu" else 64)
     encoder = model.config.is_encoder_decoder
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))

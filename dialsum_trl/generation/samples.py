@@ -5,7 +5,9 @@ from pathlib import Path
 
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import write_json, write_text
 from dialsum_trl.core.json_file import parse_json, read_json
+from dialsum_trl.generation.sharded import summarize_sharded
 from dialsum_trl.models.identity import digest
 
 SAMPLES_FILE, PAIRS_FILE, SETTINGS_FILE = "samples.jsonl", "pairs.jsonl", "settings.json"
@@ -44,8 +46,6 @@ def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[st
 
 def check_settings(path: Path, settings: dict) -> None:
     """Keeps the settings beside the samples; raises InputError when earlier samples were drawn with others."""
-    from dialsum_trl.core.files import write_json
-
     if not path.exists():
         if is_main_process():
             write_json(path, settings)
@@ -70,9 +70,6 @@ def sample_rows(rows, done: dict[str, list[str]], summarizer, settings, state, p
     Returns:
         fname -> samples.
     """
-    from dialsum_trl.core.files import write_text
-    from dialsum_trl.generation.sharded import summarize_sharded
-
     todo = [i for i, fname in enumerate(rows["fname"]) if fname not in done]
     if done:
         say(f"{len(done)} dialogues were sampled before, {len(todo)} remain")

@@ -4,6 +4,7 @@ All state lives in tensors with one row a prompt, and `advance` only reads and w
 part of a captured CUDA graph. A row has `width` candidates: its beams, or its independent samples.
 """
 
+import numpy
 import torch
 
 MASKED = -1.0e9  # what transformers adds to the score of something that may not be chosen
@@ -78,8 +79,6 @@ class Sampler(Search):
         return [*super().state(), self.ended, self.uniform]
 
     def start(self, rows, last_tokens, seeds):
-        import numpy
-
         super().start(rows, last_tokens, seeds)
         self.ended[rows] = False
         if self.settings.do_sample:

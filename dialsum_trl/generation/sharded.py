@@ -4,10 +4,19 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from dialsum_trl import __version__
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.journal import Journal, read
 from dialsum_trl.core.launcher import launched_on_cpu
 from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, PromptArguments
+from dialsum_trl.generation.settings import GenerationSettings, Summary
+from dialsum_trl.generation.summaries import summarize
+from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.models.identity import adapter_identity, base_identity, digest
 
 UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
 JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place in the file did
@@ -19,8 +28,6 @@ def start(use_cpu: bool):
     Raises:
         InputError: there is no GPU and the CPU was not asked for.
     """
-    from accelerate import PartialState
-
     use_cpu = use_cpu or launched_on_cpu()
     state = PartialState(cpu=use_cpu)
     if state.device.type == "cpu" and not use_cpu:
@@ -30,8 +37,6 @@ def start(use_cpu: bool):
 
 def load(model_args: ModelArguments, prompt: PromptArguments, decoding: DecodingArguments, device):
     """The `generation.Summarizer` that the flags name."""
-    from dialsum_trl.generation.summarizer import load_summarizer
-
     return load_summarizer(
         model_args.model_name_or_path,
         model_args.adapter_path,
@@ -47,17 +52,12 @@ def load(model_args: ModelArguments, prompt: PromptArguments, decoding: Decoding
 
 def generation_settings(decoding: DecodingArguments, max_length: int, num_return_sequences: int = 1):
     """`generation.GenerationSettings` from the flags."""
-    from dialsum_trl.generation.settings import GenerationSettings
-
     chosen = {key: value for key, value in asdict(decoding).items() if key != "engine"}
     return GenerationSettings(**chosen, max_length=max_length, num_return_sequences=num_return_sequences)
 
 
 def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer) -> dict:
     """What tells one summarizer from another, by content: a base or an adapter may have moved, or changed in place."""
-    from dialsum_trl import __version__
-    from dialsum_trl.models.identity import adapter_identity, base_identity, digest
-
     return {
         "base model": base_identity(model_args.model_name_or_path, model_args.model_revision),
         "adapter": adapter_identity(model_args.adapter_path),
@@ -71,10 +71,6 @@ def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer)
 
 def summarize_sharded(summarizer, dialogues: list[str], settings, state, progress: bool = True) -> list:
     """`generation.summarize` in the order of `dialogues`; every rank takes its share and all get the whole list."""
-    from accelerate.utils import gather_object
-
-    from dialsum_trl.generation.summaries import summarize
-
     mine = summarize(summarizer, dialogues[state.process_index :: state.num_processes], settings, progress)
     parts = gather_object([mine])
     return [parts[i % state.num_processes][i // state.num_processes] for i in range(len(dialogues))]
@@ -95,8 +91,6 @@ def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Pa
     Raises:
         InputError: the journal holds a line that no run wrote.
     """
-    from dialsum_trl.core.journal import Journal, read
-
     path = folder / UNFINISHED
     about = json.loads(json.dumps({**about, "save_every": save_every, "journal format": JOURNAL_FORMAT}))
     if (found := read(path)) and found[0] != about:
@@ -127,8 +121,6 @@ def _kept_parts(journal, lengths: dict[int, int]) -> dict[int, list]:
     Raises:
         InputError: a line is no part.
     """
-    from dialsum_trl.generation.settings import Summary
-
     parts = {}
     try:
         for line in journal.done:

@@ -4,10 +4,16 @@ Llama and Qwen go through `decoding` (slots, captured steps); every other archit
 through transformers' `generate`. Both give the same tokens for greedy decoding and beam search.
 """
 
+from tqdm.auto import tqdm
+
+from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summarizer import Summarizer
-from dialsum_trl.prompts.prompt import INSTRUCTIONS
+from dialsum_trl.models.encoder_decoder import source_prefix
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.prompt import INSTRUCTIONS, fit
+from dialsum_trl.prompts.text_pairs import fit_source
 
 
 def summarize(
@@ -22,11 +28,6 @@ def summarize(
     Returns:
         One `Summary` a dialogue in the order given; with `num_return_sequences` > 1 a list of them a dialogue.
     """
-    from tqdm.auto import tqdm
-
-    from dialsum_trl.core.console import is_main_process
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-
     settings = settings or GenerationSettings()
     tokenizer = summarizer.tokenizer
     stop_ids = stop_token_ids(tokenizer)
@@ -56,11 +57,6 @@ def encode_prompts(
     summarizer: Summarizer, dialogues: list[str], settings: GenerationSettings, instruction: str = INSTRUCTIONS[0]
 ) -> list[list[int]]:
     """Token ids of each dialogue's prompt, over-long dialogues shortened to leave room for the summary."""
-    from dialsum_trl.core.console import say
-    from dialsum_trl.models.encoder_decoder import source_prefix
-    from dialsum_trl.prompts.prompt import fit
-    from dialsum_trl.prompts.text_pairs import fit_source
-
     tokenizer, budget = summarizer.tokenizer, settings.max_length - settings.max_new_tokens
     if summarizer.model is not None and summarizer.model.config.is_encoder_decoder:
         budget = settings.max_length  # the encoder's own: the summary is not in it

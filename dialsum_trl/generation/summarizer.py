@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from transformers.utils import logging
+
+from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.vllm_engine import load_vllm
+from dialsum_trl.models.adapters import load_adapter
+from dialsum_trl.models.base import auto_class_of, load_base, resize_embeddings
+from dialsum_trl.models.encoder_decoder import check_precision
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 
 @dataclass
@@ -46,17 +55,8 @@ def load_summarizer(
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
     """
-    import torch
-
-    from dialsum_trl.models.adapters import load_adapter
-    from dialsum_trl.models.base import auto_class_of, load_base, resize_embeddings
-    from dialsum_trl.models.encoder_decoder import check_precision
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style, trust_remote_code, adapter_path)
     if engine == "vllm":
-        from dialsum_trl.generation.vllm_engine import load_vllm
-
         vllm = load_vllm(model_name_or_path, adapter_path, dtype=dtype, revision=revision)
         return Summarizer(None, tokenizer, vllm)
     if engine != "torch":
@@ -87,11 +87,6 @@ def dequantize(model, dtype: str) -> bool:
 
     They fit when a quarter of the GPU's memory is left for the cache; otherwise it stays as it is and a line says so.
     """
-    import torch
-    from transformers.utils import logging
-
-    from dialsum_trl.core.console import say
-
     dtype = getattr(torch, dtype)
     if model.device.type == "cuda":
         free, total = torch.cuda.mem_get_info(model.device)

@@ -6,9 +6,12 @@ A trial is `{"setting", "rouge", "tokens", "hit_limit", "seconds"}`; see `decodi
 import os
 from pathlib import Path
 
+import numpy as np
+
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.journal import Journal, read
+from dialsum_trl.metrics.rouge import bootstrap_interval
 
 TRIAL = {"setting", "rouge", "tokens", "hit_limit", "seconds"}
 BASE = "none"  # the base model without an adapter
@@ -75,10 +78,6 @@ def compare_trials(trials: list[dict], bootstrap: int) -> dict:
     Returns:
         `{"best": index, "deltas": [...], "intervals": [...], "held_out": float}`; intervals are 95 %, paired.
     """
-    import numpy as np
-
-    from dialsum_trl.metrics.rouge import bootstrap_interval
-
     rows = np.array([np.mean(trial["rouge"]["per_row"], axis=1) for trial in trials])  # (trials, rows)
     differences = rows - rows[0]
     halves = (slice(0, None, 2), slice(1, None, 2))

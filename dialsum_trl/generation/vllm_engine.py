@@ -4,6 +4,7 @@ Written against vLLM 0.33.0. Its releases pin versions of torch and transformers
 does not install both; `docs/sharing.md` says what that leaves.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,6 @@ def load_vllm(model_name_or_path: str, adapter_path: str | None, *, dtype: str, 
     Raises:
         InputError: vLLM is not installed.
     """
-    import importlib.util
-
     if importlib.util.find_spec("vllm") is None:
         raise InputError(
             "--engine vllm: vLLM is not installed, and its releases pin other versions of torch and transformers (see "

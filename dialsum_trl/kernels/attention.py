@@ -14,6 +14,9 @@ from itertools import pairwise
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 PACKED = "packed"
 
@@ -105,8 +108,6 @@ def packed_attention(
 ):
     """transformers' attention interface, (1, heads, T, D) -> (1, T, heads, D); `cu_seq_lens_q`: document edges."""
     if cu_seq_lens_q is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -123,8 +124,6 @@ def packed_attention(
 
 def packed_mask(q_length, kv_length, attention_mask=None, **kwargs):
     """No mask for a pack, whose model has no windows (`packable`); otherwise that of sdpa."""
-    from transformers.masking_utils import sdpa_mask
-
     if attention_mask is None and q_length == kv_length and kwargs.get("local_size") is None:
         return None
     return sdpa_mask(q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs)
@@ -132,8 +131,6 @@ def packed_mask(q_length, kv_length, attention_mask=None, **kwargs):
 
 def register() -> str:
     """Makes `attn_implementation="packed"` known to transformers and returns that name."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, packed_mask)
     return PACKED

@@ -1,6 +1,6 @@
 """Lengths in a model's tokens."""
 
-from dialsum_trl.data.lengths import Measure
+from dialsum_trl.data.lengths import CHARACTERS, Measure
 
 
 def measure(tokenizer_name: str | None) -> Measure:
@@ -10,7 +10,7 @@ def measure(tokenizer_name: str | None) -> Measure:
     length differ by one.
     """
     if tokenizer_name is None:
-        return Measure("characters", lambda texts: list(map(len, texts)), lambda texts: list(map(len, texts)))
+        return CHARACTERS
     from dialsum_trl.prompts.chat_tokens import stop_token_ids
     from dialsum_trl.prompts.prompt import encode_completion, encode_prompt, prompt_messages, to_prompt_completion
     from dialsum_trl.prompts.tokenizer import load_tokenizer

@@ -35,7 +35,7 @@ TURNS = [
 ]
 CHILD = (
     "import json, sys; given = json.load(sys.stdin); sys.path[:] = given.pop('path'); "
-    "from dialsum_trl.chat_template import _answer; _answer(**given)"
+    "from dialsum_trl.prompts.template_trial import _answer; _answer(**given)"
 )
 
 

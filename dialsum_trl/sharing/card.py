@@ -3,6 +3,8 @@
 import json
 import re
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from dialsum_trl.models.families.registry import LICENSES
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM
 from dialsum_trl.prompts.templates import PINNED_DATE
@@ -47,8 +49,6 @@ def model_card(record: dict, repo_id: str, adapter: dict | None, has_curve: bool
 
 
 def _metadata(record, name, adapter) -> str:
-    from huggingface_hub import EvalResult, ModelCardData
-
     evaluation, results = record.get("evaluation"), None
     if evaluation:
         rouge = evaluation["rouge"]

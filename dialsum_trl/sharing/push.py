@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import json_text
@@ -20,6 +22,7 @@ from dialsum_trl.prompts.template_trial import MAX_TEMPLATE
 from dialsum_trl.sharing.card import CURVE_FILE, REPO_ID, model_card
 from dialsum_trl.sharing.chart import check_drawing
 from dialsum_trl.sharing.save import ADAPTER_CONFIG, CARD, read_mapping, with_base
+from dialsum_trl.sharing.upload import require_token, upload
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
@@ -43,7 +46,6 @@ def plan_push(args, model_args) -> Callable[[], object]:
         raise InputError("--hub_token would end in logs and files; put the token into the environment as HF_TOKEN")
     if not args.push_to_hub:
         return lambda: None
-    from dialsum_trl.sharing.upload import require_token
 
     args.push_to_hub = False
     require_token()
@@ -82,9 +84,6 @@ def push(
     """
     if not is_main_process():
         return None
-    from huggingface_hub import constants
-
-    from dialsum_trl.sharing.upload import upload
 
     folder, repo_id = Path(folder), repo_id or Path(folder).resolve().name
     files = shared_files(folder, repo_id, base, scores)

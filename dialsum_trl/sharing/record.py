@@ -6,6 +6,8 @@ from pathlib import Path
 
 from dialsum_trl.core.versions import versions
 from dialsum_trl.models.provenance import base_origin
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.templates import template_kwargs
 
 REPORTED_METRICS = (
     "eval_loss",
@@ -39,9 +41,6 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
     `base_model` and `base_revision` load the base on this machine, wherever it is asked for; `base_origin` names its
     Hub repository and commit.
     """
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-    from dialsum_trl.prompts.templates import template_kwargs
-
     told = template_kwargs(tokenizer)
     name, revision = model_args.model_name_or_path, model_args.model_revision
     origin = base_origin(name, revision)
@@ -69,15 +68,12 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
 
 
 def _settings(trainer) -> dict:
-    from dialsum_trl.training.packing.prepare import PackedTraining
-
     args, values = trainer.args, trainer.args.to_dict()
     if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
         del values["beta"]
     shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
     rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    if isinstance(trainer, PackedTraining) and trainer.schedule is not None:
-        rows = trainer.schedule.rows_a_step  # packs hold different numbers of rows
+    rows = getattr(trainer, "rows_per_step", None) or rows  # packs hold different numbers of rows
     return {**shown, "rows a step": rows, "optimizer steps": trainer.state.global_step}
 
 
@@ -89,13 +85,12 @@ def _data(trainer, data) -> dict:
 
 
 def _evaluation(trainer, data) -> dict | None:
-    from dialsum_trl.training.dev_rouge import RougeEvaluation
-
-    if not isinstance(trainer, RougeEvaluation) or trainer.rouge_report is None:
+    report = getattr(trainer, "rouge_report", None)
+    if report is None:
         return None
     source = (data.eval_file or data.dataset_name) if data else None
     return {
         "file": Path(source).name if source else "the evaluation rows",
-        "rouge": trainer.rouge_report.to_dict(),
+        "rouge": report.to_dict(),
         "decoding": f"greedy, at most {trainer.rouge_max_new_tokens} new tokens",
     }

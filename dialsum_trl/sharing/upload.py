@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import logging, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 
@@ -31,8 +37,6 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
         InputError: no token, no permission, the Hub cannot be reached, or a public repository where a private one was
             asked for.
     """
-    from huggingface_hub import HfApi
-
     require_token()
     with _impatient_client():
         api = HfApi()
@@ -49,8 +53,6 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
 
 def require_token() -> None:
     """Raises InputError when neither the environment nor the Hub's login file holds a token."""
-    from huggingface_hub import get_token
-
     if get_token() is None:
         raise InputError(
             "no Hugging Face token: put one with write permission into the environment as HF_TOKEN, or run "
@@ -59,8 +61,6 @@ def require_token() -> None:
 
 
 def _commit(api, files, repo_id) -> str:
-    from huggingface_hub import CommitOperationAdd
-
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
     return api.create_commit(repo_id, additions, commit_message="Upload with dialsum-trl").oid
 
@@ -85,9 +85,6 @@ class _Incomplete(Exception):
 
 def _persist(step, repo_id: str):
     """`step()`, again after a pause while the failure may pass, then one clear line."""
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
     for wait in (*WAITS, None):
         try:
             return step()
@@ -117,8 +114,6 @@ def _reason(error, status: int | None) -> str:
 
 def _first_line(error) -> str:
     """The first line of an error without the token, should a server ever echo it."""
-    from huggingface_hub import get_token
-
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].replace(get_token() or "\0", "***").rstrip(".")
 
@@ -126,9 +121,6 @@ def _first_line(error) -> str:
 @contextmanager
 def _impatient_client() -> Iterator[None]:
     """The Hub's client with a time limit, and without its own log lines (they hold signed addresses)."""
-    import httpx2
-    from huggingface_hub.utils import logging, set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
 
     def client():
         result = default_client_factory()

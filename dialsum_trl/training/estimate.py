@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
+from dialsum_trl.data.dialogues import iter_rows
+from dialsum_trl.models.base import load_config
 from dialsum_trl.models.families.registry import VERIFIED_SIZES
+from dialsum_trl.prompts.lengths import measure
 from dialsum_trl.training.plan.memory import Plan, Shape, plan
 from dialsum_trl.training.plan.schedule import Schedule
 
@@ -55,8 +60,6 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
     Raises:
         InputError: its files are damaged, name files elsewhere, or want to run code.
     """
-    from dialsum_trl.models.base import load_config
-
     if model in VERIFIED_SIZES:
         layers, hidden, heads, keys, dim, intermediate, vocabulary, tied = VERIFIED_SIZES[model]
         stored = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}[quantization]
@@ -73,13 +76,9 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
 def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> list[int]:
     """Tokens of each training row; without a file, of as many rows as Korean DialogSum has."""
     if train_file is None:
-        import numpy as np
-
         draw = np.random.default_rng(0)
         prompts = draw.lognormal(PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, ROWS)
         return [int(length) + SUMMARY_TOKENS for length in prompts]
-    from dialsum_trl.data.dialogues import iter_rows
-    from dialsum_trl.prompts.lengths import measure
 
     how = measure(model)
     rows = list(iter_rows(train_file, columns=columns))

@@ -68,7 +68,7 @@ class Case:
         first, *rest = self.words(place)
         if (recipe := ROOT / "recipes" / f"{first}.py").exists():
             return [sys.executable, str(recipe), *rest]
-        return [sys.executable, "-c", "from dialsum_trl.cli import main; main()", first, *rest]
+        return [sys.executable, "-c", "from dialsum_trl.cli.app import main; main()", first, *rest]
 
     def run(self, place: Place, monkeypatch) -> int:
         """Runs the command in this process; returns its exit code."""

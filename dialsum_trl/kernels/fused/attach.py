@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 
 import torch
+from peft import PeftModel
 
 from dialsum_trl.kernels.fused.layer import FusedLayer, LayerFunction, operations
 from dialsum_trl.kernels.fused.weights import group_problem
@@ -25,8 +26,6 @@ def known(model) -> bool:
 
 def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
     """Why this model's layers cannot be fused with these adapters (default: the active one), as one clause; or None."""
-    from peft import PeftModel
-
     if not isinstance(model, PeftModel):
         return "no LoRA adapter"
     adapters = adapters or (model.active_adapter,)

@@ -10,6 +10,7 @@ Dropout masks are a hash of (key, token, column) instead of stored bits, so that
 """
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
 
 
 def _keep(shape, key: int, half: int, p: float, device) -> torch.Tensor:
@@ -167,8 +168,6 @@ def load_weight(out, row: int, k: int, base, state, b, adapter: int, rank: int) 
     rows = slice(row, row + b.shape[0])
     if base is not None:
         if state is not None:
-            from bitsandbytes.functional import dequantize_4bit
-
             base = dequantize_4bit(base, state)
         out[rows, :k] = base
     out[rows, k:] = 0

@@ -11,6 +11,8 @@ all groups share (forward and backward of every micro-batch) or once, `resident`
 """
 
 import torch
+from bitsandbytes.nn import Params4bit
+from peft.tuners.lora import LoraLayer
 
 _MAX_RANK = 64
 
@@ -34,8 +36,6 @@ class Group:
     """
 
     def __init__(self, modules, adapter: str, pool: dict):
-        from bitsandbytes.nn import Params4bit
-
         self.modules, self.adapter, self.pool = modules, adapter, pool
         self.layers = [module.get_base_layer() for module in modules]
         self.states = [w.quant_state if isinstance(w, Params4bit) else None for w in (x.weight for x in self.layers)]
@@ -101,8 +101,6 @@ class Group:
 
 def group_problem(modules, adapter: str) -> str | None:
     """Why these projections cannot run as a group, or None."""
-    from peft.tuners.lora import LoraLayer
-
     for module in modules:
         if not isinstance(module, LoraLayer) or adapter not in module.lora_A:
             return "not every projection has a LoRA adapter"

@@ -7,6 +7,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import RUN_FILE
+from dialsum_trl.sharing.report.page import Run
 
 STATE_FILE = "trainer_state.json"
 LIMIT = "max length, tokens"  # among a record's settings
@@ -43,8 +44,6 @@ def read_run(name: str, folder: Path):
     Raises:
         InputError: it holds no log, or a damaged one.
     """
-    from dialsum_trl.sharing.report.page import Run
-
     if not (folder / STATE_FILE).exists():
         raise InputError(f"{folder}: holds no {STATE_FILE}; give the output_dir of a training run")
     remedy = "leave the run out of --runs, or give the folder that training wrote"

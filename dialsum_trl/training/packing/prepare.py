@@ -202,6 +202,11 @@ class PackedTraining:
     schedule: Schedule | None = None
     rehearses_on = ("cuda",)
 
+    @property
+    def rows_per_step(self) -> int | None:
+        """Rows of an optimizer step over all processes where a schedule deals them; for the run record."""
+        return self.schedule and self.schedule.rows_a_step
+
     def get_train_dataloader(self):
         if self.schedule is None:
             return super().get_train_dataloader()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from dialsum_trl.core.settings.defaults import SEED
 
 MULTIPLE = 128
@@ -45,8 +47,6 @@ class Schedule:
 
     def epoch(self, epoch: int) -> list[list[int]]:
         """Row numbers of every micro-batch of an epoch. The last step may have fewer rows, and then fewer groups."""
-        import torch
-
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         batches = []
