@@ -51,8 +51,10 @@ coverage: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
-# What follows needs a network. uv and pip-audit live in a room of their own: they are no part of what is locked.
+# What follows needs a network. uv and pip-audit live in an environment of their own: they are no part of what is locked.
 .venv-tools/ready:
 	$(PYTHON) -m venv .venv-tools
 	.venv-tools/bin/pip install --quiet "uv==0.13.9" "pip-audit==2.10.1"
