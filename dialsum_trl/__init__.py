@@ -1,3 +1,3 @@
 """Recipes on TRL that fine-tune open LLMs to summarize Korean dialogues."""
 
-__version__ = "0.1.0"
+from dialsum_trl.core.versions import __version__ as __version__

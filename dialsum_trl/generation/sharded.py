@@ -7,12 +7,12 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from dialsum_trl import __version__
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.journal import Journal, read
 from dialsum_trl.core.launcher import launched_on_cpu
 from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, PromptArguments
+from dialsum_trl.core.versions import __version__
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summaries import summarize
 from dialsum_trl.generation.summarizer import load_summarizer

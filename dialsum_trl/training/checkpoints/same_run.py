@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.versions import __version__
 from dialsum_trl.models.file_names import SETTINGS_FILE
 from dialsum_trl.models.identity import adapter_identity, base_identity, digest, reward_identity
 
@@ -56,8 +57,6 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
         rows, dev_rows: rows as they were read (`data.read_dialogues`, `pairs.read_pairs`).
         examples: what the trainer is given: token ids, or prompts.
     """
-    from dialsum_trl import __version__
-
     flags = {}
     for group in groups:
         flags |= asdict(group)
