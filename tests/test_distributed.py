@@ -112,7 +112,7 @@ def test_fsdp2_splits_gathers_and_checks_4bit_weights(toy):
 def test_a_recipe_that_is_done_ends_its_process_group(tmp_path):
     (tmp_path / "recipe.py").write_text(
         "from torch import distributed\n"
-        "from dialsum_trl.errors import command\n"
+        "from dialsum_trl.stages.common.command import command\n"
         "@command\n"
         "def stage(recipe, argv):\n"
         f"    distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=0, world_size=1)\n"

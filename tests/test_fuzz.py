@@ -25,7 +25,6 @@ from dialsum_trl.data.predictions import read_system
 from dialsum_trl.data.submission import check_submission, read_predictions, write_submission
 from dialsum_trl.models.adapter_settings import adapter_settings
 from dialsum_trl.models.files import check_model_files, tensor_shapes
-from dialsum_trl.prompts.template_trial import check_template
 from dialsum_trl.sharing.report.runs import read_run
 
 SECONDS = 6  # a reader, in the slow suite
@@ -33,7 +32,6 @@ CSV = 'fname,dialogue,summary\na,"#Person1#: 안녕,\n#Person2#: 네",요약\nb,
 PAIR = {"prompt": "#Person1#: 안녕", "chosen": "인사", "rejected": "모름", "margin": 0.2, "kind": "samples"}
 ROW = {"fname": "a", "dialogue": "#Person1#: 안녕", "summary": "인사", "topic": None, "tokens": 3, "hit_limit": False}
 YAML = b"seed: 3\nlora_target_modules: [q_proj, v_proj]\npredict:\n  num_beams: 1\n  top_p: 0.9\nadapter_path: ~\n"
-TEMPLATE = "{% for message in messages %}{{ '<|' ~ message['role'] ~ '|>' ~ message.content | trim }}{% endfor %}"
 
 junk = st.one_of(st.binary(max_size=60), st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
 names = st.sampled_from([*ROW, *PAIR, "log_history", "step", "settings", "base_model", "dtype", "r", "weight_map", ""])
@@ -175,25 +173,6 @@ def index(folder, content):
     return check_model_files(folder) is None
 
 
-class Templated:
-    """As much of a tokenizer as a chat template needs."""
-
-    name_or_path = "fuzz"
-
-    def __init__(self, chat_template):
-        self.chat_template = chat_template
-
-    def apply_chat_template(self, turns, tokenize):
-        from transformers.utils.chat_template_utils import render_jinja_template
-
-        [text], _ = render_jinja_template([turns], chat_template=self.chat_template)
-        return text
-
-
-def chat_template(folder, content):
-    return check_template(Templated(content.decode("utf-8", "replace"))) is None
-
-
 def small_weights() -> bytes:
     header = b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"__metadata__":{"format":"pt"}}'
     return len(header).to_bytes(8, "little") + header + bytes(16)
@@ -227,7 +206,6 @@ READERS = [
     Reader("an adapter's config", objects(CONFIG), adapter_config),
     Reader("safetensors", near(small_weights()), weights),
     Reader("an index of shards", objects(INDEX), index),
-    Reader("a chat template", near(TEMPLATE.encode()), chat_template),
 ]
 
 

@@ -124,7 +124,7 @@ def test_preview_puts_dropped_turns_with_control_characters_where_they_stood(tmp
 
 def test_log_lines_of_libraries_are_printable():
     code = (
-        "from dialsum_trl.console import quiet_libraries; quiet_libraries()\n"
+        "from dialsum_trl.core.console import quiet_libraries; quiet_libraries()\n"
         "from transformers.utils import logging\n"
         f"logging.get_logger('transformers.x').warning('model of type %s\\n안녕', {ESCAPES!r})\n"
     )
@@ -157,7 +157,7 @@ OLD_NAMES = {
 
 @pytest.mark.parametrize("caller", OLD_NAMES)
 def test_what_libraries_say_to_one_another_is_no_news_for_a_user(caller):
-    code = f"from dialsum_trl.console import quiet_libraries; quiet_libraries()\n{OLD_NAMES[caller]}"
+    code = f"from dialsum_trl.core.console import quiet_libraries; quiet_libraries()\n{OLD_NAMES[caller]}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "FutureWarning" not in result.stderr and "UserWarning" not in result.stderr
 

@@ -3,6 +3,12 @@
 import logging
 import os
 import unicodedata
+import warnings
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 _JOINER = "\u200d"  # between the parts of an emoji
 
@@ -30,8 +36,6 @@ def is_main_process() -> bool:
 
 def quiet_libraries() -> None:
     """Silences lines that libraries print on every start and that no user can act on; makes the others printable."""
-    import warnings
-
     logging.setLogRecordFactory(PrintableRecord)
     # libraries call one another by old names: peft and TRL transformers, DeepSpeed and accelerate torch
     old_names = r"is_gradient_checkpointing|gradient_checkpointing_(en|dis)able|torch\.distributed.*|broadcast_buffers"
@@ -54,10 +58,6 @@ def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
     """
     if not is_main_process():
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     def text(cell, style="") -> Text:
         shown = "-" if cell is None else round(cell, 4) if isinstance(cell, float) else cell

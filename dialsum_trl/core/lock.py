@@ -6,6 +6,11 @@ from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _held: dict[Path, int] = {}  # folder -> the handle by which this process holds it
 
 
@@ -29,9 +34,7 @@ def sole_writer(folder: str | Path, flag: str = "--output_dir") -> None:
     Raises:
         InputError: another process holds it.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if fcntl is None:
         return
     folder = Path(folder).resolve()
     if folder in _held:

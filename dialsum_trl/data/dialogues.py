@@ -31,7 +31,7 @@ def read_dialogues(source, *, columns: dict[str, str] | None = None, require_sum
     Raises:
         InputError: names file, row, line, column and remedy.
     """
-    from datasets import Dataset, Features, List, Value
+    from datasets import Dataset, Features, List, Value  # a second, with pandas, that `check` and `score` do not need
 
     rows = list(iter_rows(source, columns=columns, require_summary=require_summary))
     features = Features(
@@ -159,7 +159,7 @@ def _checked_row(place, row, names, require_summary):
 
 
 def _hub_rows(source):
-    from datasets import load_dataset
+    from datasets import load_dataset  # as in `read_dialogues`
 
     name, _, split = source.removeprefix(HUB).partition(":")
     if not name:

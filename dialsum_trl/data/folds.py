@@ -1,8 +1,12 @@
 """Two halves of a file, to train on and to sample from."""
 
+import random
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import check_place, check_writable, write_text
+from dialsum_trl.data.cleaning import normalized
+from dialsum_trl.data.tables import csv_line
 
 
 def write_folds(rows, folder: str, seed: int) -> list[Path]:
@@ -14,12 +18,6 @@ def write_folds(rows, folder: str, seed: int) -> list[Path]:
         InputError: there is one dialogue, nothing can be written there, or other folds lie there: adapters may have
             been trained on them.
     """
-    import random
-
-    from dialsum_trl.core.files import check_place, check_writable, write_text
-    from dialsum_trl.data.cleaning import normalized
-    from dialsum_trl.data.tables import csv_line
-
     check_writable(Path(folder), "--write_folds")
     alike: dict[str, list[int]] = {}
     for index, dialogue in enumerate(rows["dialogue"]):

@@ -3,6 +3,8 @@
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.data.contamination import check_disjoint, contamination_warnings, drop_shared
+from dialsum_trl.data.dialogues import read_dialogues
 
 
 def read_rows(data: DataArguments):
@@ -11,9 +13,6 @@ def read_rows(data: DataArguments):
     Rows in both are an error, or left out of the training rows with `--drop_shared_rows true`; near copies and English
     originals are printed as warnings.
     """
-    from dialsum_trl.data.contamination import check_disjoint, contamination_warnings, drop_shared
-    from dialsum_trl.data.dialogues import read_dialogues
-
     if data.dataset_name and data.train_file:
         raise InputError("--dataset_name and --train_file exclude each other")
     if data.dataset_name:

@@ -4,18 +4,28 @@ import warnings
 from pathlib import Path
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors import SafetensorError, safe_open
+from transformers import TrainingArguments
 
 from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.base import load_training_base
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, refuse_reward, tensor_shapes, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
 
+POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
+
 
 def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):
     """LoRA settings from `ModelArguments`; rows of added chat tokens are trained too (they start random)."""
-    from peft import LoraConfig
-
     return LoraConfig(
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
@@ -26,9 +36,6 @@ def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = No
         trainable_token_indices={"embed_tokens": added} if added else None,
         **kwargs,
     )
-
-
-POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
 
 
 def load_policy(base, adapter_path: str | Path):
@@ -46,16 +53,27 @@ def load_policy(base, adapter_path: str | Path):
 
 
 def load_base_and_policy(model_args, args, tokenizer):
-    """The base that `ModelArguments` name on this process' device, with the policy of `--adapter_path`."""
-    from transformers import set_seed
+    """`load_training_base` with the policy of `--adapter_path`, to train further."""
+    return load_policy(load_training_base(model_args, args, tokenizer), model_args.adapter_path)
 
-    from dialsum_trl.models.base import base_of, resize_embeddings
 
-    set_seed(args.seed)
-    base = base_of(model_args, args.device)
-    resize_embeddings(base, tokenizer)
-    base.config.use_cache = False
-    return load_policy(base, model_args.adapter_path)
+def load_base_with_lora(model_args: ModelArguments, args: TrainingArguments, tokenizer, added: list[int]):
+    """`load_training_base` with new LoRA adapters, or those of `--adapter_path`; alone with `--use_peft false`.
+
+    Args:
+        added: ids that `add_missing_chat_tokens` gave to the tokenizer.
+
+    Raises:
+        InputError: as `load_base` and `load_policy`, and for full fine-tuning of a quantized base.
+    """
+    if not model_args.use_peft and model_args.quantization != "none":
+        raise InputError("full fine-tuning (--use_peft false) needs --quantization none: 4-bit weights cannot train")
+    base = load_training_base(model_args, args, tokenizer)
+    if not model_args.use_peft:
+        return base
+    if model_args.adapter_path:
+        return load_policy(base, model_args.adapter_path)
+    return get_peft_model(base, lora_config(model_args, added=added))
 
 
 def copy_weights(model, source: str, target: str) -> None:
@@ -99,8 +117,6 @@ def upcast_trainable(model, dtype: str) -> None:
 
     bf16 adapters crash fp16's GradScaler, and in bf16 an update of 2e-5 on a weight of 0.01 is often rounded away.
     """
-    import torch
-
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(getattr(torch, dtype))
@@ -119,9 +135,6 @@ def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, tr
     Raises:
         TrainingError: it is not (ZeRO-3 can save a file of 40 bytes).
     """
-    import torch
-    from safetensors import safe_open
-
     path = Path(folder) / "adapter_model.safetensors"
     with safe_open(path, "pt") as file:
         names = list(file.keys())
@@ -147,17 +160,12 @@ def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, tr
 
 def learned(folder: str | Path) -> bool:
     """Whether some lora_B of a saved adapter is not zero: new adapters start at zero."""
-    from safetensors import safe_open
-
     with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
         return any(bool(file.get_tensor(name).any()) for name in list(file.keys()) if "lora_B" in name)
 
 
 def check_adapter_values(folder: str | Path, flag: str = "--adapter_path") -> None:
     """Raises InputError when a tensor of an adapter is empty or not finite. Reads the whole file."""
-    import torch
-    from safetensors import safe_open
-
     path = Path(folder) / WEIGHTS
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118
@@ -173,10 +181,6 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
         InputError: the adapter is of another base (tensors too many, too few or of other shapes), damaged, pickled,
             or not to be had.
     """
-    import torch
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import SafetensorError
-
     base_name, folder = base.config.name_or_path, adapter_folder(adapter_path, flag)
     config = check_adapter_files(folder, flag)
     refuse_reward(config, adapter_path, flag)

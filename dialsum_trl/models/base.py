@@ -1,7 +1,21 @@
 """The four verified models; tokenizer, quantized base and LoRA settings that match one another."""
 
+import os
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BitsAndBytesConfig,
+    TrainingArguments,
+    set_seed,
+)
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
+from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.pretrained import check_kind, check_lora_targets, load
 
 NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
@@ -19,9 +33,6 @@ def resize_embeddings(model, tokenizer) -> None:
 
 def quantization_config(quantization: str, dtype: str, storage: str = "uint8"):
     """bitsandbytes settings: nf4 with double quantization and the model's dtype for compute, or 8-bit, or None."""
-    import torch
-    from transformers import BitsAndBytesConfig
-
     if quantization == "4bit":
         return BitsAndBytesConfig(
             load_in_4bit=True,
@@ -58,11 +69,6 @@ def load_base(
         InputError: the folder or Hub id cannot be loaded, has no safetensors, is of another kind than `auto_class`, or
             lacks weights of the architecture (transformers would draw them at random).
     """
-    import os
-
-    import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
     if auto_class in (None, AutoModelForCausalLM, AutoModelForSeq2SeqLM):
         config = kwargs.get("config") or load_config(name_or_path, revision, trust_remote_code)
         check_kind(config, name_or_path, encoder_decoder=auto_class is AutoModelForSeq2SeqLM)
@@ -114,14 +120,31 @@ def base_of(model_args, device, **more):
     return model
 
 
+def load_training_base(model_args: ModelArguments, args: TrainingArguments, tokenizer, **more):
+    """The base that a run trains on: `base_of` with a row for each of the tokenizer's tokens, and without a cache.
+
+    All random generators start at `args.seed` here, so that new rows, heads and adapters are alike in every run and on
+    every process.
+
+    Args:
+        more: what `load_base` takes beyond the flags, such as `auto_class`.
+
+    Raises:
+        InputError: as `base_of`.
+    """
+    model = base_of(model_args, args.device, **more)
+    set_seed(args.seed)
+    resize_embeddings(model, tokenizer)
+    model.config.use_cache = False
+    return model
+
+
 def keep_trainable_on_cpu(model) -> None:
     """Switches off bitsandbytes' repacking of 4-bit weights on CPUs with AVX512-BF16.
 
     There the first forward in eval mode rounds the weights once more and packs them into a layout whose product has no
     backward: after an evaluation or a rollout, training goes on with part of the gradient missing and no error.
     """
-    from bitsandbytes.nn import Linear4bit
-
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
@@ -129,15 +152,11 @@ def keep_trainable_on_cpu(model) -> None:
 
 def load_config(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):
     """The model's configuration. Raises InputError when it cannot be loaded."""
-    from transformers import AutoConfig
-
     return load(AutoConfig.from_pretrained, name_or_path, "configuration", trust_remote_code, revision=revision)
 
 
 def auto_class_of(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):
     """The transformers auto class that generates with this model: causal, or encoder-decoder."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
     config = load_config(name_or_path, revision, trust_remote_code)
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 

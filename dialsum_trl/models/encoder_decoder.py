@@ -5,6 +5,9 @@ tokenizer whose `tokenizer.json` says everything, the language included, so that
 training did.
 """
 
+import torch
+from transformers import GenerationConfig
+
 from dialsum_trl.core.errors import InputError
 
 
@@ -16,7 +19,6 @@ def start_summaries_in(model, tokenizer, language: str | None) -> None:
     Raises:
         InputError: the configuration names no start token.
     """
-
     config = start_only(model.generation_config)
     if language:
         code, ids = tokenizer.convert_tokens_to_ids(language), tokenizer("").input_ids
@@ -58,8 +60,6 @@ def start_only(own):
 
     A model may bring minimum lengths, penalties, banned or forced tokens and beams that are meant for another task.
     """
-    from transformers import GenerationConfig
-
     return GenerationConfig(
         decoder_start_token_id=own.decoder_start_token_id,
         forced_bos_token_id=own.forced_bos_token_id,
@@ -69,8 +69,6 @@ def start_only(own):
 
 def start_from_pieces(model, pieces: dict[int, list[int]]) -> None:
     """Sets the embedding of each new token to the mean of what it had been split into."""
-    import torch
-
     tables = {id(table.weight): table.weight for table in (model.get_input_embeddings(), model.get_output_embeddings())}
     with torch.no_grad():
         for weight in tables.values():

@@ -2,6 +2,8 @@
 
 from pathlib import Path, PurePosixPath
 
+from safetensors import SafetensorError, safe_open
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import CONFIG, INDEX, PICKLE, WEIGHTS
@@ -16,8 +18,6 @@ def tensor_shapes(path: str | Path, remedy: str = "get the file again") -> dict[
     Raises:
         InputError: the file cannot be read, is cut off, or is something else (a pickle, say).
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         what = "is a link to nothing" if path.is_symlink() else "is a folder" if path.is_dir() else "does not exist"

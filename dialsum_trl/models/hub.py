@@ -3,6 +3,16 @@
 import difflib
 from pathlib import Path
 
+import httpx2
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from transformers.utils import cached_file
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import CONFIG, INDEX, PICKLE, RUN_FILE, WEIGHTS
 from dialsum_trl.models.files import TRUSTED, beside, check_config
@@ -28,8 +38,6 @@ def hub_file(name: str, file: str, revision: str) -> Path | None:
     Raises:
         OSError: there is no such repository or revision.
     """
-    from transformers.utils import cached_file
-
     quiet = dict.fromkeys(("gated_repo", "missing_entries", "connection_errors"), False)
     quiet = {f"_raise_exceptions_for_{what}": value for what, value in quiet.items()}
     path = cached_file(name, file, revision=revision, **quiet)
@@ -44,10 +52,6 @@ def adapter_folder(adapter_path: str | Path, flag: str = "--adapter_path") -> Pa
     """
     if Path(adapter_path).is_dir():
         return Path(adapter_path)
-    import httpx2
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
     try:
         folder = Path(snapshot_download(str(adapter_path), allow_patterns=[CONFIG, WEIGHTS, RUN_FILE]))
     except (OSError, HFValidationError, httpx2.HTTPError) as error:
@@ -73,13 +77,6 @@ def similar(missing: Path) -> str:
 
 def _hub_reason(error: Exception) -> str:
     """Why the Hub did not give a repository, in a few words."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
     reasons = {  # the first that fits: a gated repository counts as not found too
         GatedRepoError: "it is gated; HF_TOKEN must have been granted access",
         RepositoryNotFoundError: "no such repository, or a private one without HF_TOKEN",

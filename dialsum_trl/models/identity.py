@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 
 from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.file_names import CONFIG, SCALE_FILE
+from dialsum_trl.models.provenance import base_origin
+from dialsum_trl.models.record import read_scale
 
 SAMPLES, SAMPLE_BYTES = 16, 2**16  # of a weight file, between its first and its last MiB
 NO_FUNCTION = {  # settings of an adapter that change nothing it computes, and what peft writes with them unused
@@ -23,8 +26,6 @@ def adapter_identity(folder: str | None) -> str | None:
     """Hashes of an adapter's weights and settings, so that it may have moved; a Hub id stands for itself."""
     if not folder or not Path(folder).is_dir():
         return folder and str(folder)
-    from dialsum_trl.models.file_names import CONFIG
-
     weights = hashlib.sha256()
     for path in sorted(Path(folder).glob("adapter_model.*")):
         weights.update(path.read_bytes())
@@ -41,16 +42,11 @@ def reward_identity(folder: str | None) -> str | None:
     """`adapter_identity` of a reward adapter, and a hash of the scale of its scores."""
     if not folder:
         return None
-    from dialsum_trl.models.file_names import SCALE_FILE
-    from dialsum_trl.models.record import read_scale
-
     return f"{adapter_identity(folder)}, scale {digest(read_scale(Path(folder) / SCALE_FILE))}"
 
 
 def base_identity(name: str, revision: str) -> str:
     """What tells one base from another without reading gigabytes: its commit, or config and samples of its weights."""
-    from dialsum_trl.models.provenance import base_origin
-
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"{name}@{base_origin(name, revision).commit or revision}"

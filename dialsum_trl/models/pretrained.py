@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import torch
+from transformers.pytorch_utils import Conv1D
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.files import check_model_files
+from dialsum_trl.models.hub import check_hub_model
 
 NO_SAFETENSORS = (
     "holds no safetensors weights; pickles (pytorch_model.bin) are refused, for they can run code. A pull request of "
@@ -14,11 +19,6 @@ NO_SAFETENSORS = (
 
 def load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, **kwargs):
     """`loader`, a `from_pretrained`, with what it raises turned into one line."""
-    import torch
-
-    from dialsum_trl.models.files import check_model_files
-    from dialsum_trl.models.hub import check_hub_model
-
     check_there(name_or_path)
     if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
         check_model_files(name_or_path)
@@ -94,9 +94,6 @@ def check_lora_targets(model, targets: list[str]) -> None:
     Raises:
         InputError: the model has none of them, or lacks one that the user named.
     """
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
     layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
     missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
     if not missing:

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
 from dialsum_trl.models.families.registry import VERIFIED
 
 _CACHED = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
@@ -48,9 +51,6 @@ def cached_commit(repo_id: str, revision: str) -> str | None:
 
 def cached_folder(repo_id: str, revision: str) -> Path | None:
     """The snapshot that the Hub's local cache holds for a revision, or None."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
     try:
         path = try_to_load_from_cache(repo_id, "config.json", revision=revision)
     except HFValidationError:

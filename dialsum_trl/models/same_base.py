@@ -9,6 +9,8 @@ from pathlib import Path
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
+from dialsum_trl.models.hub import hub_file
+from dialsum_trl.models.identity import base_identity
 from dialsum_trl.models.provenance import base_origin, cached_folder
 
 ARCHITECTURE = (
@@ -67,8 +69,6 @@ def _refuse_another(adapter: str, trained_on: str, named: str, then: Path, now: 
 
 
 def _same_weights(then: Path, now: Path) -> bool:
-    from dialsum_trl.models.identity import base_identity
-
     return base_identity(str(then), "") == base_identity(str(now), "")
 
 
@@ -81,8 +81,6 @@ def find_recorded(adapter: str, name: str, revision: str) -> None:
     """Raises InputError where the base that an adapter's record names is neither a folder here nor on the Hub."""
     if Path(name).expanduser().is_dir():
         return
-    from dialsum_trl.models.hub import hub_file
-
     try:
         there = hub_file(name, "config.json", revision)
     except OSError:  # no such repository, or no name of one

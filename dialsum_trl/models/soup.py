@@ -9,6 +9,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cosine_similarity
+
 from dialsum_trl.core.console import is_main_process
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import refuse_links, write_json
@@ -51,9 +55,6 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     kept = [path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name not in _OF_A_RUN]
     partial = output.with_name(f".{output.name}.partial")
     refuse_links(partial, *kept)
-
-    from safetensors.torch import load_file, save_file
-
     total, dtypes = {}, {}
     for folder, share in zip(folders, shares, strict=True):
         for name, tensor in load_file(folder / WEIGHTS).items():
@@ -133,9 +134,6 @@ def start_cosine(left: Path, right: Path) -> float:
 
     A is drawn at random and B starts at 0, so the A of a run stays near its draw; 1 for adapters without any.
     """
-    from safetensors import safe_open
-    from torch.nn.functional import cosine_similarity
-
     with safe_open(left / WEIGHTS, "pt") as one, safe_open(right / WEIGHTS, "pt") as other:
         names = [name for name in one.keys() if "lora_A" in name]  # noqa: SIM118
         pairs = ((one.get_tensor(name).double().flatten(), other.get_tensor(name).double().flatten()) for name in names)

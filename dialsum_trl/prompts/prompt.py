@@ -8,7 +8,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.prompts.control_tokens import neutralize
 from dialsum_trl.prompts.shortening import Fitted, shorten
-from dialsum_trl.prompts.templates import template_kwargs
+from dialsum_trl.prompts.templates import FAILURES, reason, template_kwargs
 
 SYSTEM = "당신은 대화를 요약하는 전문가입니다."
 INSTRUCTIONS = (
@@ -38,8 +38,6 @@ def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUC
 
 def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
     """Token ids of `messages` under the tokenizer's chat template; `generation` adds the assistant header."""
-    from dialsum_trl.prompts.templates import failures, reason
-
     try:
         return tokenizer.apply_chat_template(
             messages,
@@ -48,7 +46,7 @@ def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
             add_generation_prompt=generation,
             **template_kwargs(tokenizer),
         )
-    except failures() as error:
+    except FAILURES as error:
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template fails on system, user and assistant turns ({reason(error)}); "
             f"use --prompt_style instruction"

@@ -2,6 +2,9 @@
 
 import json
 
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 
@@ -14,8 +17,6 @@ def plain_tokenizer(tokenizer, language: str | None):
     Raises:
         InputError: the model has languages and none was named, or not this one.
     """
-    from transformers import PreTrainedTokenizerFast
-
     name = tokenizer.name_or_path
     if language:
         if language not in tokenizer.get_vocab():
@@ -48,8 +49,6 @@ def _prefix_first_word_only(backend):
     With it `#Person1#은` reads as `#Person1# 은`, and nothing that the model writes can come out without the space.
     Texts without added tokens keep their ids.
     """
-    from tokenizers import Tokenizer
-
     spec = json.loads(backend.to_str())
     before = spec["pre_tokenizer"] or {}
     steps = before["pretokenizers"] if before.get("type") == "Sequence" else [before]

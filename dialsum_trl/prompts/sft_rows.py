@@ -3,9 +3,11 @@
 import random
 from dataclasses import dataclass, field
 
+from datasets import Dataset
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import SEED
-from dialsum_trl.prompts.prompt import INSTRUCTIONS, encode_row
+from dialsum_trl.prompts.prompt import INSTRUCTIONS, encode_prompt, encode_row
 
 
 @dataclass
@@ -55,10 +57,6 @@ def encode_dataset(
     Raises:
         InputError: a row that would lose a supervised token, named by its fname.
     """
-    from datasets import Dataset
-
-    from dialsum_trl.prompts.prompt import encode_prompt
-
     report = FitReport()
     encoded = {"input_ids": [], "labels": []}
     for row, chosen in zip(dataset, choose_instructions(len(dataset), instructions, seed), strict=True):

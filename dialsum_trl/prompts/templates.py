@@ -1,21 +1,14 @@
 """Texts and values of templates; what rendering can raise."""
 
+from jinja2.exceptions import TemplateError
+
 from dialsum_trl.core.errors import InputError
 
-
-def failures() -> tuple[type[Exception], ...]:
-    """What rendering a template can raise: jinja's own errors, and what an expression in it can."""
-    from jinja2.exceptions import TemplateError
-
-    python = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
-    return (TemplateError, NameError, AssertionError, *python)
-
-
-def reason(error: Exception) -> str:
-    """An error of a template in a few words on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".removesuffix(": ")
-
-
+# what rendering a template can raise: jinja's own errors, and what an expression in it can
+FAILURES = (
+    *(TemplateError, NameError, AssertionError, TypeError, ValueError, ArithmeticError, LookupError),
+    *(AttributeError, RecursionError, MemoryError),
+)
 PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
 # Told to templates that name them. Qwen3's hybrid ones put reasoning, or its empty block, into the answer; the prompt
 # holds that block where they are told that there is none.
@@ -41,6 +34,11 @@ def set_prompt_style(tokenizer, style: str = "native") -> None:
         raise InputError(f"{tokenizer.name_or_path}: the tokenizer has neither a chat template nor an eos token")
     starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
     tokenizer.chat_template = ("{{- bos_token -}}" if starts_with_bos else "") + INSTRUCTION_TEMPLATE
+
+
+def reason(error: Exception) -> str:
+    """An error of a template in a few words on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".removesuffix(": ")
 
 
 def template_kwargs(tokenizer) -> dict:

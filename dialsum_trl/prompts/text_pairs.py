@@ -4,9 +4,13 @@ Training and inference encode a dialogue with the same `fit_source`. Some tokeni
 a text; both sides get one here.
 """
 
+from datasets import Dataset
+from tokenizers import AddedToken
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.prompts.control_tokens import neutralize
+from dialsum_trl.prompts.sft_rows import FitReport
 from dialsum_trl.prompts.shortening import Fitted, shorten
 
 
@@ -18,8 +22,6 @@ def add_mask_tokens(tokenizer, masks=MASKS) -> dict[int, list[int]]:
     Returns:
         For each new id, the ids that the mask had been split into.
     """
-    from tokenizers import AddedToken
-
     vocabulary = tokenizer.get_vocab()
     new = [mask for mask in masks if mask not in vocabulary]
     pieces = [tokenizer(mask, add_special_tokens=False).input_ids for mask in new]
@@ -61,10 +63,6 @@ def encode_text_pairs(dataset, tokenizer, max_source_length: int, max_target_len
     Raises:
         InputError: a summary that does not fit, named by its fname.
     """
-    from datasets import Dataset
-
-    from dialsum_trl.prompts.sft_rows import FitReport
-
     report = FitReport()
     encoded = {"input_ids": [], "labels": []}
     for row in dataset:

@@ -1,12 +1,15 @@
 """A model's tokenizer with its template, its pad and its chat tokens."""
 
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.pretrained import load
 from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token
+from dialsum_trl.prompts.prompt import prompt_messages, render
+from dialsum_trl.prompts.templates import set_prompt_style
 
 
 def _tokenizer(name_or_path: str, **kwargs):
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     try:
         return AutoTokenizer.from_pretrained(name_or_path, **kwargs)
     except TypeError:  # pko-t5 declares T5's class over a byte-level BPE: tokenizer.json as it stands
@@ -26,12 +29,9 @@ def load_tokenizer(
         adapter_path: adapter to be used with it; chat tokens that it was trained with and the base lacks are added.
 
     Raises:
-        InputError: it cannot be loaded, or its chat template fails, does not end or is no template; or it lacks other
-            tokens of the adapter.
+        InputError: it cannot be loaded, or its chat template fails or is none; or it lacks other tokens of the
+            adapter.
     """
-    from dialsum_trl.prompts.template_trial import check_template
-    from dialsum_trl.prompts.templates import set_prompt_style
-
     tokenizer = load(_tokenizer, name_or_path, "tokenizer", trust_remote_code, revision=revision)
     set_prompt_style(tokenizer, prompt_style)
     check_template(tokenizer)
@@ -39,6 +39,23 @@ def load_tokenizer(
     if adapter_path:
         add_tokens_of(tokenizer, adapter_path)
     return tokenizer
+
+
+def check_template(tokenizer) -> None:
+    """Renders a short conversation with the tokenizer's chat template; of several named ones `default` is kept.
+
+    Raises:
+        InputError: it is no text, or raises.
+    """
+    if isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = tokenizer.chat_template.get("default")
+    if not isinstance(tokenizer.chat_template, str):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template is no text, or none of its templates is called default; use "
+            f"--prompt_style instruction, or another model"
+        )
+    turns = [*prompt_messages("#Person1#: 안녕"), {"role": "assistant", "content": "인사한다."}]
+    render(tokenizer, turns, generation=False)
 
 
 def tokenizer_of(model_args, prompt):

@@ -11,23 +11,20 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     import torch
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
     from safetensors.torch import load_file
-    from transformers import AutoModelForSequenceClassification, set_seed
+    from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
     from dialsum_trl.models.adapters import lora_config
-    from dialsum_trl.models.base import base_of, resize_embeddings
+    from dialsum_trl.models.base import load_training_base
     from dialsum_trl.rl.adapter_roles import SCORE
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it reports the missing score head and the unused language head
-    model = base_of(model_args, args.device, auto_class=AutoModelForSequenceClassification, num_labels=1)
+    model = load_training_base(model_args, args, tokenizer, auto_class=AutoModelForSequenceClassification, num_labels=1)
     logging.set_verbosity(verbosity)
-    set_seed(args.seed)
-    resize_embeddings(model, tokenizer)
     if type(model.score) is not torch.nn.Linear:
         raise TrainingError(f"the score head was quantized ({type(model.score).__name__}); it must stay a plain layer")
     torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))
-    model.config.use_cache = False
     settings = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     if not model_args.adapter_path:
         return get_peft_model(model, lora_config(model_args, **settings))

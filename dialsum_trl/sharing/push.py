@@ -18,12 +18,12 @@ from dialsum_trl.models.adapters import check_adapter
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.models.files import check_adapter_files, tensor_shapes
 from dialsum_trl.models.provenance import base_origin
-from dialsum_trl.prompts.template_trial import MAX_TEMPLATE
 from dialsum_trl.sharing.card import CURVE_FILE, REPO_ID, model_card
 from dialsum_trl.sharing.chart import check_drawing
 from dialsum_trl.sharing.save import ADAPTER_CONFIG, CARD, read_mapping, with_base
 from dialsum_trl.sharing.upload import require_token, upload
 
+MAX_TEMPLATE = 1_000_000  # characters; real ones have 1,000 to 20,000
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
 MODEL_FILES = (

@@ -218,14 +218,7 @@ CASES = [
     template("that climbs out of its sandbox", ESCAPE, "unsafe", REMEDY),
     template("that opens a file", "{{ cycler.__init__.__globals__.os.popen('touch owned') }}", "unsafe", REMEDY),
     template("with an endless range", "{% for i in range(10 ** 9) %}x{% endfor %}", "range", REMEDY),
-    template(
-        "that loops for hours",
-        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-        "seconds",
-        REMEDY,
-    ),
     template("that calls itself", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", REMEDY),
-    template("of two megabytes", "{# " + "x" * 2_000_000 + " #}", "1,000,000", REMEDY),
     template("that never ends the turn", "{% for m in messages %}{{ m['content'] }}{% endfor %}", REMEDY, command=SFT),
     template("that writes the prompt last", "{{ messages[-1]['content'] }}<|eot_id|>", REMEDY, command=SFT),
 ]

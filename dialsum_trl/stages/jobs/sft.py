@@ -9,7 +9,7 @@ from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, Promp
 from dialsum_trl.core.settings.resolve import parse_recipe
 from dialsum_trl.data.splits import read_rows
 from dialsum_trl.models.adapter_settings import compare_with_adapter, follow_prompt_style, keep_lora
-from dialsum_trl.models.adapters import upcast_trainable
+from dialsum_trl.models.adapters import load_base_with_lora, upcast_trainable
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.sft import SFT_SETTINGS, SFTArguments
 from dialsum_trl.training.batches import batch_arithmetic, take_accumulation
@@ -34,27 +34,6 @@ def adjust(values: dict, given: set[str]) -> None:
         found = compare_with_adapter(values, given | {"model_name_or_path"})  # the recipe's, if not the user's
         follow_prompt_style(values, given, found)
         keep_lora(values, given)
-
-
-def load_model(model_args: ModelArguments, args, tokenizer, added: list[int]):
-    """The base, quantized, with LoRA adapters: new ones, or those of `--adapter_path` to continue from."""
-    from peft import get_peft_model
-    from transformers import set_seed
-
-    from dialsum_trl.models.adapters import load_policy, lora_config
-    from dialsum_trl.models.base import base_of, resize_embeddings
-
-    if not model_args.use_peft and model_args.quantization != "none":
-        raise InputError("full fine-tuning (--use_peft false) needs --quantization none: 4-bit weights cannot train")
-    model = base_of(model_args, args.device)
-    set_seed(args.seed)  # new rows and adapters start alike in every run and on every process
-    resize_embeddings(model, tokenizer)
-    model.config.use_cache = False
-    if not model_args.use_peft:
-        return model
-    if model_args.adapter_path:
-        return load_policy(model, model_args.adapter_path)
-    return get_peft_model(model, lora_config(model_args, added=added))
 
 
 def score_summaries(trainer, rows, rouge: RougeArguments, max_new_tokens: int) -> None:
@@ -91,8 +70,6 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
         adjust,
         stage="sft",
     )
-    from transformers import set_seed
-
     from dialsum_trl.models.base import load_config
     from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, check_untied, stop_token_ids
     from dialsum_trl.prompts.sft_rows import encode_dataset
@@ -133,8 +110,7 @@ def train_sft(recipe: dict, argv: list[str]) -> dict:
     same_run(checkpoint, about, train["fname"])
     args.dataset_kwargs = {"skip_prepare_dataset": True}  # the rows are final: nothing left to truncate or drop
 
-    set_seed(args.seed)  # before the adapter draws its A matrices
-    model = load_model(model_args, args, tokenizer, added)
+    model = load_base_with_lora(model_args, args, tokenizer, added)
     rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     fast = None
     if sft.fast:

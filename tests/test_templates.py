@@ -1,8 +1,4 @@
-"""What strangers bring: tokenizers whose normalizer writes control tokens, and chat templates that do not end."""
-
-import shutil
-import sys
-import time
+"""What models bring: tokenizers whose normalizer writes control tokens, and chat templates that fail."""
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
@@ -10,9 +6,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts import control_tokens
 from dialsum_trl.prompts.prompt import encode_prompt, encode_row, fit, prompt_messages, render
-from dialsum_trl.prompts.template_trial import check_template
-from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE, PINNED_DATE, template_kwargs
-from tests.conftest import TINY
+from dialsum_trl.prompts.templates import PINNED_DATE, template_kwargs
+from dialsum_trl.prompts.tokenizer import check_template
 
 LETTERS = [*map(chr, range(0x21, 0x7F)), *"안녕예▁·"]
 
@@ -91,64 +86,30 @@ def test_the_halves_of_a_turn_that_is_cut_do_not_join_to_a_control_token(real_to
         assert fitted.cut and fitted.prompt_ids.count(end) == clean.count(end)
 
 
-class Templated:
-    """As much of a tokenizer as a chat template needs."""
-
-    name_or_path = "strange"
-
-    def __init__(self, chat_template):
-        self.special_tokens_map = {"bos_token": "<s>"}
-        self.chat_template = chat_template
-
-
-def refusal(template: str) -> str:
-    with pytest.raises(InputError) as error:
-        check_template(Templated(template))
+def refusal(template: str | dict) -> str:
+    tokenizer = unigram(normalizers.NFKC())
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match="use --prompt_style instruction") as error:
+        check_template(tokenizer)
     return str(error.value)
-
-
-def test_a_template_that_takes_long_in_one_expression_is_refused_in_seconds(toy_base, tmp_path):
-    """`str.rfind` is quadratic here: minutes in C code, where no signal handler of Python runs."""
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
-    base, n = shutil.copytree(toy_base, tmp_path / "base"), 1_000_000
-    template = f'{{% set s = "a" * {4 * n} %}}{{{{ s.rfind("a" * {n} ~ "b" ~ "a" * {n}) }}}}'
-    (base / "chat_template.jinja").write_text(template)
-    start = time.monotonic()
-    with pytest.raises(InputError, match=r"does not end within 3 seconds\); use --prompt_style instruction"):
-        load_tokenizer(str(base))
-    assert time.monotonic() - start < 30
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel bounds memory so on Linux only")
-def test_a_template_that_asks_for_much_memory_is_refused():
-    assert "MemoryError" in refusal("{{ ('a' * (3 * 10 ** 9)) | length }}")
 
 
 def test_what_a_template_raises_is_named_as_it_is():
     assert "(TemplateError: no system role)" in refusal("{{ raise_exception('no system role') }}")
     assert "SecurityError" in refusal("{{ ''.__class__.__mro__ }}")
+    assert "TemplateSyntaxError" in refusal("{% for %}")
 
 
 def test_the_trial_sees_the_special_tokens_of_the_tokenizer():
-    assert "TemplateError: <s>" in refusal("{{ raise_exception(bos_token) }}")
+    assert "TemplateError: </s>" in refusal("{{ raise_exception(eos_token) }}")
 
 
-def test_an_unknown_template_is_tried_by_transformers_own_renderer():
-    assert check_template(Templated("{% generation %}{{ messages | tojson }}{% endgeneration %}")) is None
-
-
-def test_known_templates_start_no_process(monkeypatch):
-    monkeypatch.setattr("dialsum_trl.prompts.template_trial._trial", None)
-    for name in ("llama", "qwen3"):
-        assert check_template(Templated((TINY / name / "chat_template.jinja").read_text(encoding="utf-8"))) is None
-    assert check_template(Templated("{{- bos_token -}}" + INSTRUCTION_TEMPLATE)) is None
-
-
-def test_the_templates_of_the_verified_models_are_known(real_tokenizers):
-    from dialsum_trl.prompts.template_trial import _known
-
-    assert all(_known(tokenizer.chat_template) for tokenizer in real_tokenizers.values())
+def test_of_named_templates_the_default_is_tried_and_kept():
+    tokenizer = unigram(normalizers.NFKC())
+    tokenizer.chat_template = {"tool_use": "{{ 1 / 0 }}", "default": "{{ messages | tojson }}"}
+    check_template(tokenizer)
+    assert tokenizer.chat_template == "{{ messages | tojson }}"
+    assert "none of its templates is called default" in refusal({"tool_use": "{{ messages | tojson }}"})
 
 
 def hybrid(tokenizer):
