@@ -1,6 +1,9 @@
 """Lengths in a model's tokens."""
 
 from dialsum_trl.data.lengths import CHARACTERS, Measure
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.prompt import encode_completion, encode_prompt, prompt_messages, to_prompt_completion
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 
 def measure(tokenizer_name: str | None) -> Measure:
@@ -11,14 +14,9 @@ def measure(tokenizer_name: str | None) -> Measure:
     """
     if tokenizer_name is None:
         return CHARACTERS
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-    from dialsum_trl.prompts.prompt import encode_completion, encode_prompt, prompt_messages, to_prompt_completion
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     tokenizer = load_tokenizer(tokenizer_name)
-    frame = len(encode_prompt(tokenizer, ""))
-    bare = to_prompt_completion("", "")
-    ids = encode_prompt(tokenizer, "")
+    ids, bare = encode_prompt(tokenizer, ""), to_prompt_completion("", "")
+    frame = len(ids)
     ending = len(encode_completion(tokenizer, ids, prompt_messages("") + bare["completion"], stop_token_ids(tokenizer)))
 
     def count(texts, extra):
