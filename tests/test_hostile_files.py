@@ -153,15 +153,6 @@ def test_a_link_in_the_place_of_an_output_is_replaced_and_not_followed(tmp_path)
     assert read_predictions(tmp_path / "out" / "submission.csv") == {"a": "요약"}
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "adapter_model.safetensors", "chat_template.jinja"])
-def test_a_push_does_not_follow_links(name, trained_adapter, tmp_path):
-    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
-    secret = (folder / name).rename(tmp_path / "secret")
-    (folder / name).symlink_to(secret)
-    with pytest.raises(InputError, match=f"{name}: is a link"):
-        shared_files(folder, "a/b", "acme/toy")
-
-
 def test_a_push_sends_no_file_that_it_does_not_know(trained_adapter, tmp_path):
     folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
     known = set(shared_files(folder, "a/b", "acme/toy"))
@@ -176,14 +167,6 @@ def test_a_push_sends_no_file_that_it_does_not_know(trained_adapter, tmp_path):
     ):
         (folder / name).write_text("secret")
     assert set(shared_files(folder, "a/b", "acme/toy")) == known
-
-
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-def test_a_push_refuses_a_file_that_is_not_what_its_name_says(name, trained_adapter, tmp_path):
-    folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
-    (folder / name).write_text("-----BEGIN OPENSSH PRIVATE KEY-----")
-    with pytest.raises(InputError, match=f"{name}: not JSON"):
-        shared_files(folder, "a/b", "acme/toy")
 
 
 # Texts
@@ -256,6 +239,6 @@ def test_a_record_that_lacks_what_the_card_needs_is_one_line(trained_adapter, tm
     folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
     (folder / "dialsum.json").write_text('{"base_model": "x", "base_origin": {"repo_id": null, "commit": null}}')
     before = snapshot(folder)
-    with pytest.raises(InputError, match=r"dialsum\.json: lacks or garbles"):
+    with pytest.raises(InputError, match=r"dialsum\.json: lacks method, "):
         shared_files(folder, "a/b", "acme/toy")
     assert snapshot(folder) == before

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import shutil
 import signal
 
@@ -14,15 +13,12 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import MANIFEST
 from dialsum_trl.models.files import check_model_files
-from dialsum_trl.sharing.push import shared_files
 from dialsum_trl.training.checkpoints.choose import choose
 from dialsum_trl.training.checkpoints.manifest import flaw, seal
 from dialsum_trl.training.checkpoints.untrusted import check_names
 from dialsum_trl.training.estimate import known_shape
 
-REPO, BASE = "tester/llama-dialsum", "acme/toy-llama"
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"'
 
 
 @pytest.fixture
@@ -148,50 +144,6 @@ def test_a_list_of_a_checkpoint_that_is_none_is_damaged(content, checkpoint):
 def test_a_name_that_no_file_can_have_is_missing(name, checkpoint):
     (checkpoint / MANIFEST).write_text(json.dumps({name: {"bytes": 1, "sha256": ""}}))
     assert flaw(checkpoint).endswith(" is missing")
-
-
-# What is pushed
-
-
-@pytest.mark.parametrize(
-    "content",
-    [pickle.dumps({"x": 1}), b"-----BEGIN OPENSSH PRIVATE KEY-----", b"<html></html>", b"<svg />", SVG.encode() + b">",
-     b'<?xml-stylesheet href="//evil/x.css"?>' + SVG.encode() + b"/>",
-     b'<!DOCTYPE svg [<!ENTITY a "aa">]>' + SVG.encode() + b"/>", SVG.encode() + b"><!-- secret --></svg>"],
-)  # fmt: skip
-def test_a_curve_that_is_no_drawing_is_not_pushed(content, adapter):
-    (adapter / "training_curve.svg").write_bytes(content)
-    with pytest.raises(InputError, match=r"training_curve\.svg: (is no SVG|byte 0 is not UTF-8)"):
-        shared_files(adapter, REPO, BASE)
-
-
-@pytest.mark.parametrize(
-    "markup",
-    ["><script>alert(1)</script>", "><foreignObject/>", '><image href="http://evil/x"/>', ' onload="alert(1)">',
-     '><g style="fill: red"/>', '><rect fill="url(http://evil/x)"/>', '><rect fill="url(//evil/x)"/>',
-     '><rect fill="\\75rl(x)"/>', '><script xmlns="http://www.w3.org/1999/xhtml"/>', "><style>*{}</style>"],
-)  # fmt: skip
-def test_a_curve_that_acts_or_loads_is_not_pushed(markup, adapter):
-    (adapter / "training_curve.svg").write_text(f"{SVG}{markup}</svg>")
-    with pytest.raises(InputError, match=r"training_curve\.svg: holds .* which no curve of a training run does"):
-        shared_files(adapter, REPO, BASE)
-
-
-@pytest.mark.parametrize("content", [b"\x7fELF\0\xff", b"\x7fELF\0", b"{{ messages }}\0", b"a" * 1_000_001])
-def test_a_chat_template_that_is_no_text_is_not_pushed(content, adapter):
-    (adapter / "chat_template.jinja").write_bytes(content)
-    with pytest.raises(InputError, match=r"chat_template\.jinja: .*it is not pushed"):
-        shared_files(adapter, REPO, BASE)
-
-
-def test_the_curve_of_a_long_run_with_any_names_is_pushed(adapter):
-    from dialsum_trl.sharing.chart import line_charts
-
-    points = [(step, 1e-7 * step * (-1) ** step) for step in range(1, 1000)]
-    (adapter / "training_curve.svg").write_text(
-        line_charts({"<Loss> & 손실: a/b": {"<script>": points, "x": points[:9]}}), encoding="utf-8"
-    )
-    assert shared_files(adapter, REPO, BASE)["training_curve.svg"] == adapter / "training_curve.svg"
 
 
 # Files without an end

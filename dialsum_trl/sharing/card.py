@@ -11,6 +11,10 @@ from dialsum_trl.prompts.templates import PINNED_DATE
 
 CURVE_FILE = "training_curve.svg"
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+NEEDED = (  # of a run record
+    "method", "base_model", "base_origin", "dtype", "quantization", "prompt_style", "instructions", "template_sha256",
+    "pinned_date", "stop_tokens", "metrics", "settings", "data", "versions",
+)  # fmt: skip
 METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "mean": "mean of the three", "sum": "sum"}
 _EXAMPLE = "#Person1#: 주말에 뭐 했어?\n#Person2#: 친구랑 산에 다녀왔어. 정상에서 본 경치가 정말 좋았어."
 _LOADERS = {"CAUSAL_LM": "AutoModelForCausalLM", "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM"}

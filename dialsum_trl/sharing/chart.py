@@ -1,90 +1,95 @@
-"""Line charts as SVG text: no plotting library, sharp at every size, readable on light and dark pages."""
+"""Line charts as SVG text: no plotting library, sharp at every size, readable on light and dark pages.
+
+Colours are attributes, which every viewer follows, and classes, with which the report's style replaces them.
+"""
 
 import math
-import re
+from collections.abc import Callable
 from html import escape
-from pathlib import Path
-from xml.etree import ElementTree
 
-from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.json_file import read_text
-
-_COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
-_WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 34, 40
+Series = dict[str, list[tuple[float, float]]]  # name of a line -> its points (x, y)
+CURVES = (  # title of a panel, and its lines: name and key in a trainer's log
+    ("Loss", (("training", "loss"), ("evaluation", "eval_loss"))),
+    ("ROUGE on dev rows", (("mean", "eval_rouge_mean"), ("R-1", "eval_rouge1"), ("R-2", "eval_rouge2"))),
+    ("Reward", (("training", "reward"), ("evaluation", "eval_reward"))),
+)
+WIDTH, HEIGHT = 480, 260  # units of one chart
+COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 48, 40
 _LARGEST = 1e300  # sums and differences of what is smaller are finite
 _NARROWEST = 1e-9  # of a span, to its numbers and to 1: ticks are rounded to 12 decimals
-# what is drawn here, and nothing else
-_SVG = "{http://www.w3.org/2000/svg}"
-_ELEMENTS = {_SVG + name for name in ("svg", "g", "rect", "path", "circle", "text")}
-_ATTRIBUTES = {
-    "viewBox", "font-family", "font-size", "role", "width", "height", "transform", "x", "y", "cx", "cy", "r", "d",
-    "fill", "stroke", "stroke-width", "text-anchor",
-}  # fmt: skip
-_VALUE = re.compile(r"[\w\s.#%()-]*", re.ASCII)  # leads nowhere: an address has a colon or a slash
-_LONGEST = 20_000_000  # bytes; a million points
 
 
-def drawable(points: list[tuple]) -> list[tuple[float, float]]:
-    """The points that have a place in a chart: two numbers, finite and below 1e300."""
-    return [p for p in points if all(isinstance(value, int | float) and abs(value) < _LARGEST for value in p)]
+def training_curves(history: list[dict]) -> dict[str, Series]:
+    """Title -> series of what a trainer logged: loss, ROUGE and reward, over optimizer steps."""
+    return {
+        title: {name: [(row["step"], row[key]) for row in history if {"step", key} <= set(row)] for name, key in lines}
+        for title, lines in CURVES
+    }
 
 
-def line_charts(panels: dict[str, dict[str, list[tuple[float, float]]]], x_label: str = "step") -> str:
+def drawable(series: Series) -> Series:
+    """The series without points that have no place in a chart: not finite, from 1e300 or no number at all."""
+    kept = {
+        name: [p for p in line if all(isinstance(value, int | float) and abs(value) < _LARGEST for value in p)]
+        for name, line in series.items()
+    }
+    return {name: line for name, line in kept.items() if line}
+
+
+def line_charts(panels: dict[str, Series], x_label: str = "step") -> str:
     """An SVG document with one chart below the other, each with its own scale.
 
     Args:
-        panels: title -> series name -> points `(x, y)`. Points that cannot be drawn are left out; so are series and
-            panels without points.
+        panels: title -> series. What is not `drawable` is left out.
     """
     charts = []
     for title, series in panels.items():
-        kept = {name: drawable(points) for name, points in series.items()}
-        kept = {name: points for name, points in kept.items() if points}
-        if kept:
-            charts.append(f'<g transform="translate(0 {_HEIGHT * len(charts)})">{_panel(title, kept, x_label)}</g>')
-    height = _HEIGHT * max(1, len(charts))
+        if kept := drawable(series):
+            charts.append(f'<g transform="translate(0 {HEIGHT * len(charts)})">{line_chart(title, kept, x_label)}</g>')
+    height = HEIGHT * max(1, len(charts))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         f'font-size="11" role="img"><rect width="100%" height="100%" fill="#ffffff"/>{"".join(charts)}</svg>\n'
     )
 
 
-def _panel(title: str, kept: dict[str, list[tuple[float, float]]], x_label: str) -> str:
-    points = [point for line in kept.values() for point in line]
-    x_ticks, y_ticks = (ticks([p[i] for p in points]) for i in (0, 1))
-
-    def place(x, y):
-        return (
-            _LEFT + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (_WIDTH - _LEFT - _RIGHT),
-            _HEIGHT - _BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (_HEIGHT - _TOP - _BOTTOM),
-        )
-
+def line_chart(title: str, series: Series, x_label: str) -> str:
+    """The elements of one chart, `WIDTH` by `HEIGHT` units; every series has points, all of them `drawable`."""
+    points = [point for line in series.values() for point in line]
+    x_ticks, y_ticks = (ticks([point[i] for point in points]) for i in (0, 1))
+    x_of, y_of = scale(x_ticks, _LEFT, WIDTH - _RIGHT), scale(y_ticks, HEIGHT - _BOTTOM, _TOP)
     parts = [
-        f'<text x="{_LEFT}" y="16" font-size="13" fill="#111827">{escape(title)}</text>',
-        f'<text x="{(_WIDTH + _LEFT) / 2:.0f}" y="{_HEIGHT - 6}" fill="#4b5563" text-anchor="middle">'
-        f"{escape(x_label)}</text>",
+        text(_LEFT, 16, title, "label", fill="#111827"),
+        text((WIDTH + _LEFT) / 2, HEIGHT - 6, x_label, "axis", "middle"),
     ]
     for tick in y_ticks:
-        _, y = place(x_ticks[0], tick)
-        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#e5e7eb"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" fill="#4b5563" text-anchor="end">{tick:g}</text>')
-    for tick in x_ticks:
-        x, _ = place(tick, y_ticks[0])
-        parts.append(
-            f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16}" fill="#4b5563" text-anchor="middle">{tick:g}</text>'
-        )
-    for index, (name, line) in enumerate(kept.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
-        places = [place(*point) for point in line]
+        y = y_of(tick)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}" stroke="#e5e7eb"/>')
+        parts.append(text(_LEFT - 6, y + 4, f"{tick:g}", "axis", "end"))
+    parts += [text(x_of(tick), HEIGHT - _BOTTOM + 16, f"{tick:g}", "axis", "middle") for tick in x_ticks]
+    legend = _LEFT
+    for index, (name, line) in enumerate(series.items()):
+        colour, style = COLOURS[index % len(COLOURS)], f"c{index % len(COLOURS)}"
+        places = [(x_of(x), y_of(y)) for x, y in line]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
-        if len(places) <= 20:
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"/>' for x, y in places]
-        parts.append(
-            f'<text x="{_WIDTH - _RIGHT}" y="{16 + 13 * index}" fill="{colour}" text-anchor="end">{escape(name)}</text>'
-        )
+        parts.append(f'<path class="line {style}" d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        dots = [*(places if len(places) <= 25 else []), (legend + 4, 30)]
+        parts += [f'<circle class="dot {style}" cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in dots]
+        parts.append(text(legend + 14, 34, name, "label", fill="#111827"))
+        legend += 34 + 8 * len(name)
     return "".join(parts)
+
+
+def text(x: float, y: float, content: str, style: str, anchor: str = "start", fill: str = "#4b5563") -> str:
+    """A text element of a class, escaped."""
+    place = f'x="{x:.1f}" y="{y:.1f}" class="{style}" fill="{fill}" text-anchor="{anchor}"'
+    return f"<text {place}>{escape(content)}</text>"
+
+
+def scale(marks: list[float], start: float, end: float) -> Callable[[float], float]:
+    """Where a number stands between `start`, the place of the first mark, and `end`, that of the last."""
+    return lambda value: start + (value - marks[0]) / (marks[-1] - marks[0]) * (end - start)
 
 
 def ticks(values: list[float], wanted: int = 5) -> list[float]:
@@ -95,28 +100,7 @@ def ticks(values: list[float], wanted: int = 5) -> list[float]:
         pad = max(0.5, 1e-6 * size)
         low, high = low - pad, high + pad
     rough = (high - low) / wanted
-    scale = 10 ** math.floor(math.log10(rough))
-    step = next(scale * m for m in (1, 2, 2.5, 5, 10) if scale * m >= rough * (1 - 1e-9))
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(step * i, 12) for i in range(first, last + 1)]
-
-
-def check_drawing(path: Path, remedy: str) -> None:
-    """Raises InputError unless a file is a drawing as `line_charts` writes it: no script, no address, no entity."""
-    text = read_text(path, remedy, _LONGEST)
-    try:
-        plain = text.startswith("<svg ") and "<!" not in text and "<?" not in text
-        root = ElementTree.fromstring(text) if plain else None
-    except ElementTree.ParseError:
-        root = None
-    if root is None or root.tag != f"{_SVG}svg":
-        raise InputError(f"{path}: is no SVG as training writes it; {remedy}")
-    for element in root.iter():
-        strange = [name for name, value in element.items() if not _drawn(name, value)]
-        if element.tag not in _ELEMENTS or strange:
-            what = (strange or [element.tag])[0].removeprefix(_SVG)
-            raise InputError(f"{path}: holds {what[:80]!r}, which no curve of a training run does; {remedy}")
-
-
-def _drawn(name: str, value: str) -> bool:
-    return name in _ATTRIBUTES and _VALUE.fullmatch(value) is not None

@@ -4,40 +4,42 @@ On disk the run record and `adapter_config.json` name the base so that it loads 
 base's Hub repository and commit, never a local path.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import constants
+from transformers import TrainingArguments
 
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import json_text
-from dialsum_trl.core.json_file import read_json, read_text
+from dialsum_trl.core.json_file import read_json
+from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.adapters import check_adapter
 from dialsum_trl.models.file_names import RUN_FILE
-from dialsum_trl.models.files import check_adapter_files, tensor_shapes
+from dialsum_trl.models.files import check_adapter_files, check_model_files
 from dialsum_trl.models.provenance import base_origin
-from dialsum_trl.sharing.card import CURVE_FILE, REPO_ID, model_card
-from dialsum_trl.sharing.chart import check_drawing
-from dialsum_trl.sharing.save import ADAPTER_CONFIG, CARD, read_mapping, with_base
+from dialsum_trl.sharing.card import CURVE_FILE, NEEDED, REPO_ID, model_card
+from dialsum_trl.sharing.save import ADAPTER_CONFIG, CARD, with_base
 from dialsum_trl.sharing.upload import require_token, upload
 
-MAX_TEMPLATE = 1_000_000  # characters; real ones have 1,000 to 20,000
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+OF_A_RUN = "give the folder of a finished run"
 ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
 MODEL_FILES = (
     "config.json", "generation_config.json", "model.safetensors", "model-?????-of-?????.safetensors",
     "model.safetensors.index.json",
 )  # fmt: skip
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def plan_push(args, model_args) -> Callable[[], object]:
-    """What to call when training is over: the push, or nothing. What a push would miss shows now, before training.
+def plan_push(args: TrainingArguments, model_args: ModelArguments) -> Callable[[], str | None]:
+    """The push (or nothing) to call after training. What a push would miss shows now, before training.
 
     Switches the trainer's own uploads off: they would send TRL's card, training_args.bin and the local path of the base
     at every save.
+
+    Returns:
+        A function without arguments that returns the repository, or None where nothing was pushed.
 
     Raises:
         InputError: no token, a token in a flag, or a base folder whose repository is not known.
@@ -46,7 +48,6 @@ def plan_push(args, model_args) -> Callable[[], object]:
         raise InputError("--hub_token would end in logs and files; put the token into the environment as HF_TOKEN")
     if not args.push_to_hub:
         return lambda: None
-
     args.push_to_hub = False
     require_token()
     if base_origin(model_args.model_name_or_path).repo_id is None:
@@ -72,7 +73,9 @@ def push(
     The token comes from the environment or the Hub's own login.
 
     Args:
+        folder: the output folder of a training run, or a merged model.
         repo_id: `owner/name`, or a name under the token's owner; default: the folder's name.
+        private: a push into a public repository is refused then.
         base: repository of the base, where the folder does not know it; `owner/name` or `owner/name@commit`.
         scores: `scores.json` of a predict run; the card shows them instead of the training run's.
 
@@ -84,7 +87,6 @@ def push(
     """
     if not is_main_process():
         return None
-
     folder, repo_id = Path(folder), repo_id or Path(folder).resolve().name
     files = shared_files(folder, repo_id, base, scores)
     repo_id, is_private = upload(files, repo_id, private)
@@ -92,20 +94,25 @@ def push(
     return repo_id
 
 
-def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: str | Path | None = None) -> dict:
-    """Path in the repository -> bytes or local file: exactly what a push of `folder` sends."""
+def shared_files(
+    folder: Path, repo_id: str, base: str | None = None, scores: str | Path | None = None
+) -> dict[str, bytes | Path]:
+    """Path in the repository -> content or local file: exactly what a push of `folder` sends.
+
+    Arguments and errors are those of `push`.
+    """
     is_adapter = (folder / ADAPTER_CONFIG).exists()
     if not is_adapter and not (folder / "config.json").exists():
         raise InputError(f"{folder}: holds neither an adapter ({ADAPTER_CONFIG}) nor a model (config.json) to push")
     if not (folder / RUN_FILE).exists():
         raise InputError(
-            f"{folder}: has no {RUN_FILE}, so nothing is known of its training; give the folder of a finished run "
-            f"(checkpoints of earlier versions have none), or share it without a card by `hf upload`"
+            f"{folder}: has no {RUN_FILE}, so nothing is known of its training; {OF_A_RUN}, or "
+            f"share it without a card by `hf upload`"
         )
-    try:
-        record = with_base(read_mapping(folder / RUN_FILE), base)
-    except (KeyError, TypeError) as error:
-        raise _incomplete(folder, error) from None
+    record = read_json(folder / RUN_FILE, OF_A_RUN)
+    if missing := [key for key in NEEDED if key not in record]:
+        raise InputError(f"{folder / RUN_FILE}: lacks {', '.join(missing)}, which the card shows; {OF_A_RUN}")
+    record = with_base(record, base)
     if not REPO_ID.fullmatch(record["base_model"]):
         raise _unknown_base(record["base_model"], "give it with --base owner/name")
     if scores:
@@ -114,51 +121,17 @@ def shared_files(folder: Path, repo_id: str, base: str | None = None, scores: st
     files = {path.name: path for pattern in patterns for path in sorted(folder.glob(pattern))}
     if (folder / CURVE_FILE).exists():
         files[CURVE_FILE] = folder / CURVE_FILE
-    for path in files.values():
-        _check_own(path)
     adapter = None
     if is_adapter:
-        check_adapter_files(folder, "push")
+        adapter = check_adapter_files(folder, "push")
         check_adapter(folder)
-        adapter = read_mapping(folder / ADAPTER_CONFIG)
         adapter |= {"base_model_name_or_path": record["base_model"], "revision": record["base_revision"]}
         files[ADAPTER_CONFIG] = json_text(adapter).encode()
+    else:
+        check_model_files(folder)
     files[RUN_FILE] = json_text(record).encode()
-    try:
-        files[CARD] = model_card(record, repo_id, adapter, CURVE_FILE in files).encode()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _incomplete(folder, error) from None
+    files[CARD] = model_card(record, repo_id, adapter, CURVE_FILE in files).encode()
     return files
-
-
-def _incomplete(folder: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{folder / RUN_FILE}: lacks or garbles what the card needs ({' '.join(str(error).split())[:120]}); give the "
-        f"folder of a finished run"
-    )
-
-
-def _check_own(path: Path) -> None:
-    """Raises InputError unless a file is what its name says and lies in the folder itself.
-
-    A link could send any file of this machine, and so could a JSON or a weight file that is something else.
-    """
-    remedy = "it is not pushed; give the folder that training wrote"
-    if path.is_symlink() or not path.is_file():
-        raise InputError(f"{path}: is a link or no regular file and is not pushed; put the file itself there")
-    if path.suffix == ".json":
-        read_json(path, remedy)
-    if path.suffix == ".safetensors":
-        tensor_shapes(path, remedy)
-    if path.suffix == ".jinja":
-        text = read_text(path, remedy, 4 * MAX_TEMPLATE)
-        if len(text) > MAX_TEMPLATE or CONTROL.search(text):
-            raise InputError(
-                f"{path}: has more than {MAX_TEMPLATE:,} characters or control characters, so it is no chat template; "
-                f"{remedy}"
-            )
-    if path.suffix == ".svg":
-        check_drawing(path, remedy)
 
 
 def _predicted(path: Path) -> dict:

@@ -9,15 +9,10 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapters import check_adapter, learned
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.sharing.card import CURVE_FILE, model_card
-from dialsum_trl.sharing.chart import line_charts
+from dialsum_trl.sharing.chart import line_charts, training_curves
 from dialsum_trl.sharing.record import run_record
 
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
-CURVES = {  # panels of the training curve: title -> key in the trainer's log -> name
-    "Loss": {"loss": "training", "eval_loss": "evaluation"},
-    "ROUGE mean of the evaluation rows": {"eval_rouge_mean": "evaluation"},
-    "Reward": {"reward": "training"},
-}
 
 
 def keep_record(trainer, tokenizer, model_args, prompt, data=None, method: str = "SFT") -> None:
@@ -46,15 +41,7 @@ def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
     move_files(aside, folder)
     record = trainer.run_record(metrics)
     write_json(folder / RUN_FILE, record)
-    history = trainer.state.log_history
-    panels = {
-        title: {
-            name: [(row["step"], row[key]) for row in history if {"step", key} <= set(row)]
-            for key, name in curves.items()
-        }
-        for title, curves in CURVES.items()
-    }
-    write_text(folder / CURVE_FILE, line_charts(panels))
+    write_text(folder / CURVE_FILE, line_charts(training_curves(trainer.state.log_history)))
     adapter = None
     if model_args.use_peft:
         first = trainer.state.global_step <= 1
@@ -64,7 +51,7 @@ def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
                 f"warning: {folder} holds an adapter that has learned nothing: the first step of a warm-up has "
                 f"learning rate 0; train more steps, or give --warmup_steps 0"
             )
-        adapter = {**read_mapping(folder / ADAPTER_CONFIG), "base_model_name_or_path": record["base_model"]}
+        adapter = {**read_json(folder / ADAPTER_CONFIG, "train again"), "base_model_name_or_path": record["base_model"]}
         adapter["revision"] = record["base_origin"]["commit"]
         write_json(folder / ADAPTER_CONFIG, adapter)
     write_text(folder / CARD, model_card(with_base(record, None), folder.name, adapter, has_curve=True))
@@ -79,7 +66,3 @@ def with_base(record: dict, base: str | None) -> dict:
         origin = record["base_origin"]
     name = origin["repo_id"] or Path(record["base_model"]).name
     return {**record, "base_model": name, "base_revision": origin["commit"] or "main", "base_origin": origin}
-
-
-def read_mapping(path: Path) -> dict:
-    return read_json(path, "give the folder that a training run wrote")

@@ -9,11 +9,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from dialsum_trl.data.audit import Audit
-from dialsum_trl.sharing.chart import drawable
+from dialsum_trl.sharing.chart import drawable, training_curves
 from dialsum_trl.sharing.report import plots
 from dialsum_trl.sharing.report.figures import Change, Group, Scored, differences, extremes
 
-ROOM = Path(__file__).parent
+FOLDER = Path(__file__).parent
 LIMITS = (512, 1024)  # tokens
 
 
@@ -28,25 +28,12 @@ class Run:
 
     @property
     def plots(self) -> list[Markup]:
-        """Loss, ROUGE on dev, and for PPO and GRPO the reward; those that were logged at two steps or more.
-
-        Numbers that cannot be drawn (NaN, infinite, from 1e300) are left out.
-        """
-        wanted = {
-            "Loss": {"training loss": "loss", "dev loss": "eval_loss"},
-            "ROUGE on dev rows": {"mean": "eval_rouge_mean", "R-1": "eval_rouge1", "R-2": "eval_rouge2"},
-            "Reward": {"reward": "reward", "dev reward": "eval_reward"},
-        }
-        found = []
-        for title, keys in wanted.items():
-            logged = {
-                name: [(row["step"], row[key]) for row in self.history if isinstance(row.get(key), int | float)]
-                for name, key in keys.items()
-            }
-            series = {name: drawable(points) for name, points in logged.items()}
-            if any(series.values()) and any(len({step for step, _ in points}) > 1 for points in logged.values()):
-                found.append(plots.curves(f"{title}, {self.name}", series))
-        return found
+        """Loss, ROUGE on dev rows and reward: what was logged at two steps or more and can be drawn."""
+        return [
+            plots.curves(f"{title}, {self.name}", series)
+            for title, logged in training_curves(self.history).items()
+            if (series := drawable(logged)) and len({step for line in logged.values() for step, _ in line}) > 1
+        ]
 
 
 @dataclass(frozen=True)
@@ -85,26 +72,6 @@ class Lengths:
         return 100 * sum(value > limit for value in self.values) / len(self.values)
 
 
-@dataclass(frozen=True)
-class FileCheck:
-    """What was found in a data file."""
-
-    name: str
-    audit: Audit
-
-    @property
-    def rows(self) -> int:
-        return len(self.audit.rows)
-
-    @property
-    def total(self) -> int:
-        return self.audit.total
-
-    @property
-    def findings(self):
-        return self.audit.findings
-
-
 def render(
     *,
     title: str,
@@ -117,14 +84,14 @@ def render(
     topics: list[Group],
     lengths_of_dialogues: list[Group],
     runs: list[Run],
-    files: list[FileCheck],
+    audits: list[tuple[str, Audit]],
     leaks: list[str] | None,
     lengths: Lengths,
     versions: dict[str, str],
 ) -> str:
     """The HTML document. `rows` are those of `data.read_dialogues`; `total` compares the best system with the first."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((ROOM / "page.html.jinja").read_text(encoding="utf-8"))
+    template = environment.from_string((FOLDER / "page.html.jinja").read_text(encoding="utf-8"))
     best = max(scored, key=lambda one: one.report.mean)
     good, bad = extremes(focus)
     low, high = best.report.references_per_row
@@ -132,7 +99,7 @@ def render(
     html = template.render(
         title=title,
         note=note,
-        style=Markup((ROOM / "style.css").read_text(encoding="utf-8")),
+        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
         test_name=test_name,
         rows=rows,
         references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
@@ -143,7 +110,7 @@ def render(
         floor_line=best.report.floor_line,
         focus=focus,
         runs=[run for run in runs if run.plots],
-        files=files,
+        audits=audits,
         leaks=leaks,
         lengths=lengths,
         parts=[("By topic", topics), ("By length of the dialogue", lengths_of_dialogues)],

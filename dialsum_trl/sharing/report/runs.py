@@ -7,6 +7,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import RUN_FILE
+from dialsum_trl.sharing.report.figures import Scored
 from dialsum_trl.sharing.report.page import Run
 
 STATE_FILE = "trainer_state.json"
@@ -38,8 +39,8 @@ def named(entries: list[str] | None) -> list[tuple[str, Path]]:
     return found
 
 
-def read_run(name: str, folder: Path):
-    """A `page.Run` from the folder that training left.
+def read_run(name: str, folder: Path) -> Run:
+    """A training run from the folder that it left.
 
     Raises:
         InputError: it holds no log, or a damaged one.
@@ -48,37 +49,27 @@ def read_run(name: str, folder: Path):
         raise InputError(f"{folder}: holds no {STATE_FILE}; give the output_dir of a training run")
     remedy = "leave the run out of --runs, or give the folder that training wrote"
     history = read_json(folder / STATE_FILE, remedy).get("log_history")
-    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise InputError(f"{folder / STATE_FILE}: log_history is no list of log entries; {remedy}")
-    if not all(isinstance(entry.get("step"), int) for entry in history):
-        raise InputError(f"{folder / STATE_FILE}: log_history has an entry without its step; {remedy}")
+    logged = isinstance(history, list) and all(isinstance(entry, dict) for entry in history)
+    if not logged or not all(isinstance(entry.get("step"), int) for entry in history):
+        raise InputError(f"{folder / STATE_FILE}: log_history is no list of steps as training logs them; {remedy}")
     record = read_json(folder / RUN_FILE, remedy) if (folder / RUN_FILE).exists() else {}
-    settings = record.get("settings", {})
-    if not isinstance(settings, dict):
-        raise InputError(f"{folder / RUN_FILE}: its settings are no object; {remedy}")
-    if type(settings.get(LIMIT)) not in (int, type(None)):
-        raise InputError(f"{folder / RUN_FILE}: '{LIMIT}' is no whole number; {remedy}")
-    if not isinstance(record.get("base_model", ""), str):
-        raise InputError(f"{folder / RUN_FILE}: its base_model is no text; {remedy}")
     return Run(name, history, record, str(folder) if (folder / "tokenizer_config.json").exists() else None)
 
 
-def find_runs(scored, folders: dict[str, Path]) -> list:
+def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
     """The runs of the systems' adapters or models that lie beside their summaries, each once.
 
     Args:
         folders: where each system lies, by its name.
 
     Raises:
-        InputError: an adapter or a model that is no text, or a damaged run.
+        InputError: a run is damaged.
     """
     runs, seen = [], set()
     for one in scored:
-        made_by = [one.how.get(key) or "" for key in ("adapter", "model")]
-        if not all(isinstance(text, str) for text in made_by):
-            raise InputError(f"{one.name}: its scores.json names an adapter or model that is no text; predict again")
-        folder = beside(folders[one.name], made_by[0] or made_by[1])
-        if folder is None and made_by[0]:
+        adapter, model = one.how.get("adapter"), one.how.get("model")
+        folder = beside(folders[one.name], adapter or model)
+        if folder is None and adapter:
             say(f"{one.name}: its adapter does not lie beside its summaries; --runs {one.name}=folder shows its curves")
         if folder is not None and folder not in seen and (folder / STATE_FILE).exists():
             runs.append(read_run(one.name, folder))
@@ -86,15 +77,9 @@ def find_runs(scored, folders: dict[str, Path]) -> list:
     return runs
 
 
-def beside(system: Path, wanted: str) -> Path | None:
-    """The folder that `wanted` names, where it is the one around `system` or lies in that, and is no link.
-
-    `wanted` comes from a file: it is compared with the names that are there, and never opened as a path.
-    """
+def beside(system: Path, wanted: str | None) -> Path | None:
+    """The folder that `wanted` (of a scores.json) names, where it is the one around `system` or lies in that."""
     if not wanted:
         return None
-    around, name = Path(os.path.abspath(system)).parent, os.path.abspath(wanted)
-    found = next((each for each in (around, *around.iterdir()) if str(each) == name and each.is_dir()), None)
-    if found is None or (found.is_symlink() and found != around):
-        return None
-    return None if any((found / file).is_symlink() for file in (STATE_FILE, RUN_FILE)) else found
+    around, found = Path(os.path.abspath(system)).parent, Path(os.path.abspath(wanted))
+    return found if around in (found, found.parent) and found.is_dir() else None

@@ -94,7 +94,7 @@ def report(recipe: dict, argv: list[str]) -> dict:
         topics=topics,
         lengths_of_dialogues=by_length,
         runs=runs,
-        files=[audit_file(path, data.columns()) for path in (data.train_file, args.test_file) if path],
+        audits=[audit_file(path, data.columns()) for path in (data.train_file, args.test_file) if path],
         leaks=contamination_warnings(train, rows) if train is not None else None,
         lengths=lengths,
         versions=versions(),
