@@ -1,4 +1,4 @@
-"""The demo's second act from an adapter to the report, and the figures that the docs quote."""
+"""The steps of the demo after SFT, and the figures that the docs quote."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pytest
 from benchmarks import pipeline_demo
 from dialsum_trl.data.submission import read_predictions
 from tests.conftest import ROOT, TINY
-from toy.story import SAMPLES, tell
+from toy.story import SAMPLES, run_steps
 
 STEPS = ("zero-shot", "SFT", "instruction-tuned", "MBR", "post-processed")
 
@@ -23,7 +23,7 @@ def first_rows(split, count, folder):
 
 
 @pytest.fixture(scope="module")
-def told(toy_base, trained_adapter, tmp_path_factory):
+def story(toy_base, trained_adapter, tmp_path_factory):
     folder = tmp_path_factory.mktemp("story")
     train, dev = first_rows("train", 8, folder), first_rows("dev", 4, folder)
     config = folder / "story.yaml"
@@ -37,25 +37,25 @@ def told(toy_base, trained_adapter, tmp_path_factory):
         f"report:\n  train_file: {train}\n  test_file: {dev}\n",
         encoding="utf-8",
     )
-    return folder, tell(trained_adapter, folder / "out", str(config))
+    return folder, run_steps(trained_adapter, folder / "out", str(config))
 
 
-def test_every_step_is_scored_on_the_same_rows_and_compared_with_the_one_before(told):
-    _, figures = told
+def test_every_step_is_scored_on_the_same_rows_and_compared_with_the_one_before(story):
+    _, figures = story
     assert tuple(figures["systems"]) == STEPS
     assert {one["rouge"]["n"] for one in figures["systems"].values()} == {4}
     assert [one["change"] and one["change"]["since"] for one in figures["systems"].values()] == [None, *STEPS[:-1]]
 
 
-def test_the_story_leaves_one_page_and_its_seconds(told):
-    folder, _ = told
+def test_the_story_leaves_one_page_and_its_seconds(story):
+    folder, _ = story
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert all(f"</i>{name}</th>" in page for name in STEPS) and "Loss, " in page
     assert json.loads((folder / "out" / "seconds.json").read_text())["MBR"] >= 0
 
 
-def test_the_consensus_is_one_of_its_candidates(told):
-    folder = told[0] / "out"
+def test_the_consensus_is_one_of_its_candidates(story):
+    folder = story[0] / "out"
     files = [folder / name / "submission.csv" for name in ("sft", "instruction_tuned")]
     files += [folder / "samples" / "candidates" / f"{number}.csv" for number in range(1, SAMPLES + 1)]
     candidates = [read_predictions(path) for path in files]

@@ -1,4 +1,4 @@
-"""Write the sample CSVs beside this file: synthetic Korean dialogues in the style of the task, all our own.
+"""Write the sample CSVs: synthetic Korean dialogues in the style of the task, all our own.
 
     python -m toy.make_data [folder]
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from dialsum_trl.data.tables import csv_line
+from toy import FOLDER
 from toy.scene import Play, play
 from toy.scenes_booking import BOOKING_SCENES
 from toy.scenes_friends import FRIEND_SCENES
@@ -35,7 +36,7 @@ def unseen_plays(rng: Random, count: int, keys: set[tuple[str, ...]]) -> Iterato
 
 
 def sample_plays() -> dict[str, list[Play]]:
-    """The plays behind `train.csv`, `dev.csv` and `test.csv`, each split in a shuffled order."""
+    """The plays of `train.csv`, `dev.csv` and `test.csv`, each split in a shuffled order."""
     rng = Random(SEED)
     keys: set[tuple[str, ...]] = set()
     splits = {split: list(unseen_plays(rng, size, keys)) for split, size in SIZES.items()}
@@ -66,4 +67,4 @@ def write_samples(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_samples(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "data")
+    write_samples(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "data")

@@ -1,6 +1,6 @@
-"""The demo's second act: everything around an adapter that SFT has just trained, in one process.
+"""The second part of `make demo`: all the steps after SFT, in one process.
 
-python -m toy.story outputs/demo/adapter outputs/demo
+    python -m toy.story outputs/demo/adapter outputs/demo
 
 Zero-shot, SFT, instruction tuning, consensus (MBR) and post-processing on the same unseen rows; one table, one report.
 No step looks at the references of these rows before the table, so one that costs points shows that.
@@ -11,8 +11,18 @@ import sys
 import time
 from pathlib import Path
 
-from dialsum_trl.core.console import quiet_libraries
+from dialsum_trl.core.console import quiet_libraries, say
 from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.files import write_json
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.data.predictions import read_system
+from dialsum_trl.data.summary_rules import RULES
+from dialsum_trl.stages.jobs.ensemble import ensemble
+from dialsum_trl.stages.jobs.postprocess import postprocess
+from dialsum_trl.stages.jobs.predict import predict
+from dialsum_trl.stages.jobs.report import report
+from dialsum_trl.stages.jobs.sft import train_sft
+from toy import FOLDER
 
 SAMPLES = 8
 INSTRUCTIONS = ("--instructions", "random", "--num_train_epochs", "2", "--learning_rate", "2e-3")
@@ -24,21 +34,12 @@ NEXT = """On a GPU, with real data (fname,dialogue,summary):
 The other steps, command by command: docs/pipeline.md"""
 
 
-def tell(adapter: Path, output: Path, config: str = "recipes/demo.yaml") -> dict:
-    """Runs the steps; each leaves a folder in `output`, the last one `report.html`, and all `seconds.json`.
+def run_steps(adapter: Path, output: Path, config: str = "recipes/demo.yaml") -> dict:
+    """Runs the steps; each leaves a folder in `output`, the last one `report.html`, and their times `seconds.json`.
 
     Returns:
         The report's figures.
     """
-    from dialsum_trl.core.console import say
-    from dialsum_trl.core.files import write_json
-    from dialsum_trl.data.summary_rules import RULES
-    from dialsum_trl.stages.jobs.ensemble import ensemble
-    from dialsum_trl.stages.jobs.postprocess import postprocess
-    from dialsum_trl.stages.jobs.predict import predict
-    from dialsum_trl.stages.jobs.report import report
-    from dialsum_trl.stages.jobs.sft import train_sft
-
     seconds, started = {}, time.time()
 
     def step(name, stage, *flags):
@@ -58,15 +59,15 @@ def tell(adapter: Path, output: Path, config: str = "recipes/demo.yaml") -> dict
     files = [output / "sft" / "submission.csv", output / "instruction_tuned" / "submission.csv"]
     files += [output / "samples" / "candidates" / f"{number}.csv" for number in range(1, SAMPLES + 1)]
     step("MBR", ensemble, "--prediction_files", *files, "--output_dir", consensus)
-    mended = output / "post_processed.csv"
-    flags = ("--prediction_file", consensus / "submission.csv", "--rules", *RULES, "--output_file", mended)
+    processed = output / "post_processed.csv"
+    flags = ("--prediction_file", consensus / "submission.csv", "--rules", *RULES, "--output_file", processed)
     step("post-processing", postprocess, *flags)
     systems = {
         "zero-shot": output / "zero_shot",
         "SFT": output / "sft",
         "instruction-tuned": output / "instruction_tuned",
         "MBR": consensus,
-        "post-processed": mended,
+        "post-processed": processed,
     }
     flags = ("--systems", *(f"{name}={path}" for name, path in systems.items()))
     figures = step("report", report, *flags, "--output_file", output / "report.html")
@@ -77,13 +78,8 @@ def tell(adapter: Path, output: Path, config: str = "recipes/demo.yaml") -> dict
 
 def show(systems: dict[str, Path], samples: int = 2) -> None:
     """Prints a few dev dialogues with their reference and what every system makes of them."""
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.data.predictions import read_system
-
     read = [read_system(name, path) for name, path in systems.items()]
-    rows = [
-        row for row in read_dialogues(Path(__file__).parent / "data" / "dev.csv") if row["fname"] in read[0].summaries
-    ]
+    rows = [row for row in read_dialogues(FOLDER / "data" / "dev.csv") if row["fname"] in read[0].summaries]
     for index in range(0, len(rows), -(-len(rows) // samples)):
         row = rows[index]
         print(f"\n{row['dialogue']}")
@@ -98,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     try:
-        tell(arguments.adapter, arguments.output)
+        run_steps(arguments.adapter, arguments.output)
     except (InputError, TrainingError) as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
