@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 
 from dialsum_trl.core.console import printable
 
@@ -29,7 +30,7 @@ class TrainingError(RuntimeError):
 
 
 @contextlib.contextmanager
-def settings_in_one_line():
+def settings_in_one_line() -> Iterator[None]:
     """What a trainer or its config says of settings that do not go together becomes an `InputError`."""
     try:
         yield

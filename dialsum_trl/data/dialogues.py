@@ -1,7 +1,8 @@
 """Rows in: CSV, JSONL or a Hub dataset -> `Dataset[fname, dialogue, summaries, topic]`, checked row by row."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
@@ -9,13 +10,18 @@ from dialsum_trl.data.cleaning import clean_dialogue, unwritable
 from dialsum_trl.data.tables import Row, closest, name_of, read_table
 from dialsum_trl.data.unicode_forms import other_form
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 HUB = "hub:"
 REFERENCES = ("summary1", "summary2", "summary3")
 ROLES = ("fname", "dialogue", "summary", *REFERENCES, "topic")
 _DEFAULT_NAMES = {"fname": ("fname", "id")}  # the Hub copies of DialogSum call it `id`
 
 
-def read_dialogues(source, *, columns: dict[str, str] | None = None, require_summary: bool = True):
+def read_dialogues(
+    source: str | Path, *, columns: dict[str, str] | None = None, require_summary: bool = True
+) -> "Dataset":
     """Reads all rows of `source` into a `datasets.Dataset`.
 
     Args:
@@ -41,14 +47,17 @@ def read_dialogues(source, *, columns: dict[str, str] | None = None, require_sum
     return Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
-def iter_rows(source, *, columns: dict[str, str] | None = None, require_summary: bool = True) -> Iterator[dict]:
+def iter_rows(
+    source: str | Path, *, columns: dict[str, str] | None = None, require_summary: bool = True
+) -> Iterator[dict]:
     """The rows of `read_dialogues` one at a time, for files that should not be held in memory."""
     source = str(source)
     if source.startswith(HUB):
         place, rows = source, _hub_rows(source)
     else:
         place, rows = str(Path(source).expanduser()), read_table(Path(source).expanduser())
-    names, present = {}, None
+    names: dict[str, str] = {}
+    present: Collection[str] | None = None
     seen: dict[str, int] = {}
     for row in rows:
         if row.values.keys() != present:  # once for CSV; JSONL rows may differ
@@ -65,7 +74,7 @@ def iter_rows(source, *, columns: dict[str, str] | None = None, require_summary:
         yield checked
 
 
-def can_be_scored(rows, source) -> bool:
+def can_be_scored(rows: "Dataset", source: str | Path) -> bool:
     """Whether every row has a reference. Where some have one and others none, a line says why nothing is scored."""
     without = [name for name, references in zip(rows["fname"], rows["summaries"], strict=True) if not references]
     if 0 < len(without) < len(rows):
@@ -74,11 +83,11 @@ def can_be_scored(rows, source) -> bool:
     return not without
 
 
-def _where(place, row):
+def _where(place: str, row: Row) -> str:
     return f"{place}: row {row.number}" + (f" (line {row.line})" if row.line else "")
 
 
-def resolve_columns(where, present, renamed, require_summary):
+def resolve_columns(where: str, present: list[str], renamed: dict[str, str], require_summary: bool) -> dict[str, str]:
     """Role (`ROLES`) -> column of this source, for the roles it has.
 
     Args:
@@ -93,7 +102,7 @@ def resolve_columns(where, present, renamed, require_summary):
     if unknown:
         raise InputError(f"no column role is called '{unknown[0]}'; the roles are {', '.join(ROLES)}")
     renamed = {role: name for role, name in renamed.items() if name != role}
-    names = {}
+    names: dict[str, str] = {}
     for role in ROLES:
         if role in renamed:
             found = renamed[role] if renamed[role] in present else other_form(renamed[role], present)
@@ -123,7 +132,7 @@ def resolve_columns(where, present, renamed, require_summary):
     return names
 
 
-def _missing_column(where, role, name, present):
+def _missing_column(where: str, role: str, name: str, present: list[str]) -> InputError:
     near = closest(name, present)
     flag = f"--{role}_column {near or '<name>'}"
     return InputError(
@@ -132,8 +141,8 @@ def _missing_column(where, role, name, present):
     )
 
 
-def _checked_row(place, row, names, require_summary):
-    def text_of(role):
+def _checked_row(place: str, row: Row, names: dict[str, str], require_summary: bool) -> dict:
+    def text_of(role: str) -> str:
         value = row.values[names[role]]
         where = f"{_where(place, row)}, column '{names[role]}'"
         if value is None:
@@ -158,7 +167,7 @@ def _checked_row(place, row, names, require_summary):
     return {"fname": fname, "dialogue": dialogue, "summaries": summaries, "topic": topic or None}
 
 
-def _hub_rows(source):
+def _hub_rows(source: str) -> Iterator[Row]:
     from datasets import load_dataset  # as in `read_dialogues`
 
     name, _, split = source.removeprefix(HUB).partition(":")
@@ -177,5 +186,5 @@ def _hub_rows(source):
         yield Row(number, 0, values)
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:300]

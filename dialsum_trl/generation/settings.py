@@ -35,7 +35,7 @@ class GenerationSettings:
     seed: int = SEED
     max_length: int = MAX_LENGTH
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)}: must be at least 1")

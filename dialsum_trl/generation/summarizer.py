@@ -30,12 +30,12 @@ def load_summarizer(
     *,
     dtype: str = "bfloat16",
     quantization: str = "4bit",
-    device=None,
+    device: str | int | torch.device | None = None,
     merge: bool = True,
     engine: str = "torch",
     revision: str = "main",
     prompt_style: str = "native",
-    auto_class=None,
+    auto_class: Any = None,
     trust_remote_code: bool = False,
 ) -> Summarizer:
     """Loads a base model, with an adapter or without, for inference.
@@ -82,21 +82,21 @@ def load_summarizer(
     return Summarizer(model.eval().requires_grad_(False), tokenizer)
 
 
-def dequantize(model, dtype: str) -> bool:
+def dequantize(model: Any, dtype: str) -> bool:
     """Turns the 4-bit or 8-bit linear layers of `model` into plain ones of `dtype`, layer by layer, if they fit.
 
     They fit when a quarter of the GPU's memory is left for the cache; otherwise it stays as it is and a line says so.
     """
-    dtype = getattr(torch, dtype)
+    wanted = getattr(torch, dtype)
     if model.device.type == "cuda":
         free, total = torch.cuda.mem_get_info(model.device)
-        needed = model.num_parameters() * dtype.itemsize
+        needed = model.num_parameters() * wanted.itemsize
         if needed > free - total / 4:
-            gib = f"{needed / 2**30:.1f} GiB of {dtype} weights, {free / 2**30:.1f} GiB of GPU memory free"
+            gib = f"{needed / 2**30:.1f} GiB of {wanted} weights, {free / 2**30:.1f} GiB of GPU memory free"
             say(f"the base stays quantized, which is slower: {gib}")
             return False
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns that dequantized weights are meant for merging adapters, as here
-    model.dequantize(dtype)
+    model.dequantize(wanted)
     logging.set_verbosity(verbosity)
     return True

@@ -36,7 +36,7 @@ class RougeConfig:
     references: str = ROUGE_REFERENCES  # mean | max over the references of a row
     stemmer: bool = False  # english only
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choices = {"tokenizer": TOKENIZERS, "masks": ("split", "atomic"), "references": ("mean", "max")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -53,7 +53,7 @@ class RougeConfig:
         """Tokens of `text` under this configuration."""
         return tokenize(text, self.tokenizer, self.masks, self.stemmer)
 
-    def __str__(self):
+    def __str__(self) -> str:
         stemmed = ", stemmed" if self.stemmer else ""
         by = tokenizer_version(self.tokenizer)
         return f"{self.tokenizer} tokens{stemmed}, masks {self.masks}, {self.references} over references ({by})"
@@ -75,7 +75,7 @@ class RougeReport:
     floor: "RougeReport | None" = None  # a constant line on the same rows
     floor_line: str = CONSTANT_LINE
     references_per_row: tuple[int, int] = (1, 1)  # fewest and most
-    per_row: np.ndarray = field(default=None, repr=False, compare=False)
+    per_row: np.ndarray = field(kw_only=True, repr=False, compare=False)
 
     @property
     def mean(self) -> float:
@@ -136,7 +136,7 @@ class Comparison:
         """Whether the interval leaves 0 out."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{self.a.mean:.2f} -> {self.b.mean:.2f}: {self.delta:+.2f} "
             f"[{self.interval[0]:+.2f}, {self.interval[1]:+.2f}] ROUGE mean, {self.a.n} rows, {self.a.config}"
@@ -168,8 +168,11 @@ def score(
         floor = score([floor_line] * len(predictions), references, config, bootstrap=0, floor_line=None)
     rows = np.array([_row_score(text, row, config) for text, row in zip(predictions, references, strict=True)])
     counts = [len(row) for row in references]
+    rouge1, rouge2, rouge_l = rows.mean(axis=0).tolist()
     return RougeReport(
-        *rows.mean(axis=0).tolist(),
+        rouge1,
+        rouge2,
+        rouge_l,
         n=len(rows),
         config=config,
         interval=bootstrap_interval(rows.mean(axis=1), bootstrap, seed) if bootstrap else None,
@@ -227,7 +230,7 @@ def pairwise(left: list[tuple[str, ...]], right: list[tuple[str, ...]]) -> np.nd
     )
 
 
-def _overlap(counters, split):
+def _overlap(counters: list[Counter], split: int) -> np.ndarray:
     """Clipped n-gram matches `(split, len(counters) - split)`."""
     columns = {gram: i for i, gram in enumerate(dict.fromkeys(itertools.chain.from_iterable(counters)))}
     counts = np.zeros((len(counters), len(columns)), dtype=np.int32)
@@ -236,7 +239,7 @@ def _overlap(counters, split):
     return np.array([np.minimum(row, counts[split:]).sum(axis=1) for row in counts[:split]], dtype=float)
 
 
-def _f1(matches, left, right):
+def _f1(matches: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """rouge_score's `fmeasure` of precision and recall, 0 where either side is empty."""
     precision = matches / np.maximum(left[:, None], 1)
     recall = matches / np.maximum(right[None, :], 1)
@@ -244,12 +247,12 @@ def _f1(matches, left, right):
     return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _row_score(prediction, references, config):
+def _row_score(prediction: str, references: list[str], config: RougeConfig) -> np.ndarray:
     scores = 100 * pairwise([config.tokens(prediction)], [config.tokens(text) for text in references])[:, 0]
     return scores.mean(axis=1) if config.references == "mean" else scores.max(axis=1)
 
 
-def _check(predictions, references, config):
+def _check(predictions: list[str], references: list[list[str]], config: RougeConfig) -> None:
     if len(predictions) != len(references):
         raise InputError(f"{len(predictions)} predictions for {len(references)} rows of references; give one a row")
     if not predictions:

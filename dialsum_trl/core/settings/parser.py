@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from dialsum_trl.core.errors import InputError
 
@@ -46,7 +46,7 @@ class FlagParser(argparse.ArgumentParser):
                 if item.init:
                     self._add_field(item, hints[item.name])
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help lists the flags)")
 
     def _add_field(self, item: Field, hint: Any) -> None:
