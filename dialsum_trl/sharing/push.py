@@ -50,8 +50,9 @@ def plan_push(args: TrainingArguments, model_args: ModelArguments) -> Callable[[
         return lambda: None
     args.push_to_hub = False
     require_token()
-    if base_origin(model_args.model_name_or_path).repo_id is None:
-        raise _unknown_base(model_args.model_name_or_path, "push it afterwards with `dialsum push --base owner/name`")
+    base = str(model_args.model_name_or_path)
+    if base_origin(base).repo_id is None:
+        raise _unknown_base(base, "push it afterwards with `dialsum push --base owner/name`")
     return lambda: push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
 
 
@@ -118,7 +119,7 @@ def shared_files(
     if scores:
         record["evaluation"] = _predicted(Path(scores))
     patterns = ADAPTER_FILES if is_adapter else (*MODEL_FILES, *TOKENIZER_FILES)
-    files = {path.name: path for pattern in patterns for path in sorted(folder.glob(pattern))}
+    files: dict[str, bytes | Path] = {path.name: path for name in patterns for path in sorted(folder.glob(name))}
     if (folder / CURVE_FILE).exists():
         files[CURVE_FILE] = folder / CURVE_FILE
     adapter = None
