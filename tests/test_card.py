@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.models.families.registry import LICENSES, VERIFIED
+from dialsum_trl.models.families.registry import CHECKPOINTS
 from dialsum_trl.models.provenance import base_origin
 from dialsum_trl.sharing.card import model_card
 from dialsum_trl.sharing.chart import line_charts
@@ -68,8 +68,12 @@ def test_a_llama_derivative_says_so(record):
     assert "Built with Llama." not in card(record, base="Qwen/Qwen2.5-7B-Instruct")[1]
 
 
-def test_every_verified_model_has_its_licence():
-    assert LICENSES.keys() == VERIFIED.keys()
+@pytest.mark.parametrize("base", CHECKPOINTS)
+def test_every_listed_model_has_its_licence_and_what_it_wants_said(record, base):
+    terms, (header, body) = CHECKPOINTS[base].license, card(record, base)
+    assert (header["license"], header.get("license_name")) == (terms.id, terms.name)
+    assert f"The licence of the base model ({terms.name or terms.id}) holds" in body
+    assert terms.notice is None or f"\n{terms.notice}\n" in body
 
 
 def test_a_run_without_evaluation_has_a_card_without_scores(record):

@@ -11,7 +11,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
 from dialsum_trl.generation.summarizer import load_summarizer
-from dialsum_trl.models.families.registry import CHAT_TOKENS
+from dialsum_trl.models.families.llama import LLAMA_CHAT
 from dialsum_trl.prompts.chat_tokens import missing_chat_tokens, stop_token_ids
 from dialsum_trl.prompts.prompt import encode_prompt
 from dialsum_trl.prompts.tokenizer import load_tokenizer
@@ -78,7 +78,7 @@ def test_prediction_asks_with_the_tokens_that_were_trained(run):
 
 def test_their_rows_are_those_of_the_adapter(run):
     loaded = summarizer(run, run["sft"])
-    added = loaded.tokenizer.convert_tokens_to_ids(list(CHAT_TOKENS["llama3"]))
+    added = loaded.tokenizer.convert_tokens_to_ids(list(LLAMA_CHAT.tokens))
     assert torch.equal(loaded.model.get_input_embeddings().weight[added], trained_rows(run["sft"]))
 
 

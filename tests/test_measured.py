@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.record import RESULTS
 from benchmarks.shapes import SHAPES
-from dialsum_trl.models.families.registry import VERIFIED_SIZES
+from dialsum_trl.models.families.registry import SIZED
 from dialsum_trl.training.estimate import known_shape
 from dialsum_trl.training.plan.memory import Shape, plan
 
@@ -29,9 +29,7 @@ def planned(row):
     return plan(shape, lambda _: int(tokens), [int(count)], float(budget))
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"), zip(VERIFIED_SIZES, ("llama3b", "llama8b", "qwen25_7b", "qwen3_4b"), strict=True)
-)
+@pytest.mark.parametrize(("model", "shape"), zip(SIZED, ("llama3b", "llama8b", "qwen25_7b", "qwen3_4b"), strict=True))
 def test_the_doctor_knows_the_shapes_that_are_measured(model, shape):
     from transformers import AutoConfig
 

@@ -6,15 +6,10 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.adapters import lora_config
 from dialsum_trl.models.base import load_base, quantization_config, resize_embeddings
-from dialsum_trl.models.families.registry import VERIFIED
 from dialsum_trl.models.pretrained import check_lora_targets
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from tests.conftest import TINY
-
-
-def test_the_four_verified_models_name_dtype_and_family():
-    assert {(m.dtype, m.family) for m in VERIFIED.values()} == {("bfloat16", "llama3"), ("float16", "chatml")}
 
 
 @pytest.mark.parametrize("load", [load_tokenizer, load_base])

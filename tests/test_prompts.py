@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.models.families.registry import CHAT_TOKENS, RESERVED_PADS
-from dialsum_trl.prompts.chat_tokens import choose_pad_token, family, missing_chat_tokens, stop_token_ids
+from dialsum_trl.models.families.llama import LLAMA_CHAT
+from dialsum_trl.models.families.registry import PADS, chat_of
+from dialsum_trl.prompts.chat_tokens import choose_pad_token, missing_chat_tokens, stop_token_ids
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM, encode_prompt, encode_row, fit
 from dialsum_trl.prompts.templates import PINNED_DATE, set_prompt_style
 
@@ -33,7 +34,7 @@ def supervised(row):
 
 def test_supervised_tokens_are_exactly_the_summary_and_the_end_of_turn(tokenizer):
     row, _ = encode(tokenizer)
-    end = {"llama3": "<|eot_id|>", "chatml": "<|im_end|>"}[family(tokenizer)]
+    end = chat_of(tokenizer.chat_template).turn_end
     assert tokenizer.decode(supervised(row)) == SUMMARY + end
 
 
@@ -51,7 +52,7 @@ def test_labels_equal_the_inputs_where_they_are_supervised(tokenizer):
 def test_there_is_one_bos_where_the_family_has_one_and_none_elsewhere(tokenizer):
     row, _ = encode(tokenizer)
     count = row["input_ids"].count(tokenizer.convert_tokens_to_ids("<|begin_of_text|>"))
-    assert count == (1 if family(tokenizer) == "llama3" else 0)
+    assert count == (1 if chat_of(tokenizer.chat_template) is LLAMA_CHAT else 0)
 
 
 def test_llama32_prompts_do_not_depend_on_the_day(real_tokenizers):
@@ -175,7 +176,7 @@ def test_a_template_that_raises_is_one_line(real_tokenizers):
 
 
 def test_the_pad_token_is_reserved_and_ends_nothing(tokenizer):
-    assert tokenizer.pad_token in RESERVED_PADS
+    assert tokenizer.pad_token in PADS
     assert tokenizer.pad_token != tokenizer.eos_token
 
 
@@ -193,4 +194,4 @@ def test_a_vocabulary_without_the_templates_tokens_is_noticed(real_tokenizers):
 
     tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
     tokenizer.chat_template = real_tokenizers["llama3"].chat_template
-    assert missing_chat_tokens(tokenizer) == list(CHAT_TOKENS["llama3"])
+    assert missing_chat_tokens(tokenizer) == list(LLAMA_CHAT.tokens)

@@ -21,7 +21,7 @@ from rich.text import Text
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.core.settings.resolve import read_recipe
-from dialsum_trl.models.families.registry import VERIFIED, VERIFIED_SIZES
+from dialsum_trl.models.families.registry import SIZED
 from dialsum_trl.models.provenance import cached_commit
 from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
 
@@ -164,7 +164,7 @@ def _cache(model: str) -> Finding:
     place = Path(constants.HF_HUB_CACHE)
     existing = next(parent for parent in (place, *place.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / GIB
-    needed = VERIFIED[model].parameters * 1e9 * 2 / GIB if model in VERIFIED else None
+    needed = SIZED[model].sizes.parameters * 2 / GIB if model in SIZED else None
     text = f"{model} is to be downloaded" + (f" ({needed:.0f} GiB)" if needed else "")
     if needed and free < needed:
         return Finding("model", "fail", f"{text}, the cache has {free:.0f} GiB", "set HF_HOME to a larger disk")
@@ -255,7 +255,7 @@ def _what_fits(settings, lengths, budget, count) -> str:
     if settings["quantization"] != "4bit":
         changes.append(("--quantization 4bit", {"quantization": "4bit"}))
     changes.append(("--max_length 512 (long dialogues lose middle turns)", {"max_length": 512, "quantization": "4bit"}))
-    for model in VERIFIED_SIZES:
+    for model in SIZED:
         changes.append((f"--model_name_or_path {model}", {"model_name_or_path": model, "quantization": "4bit"}))
     for text, change in changes:
         new = {**settings, **change}

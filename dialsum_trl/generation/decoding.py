@@ -1,4 +1,4 @@
-"""Fast decoding for Llama and Qwen: many prompts in slots of one cache, finished ones replaced by the next.
+"""Fast decoding: many prompts in slots of one cache, finished ones replaced by the next.
 
 On a GPU one step (model, attention over the slots, choice of the tokens) is a captured CUDA graph, so the host launches
 one thing a step instead of a thousand. On a CPU the same step runs eagerly over exactly the active slots.
@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dialsum_trl.generation.search import BeamSearch, Sampler
 from dialsum_trl.generation.slots import ATTENTION, SlotCache
-from dialsum_trl.models.families.registry import FAMILIES
+from dialsum_trl.models.families.registry import family_of
 
 PREFILL_TOKENS = 16384  # tokens of one prefill call on a GPU: enough to fill it, little enough for its activations
 MOST_SEQUENCES = 512  # beams or samples at a time on a GPU; beyond that a step costs as much as it gains
@@ -30,13 +30,14 @@ def unwrapped(model):
 
 
 def can_decode(model) -> bool:
-    """Whether this module knows the architecture: Llama, Qwen2 or Qwen3 with full attention, LoRA or none."""
+    """Whether this module knows the architecture (`Family.slot_decoding`), with full attention, LoRA or none."""
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         return False
     config = unwrapped(model).config
-    if config.model_type not in FAMILIES:
+    family = family_of(config.model_type)
+    if family is None or not family.slot_decoding:
         return False
-    return config.model_type == "llama" or set(config.layer_types) == {"full_attention"}
+    return not family.layer.windows or set(config.layer_types) == {"full_attention"}
 
 
 @contextmanager

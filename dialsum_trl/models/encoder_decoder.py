@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.families.registry import family_of
 
 
 def start_summaries_in(model, tokenizer, language: str | None) -> None:
@@ -47,11 +48,12 @@ def set_source_prefix(config, prefix: str | None) -> str:
 
 
 def check_precision(config, dtype: str) -> None:
-    """Raises InputError for T5 in float16."""
-    if dtype == "float16" and "t5" in config.model_type:
+    """Raises InputError for float16 where activations of the family overflow in it."""
+    family = family_of(config.model_type)
+    if dtype == "float16" and family and not family.float16:
         raise InputError(
-            f"--dtype float16: {config.name_or_path} is a T5, which overflows there; use bfloat16 (GPUs since Ampere) "
-            f"or float32"
+            f"--dtype float16: {config.name_or_path} is a {family.name}, which overflows there; use bfloat16 "
+            f"(GPUs since Ampere) or float32"
         )
 
 

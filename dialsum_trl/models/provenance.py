@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from dialsum_trl.models.families.registry import VERIFIED
+from dialsum_trl.models.families.registry import named_like
 
 _CACHED = re.compile(r"models--(?P<repo>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -29,7 +29,7 @@ class Origin:
 def base_origin(name_or_path: str, revision: str = "main") -> Origin:
     """Repository and commit of a base model, without a network.
 
-    A folder is recognized when it is a snapshot of the Hub's cache, or bears the name of a verified model
+    A folder is recognized when it is a snapshot of the Hub's cache, or bears the name of a listed one
     (`Qwen2.5-7B-Instruct`, `Qwen--Qwen2.5-7B-Instruct`, `Qwen/Qwen2.5-7B-Instruct`); folders written by
     `hf download --local-dir` also keep their commit.
     """
@@ -40,7 +40,8 @@ def base_origin(name_or_path: str, revision: str = "main") -> Origin:
     if cached := _CACHED.search(folder.resolve().as_posix()):
         repo_id, commit = cached["repo"].replace("--", "/", 1), cached["commit"]
         return Origin(repo_id, commit, loads_by_name=cached_commit(repo_id, commit) == commit)
-    return Origin(_verified_name(folder.resolve()), _downloaded_commit(folder), loads_by_name=False)
+    listed = named_like(folder.resolve().name)
+    return Origin(listed and listed.repo_id, _downloaded_commit(folder), loads_by_name=False)
 
 
 def cached_commit(repo_id: str, revision: str) -> str | None:
@@ -64,11 +65,3 @@ def _downloaded_commit(folder: Path) -> str | None:
         return None
     first = record.read_text(encoding="utf-8").split("\n")[0].strip()
     return first if COMMIT.fullmatch(first) else None
-
-
-def _verified_name(folder: Path) -> str | None:
-    for repo_id in VERIFIED:
-        owner, name = repo_id.split("/")
-        if folder.name in (name, f"{owner}--{name}", f"{owner}_{name}"):
-            return repo_id
-    return None

@@ -4,23 +4,15 @@ from pathlib import Path
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.models.families.registry import CHAT_TOKENS, END_OF_TEXT, RESERVED_PADS
+from dialsum_trl.models.families.registry import PADS, TEXT_ENDS, chat_of
 from dialsum_trl.models.files import check_adapter_files, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
 
 
-def family(tokenizer) -> str | None:
-    """`"llama3"`, `"chatml"` or None, told by what the chat template writes."""
-    template = tokenizer.chat_template or ""
-    if "<|start_header_id|>" in template:
-        return "llama3"
-    return "chatml" if "<|im_start|>" in template else None
-
-
 def missing_chat_tokens(tokenizer) -> list[str]:
     """Control tokens that the template writes and the vocabulary lacks as single tokens."""
-    vocabulary = tokenizer.get_vocab()
-    return [token for token in CHAT_TOKENS.get(family(tokenizer), ()) if token not in vocabulary]
+    chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
+    return [token for token in chat.tokens if token not in vocabulary] if chat else []
 
 
 def add_missing_chat_tokens(tokenizer) -> list[int]:
@@ -66,9 +58,8 @@ def check_untied(config, name_or_path: str) -> None:
 
 def stop_token_ids(tokenizer) -> list[int]:
     """Every id that ends a summary: end of turn first, then end of text."""
-    vocabulary = tokenizer.get_vocab()
-    names = {"llama3": ["<|eot_id|>"], "chatml": ["<|im_end|>"]}.get(family(tokenizer), [])
-    names += [tokenizer.eos_token, *END_OF_TEXT]
+    chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
+    names = [*([chat.turn_end] if chat else []), tokenizer.eos_token, *TEXT_ENDS]
     return list(dict.fromkeys(vocabulary[name] for name in names if name in vocabulary))
 
 
@@ -79,8 +70,7 @@ def choose_pad_token(tokenizer) -> None:
     """
     if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
         return
-    vocabulary = tokenizer.get_vocab()
-    candidates = [*RESERVED_PADS, tokenizer.unk_token, tokenizer.eos_token]
-    end_of_turn = {"llama3": "<|eot_id|>", "chatml": "<|im_end|>"}.get(family(tokenizer))
-    candidates = [c for c in candidates if c in vocabulary and c not in (tokenizer.eos_token, end_of_turn)]
+    chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
+    ends = {tokenizer.eos_token, chat and chat.turn_end}
+    candidates = [c for c in (*PADS, "<|pad|>", tokenizer.unk_token) if c in vocabulary and c not in ends]
     tokenizer.pad_token = candidates[0] if candidates else tokenizer.eos_token

@@ -5,7 +5,9 @@ import re
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from dialsum_trl.models.families.registry import LICENSES
+from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS, NUM_BEAMS
+from dialsum_trl.models.families.family import License
+from dialsum_trl.models.families.registry import checkpoint_of
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM
 from dialsum_trl.prompts.templates import PINNED_DATE
 
@@ -71,11 +73,13 @@ def _metadata(record, name, adapter) -> str:
             for key, label in METRICS.items()
             if key != "sum"
         ]
+    terms = _terms(record["base_model"])
     method = re.sub("[^a-z0-9]+", "-", record["method"].lower())
     data = ModelCardData(
         model_name=name,
         language="ko",
-        license=LICENSES.get(record["base_model"]),
+        license=terms.id if terms else None,
+        license_name=terms.name if terms else None,
         library_name="peft" if adapter else "transformers",
         pipeline_tag="text-classification" if _is_reward(adapter) else "summarization",
         base_model=record["base_model"],
@@ -86,6 +90,12 @@ def _metadata(record, name, adapter) -> str:
         base_model_relation="adapter" if adapter else "finetune",
     )
     return data.to_yaml(line_break="\n")
+
+
+def _terms(base: str) -> License | None:
+    """The licence of a base; None where it is not known."""
+    checkpoint = checkpoint_of(base)
+    return checkpoint.license if checkpoint else None
 
 
 def _is_reward(adapter) -> bool:
@@ -102,8 +112,8 @@ def _introduction(record, adapter) -> str:
         f"한국어 일상 대화 요약 모델입니다. {what} {link}{f' at commit `{_md(commit)}`' if commit else ''}; it {job}. "
         f"Trained by {_md(record['method'])} with dialsum-trl on TRL {_md(record['versions']['trl'])}."
     ]
-    if LICENSES.get(base, "").startswith("llama"):
-        lines.append("Built with Llama.")
+    if (terms := _terms(base)) and terms.notice:
+        lines.append(terms.notice)
     return "\n\n".join(lines)
 
 
@@ -143,7 +153,7 @@ def _generation_lines(record, loader) -> list[str]:
     if loader == "AutoModelForSeq2SeqLM":
         return [
             'inputs = tokenizer(dialogue, return_tensors="pt").to(model.device)',
-            "output = model.generate(**inputs, max_new_tokens=100, num_beams=4)",
+            f"output = model.generate(**inputs, max_new_tokens={MAX_NEW_TOKENS}, num_beams={NUM_BEAMS})",
             "print(tokenizer.decode(output[0], skip_special_tokens=True))",
         ]
     told = f', date_string="{PINNED_DATE}"' if record["pinned_date"] else ""
@@ -157,7 +167,8 @@ def _generation_lines(record, loader) -> list[str]:
         f'    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{told}',
         ").to(model.device)",
         "output = model.generate(",
-        "    **inputs, max_new_tokens=100, num_beams=4, do_sample=False, pad_token_id=tokenizer.pad_token_id,",
+        f"    **inputs, max_new_tokens={MAX_NEW_TOKENS}, num_beams={NUM_BEAMS}, do_sample=False, "
+        "pad_token_id=tokenizer.pad_token_id,",
         f"    eos_token_id=tokenizer.convert_tokens_to_ids({_py(record['stop_tokens'])}),",
         ")",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
@@ -237,8 +248,8 @@ def _training(record, adapter, has_curve) -> str:
 
 
 def _limits(record) -> str:
-    license_name = LICENSES.get(record["base_model"])
-    base = f"the base model ({license_name})" if license_name else f"the base model, {_md(record['base_model'])},"
+    terms = _terms(record["base_model"])
+    base = f"the base model ({terms.name or terms.id})" if terms else f"the base model, {_md(record['base_model'])},"
     return (
         "## Licence and limits\n\n"
         f"The licence of {base} holds for these weights too, and so does that of the training data: DialogSum and its "

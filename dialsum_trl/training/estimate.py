@@ -8,7 +8,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.base import load_config
-from dialsum_trl.models.families.registry import VERIFIED_SIZES
+from dialsum_trl.models.families.registry import SIZED
 from dialsum_trl.prompts.lengths import measure
 from dialsum_trl.training.plan.memory import Plan, Shape, plan
 from dialsum_trl.training.plan.schedule import Schedule
@@ -55,16 +55,13 @@ class Estimate:
 
 
 def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shape | None:
-    """The shape of a base from its folder, the cache or the Hub, else from the table above; None when unknown.
+    """The shape of a base from its folder, the cache or the Hub, or as `models.families` lists it; None when unknown.
 
     Raises:
         InputError: its files are damaged, name files elsewhere, or want to run code.
     """
-    if model in VERIFIED_SIZES:
-        layers, hidden, heads, keys, dim, intermediate, vocabulary, tied = VERIFIED_SIZES[model]
-        stored = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}[quantization]
-        sizes = (layers, hidden, heads * dim, keys * dim, intermediate, heads, vocabulary, tied)
-        return Shape(*sizes, stored=stored, rank=rank)
+    if model in SIZED:
+        return Shape.of_sizes(SIZED[model].sizes, rank, quantization)
     try:
         return Shape.of(load_config(model, revision), rank, quantization)
     except InputError as error:

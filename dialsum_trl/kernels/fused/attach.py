@@ -8,7 +8,7 @@ from peft import PeftModel
 
 from dialsum_trl.kernels.fused.layer import FusedLayer, LayerFunction, operations
 from dialsum_trl.kernels.fused.weights import group_problem
-from dialsum_trl.models.families.registry import LAYERS
+from dialsum_trl.models.families.registry import FUSED
 
 
 def decoder_layers(model) -> list[torch.nn.Module]:
@@ -21,7 +21,7 @@ def decoder_layers(model) -> list[torch.nn.Module]:
 def known(model) -> bool:
     """Whether all decoder layers are of a class whose arithmetic is written out here."""
     names = {type(layer).__name__ for layer in decoder_layers(model)}
-    return bool(names) and names <= set(LAYERS)
+    return bool(names) and names <= FUSED.keys()
 
 
 def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
@@ -33,28 +33,30 @@ def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
         return f"adapters of type {model.peft_config[other[0]].peft_type}"
     config = model.get_base_model().config
     if not known(model):
-        return f"{config.model_type} layers are not {', '.join(LAYERS)}"
+        return f"{config.model_type} layers are not {', '.join(FUSED)}"
     for layer in decoder_layers(model):
-        attention, mlp = layer.self_attn, layer.mlp
-        if config.hidden_act != "silu" or config.attention_dropout:
-            return "an activation other than silu, or attention dropout"
-        if getattr(attention, "sliding_window", None):
+        attention, mlp, built = layer.self_attn, layer.mlp, FUSED[type(layer).__name__]
+        if config.hidden_act != built.activation or config.attention_dropout:
+            return f"an activation other than {built.activation}, or attention dropout"
+        if built.windows and attention.sliding_window:
             return "sliding-window attention"
-        device, norm = layer.input_layernorm.weight.device, layer.input_layernorm.weight
-        if device.type == "cuda" and norm.dtype not in (torch.bfloat16, torch.float16):
+        norm = getattr(layer, built.attention_norm).weight
+        if norm.device.type == "cuda" and norm.dtype not in (torch.bfloat16, torch.float16):
             return f"a {norm.dtype} model on a GPU"
         if any(p.requires_grad for name, p in layer.named_parameters() if ".lora_" not in name):
             return "trainable base weights"
-        for modules in (
+        groups = (
             [attention.q_proj, attention.k_proj, attention.v_proj],
             [attention.o_proj],
             [mlp.gate_proj, mlp.up_proj],
             [mlp.down_proj],
-        ):
+        )
+        for modules in groups:
             for adapter in adapters:
                 if reason := group_problem(modules, adapter):
                     return reason
-        if attention.o_proj.get_base_layer().bias is not None or mlp.gate_proj.get_base_layer().bias is not None:
+        biased = [module for modules in groups for module in modules if module.get_base_layer().bias is not None]
+        if biased != (groups[0] if built.qkv_bias else []):
             return "biases beside q/k/v"
     return None
 
@@ -111,7 +113,7 @@ def attach(
             fused.keep = keep[number] if keep else "all"
         fused_layers.append(next(iter(choices.values())))
         if resident:
-            norm = layer.input_layernorm.weight
+            norm = fused_layers[-1].norms[0][0]
             for group in fused_layers[-1].groups:
                 group.make_resident(operations(norm), norm.dtype, norm.device)
         layer.forward = _forward(choices)
@@ -142,7 +144,7 @@ def check(layers: list[FusedLayer]) -> float:
     """
     fused = layers[0]
     layer, lengths = fused.module, (128, 64)
-    norm = layer.input_layernorm.weight
+    norm = fused.norms[0][0]
     training, total = layer.training, sum(lengths)
     device = norm.device.type
     with torch.random.fork_rng(devices=[norm.device] if device == "cuda" else []):

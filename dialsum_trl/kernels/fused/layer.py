@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 from dialsum_trl.kernels.attention import attend, attend_backward
 from dialsum_trl.kernels.fused import torch_ops
 from dialsum_trl.kernels.fused.weights import Group
+from dialsum_trl.models.families.registry import FUSED
 
 KEEP = ("all", "mlp", "layer")
 
@@ -33,25 +34,24 @@ class FusedLayer:
     """A transformers decoder layer seen as four groups of projections, two norms, rope and attention.
 
     Args:
-        module: Llama-, Qwen2- or Qwen3DecoderLayer whose seven projections are PEFT LoRA layers.
+        module: decoder layer of a family that has a `Layer`; its seven projections are PEFT LoRA layers.
         adapter: name of the adapter that trains.
         pool: dict shared by all layers of the model.
     """
 
     def __init__(self, module, adapter: str, pool: dict):
-        attention, mlp = module.self_attn, module.mlp
+        attention, mlp, built = module.self_attn, module.mlp, FUSED[type(module).__name__]
         self.module, self.original, self.keep = module, module.forward, "all"
         self.qkv = Group([attention.q_proj, attention.k_proj, attention.v_proj], adapter, pool)
         self.out = Group([attention.o_proj], adapter, pool)
         self.gate_up = Group([mlp.gate_proj, mlp.up_proj], adapter, pool)
         self.down = Group([mlp.down_proj], adapter, pool)
         self.groups = (self.qkv, self.out, self.gate_up, self.down)
-        self.norms = [
-            (norm.weight, norm.variance_epsilon) for norm in (module.input_layernorm, module.post_attention_layernorm)
-        ]
+        norms = (getattr(module, name) for name in (built.attention_norm, built.mlp_norm))
+        self.norms = [(norm.weight, norm.variance_epsilon) for norm in norms]
         self.dim, self.scale = attention.head_dim, attention.scaling
         self.heads = (self.qkv.rows[0] // self.dim, self.qkv.rows[1] // self.dim)
-        self.head_norm = hasattr(attention, "q_norm")  # Qwen3
+        self.head_norm = built.qk_norm
 
     def parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.groups for parameter in group.parameters()]

@@ -6,7 +6,10 @@ fused layers keep for the backward pass (`fused.layer`), the working set of one 
 
 from dataclasses import dataclass
 
+from dialsum_trl.models.families.family import Sizes
+
 GIB = 2**30
+STORED = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}  # bytes per base parameter; 4bit: nf4 with double quantization
 # Seen on an H100: rates of matrix products and of streams, the host's time for a layer's launches, and what a
 # micro-batch waits at its ends.
 FLOPS, BYTES, HOST_SECONDS_A_LAYER, GAP_SECONDS = 7.2e14, 2.6e12, 0.007, 0.015
@@ -25,7 +28,7 @@ class Shape:
     query_heads: int
     vocabulary: int
     tied: bool
-    stored: float  # bytes a base parameter: 0.516 for nf4 with double quantization
+    stored: float  # bytes per base parameter, of `STORED`
     rank: int
     adapter_bytes: int = 16  # weight, gradient and two Adam moments in float32
 
@@ -42,7 +45,23 @@ class Shape:
             query_heads=config.num_attention_heads,
             vocabulary=config.vocab_size,
             tied=config.tie_word_embeddings,
-            stored={"4bit": 0.516, "8bit": 1.0, "none": 2.0}[quantization],
+            stored=STORED[quantization],
+            rank=rank,
+        )
+
+    @classmethod
+    def of_sizes(cls, sizes: Sizes, rank: int, quantization: str) -> "Shape":
+        """From the sizes of a listed checkpoint."""
+        return cls(
+            layers=sizes.layers,
+            hidden=sizes.hidden,
+            heads=sizes.query_heads * sizes.head_dim,
+            keys=sizes.key_heads * sizes.head_dim,
+            intermediate=sizes.intermediate,
+            query_heads=sizes.query_heads,
+            vocabulary=sizes.vocabulary,
+            tied=sizes.tied,
+            stored=STORED[quantization],
             rank=rank,
         )
 

@@ -1,0 +1,38 @@
+"""Gemma 1 to 4, the models of text alone; eos ends a text, another token a turn."""
+
+from dialsum_trl.models.families.family import Chat, Checkpoint, Family, License
+
+# section 3.1 of the terms wants this sentence with every distribution
+TERMS = License(
+    "gemma", notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
+)
+
+GEMMA_CHAT = Chat(
+    opens="<start_of_turn>",
+    turn_end="<end_of_turn>",
+    tokens=("<bos>", "<start_of_turn>", "<end_of_turn>"),
+    text_ends=("<eos>",),
+    pads=("<pad>",),
+)
+GEMMA4_CHAT = Chat(
+    opens="<|turn>",
+    turn_end="<turn|>",
+    tokens=("<bos>", "<|turn>", "<turn|>"),
+    text_ends=("<eos>",),
+    pads=("<pad>",),
+)
+
+GEMMA = Family(
+    name="Gemma",
+    model_types=("gemma", "gemma2", "gemma3_text"),
+    chat=GEMMA_CHAT,
+    checkpoints=(
+        Checkpoint("google/gemma-2-2b-it", TERMS),
+        Checkpoint("google/gemma-2-9b-it", TERMS),
+        Checkpoint("google/gemma-3-1b-it", TERMS),
+        Checkpoint("google/gemma-3-4b-it", TERMS),
+        Checkpoint("google/gemma-3-12b-it", TERMS),
+    ),
+)
+
+GEMMA4 = Family(name="Gemma 4", model_types=("gemma4_text",), chat=GEMMA4_CHAT)

@@ -1,0 +1,14 @@
+"""Mistral and Ministral; turns between `[INST]` marks, which older vocabularies spell in several tokens."""
+
+from dialsum_trl.models.families.family import APACHE, Chat, Checkpoint, Family
+
+MISTRAL = Family(
+    name="Mistral",
+    model_types=("mistral", "ministral", "ministral3"),
+    chat=Chat(opens="[INST]", turn_end="</s>"),
+    checkpoints=(
+        Checkpoint("mistralai/Mistral-7B-Instruct-v0.2", APACHE),
+        Checkpoint("mistralai/Mistral-7B-Instruct-v0.3", APACHE),
+        Checkpoint("mistralai/Mistral-Nemo-Instruct-2407", APACHE),
+    ),
+)

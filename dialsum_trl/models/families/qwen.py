@@ -1,0 +1,37 @@
+"""Qwen2 and 2.5 (biases on q/k/v) and Qwen3 (normalized heads, no biases), both dense; turns in ChatML."""
+
+from dialsum_trl.models.families.family import APACHE, Chat, Checkpoint, Family, Layer, Sizes
+
+CHATML = Chat(
+    opens="<|im_start|>",
+    turn_end="<|im_end|>",
+    tokens=("<|im_start|>", "<|im_end|>"),
+    text_ends=("<|endoftext|>",),
+    pads=("<|endoftext|>",),
+)
+
+# from config.json
+QWEN2_5_7B = Sizes(
+    layers=28, hidden=3584, query_heads=28, key_heads=4, head_dim=128, intermediate=18944, vocabulary=152064, tied=False
+)
+QWEN3_4B = Sizes(
+    layers=36, hidden=2560, query_heads=32, key_heads=8, head_dim=128, intermediate=9728, vocabulary=151936, tied=True
+)
+
+QWEN2 = Family(
+    name="Qwen2",
+    model_types=("qwen2",),
+    chat=CHATML,
+    layer=Layer("Qwen2DecoderLayer", qkv_bias=True, windows=True),
+    slot_decoding=True,
+    checkpoints=(Checkpoint("Qwen/Qwen2.5-7B-Instruct", APACHE, QWEN2_5_7B),),
+)
+
+QWEN3 = Family(
+    name="Qwen3",
+    model_types=("qwen3",),
+    chat=CHATML,
+    layer=Layer("Qwen3DecoderLayer", qk_norm=True, windows=True),
+    slot_decoding=True,
+    checkpoints=(Checkpoint("Qwen/Qwen3-4B-Instruct-2507", APACHE, QWEN3_4B),),
+)
