@@ -6,9 +6,9 @@ Nothing is measured here. Compute time is `memory.plan`'s for 80 GiB (fitted to 
 wire is taken as not overlapped with compute. docs/scaling.md says how far measured efficiencies were from these.
 """
 
+from benchmarks.network import LINKS, efficiency, load
 from dialsum_trl.training.estimate import known_shape, row_lengths
 from dialsum_trl.training.plan.memory import plan
-from dialsum_trl.training.plan.network import LINKS, efficiency, load
 from dialsum_trl.training.plan.schedule import Schedule
 
 MODELS = {"3B": "Bllossom/llama-3.2-Korean-Bllossom-3B", "8B": "MLP-KTLim/llama-3-Korean-Bllossom-8B"}

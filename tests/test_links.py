@@ -76,23 +76,6 @@ def test_a_soup_copies_nothing_from_behind_a_link(strange_adapter, trained_adapt
     assert not (tmp_path / "soup").exists()
 
 
-def test_a_merged_model_takes_nothing_from_behind_a_link(strange_adapter, toy_base, tmp_path):
-    from dialsum_trl.cli.merge import merge_adapter
-
-    with pytest.raises(InputError, match=r"chat_template\.jinja: is a link to elsewhere"):
-        merge_adapter(strange_adapter, tmp_path / "merged", model=str(toy_base), dtype="float32")
-    assert not (tmp_path / "merged").exists()
-
-
-def test_a_merged_model_is_not_written_behind_a_link(trained_adapter, elsewhere, toy_base, tmp_path):
-    from dialsum_trl.cli.merge import merge_adapter
-
-    (tmp_path / "merged.partial").symlink_to(elsewhere.parent)
-    with pytest.raises(InputError, match=r"merged\.partial: is a link to elsewhere"):
-        merge_adapter(trained_adapter, tmp_path / "merged", model=str(toy_base), dtype="float32")
-    assert list(elsewhere.parent.iterdir()) == [elsewhere]
-
-
 def test_a_best_adapter_of_ppo_is_not_taken_from_behind_a_link(elsewhere, tmp_path):
     from dialsum_trl.rl.ppo_checkpoints import best_files
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from benchmarks.network import LINKS, efficiency, load
 from dialsum_trl.training.estimate import known_shape
 from dialsum_trl.training.plan.memory import GIB
-from dialsum_trl.training.plan.network import LINKS, efficiency, load
 
 LLAMA_3B, LLAMA_8B = "Bllossom/llama-3.2-Korean-Bllossom-3B", "MLP-KTLim/llama-3-Korean-Bllossom-8B"
 

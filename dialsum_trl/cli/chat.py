@@ -1,8 +1,9 @@
 """`dialsum summarize` and `dialsum chat`: dialogues in, summaries out as they are generated."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from threading import Thread
 from typing import get_args
@@ -19,19 +20,23 @@ from dialsum_trl.data.cleaning import clean_dialogue
 from dialsum_trl.generation.fallback import asked_settings_only
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
-from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 
 QUANTIZATIONS = get_args(ModelArguments.__annotations__["quantization"])
+SUCH_LINES = "give lines such as `#Person1#: ...`"
 
 
-def load(adapter: str | None, model: str | None, quantization: str | None):
-    """The summarizer of an adapter (a folder or a Hub id) on its own base, or of a base alone."""
+def load(adapter: str | None, model: str | None, quantization: str | None) -> Summarizer:
+    """The summarizer of an adapter (a folder or a Hub id) on its own base, or of a base alone.
+
+    Raises:
+        InputError: neither is named, one cannot be loaded, or the quantization is unknown.
+    """
     if quantization not in (None, *QUANTIZATIONS):
         raise InputError(f"--quantization {quantization}: must be {', '.join(QUANTIZATIONS)}")
-
     logging.disable_progress_bar()  # a chat shows dialogues and summaries only
     values = {
         "adapter_path": adapter and str(adapter_folder(adapter)),
@@ -47,33 +52,30 @@ def load(adapter: str | None, model: str | None, quantization: str | None):
     return load_summarizer(name, path, revision=values.pop("model_revision"), **values)
 
 
-def stream(summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
+def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
     """Pieces of a greedy summary while it is generated.
 
     Raises:
         InputError: the dialogue is empty.
     """
-    dialogue = cleaned(dialogue)
     tokenizer, model = summarizer.tokenizer, summarizer.model
     settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
-    [prompt] = encode_prompts(summarizer, [dialogue], settings)
+    ids = torch.tensor(encode_prompts(summarizer, [cleaned(dialogue)], settings), device=model.device)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    ids = torch.tensor([prompt], device=model.device)
-    options = dict(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        streamer=streamer,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        eos_token_id=stop_token_ids(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-    )
     failures: list[Exception] = []
 
-    def generate():
+    def generate() -> None:
         try:
             with asked_settings_only(model):
-                model.generate(**options)
+                model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    streamer=streamer,
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    eos_token_id=stop_token_ids(tokenizer),
+                    pad_token_id=tokenizer.pad_token_id,
+                )
         except Exception as error:  # raised again below: the reader would wait for the next piece for ever
             failures.append(error)
             streamer.end()
@@ -104,7 +106,6 @@ def summarize_file(
     if num_beams == 1:
         print_stream(summarizer, dialogue, max_new_tokens)
         return
-
     settings = GenerationSettings(num_beams=num_beams, max_new_tokens=max_new_tokens)
     print(printable(summarize(summarizer, [dialogue], settings, progress=False)[0].text, keep="\n"))
 
@@ -116,50 +117,51 @@ def cleaned(dialogue: str) -> str:
         InputError: nothing is left of it.
     """
     if not (text := clean_dialogue(dialogue)):
-        raise InputError("the dialogue is empty; give lines such as `#Person1#: ...`")
+        raise InputError(f"the dialogue is empty; {SUCH_LINES}")
     return text
 
 
 def read_dialogue(file: Path) -> str:
-    """The text of a file or of standard input."""
+    """The text of a file, or of standard input for `-`.
+
+    Raises:
+        InputError: it cannot be read, is a table, or holds no text.
+    """
     if file.suffix.lower() in (".csv", ".jsonl"):
         raise InputError(
             f"{file}: is a table, and this command takes one dialogue; summarize its rows with "
             f"accelerate launch recipes/predict.py --test_file {file}"
         )
-    try:
-        if str(file) != "-":
-            text = file.read_text(encoding="utf-8-sig")
-        else:
-            if sys.stdin.isatty():
-                print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
-            text = "".join(typed_lines())
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: is not UTF-8; convert it: iconv -f cp949 -t utf-8 {file}") from None
-    source = "standard input" if str(file) == "-" else file
+    if str(file) == "-":
+        if sys.stdin.isatty():
+            print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
+        source, text = "standard input", decoded(sys.stdin.buffer.read(), "standard input")
+    else:
+        try:
+            source, text = str(file), decoded(file.read_bytes(), str(file))
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}") from None
     if "\0" in text:
-        raise InputError(f"{source}: holds a NUL byte, so it is no text; give lines such as `#Person1#: ...`")
+        raise InputError(f"{source}: holds a NUL byte, so it is no text; {SUCH_LINES}")
     if not text.strip():
-        raise InputError(f"{source}: holds no dialogue; give lines such as `#Person1#: ...`")
+        raise InputError(f"{source}: holds no dialogue; {SUCH_LINES}")
     return text
 
 
-def typed_lines() -> Iterator[str]:
-    """The lines of standard input: UTF-8 whatever the terminal's settings say.
+def decoded(content: bytes, source: str) -> str:
+    """UTF-8 bytes as text, whatever the terminal's settings say.
 
     Raises:
-        InputError: a line is something else.
+        InputError: they are something else.
     """
-    for line in sys.stdin.buffer:
-        try:
-            yield line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise InputError("standard input: is not UTF-8; convert it: iconv -f cp949 -t utf-8") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{source}: is not UTF-8; convert it: iconv -f cp949 -t utf-8") from None
 
 
-def print_stream(summarizer, dialogue: str, max_new_tokens: int) -> None:
+def print_stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> None:
+    """Prints the pieces of a summary as they come."""
     for piece in stream(summarizer, dialogue, max_new_tokens):
         print(printable(piece, keep="\n"), end="", flush=True)
     print()
@@ -172,7 +174,7 @@ def converse(adapter: str | None, model: str | None, quantization: str | None, m
     """
     summarizer = load(adapter, model, quantization)
     print("Paste a dialogue and end it with an empty line. Ctrl-D leaves.", file=sys.stderr)
-    for dialogue in dialogues(typed_lines()):
+    for dialogue in dialogues(decoded(line, "standard input") for line in sys.stdin.buffer):
         try:
             print_stream(summarizer, dialogue, max_new_tokens)
         except InputError as error:
@@ -180,17 +182,11 @@ def converse(adapter: str | None, model: str | None, quantization: str | None, m
         print(flush=True)
 
 
-def dialogues(lines) -> Iterator[str]:
+def dialogues(lines: Iterable[str]) -> Iterator[str]:
     """Blocks of lines between empty ones."""
-    block: list[str] = []
-    for line in lines:
-        if line.strip():
-            block.append(line)
-        elif block:
+    for is_text, block in groupby(lines, key=lambda line: bool(line.strip())):
+        if is_text:
             yield "".join(block)
-            block = []
-    if block:
-        yield "".join(block)
 
 
 def open_page(adapter: str | None, model: str | None, quantization: str | None, max_new_tokens: int, port: int) -> None:

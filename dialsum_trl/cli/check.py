@@ -1,13 +1,12 @@
 """`dialsum check`: data files looked through before a GPU is paid for."""
 
 import json
-import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.cli.printing import open_console, print_entry
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, write_text
@@ -21,6 +20,10 @@ from dialsum_trl.data.lengths import CHARACTERS, print_lengths
 from dialsum_trl.data.tables import csv_line, read_table
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+NOT_FOR_TRAINING = Finding(
+    "error", "no summaries: the first of several files is for training; name its --summary_column"
+)
+FOR_PREDICTION = Finding("note", "no summaries: for prediction only")
 
 
 def check_files(
@@ -35,7 +38,7 @@ def check_files(
     Args:
         files: the first is for training, the others for evaluation.
         tokenizer: model whose tokens are counted; characters without one.
-        max_length: tokens of prompt + summary in training; None: `MAX_LENGTH`.
+        max_length: tokens of prompt + summary in training; None: `defaults.MAX_LENGTH`.
         fix: where a cleaned copy of the first file goes.
         columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
 
@@ -52,12 +55,12 @@ def check_files(
             raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
     if fix is not None:
         check_fix(fix)
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())  # in a pipe one line stays one line
-    counter, lost_rows = CHARACTERS, None
+    limit, counter, lost_rows = max_length or MAX_LENGTH, CHARACTERS, None
     if tokenizer is not None:
         from dialsum_trl.cli.check_tokens import lost_rows, measure  # they load transformers
 
         counter = measure(tokenizer)
+    console = open_console()
     audits: list[Audit | None] = []
     refused: set[str] = set()  # rows of the first file that `fix` leaves out
     clean = True
@@ -67,16 +70,19 @@ def check_files(
         if audit is None:
             clean = False
             continue
+        training = len(audits) == 1
         if not audit.has_references:
-            audit.findings.append(without_summaries(training=len(files) > 1 and len(audits) == 1))
-        elif lost_rows and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, max_length or MAX_LENGTH)):
+            audit.findings.append(NOT_FOR_TRAINING if training and len(files) > 1 else FOR_PREDICTION)
+        elif lost_rows and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, limit)):
             audit.findings.insert(0, lost)
-            if len(audits) == 1:
-                refused.update(lost.rows)
+            refused.update(lost.rows if training else [])
         clean &= not any(finding.level == "error" for finding in audit.findings)
-        print_findings(console, path, audit)
+        found_in = f": {audit.total:,} rows; columns {printable(', '.join(audit.columns))}"
+        console.print(Text.assemble((printable(path), "bold"), found_in))
+        for finding in audit.findings:
+            print_finding(console, finding)
         if audit.rows:
-            print_lengths(console, audit.rows, counter, max_length or MAX_LENGTH)
+            print_lengths(console, audit.rows, counter, limit)
         console.print()
     train, *others = audits
     shared: set[str] = set()
@@ -105,13 +111,6 @@ def check_fix(fix: Path) -> None:
     check_writable(fix, "--fix")
 
 
-def without_summaries(training: bool) -> Finding:
-    """What a file without any summary is: nothing to learn from, or rows for prediction."""
-    if training:
-        return Finding("error", "no summaries: the first of several files is for training; name its --summary_column")
-    return Finding("note", "no summaries: for prediction only")
-
-
 def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
     """The audit of a file, or None after printing why it cannot be read."""
     try:
@@ -119,56 +118,38 @@ def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit |
         names = resolve_columns(str(path), list(table[0].values), columns, require_summary=False)
         return audit_rows(table, names)
     except InputError as error:
-        print_entry(console, "error", Text(str(error)))
+        print_finding(console, Finding("error", str(error)))
         return None
 
 
-def print_findings(console: Console, path: Path, audit: Audit) -> None:
-    columns = printable(", ".join(audit.columns))
-    console.print(Text.assemble((printable(path), "bold"), f": {audit.total:,} rows; columns {columns}"))
-    for finding in audit.findings:
-        print_finding(console, finding)
-
-
 def print_finding(console: Console, finding: Finding) -> None:
-    shown = printable(", ".join(finding.rows[:3])) + (", ..." if len(finding.rows) > 3 else "")
-    examples = Text.assemble(f": {len(finding.rows):,} ", (f"({shown})", "dim")) if finding.rows else Text()
-    print_entry(console, finding.level, Text.assemble(printable(finding.text), examples))
-
-
-def print_entry(console: Console, level: str, text: Text) -> None:
-    """Level and text: wrapped beside the level in a terminal, one line in a pipe."""
-    if not console.is_terminal:
-        console.print(Text(f"{level:8} {text.plain}"))
-        return
-    entry = Table.grid(padding=(0, 1))
-    entry.add_column(width=8, style=COLOURS[level])
-    entry.add_column()
-    entry.add_row(level, text)
-    console.print(entry)
+    """Level, text, and the number of rows with the first three of them."""
+    text = Text(printable(finding.text))
+    if finding.rows:
+        more = ", ..." if len(finding.rows) > 3 else ""
+        text.append(f": {len(finding.rows):,} ").append(f"({printable(', '.join(finding.rows[:3]))}{more})", "dim")
+    print_entry(console, [(finding.level, 9, COLOURS[finding.level])], text)
 
 
 def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
     """Prints how the training file gives `path` away; returns the fnames of equal rows, which training refuses."""
-    equal = {left for left, _ in shared_rows(train.rows, other.rows)}
     console.print(Text(printable(f"{train_path} and {path}"), "bold"))
     lines = contamination_warnings(train.rows, other.rows)
     for line in lines:
-        level = "error" if "equal evaluation rows" in line else "warning"
-        print_finding(console, Finding(level, line))
+        print_finding(console, Finding("error" if "equal evaluation rows" in line else "warning", line))
     if not lines:
         print_finding(console, Finding("note", "no row in common, no near copies"))
-    return equal
+    return {left for left, _ in shared_rows(train.rows, other.rows)}
 
 
 def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str]) -> None:
+    """Writes the cleaned copy of `path` and says what it holds."""
     written = write_fixed(fix, train, refused)
-    if not written:
-        console.print(Text(printable(f"{fix}: not written, for no row of {path} can be kept: see the errors above")))
-        return
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
+    if not written:
+        line = f"{fix}: not written, for no row of {path} can be kept: see the errors above"
     console.print(Text(printable(line)))
 
 
@@ -194,7 +175,7 @@ def write_fixed(fix: Path, train: Audit, refused: set[str]) -> int:
     return len(rows)
 
 
-def _cell(value) -> str:
+def _cell(value: object) -> str:
     """A JSON value as the text of a CSV cell."""
     if value is None:
         return ""

@@ -6,11 +6,12 @@ import shlex
 import shutil
 from pathlib import Path
 
+from datasets import Dataset
 from transformers import GenerationConfig
 
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_place, check_writable, refuse_links, write_json
+from dialsum_trl.core.files import check_place, check_writable, write_json
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import summarize
@@ -70,7 +71,7 @@ def merge_adapter(
     check_writable(output, "OUTPUT")
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
-    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.ASCII | re.IGNORECASE):
+    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.IGNORECASE):
         raise InputError(f"--max_shard_size {shard_size}: give a number and KB, MB, GB or TB, such as 4GB")
     if rows < 1:
         raise InputError(f"--rows {rows}: must be at least 1")
@@ -78,13 +79,10 @@ def merge_adapter(
     if verify is not None:  # before the merge, which takes minutes
         compared = read_dialogues(verify, columns=columns)
         compared = compared.select(range(min(rows, len(compared))))
-    named = {"adapter_path": str(adapter), "model_name_or_path": model, "model_revision": "main"}
-    settings = compare_with_adapter(named, set() if model is None else {"model_name_or_path"})
-    if not settings:
-        raise InputError(f"{adapter}: no such folder; give the folder that a training run wrote")
+    named = {"model_name_or_path": model, "model_revision": "main"}
+    settings = compare_with_adapter({"adapter_path": str(adapter), **named}, {"model_name_or_path"} if model else set())
     settings = {"model_revision": "main", "quantization": "none", "prompt_style": "native", **settings}
-    if model is not None:
-        settings |= {"model_name_or_path": model, "model_revision": "main"}
+    settings |= named if model else {}
     if not settings["model_name_or_path"]:
         raise InputError(f"{adapter}: does not say which base it was trained on; name it with --model_name_or_path")
     rank = write_merged(adapter, output, settings, dtype, shard_size)
@@ -98,7 +96,6 @@ def merge_adapter(
 def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_size: str) -> int:
     """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
     partial = output.with_name(output.name + ".partial")
-    refuse_links(partial, *partial.rglob("*"), *adapter.iterdir())
     tokenizer = load_tokenizer(str(adapter))
     name, revision = settings["model_name_or_path"], settings["model_revision"]
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
@@ -120,13 +117,13 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
         tokenizer.save_pretrained(partial)
         write_record(adapter, partial, dtype)
         partial.rename(output)
-    except BaseException:  # a full disk, Ctrl+C: the room is free again
+    except BaseException:  # a full disk, Ctrl+C: what was written is deleted
         if new:
             shutil.rmtree(partial, ignore_errors=True)
         raise
-    size = sum(file.stat().st_size for file in output.glob("*.safetensors")) / 2**30
-    shards = len(list(output.glob("*.safetensors")))
-    say(f"{output}: {adapter} merged into {name} ({dtype}, {size:.2f} GiB in {shards} file{'s' * (shards > 1)})")
+    sizes = [file.stat().st_size / 2**30 for file in output.glob("*.safetensors")]
+    files = f"{len(sizes)} file{'s' * (len(sizes) > 1)}"
+    say(f"{output}: {adapter} merged into {name} ({dtype}, {sum(sizes):.2f} GiB in {files})")
     return rank
 
 
@@ -145,7 +142,7 @@ def write_record(adapter: Path, output: Path, dtype: str) -> None:
         write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
 
 
-def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows) -> bool:
+def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows: Dataset) -> bool:
     """Greedy summaries of both on the same rows: how many are equal, and what the difference is worth in ROUGE.
 
     Args:
@@ -166,19 +163,13 @@ def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows
     after = [summary.text for summary in summarize(merged, rows["dialogue"][:], decoding)]
     result = compare(before, after, rows["summaries"][:])
     worse = result.clear and result.delta < 0
-    equal = sum(left == right for left, right in zip(before, after, strict=True))
-    table(
-        "Adapter and merged model, greedy",
-        [
-            ("rows", len(rows)),
-            ("equal summaries", equal),
-            ("ROUGE mean, adapter as trained", f"{result.a.mean:.2f}"),
-            ("ROUGE mean, merged", f"{result.b.mean:.2f}"),
-            (
-                "difference, 95 % interval",
-                f"{result.delta:+.2f} [{result.interval[0]:+.2f}, {result.interval[1]:+.2f}]",
-            ),
-            ("verdict", "clearly worse: serve the adapter instead" if worse else "no clear loss"),
-        ],
-    )
+    found = {
+        "rows": len(rows),
+        "equal summaries": sum(left == right for left, right in zip(before, after, strict=True)),
+        "ROUGE mean, adapter as trained": f"{result.a.mean:.2f}",
+        "ROUGE mean, merged": f"{result.b.mean:.2f}",
+        "difference, 95 % interval": "{:+.2f} [{:+.2f}, {:+.2f}]".format(result.delta, *result.interval),
+        "verdict": "clearly worse: serve the adapter instead" if worse else "no clear loss",
+    }
+    table("Adapter and merged model, greedy", list(found.items()))
     return not worse

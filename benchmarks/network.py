@@ -1,6 +1,6 @@
 """What several processes hold and send, by configuration: the arithmetic of docs/scaling.md.
 
-Compute time and activations come from `memory.plan`, which was fitted to measured single-GPU steps; this room adds how
+Compute time and activations come from `memory.plan`, which was fitted to measured single-GPU steps. This file adds how
 weights and states are split, and the traffic of each step over the slowest link.
 """
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dialsum_trl.training.plan.memory import GIB, Shape
 
-# bus bandwidth, bytes a second and direction, of the slowest link of a ring. NVLink: what NCCL's all-reduce of 1 GiB
+# bus bandwidth, bytes per second and direction, of the slowest link of a ring. NVLink: what NCCL's all-reduce of 1 GiB
 # is reported to reach on H100s of one host; the others are what the link is sold as, less a tenth. None measured here.
 LINKS = {
     "NVLink (H100)": 329e9,
@@ -19,7 +19,7 @@ LINKS = {
     "10 Gbit/s": 1.1e9,
 }
 SPLIT_BY = {"ddp": (), "zero2": ("states",), "zero3": ("states", "weights"), "fsdp": ("states", "weights")}
-# bytes a trained parameter: what every process keeps, what may be split (masters, gradients, moments)
+# bytes per trained parameter: what every process keeps, what may be split (masters, gradients, moments)
 TRAINED_BYTES = {"ddp": (16, 0), "zero2": (2, 14), "zero3": (0, 16), "fsdp": (0, 16)}
 
 
