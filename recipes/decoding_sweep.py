@@ -5,7 +5,7 @@
     ... --sweep_num_beams 1 4 8 --sweep_length_penalty 0.6 1.0 --sweep_max_new_tokens 100 175 --trials 12
 """
 
-from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
+from dialsum_trl import decoding_sweep
 
 RECIPE = dict()
 

@@ -9,7 +9,7 @@ Every file is one model, fold or sample of the same dialogues. Scores are printe
 Adapters to average were continued from one by --adapter_path.
 """
 
-from dialsum_trl.stages.jobs.ensemble import ensemble
+from dialsum_trl import ensemble
 
 RECIPE = dict()
 

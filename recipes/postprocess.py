@@ -1,13 +1,13 @@
-"""What each post-processing rule is worth on dev, and the mended submission.
+"""What each post-processing rule is worth on dev, and the repaired submission.
 
     python recipes/postprocess.py --prediction_file outputs/predict/submission.csv --test_file data/dev.csv
-    ... --prediction_file test/submission.csv --test_file data/test.csv --rules masks strip --output_file mended.csv
+    ... --prediction_file test/submission.csv --test_file data/test.csv --rules masks strip --output_file repaired.csv
 
 The first prints what every rule makes of the ROUGE mean, with its 95 % interval. Choose rules on dev,
 then apply them to test.
 """
 
-from dialsum_trl.stages.jobs.postprocess import postprocess
+from dialsum_trl import postprocess
 
 RECIPE = dict()
 

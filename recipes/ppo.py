@@ -4,13 +4,34 @@
         --train_file data/train.csv --eval_file data/dev.csv
     ... --reward_functions rouge mask_fidelity --reward_weights 1.0 0.2     # no reward model at all
 
-One 4-bit base carries policy, reference, critic and reward as adapters. Settings: PPO_SETTINGS in dialsum_trl/ppo.py,
-PPOConfig in dialsum_trl/rl/ppo_config.py, every field of trl.GRPOConfig.
+One 4-bit base carries policy, reference, critic and reward as adapters; base, dtype and LoRA are the SFT adapter's.
+Every field of PPOConfig (dialsum_trl/rl/ppo_config.py) and of trl.GRPOConfig is a flag too.
 """
 
-from dialsum_trl.stages.jobs.ppo import train_ppo
+from dialsum_trl import train_ppo
 
-RECIPE = dict(output_dir="outputs/ppo")
+RECIPE = dict(
+    reward_functions=["rouge"],
+    learning_rate=1e-5,
+    critic_learning_rate=5e-5,
+    rollout_batch_size=64,  # summaries sampled before each phase of learning
+    ppo_epochs=2,  # passes over a rollout
+    kl_coef=0.05,  # of the KL to the SFT adapter, inside the reward
+    kl_target=10.0,  # nats per summary: above it the run stops
+    max_rouge_drop=2.0,  # points of dev ROUGE below the start: there it stops too
+    per_device_train_batch_size=16,
+    max_completion_length=100,
+    num_train_epochs=1,
+    lr_scheduler_type="constant_with_warmup",
+    warmup_steps=4,
+    max_grad_norm=1.0,
+    eval_strategy="steps",
+    eval_steps=20,
+    save_strategy="steps",
+    save_steps=20,
+    save_total_limit=2,
+    output_dir="outputs/ppo",
+)
 
 if __name__ == "__main__":
     train_ppo(RECIPE)

@@ -7,7 +7,7 @@
 The second is the zero-shot evaluation. Decoding: beam 4 and 100 new tokens by default; --num_beams 1 is greedy.
 """
 
-from dialsum_trl.stages.jobs.predict import predict
+from dialsum_trl import predict
 
 RECIPE = dict()
 

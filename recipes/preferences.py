@@ -6,7 +6,7 @@ Rows that the adapter was trained on are refused. Two folds: --train_file data/t
 on each, then this recipe with each adapter on the other fold and its own --output_dir; join the two pairs.jsonl.
 """
 
-from dialsum_trl.stages.jobs.preferences import make_preferences
+from dialsum_trl import make_preferences
 
 RECIPE = dict(
     samples=6,

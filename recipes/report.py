@@ -7,7 +7,7 @@ The page loads nothing from anywhere and runs no script. Training curves come fr
 systems' folders; --runs names others.
 """
 
-from dialsum_trl.stages.jobs.report import report
+from dialsum_trl import report
 
 RECIPE = dict()
 

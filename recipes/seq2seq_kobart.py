@@ -8,7 +8,7 @@ Other encoder-decoders: --model_name_or_path paust/pko-t5-base (T5), or facebook
 Every field of transformers.Seq2SeqTrainingArguments can stand here, in a --config YAML or on the command line.
 """
 
-from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+from dialsum_trl import train_seq2seq
 
 RECIPE = dict(
     model_name_or_path="gogamza/kobart-base-v2",

@@ -80,7 +80,7 @@ def toy_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained_adapter(toy_base, tmp_path_factory) -> Path:
     """The folder that two steps of SFT on the toy base leave; read it, or copy it before changing it."""
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     folder = tmp_path_factory.mktemp("run") / "my-adapter"
     recipe = dict(

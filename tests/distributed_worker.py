@@ -36,9 +36,9 @@ def allow_fsdp_on_cpus() -> None:
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedType
 
-    from dialsum_trl.core.settings.launch import fit_topology
+    from dialsum_trl.core.settings import resolve
 
-    made, fit = AcceleratorState.__init__, fit_topology
+    made, fit = AcceleratorState.__init__, resolve.fit_topology
 
     def make(state, *args, fsdp_plugin=None, **kwargs):
         made(state, *args, fsdp_plugin=fsdp_plugin, **kwargs)
@@ -53,7 +53,7 @@ def allow_fsdp_on_cpus() -> None:
         fit(stage, values, given)
         values["use_cpu"] = cpu
 
-    AcceleratorState.__init__, fit_topology = make, fit_as_on_gpus
+    AcceleratorState.__init__, resolve.fit_topology = make, fit_as_on_gpus
 
 
 def rehearse_as_on_gpus() -> list[int]:
@@ -76,7 +76,7 @@ def run(job: dict, rehearsals: list[int]) -> None:
         plant_failure(**job["fails"])
     rehearsals.clear()
     stage = job["stage"]
-    module = importlib.import_module(f"dialsum_trl.{stage}")
+    module = importlib.import_module(f"dialsum_trl.stages.{stage}")
     vars(module)["predict" if stage == "predict" else f"train_{stage}"]({}, job["argv"])
     from accelerate import PartialState
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 STAGES = {
-    "sft": "dialsum_trl.stages.jobs.sft:train_sft",
-    "ppo": "dialsum_trl.stages.jobs.ppo:train_ppo",
-    "predict": "dialsum_trl.stages.jobs.predict:predict",
+    "sft": "dialsum_trl.stages.sft:train_sft",
+    "ppo": "dialsum_trl.stages.ppo:train_ppo",
+    "predict": "dialsum_trl.stages.predict:predict",
 }
 
 

@@ -2,24 +2,36 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.flags import DataArguments, ModelArguments
-from dialsum_trl.core.settings.resolve import parse_recipe
-from dialsum_trl.stages.jobs.sft import sft_config
-from dialsum_trl.stages.sft import SFT_SETTINGS, SFTArguments
+from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.core.settings.resolve import resolve
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.stages.sft import SFT
 from dialsum_trl.training.batches import batch_arithmetic
 from dialsum_trl.training.precision import match_precision
 from tests.conftest import ROOT
 
-RECIPE = dict(model_name_or_path="a/b", learning_rate=1e-5, dtype="float32", output_dir="unused", use_cpu=True)
+# what belongs to dev rows is off, as SFT's own `adjust` switches it
+RECIPE = dict(
+    eval_strategy="no",
+    load_best_model_at_end=False,
+    model_name_or_path="a/b",
+    learning_rate=1e-5,
+    dtype="float32",
+    output_dir="unused",
+    use_cpu=True,
+)
 
 
-def parse(argv, recipe=RECIPE, stage=None):
-    groups = [DataArguments, ModelArguments, SFTArguments]
-    return parse_recipe(groups, recipe, argv, ("trl.SFTConfig", sft_config), match_precision, stage)
+def parse(argv, recipe=RECIPE):
+    return resolve(
+        replace(SFT, sections=("sft", "predict")), recipe, argv, lambda: SimpleNamespace(adjust=match_precision)
+    )
 
 
 def config_file(tmp_path, text):
@@ -34,7 +46,7 @@ def test_the_recipe_stands_above_the_trainers_defaults():
 
 def test_the_config_file_stands_above_the_recipe(tmp_path):
     path = config_file(tmp_path, "learning_rate: 2e-4\nlora_r: 8\n")
-    _, model, _, trainer = parse(["--config", path])
+    _, _, model, *_, trainer = parse(["--config", path])
     assert (trainer.learning_rate, model.lora_r) == (2e-4, 8)
 
 
@@ -45,21 +57,21 @@ def test_flags_stand_above_the_config_file(tmp_path):
 
 def test_a_stage_reads_its_own_section_above_the_common_keys(tmp_path):
     path = config_file(tmp_path, "lora_r: 4\nsft:\n  lora_r: 8\npredict:\n  num_beams: 2\n")
-    assert parse(["--config", path], stage="sft")[1].lora_r == 8
+    assert parse(["--config", path])[2].lora_r == 8
 
 
 def test_a_common_key_serves_the_stages_that_have_it_and_a_misspelt_one_is_an_error(tmp_path):
-    groups = [DataArguments]
+    stage = Stage("report", groups=(DataArguments,), sections=("report",))
     path = config_file(tmp_path, "dtype: float32\ntrain_file: a.csv\n")
-    assert parse_recipe(groups, {}, ["--config", path], stage="report")[0].train_file == "a.csv"
+    assert resolve(stage, {}, ["--config", path], SimpleNamespace)[0].train_file == "a.csv"
     for text in ("dtyp: float32\n", "report:\n  dtype: float32\n"):
         with pytest.raises(InputError, match="unknown setting dtyp"):
-            parse_recipe(groups, {}, ["--config", config_file(tmp_path, text)], stage="report")
+            resolve(stage, {}, ["--config", config_file(tmp_path, text)], SimpleNamespace)
 
 
 def test_null_takes_a_setting_back_to_none(tmp_path):
     path = config_file(tmp_path, "model_name_or_path: null\n")
-    assert parse(["--config", path])[1].model_name_or_path is None
+    assert parse(["--config", path])[2].model_name_or_path is None
 
 
 def test_dictionaries_reach_the_trainer():
@@ -115,8 +127,9 @@ def test_a_home_folder_is_written_out_wherever_a_shell_leaves_it(tmp_path, monke
 def test_ctrl_c_is_one_line_that_says_how_to_go_on():
     program = (
         "from dialsum_trl.stages.common.command import command\n"
-        "def train_toy(recipe, argv):\n    raise KeyboardInterrupt\n"
-        "command(train_toy)({})"
+        "from dialsum_trl.stages.sft import SFT\n"
+        "def job():\n    raise KeyboardInterrupt\n"
+        "command(SFT, job, 'train_toy', '')({'use_cpu': True, 'bf16': False})"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 130 and done.stderr.count("\n") == 1
@@ -138,7 +151,7 @@ def test_paged_optimizers_give_way_on_a_cpu_unless_asked_for():
 
 
 def test_accumulation_is_derived_so_that_a_step_sees_64_rows():
-    trainer = parse([], {**RECIPE, **{k: v for k, v in SFT_SETTINGS.items() if k == "per_device_train_batch_size"}})[-1]
+    trainer = parse([])[-1]
     batch_arithmetic(trainer, 64)
     assert trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps == 64
 

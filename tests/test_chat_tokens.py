@@ -15,7 +15,7 @@ from dialsum_trl.models.families.llama import LLAMA_CHAT
 from dialsum_trl.prompts.chat_tokens import missing_chat_tokens, stop_token_ids
 from dialsum_trl.prompts.prompt import encode_prompt
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.sft import train_sft
 from tests import phase3_toys as toys
 
 DIALOGUE = "#Person1#: 방이 있나요?\n#Person2#: 네."
@@ -87,7 +87,7 @@ def pairs_file(run):
 
 
 def test_dpo_starts_from_the_trained_rows_and_keeps_them_in_what_it_saves(run, tmp_path):
-    from dialsum_trl.stages.jobs.dpo import train_dpo
+    from dialsum_trl.stages.dpo import train_dpo
 
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     figures = train_dpo({}, flags(run["base"], tmp_path / "dpo", **settings))
@@ -103,8 +103,8 @@ def online(run, folder, **changes):
 
 
 def test_grpo_and_ppo_train_the_rows_further(run, tmp_path):
-    from dialsum_trl.stages.jobs.grpo import train_grpo
-    from dialsum_trl.stages.jobs.ppo import train_ppo
+    from dialsum_trl.stages.grpo import train_grpo
+    from dialsum_trl.stages.ppo import train_ppo
 
     group = dict(num_generations=4, gradient_accumulation_steps=2, mask_truncated_completions="false")
     figures = train_grpo({}, online(run, tmp_path / "grpo", **group, logging_steps=1))
@@ -125,7 +125,7 @@ def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
     from dialsum_trl.prompts.prompt import prompt_messages
     from dialsum_trl.rl.adapter_roles import Rooms
     from dialsum_trl.rl.learned_reward import LearnedReward
-    from dialsum_trl.stages.jobs.reward import train_reward
+    from dialsum_trl.stages.reward import train_reward
 
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     train_reward({}, flags(run["base"], tmp_path / "reward", **settings, accept_weak="true"))
@@ -144,7 +144,7 @@ def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
 
 
 def test_a_stopped_ppo_run_goes_on_with_them(run, tmp_path):
-    from dialsum_trl.stages.jobs.ppo import train_ppo
+    from dialsum_trl.stages.ppo import train_ppo
 
     more = dict(eval_file=toys.DEV, rouge_rows=2, eval_steps=2, save_steps=2, save_strategy="steps")
     more |= dict(rollout_batch_size=8, max_truncated=1.1, lr_scheduler_type="constant")

@@ -39,7 +39,7 @@ def settings(base, rows, output, **changes):
 
 
 def train(base, rows, output, **changes):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     return train_sft({}, flags(settings(base, rows, output, **changes)))
 

@@ -101,7 +101,7 @@ def test_pairs_are_not_sampled_on_rows_that_a_checkpoint_was_trained_on(tuned, t
 
 
 def test_the_checkpoints_of_an_encoder_decoder_say_what_they_are(rows, tmp_path):
-    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+    from dialsum_trl.stages.seq2seq import train_seq2seq
     from tests.conftest import TINY
 
     settings = {

@@ -10,9 +10,9 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DecodingArguments
 from dialsum_trl.data.submission import read_predictions
 from dialsum_trl.generation.trials import Trials, compare_trials, once_each
-from dialsum_trl.stages.decoding_sweep import SweepArguments
-from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep, plan
-from dialsum_trl.stages.jobs.predict import predict
+from dialsum_trl.stages.decoding_sweep import SweepArguments, decoding_sweep
+from dialsum_trl.stages.jobs.decoding_sweep import plan
+from dialsum_trl.stages.predict import predict
 from tests.conftest import TINY
 
 SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",

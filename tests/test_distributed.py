@@ -56,7 +56,7 @@ def test_two_zero3_processes_train_4bit_as_one_does_and_one_process_continues_fr
 
 
 def test_two_ddp_processes_on_the_fast_path_train_and_summarize_as_one_does(toy):
-    from dialsum_trl.stages.jobs.predict import predict
+    from dialsum_trl.stages.predict import predict
 
     def predict_argv(output: Path, adapter: Path) -> list[str]:
         settings = {"adapter_path": adapter, "test_file": toy / "dev.csv", "output_dir": output, "use_cpu": True}

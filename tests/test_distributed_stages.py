@@ -175,7 +175,7 @@ def test_two_processes_train_on_each_row_of_an_epoch_once_where_they_do_not_divi
 
 
 def test_two_processes_choose_the_greedy_soup_of_one_and_one_of_them_writes_it(toy, pairs):
-    from dialsum_trl.stages.jobs.ensemble import ensemble
+    from dialsum_trl.stages.ensemble import ensemble
 
     shutil.copytree(toy / "sft", toy / "sft-again")
     argv = {"adapter_paths": [toy / "sft", toy / "sft-again"], "greedy": True, "test_file": toy / "dev.csv"}

@@ -27,7 +27,7 @@ def hub_url(monkeypatch):
 def settings(**changes):
     from dialsum_trl.core.settings.resolve import read_recipe
 
-    return read_recipe(RECIPE, None, changes)[1]
+    return read_recipe(RECIPE, None, changes).values
 
 
 def state(findings, name):

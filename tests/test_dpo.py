@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.rl.dpo_trainer import trainer_class
-from dialsum_trl.stages.jobs.dpo import MEASURED, train_dpo
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.jobs.dpo import MEASURED
 from tests import phase3_toys as toys
 
 

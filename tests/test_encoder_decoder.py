@@ -15,8 +15,8 @@ from dialsum_trl.models.encoder_decoder import check_precision, source_prefix
 from dialsum_trl.prompts.seq2seq_tokenizer import PROBE, plain_tokenizer
 from dialsum_trl.prompts.text_pairs import add_mask_tokens, encode_target, fit_source
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.stages.jobs.predict import predict
-from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+from dialsum_trl.stages.predict import predict
+from dialsum_trl.stages.seq2seq import train_seq2seq
 from dialsum_trl.training.seq2seq_trainer import rouge_metrics
 from tests import seq2seq_toys
 from tests.conftest import ROOT

@@ -15,7 +15,7 @@ from dialsum_trl.data.submission import read_predictions, write_submission
 from dialsum_trl.metrics.consensus import mbr
 from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, pairwise, score
 from dialsum_trl.models.file_names import WEIGHTS
-from dialsum_trl.stages.jobs.ensemble import ensemble
+from dialsum_trl.stages.ensemble import ensemble
 from tests.conftest import TINY
 from tests.test_rouge import ENGLISH, WORDS, needs_english
 

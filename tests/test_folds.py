@@ -3,7 +3,7 @@
 import pytest
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.stages.jobs.preferences import make_preferences
+from dialsum_trl.stages.preferences import make_preferences
 from tests import phase3_toys as toys
 
 

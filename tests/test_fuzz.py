@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, PredictArguments
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.core.settings.resolve import resolve
+from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.yaml_file import read_config
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.data.pairs import read_pairs
@@ -26,6 +28,7 @@ from dialsum_trl.data.submission import check_submission, read_predictions, writ
 from dialsum_trl.models.adapter_settings import adapter_settings
 from dialsum_trl.models.files import check_model_files, tensor_shapes
 from dialsum_trl.sharing.report.runs import read_run
+from dialsum_trl.stages.common.names import STAGES
 
 SECONDS = 6  # a reader, in the slow suite
 CSV = 'fname,dialogue,summary\na,"#Person1#: 안녕,\n#Person2#: 네",요약\nb,#Person1#: \'=1,"말 ""하나"""\n'.encode()
@@ -130,9 +133,9 @@ def pairs(folder, content):
 
 def config(folder, content):
     path = put(folder, "c.yaml", content)
-    groups = [ModelArguments, DecodingArguments, PredictArguments]
-    parsed = parse_recipe(groups, {}, ["--config", str(path)], stage="predict")
-    return isinstance(read_config(str(path)), dict) and not parsed[0].trust_remote_code
+    stage = Stage("predict", groups=(ModelArguments, DecodingArguments, PredictArguments), sections=STAGES)
+    parsed = resolve(stage, {}, ["--config", str(path)], SimpleNamespace)
+    return isinstance(read_config(str(path), STAGES), dict) and not parsed[0].trust_remote_code
 
 
 def system(folder, content):

@@ -8,8 +8,8 @@ import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.rl.generations import steps_a_generation
-from dialsum_trl.stages.jobs.grpo import train_grpo
-from dialsum_trl.stages.jobs.ppo import train_ppo
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.ppo import train_ppo
 from tests import phase3_toys as toys
 from tests.test_grpo import settings as grpo_settings
 from tests.test_ppo import settings as ppo_settings

@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.rl.rollouts import FastRollouts
-from dialsum_trl.stages.grpo import GRPO_SETTINGS
-from dialsum_trl.stages.jobs.grpo import train_grpo
+from dialsum_trl.stages.grpo import GRPO_SETTINGS, train_grpo
 from tests import phase3_toys as toys
 
 

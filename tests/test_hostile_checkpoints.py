@@ -25,7 +25,7 @@ SFT_FLAGS = dict(
 @pytest.fixture(scope="module")
 def halfway(toy_base, tmp_path_factory):
     """A run of two steps with its checkpoint."""
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     folder = tmp_path_factory.mktemp("halfway") / "run"
     train_sft({**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}, [])
@@ -36,7 +36,7 @@ def halfway(toy_base, tmp_path_factory):
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_no_pickle_of_a_checkpoint_is_run_when_training_goes_on(name, halfway, toy_base, tmp_path):
     from dialsum_trl.models.file_names import MANIFEST
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
     from dialsum_trl.training.checkpoints.manifest import seal
 
     folder = shutil.copytree(halfway, tmp_path / "run")
@@ -57,7 +57,7 @@ def test_the_pickled_arguments_of_a_checkpoint_are_never_read(halfway, toy_base,
     """transformers writes them, and nothing here needs them."""
     import torch
 
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
     from dialsum_trl.training.checkpoints.manifest import seal
 
     folder = shutil.copytree(halfway, tmp_path / "run")
@@ -76,7 +76,7 @@ def sealed_again(checkpoint: Path) -> None:
 
 
 def go_on(folder: Path, toy_base, **changes):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     settings = {**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4, **changes}
     return train_sft({**settings, "resume_from_checkpoint": "true"}, [])

@@ -39,7 +39,7 @@ def strange_base(toy_base, tmp_path, monkeypatch):
 
 
 def summarize(base, output, *flags):
-    from dialsum_trl.stages.jobs.predict import predict
+    from dialsum_trl.stages.predict import predict
 
     rows = output.parent / "rows.csv"
     rows.write_text("fname,dialogue\na,#Person1#: 안녕\n", encoding="utf-8")
@@ -61,7 +61,7 @@ def test_code_that_comes_with_a_model_runs_by_the_flag_alone_and_with_a_warning(
 
 
 def test_a_recipe_cannot_switch_strange_code_on():
-    from dialsum_trl.stages.jobs.predict import predict
+    from dialsum_trl.stages.predict import predict
 
     with pytest.raises(InputError, match=r"recipe: trust_remote_code .* command line only"):
         predict({"trust_remote_code": True, "model_name_or_path": "x"}, [])
@@ -186,7 +186,7 @@ class Tags(HTMLParser):
 
 def page(tmp_path, text):
     """The report's page of a system and a run in which every free text is `text`, as its tags."""
-    from dialsum_trl.stages.jobs.report import report
+    from dialsum_trl.stages.report import report
 
     folder = tmp_path / text[:1].replace("<", "attack")
     (folder / "run").mkdir(parents=True)

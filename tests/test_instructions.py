@@ -13,7 +13,7 @@ from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import INSTRUCTIONS
 from dialsum_trl.prompts.sft_rows import choose_instructions, encode_dataset
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.sft import train_sft
 from tests.conftest import TINY
 
 ROWS = 12

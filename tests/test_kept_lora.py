@@ -6,11 +6,11 @@ import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.adapter_settings import keep_lora
-from dialsum_trl.stages.jobs.dpo import train_dpo
-from dialsum_trl.stages.jobs.grpo import train_grpo
-from dialsum_trl.stages.jobs.ppo import train_ppo
-from dialsum_trl.stages.jobs.reward import train_reward
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.stages.reward import train_reward
+from dialsum_trl.stages.sft import train_sft
 from tests import phase3_toys as toys
 
 STAGES = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}

@@ -37,7 +37,7 @@ def test_links_are_not_moved_into_the_output(elsewhere, tmp_path):
 
 @pytest.mark.parametrize("name", [".saving", "README.md", "trainer_state.json", ".dialsum.json.partial", "runs"])
 def test_training_does_not_start_in_a_folder_with_links(name, elsewhere, toy_base, tmp_path):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     output = tmp_path / "run"
     output.mkdir()
@@ -49,7 +49,7 @@ def test_training_does_not_start_in_a_folder_with_links(name, elsewhere, toy_bas
 
 
 def test_candidates_are_not_written_behind_a_link(elsewhere, toy_base, tmp_path):
-    from dialsum_trl.stages.jobs.predict import predict
+    from dialsum_trl.stages.predict import predict
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "candidates").symlink_to(elsewhere.parent)

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dialsum_trl.core.errors import TrainingError
-from dialsum_trl.stages.common.command import MEMORY_FLAGS, command, problem
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.stages.common.command import command, problem
+from dialsum_trl.stages.sft import SFT
 from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints
 from dialsum_trl.training.checkpoints.manifest import flaw
 from tests.conftest import ROOT, TINY
@@ -30,7 +33,7 @@ def size(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def checkpoint_bytes(toy_base, tmp_path_factory):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     output = tmp_path_factory.mktemp("size") / "out"
     train_sft({}, settings(toy_base, output, max_steps=1))
@@ -61,7 +64,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_base, checkpoint_bytes, small_disk, share):
     """`share`: how much of the second checkpoint still fits."""
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     disk = small_disk(int(checkpoint_bytes * (1 + share)) + 2**16)
     with pytest.raises(TrainingError) as caught:
@@ -75,7 +78,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_bas
 
 
 def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_room(toy_base, tmp_path):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     run = [sys.executable, str(ROOT / "recipes" / "sft_llama3b.py"), *settings(toy_base, tmp_path / "out", max_steps=2)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
@@ -90,29 +93,33 @@ def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_
 
 
 def stages():
-    from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
-    from dialsum_trl.stages.jobs.dpo import train_dpo
-    from dialsum_trl.stages.jobs.grpo import train_grpo
-    from dialsum_trl.stages.jobs.ppo import train_ppo
-    from dialsum_trl.stages.jobs.predict import predict
-    from dialsum_trl.stages.jobs.preferences import make_preferences
-    from dialsum_trl.stages.jobs.reward import train_reward
-    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.decoding_sweep import decoding_sweep
+    from dialsum_trl.stages.dpo import train_dpo
+    from dialsum_trl.stages.grpo import train_grpo
+    from dialsum_trl.stages.ppo import train_ppo
+    from dialsum_trl.stages.predict import predict
+    from dialsum_trl.stages.preferences import make_preferences
+    from dialsum_trl.stages.reward import train_reward
+    from dialsum_trl.stages.seq2seq import train_seq2seq
+    from dialsum_trl.stages.sft import train_sft
 
     return [decoding_sweep, make_preferences, predict, train_dpo, train_grpo, train_ppo, train_reward, train_seq2seq,
             train_sft]  # fmt: skip
 
 
 def test_the_flags_named_for_a_full_gpu_exist_in_each_stage(capsys):
-    found = {stage.__name__: stage for stage in stages()}
-    assert found.keys() == MEMORY_FLAGS.keys()
-    for name, stage in found.items():
+    for function in stages():
         with pytest.raises(SystemExit):
-            stage({}, ["--help_all"])
+            function({}, ["--help_all"])
         printed = capsys.readouterr().out
-        assert len(set(MEMORY_FLAGS[name])) == 3
-        assert all(flag.split()[0] in printed for flag in MEMORY_FLAGS[name]), name
+        flags = function.stage.memory_flags
+        assert len(set(flags)) == 3 and all(flag.split()[0] in printed for flag in flags), function.stage.name
+
+
+def stage(run):
+    """A stage that takes no flags, with SFT's hints."""
+    none = Stage("sft", groups=(), memory_flags=SFT.memory_flags)
+    return command(none, lambda: SimpleNamespace(run=run), "train_sft", "")
 
 
 @pytest.mark.parametrize(
@@ -123,22 +130,20 @@ def test_a_full_gpu_becomes_a_line_with_three_flags(text):
 
     kind = torch.OutOfMemoryError if "Tried" in text else RuntimeError
 
-    @command
-    def train_sft(recipe, argv):
+    def full(*settings):
         raise kind(text)
 
     with pytest.raises(
         TrainingError, match=r"out of GPU memory .*--memory_gib or .*--per_device_.* lower --max_length"
     ):
-        train_sft({}, [])
+        stage(full)({}, [])
 
 
 def test_other_errors_stay_what_they_are():
-    @command
-    def train_sft(recipe, argv):
+    def broken(*settings):
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else") as caught:
-        train_sft({}, [])
+        stage(broken)({}, [])
     assert not isinstance(caught.value, TrainingError)
-    assert problem(FileNotFoundError(2, "No such file"), "train_sft") is None
+    assert problem(FileNotFoundError(2, "No such file"), SFT) is None

@@ -67,7 +67,7 @@ def settings(toy, output, **changes):
 @pytest.mark.parametrize("optimizer", ["adamw_torch", "adamw_torch_fused"])
 @pytest.mark.parametrize("fast", ["true", "false"])
 def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, fast, optimizer):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     changes = dict(train_file=toy.folder / "train.csv", fast=fast, rouge_rows=0, optim=optimizer)
     with pytest.raises(TrainingError) as caught:
@@ -83,7 +83,7 @@ def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, f
 
 
 def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     with (toy.folder / "train.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
@@ -109,8 +109,8 @@ def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path
     ],
 )
 def test_held_out_pairs_without_a_number_are_named(toy, tmp_path, stage, message):
-    from dialsum_trl.stages.jobs.dpo import train_dpo
-    from dialsum_trl.stages.jobs.reward import train_reward
+    from dialsum_trl.stages.dpo import train_dpo
+    from dialsum_trl.stages.reward import train_reward
 
     lines = (toy.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     for name, part in (("seen", lines[6:]), ("held", lines[:6])):
@@ -159,8 +159,8 @@ def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
 
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_pairs_are_named_by_their_dialogue(toy, tmp_path, stage):
-    from dialsum_trl.stages.jobs.dpo import train_dpo
-    from dialsum_trl.stages.jobs.reward import train_reward
+    from dialsum_trl.stages.dpo import train_dpo
+    from dialsum_trl.stages.reward import train_reward
 
     train = {"reward": train_reward, "dpo": train_dpo}[stage]
     files = dict(pairs_file=toy.folder / "pairs.jsonl", held_out=0.1, seed=1, adapter_path=toy.sft)
@@ -171,7 +171,7 @@ def test_pairs_are_named_by_their_dialogue(toy, tmp_path, stage):
 
 
 def test_a_policy_that_exploded_is_told_from_bad_rows(toy, tmp_path):
-    from dialsum_trl.stages.jobs.ppo import train_ppo
+    from dialsum_trl.stages.ppo import train_ppo
 
     changes = dict(
         adapter_path=toy.sft,

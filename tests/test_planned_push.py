@@ -16,52 +16,57 @@ BASE = "acme/toy-llama"
 
 
 def test_a_run_with_push_to_hub_is_refused_before_training_without_a_token(server, trained_adapter, monkeypatch):
+    from trl import SFTConfig
+
     from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.stages.jobs.sft import sft_config
 
     monkeypatch.delenv("HF_TOKEN")
-    args = sft_config()(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
+    args = SFTConfig(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
     with pytest.raises(InputError, match="HF_TOKEN"):
         plan_push(args, ModelArguments(model_name_or_path=BASE))
 
 
 def test_the_trainers_own_uploads_are_switched_off(server):
-    from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.stages.jobs.sft import sft_config
+    from trl import SFTConfig
 
-    args = sft_config()(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
+    from dialsum_trl.core.settings.flags import ModelArguments
+
+    args = SFTConfig(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
     plan_push(args, ModelArguments(model_name_or_path=BASE))
     assert not args.push_to_hub
 
 
 def test_a_run_without_push_to_hub_pushes_nothing(server, trained_adapter):
-    from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.stages.jobs.sft import sft_config
+    from trl import SFTConfig
 
-    args = sft_config()(output_dir=str(trained_adapter), use_cpu=True, bf16=False)
+    from dialsum_trl.core.settings.flags import ModelArguments
+
+    args = SFTConfig(output_dir=str(trained_adapter), use_cpu=True, bf16=False)
     plan_push(args, ModelArguments(model_name_or_path=BASE))()
     assert server.requests == []
 
 
 def test_a_planned_push_is_private_and_goes_where_the_flags_say(server, trained_adapter, tmp_path):
+    from trl import SFTConfig
+
     from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.stages.jobs.sft import sft_config
 
     run = shutil.copytree(trained_adapter, tmp_path / "run")
     record = json.loads((run / "dialsum.json").read_text(encoding="utf-8"))
     record["base_origin"] = {"repo_id": BASE, "commit": None}
     (run / "dialsum.json").write_text(json.dumps(record), encoding="utf-8")
     flags = dict(push_to_hub=True, hub_model_id="tester/planned", use_cpu=True, bf16=False)
-    args = sft_config()(output_dir=str(run), **flags)
+    args = SFTConfig(output_dir=str(run), **flags)
     plan_push(args, ModelArguments(model_name_or_path=BASE))()
     assert server.repos["tester/planned"].private
 
 
 def test_a_token_in_a_flag_is_an_error():
-    from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.stages.jobs.sft import sft_config
+    from trl import SFTConfig
 
-    args = sft_config()(output_dir="unused", hub_token="hf_x", use_cpu=True, bf16=False)
+    from dialsum_trl.core.settings.flags import ModelArguments
+
+    args = SFTConfig(output_dir="unused", hub_token="hf_x", use_cpu=True, bf16=False)
     with pytest.raises(InputError, match="HF_TOKEN") as error:
         plan_push(args, ModelArguments(model_name_or_path=BASE))
     assert "hf_x" not in str(error.value)

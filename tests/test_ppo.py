@@ -12,7 +12,7 @@ from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_policy
 from dialsum_trl.models.base import load_base
 from dialsum_trl.rl.adapter_roles import Rooms, fingerprints
-from dialsum_trl.stages.jobs.ppo import train_ppo
+from dialsum_trl.stages.ppo import train_ppo
 from tests import phase3_toys as toys
 from tests.ppo_toys import environment, gradients, make_trainer, rollout
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.rl.policy_watch import PolicyWatch
-from dialsum_trl.stages.jobs.ppo import train_ppo
+from dialsum_trl.stages.ppo import train_ppo
 from tests import phase3_toys as toys
 from tests.conftest import ROOT
 from tests.ppo_toys import environment

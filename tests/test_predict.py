@@ -10,7 +10,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.predictions import read_system, write_predictions
 from dialsum_trl.data.submission import read_predictions, write_submission
 from dialsum_trl.generation.sharded import UNFINISHED, summarize_kept, summarize_sharded
-from dialsum_trl.stages.jobs.predict import predict
+from dialsum_trl.stages.predict import predict
 from tests.conftest import TINY
 
 ROWS = 4

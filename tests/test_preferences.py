@@ -12,7 +12,8 @@ from dialsum_trl.data.pairs import read_pairs
 from dialsum_trl.generation.samples import read_samples
 from dialsum_trl.rl.faithfulness import KINDS, negatives
 from dialsum_trl.rl.pair_making import best_and_worst, make_pairs
-from dialsum_trl.stages.jobs.preferences import check_unseen, make_preferences
+from dialsum_trl.stages.jobs.preferences import check_unseen
+from dialsum_trl.stages.preferences import make_preferences
 from tests import phase3_toys as toys
 
 SUMMARY = "#Person1#은 #Person2#에게 3시에 만나기로 한다고 말한다."

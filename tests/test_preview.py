@@ -122,8 +122,8 @@ def test_a_recipe_of_another_stage_is_refused():
 def test_settings_are_merged_as_the_run_would_merge_them(tmp_path):
     config = tmp_path / "my.yaml"
     config.write_text("max_length: 700\nsft:\n  lora_r: 4\npredict:\n  lora_r: 9\n", encoding="utf-8")
-    stage, settings = read_recipe(RECIPE, str(config), {"lora_alpha": 7, "seed": None})
-    assert stage == "sft"
+    stage, settings, given = read_recipe(RECIPE, str(config), {"lora_alpha": 7, "seed": None})
+    assert stage.name == "sft" and given == {"max_length", "lora_r", "lora_alpha"}
     assert settings["model_name_or_path"] == "Bllossom/llama-3.2-Korean-Bllossom-3B"  # recipe
     assert (settings["max_length"], settings["lora_r"], settings["lora_alpha"]) == (700, 4, 7)
     assert settings["lora_dropout"] == 0.05

@@ -6,6 +6,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,7 @@ from dialsum_trl.cli import chat, preview
 from dialsum_trl.cli.check import check_files
 from dialsum_trl.core import console
 from dialsum_trl.core.console import printable, say, table
+from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.stages.common.command import command
 from tests.conftest import ROOT, TINY
 from tests.test_check import GOOD, write
@@ -166,7 +168,7 @@ def test_commands_set_it_up(monkeypatch):
     factory = logging.getLogRecordFactory()
     monkeypatch.setattr(sys, "argv", ["recipe"])
     try:
-        command(lambda recipe, argv: None)()
+        command(Stage("report", groups=()), lambda: SimpleNamespace(run=lambda: {}), "report", "")()
         assert logging.getLogRecordFactory() is console.PrintableRecord
     finally:
         logging.setLogRecordFactory(factory)

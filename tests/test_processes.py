@@ -47,17 +47,19 @@ def test_no_thread_of_a_process_group_outlives_it_though_functions_hold_the_grou
 
 
 ONE_IS_WRONG = """
+from types import SimpleNamespace
 from torch import distributed
-from dialsum_trl.core.errors import InputError\nfrom dialsum_trl.stages.common.command import command
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.stages.common.command import command
 
-@command
-def stage(recipe, argv):
+def run():
     distributed.init_process_group("gloo")
     if distributed.get_rank() == {wrong}:
         raise InputError("--test_file: is not there")
     distributed.barrier()
 
-stage()
+command(Stage("report", groups=()), lambda: SimpleNamespace(run=run), "report", "")()
 """
 
 

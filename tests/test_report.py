@@ -14,7 +14,7 @@ from dialsum_trl.data.predictions import write_predictions
 from dialsum_trl.generation.settings import Summary
 from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.sharing.report.runs import named
-from dialsum_trl.stages.jobs.report import report
+from dialsum_trl.stages.report import report
 from tests.conftest import TINY
 
 WORDS = RougeConfig("whitespace")

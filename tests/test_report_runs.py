@@ -12,7 +12,7 @@ from dialsum_trl.core.journal import Journal, read
 from dialsum_trl.sharing.chart import line_charts, ticks
 from dialsum_trl.sharing.report.page import Run
 from dialsum_trl.sharing.report.runs import read_run
-from dialsum_trl.stages.jobs.report import report
+from dialsum_trl.stages.report import report
 from tests.conftest import TINY
 
 HISTORY = [{"step": step, "loss": 1 / step} for step in (1, 2)]

@@ -57,8 +57,8 @@ def assert_same(whole: Path, again: Path, last: str, weights: str) -> None:
 
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_pairs_go_on_in_the_middle_of_an_epoch(toy, tmp_path, stage):
-    from dialsum_trl.stages.jobs.dpo import train_dpo
-    from dialsum_trl.stages.jobs.reward import train_reward
+    from dialsum_trl.stages.dpo import train_dpo
+    from dialsum_trl.stages.reward import train_reward
 
     settings = dict(
         model_name_or_path=toy["base"], quantization="none", adapter_path=toy["sft"], pairs_file=toy["pairs"],
@@ -71,7 +71,7 @@ def test_pairs_go_on_in_the_middle_of_an_epoch(toy, tmp_path, stage):
 
 
 def test_an_encoder_decoder_goes_on_with_its_dropout(tmp_path):
-    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+    from dialsum_trl.stages.seq2seq import train_seq2seq
 
     settings = dict(
         model_name_or_path=TINY / "bart", train_file=TINY / "data" / "dev.csv", per_device_train_batch_size=2,
@@ -83,7 +83,7 @@ def test_an_encoder_decoder_goes_on_with_its_dropout(tmp_path):
 
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit"])
 def test_sft_goes_on_with_every_optimizer(toy, tmp_path, optim):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     settings = dict(
         model_name_or_path=toy["base"], quantization="4bit", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
@@ -100,7 +100,7 @@ def test_sft_goes_on_with_every_optimizer(toy, tmp_path, optim):
 
 
 def test_lines_that_average_steps_are_those_of_the_unbroken_run(toy, tmp_path):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     settings = dict(
         model_name_or_path=toy["base"], quantization="none", train_file=TINY / "data" / "dev.csv", rouge_rows=0,

@@ -18,7 +18,7 @@ from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.rl.adapter_roles import Rooms
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
 from dialsum_trl.rl.reward_model import load_model, padding_id, score_pairs, trainer_class
-from dialsum_trl.stages.jobs.reward import train_reward
+from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
 
 
@@ -285,8 +285,8 @@ def test_ppo_and_grpo_are_paid_by_it_and_leave_it_alone(folders, trained, tmp_pa
     from dialsum_trl.models.adapters import CRITIC, REWARD
     from dialsum_trl.rl.adapter_roles import fingerprints
     from dialsum_trl.rl.ppo_trainer import PPOTrainer
-    from dialsum_trl.stages.jobs.grpo import train_grpo
-    from dialsum_trl.stages.jobs.ppo import train_ppo
+    from dialsum_trl.stages.grpo import train_grpo
+    from dialsum_trl.stages.ppo import train_ppo
 
     seen, train = {}, PPOTrainer.train
 

@@ -8,10 +8,10 @@ import pytest
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.data.splits import read_rows
-from dialsum_trl.stages.jobs.dpo import train_dpo
-from dialsum_trl.stages.jobs.reward import train_reward
-from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.reward import train_reward
+from dialsum_trl.stages.seq2seq import train_seq2seq
+from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.batches import batch_arithmetic, take_accumulation
 from tests import phase3_toys as toys
 

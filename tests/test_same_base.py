@@ -8,7 +8,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapter_settings import compare_with_adapter, use_adapter_settings
-from dialsum_trl.stages.jobs.sft import adjust
+from dialsum_trl.stages.sft import adjust
 from tests.conftest import TINY
 
 
@@ -127,13 +127,13 @@ def merge_there(adapter, other, dev, output):
 
 
 def soup_there(adapter, other, dev, output):
-    from dialsum_trl.stages.jobs.ensemble import ensemble
+    from dialsum_trl.stages.ensemble import ensemble
 
     ensemble({}, ["--adapter_paths", str(adapter), str(adapter), "--model_name_or_path", str(other)])
 
 
 def sweep_there(adapter, other, dev, output):
-    from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
+    from dialsum_trl.stages.decoding_sweep import decoding_sweep
 
     flags = ["--adapter_paths", str(adapter), "--model_name_or_path", str(other), "--eval_file", str(dev)]
     decoding_sweep({}, [*flags, "--use_cpu", "true", "--output_dir", str(output)])

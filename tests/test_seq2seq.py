@@ -9,7 +9,7 @@ import pytest
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.prompts.text_pairs import add_mask_tokens, encode_target, encode_text_pairs, fit_source
-from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+from dialsum_trl.stages.seq2seq import train_seq2seq
 from dialsum_trl.training.seq2seq_trainer import trainer_class
 from tests import phase3_toys as toys
 from tests.conftest import ROOT, TINY
@@ -154,7 +154,7 @@ def test_tied_weights_are_saved_once_where_copies_of_all_weights_are_given(train
 
 
 def test_predict_serves_the_trained_model(trained, rows, tmp_path):
-    from dialsum_trl.stages.jobs.predict import predict
+    from dialsum_trl.stages.predict import predict
 
     output, _ = trained
     argv = ["--model_name_or_path", str(output), "--test_file", str(rows / "dev.csv"), "--use_cpu", "true"]

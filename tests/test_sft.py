@@ -10,7 +10,7 @@ import pytest
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.models.adapters import check_adapter
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.dev_rouge import RougeEvaluation
 from tests.conftest import ROOT, TINY
 
@@ -164,7 +164,7 @@ def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path
 
     from dialsum_trl.core.settings.flags import RougeArguments
     from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.stages.jobs.sft import score_summaries
+    from dialsum_trl.stages.sft import score_summaries
 
     given = []
     trainer = SimpleNamespace(

@@ -87,7 +87,7 @@ def test_adapters_that_do_not_share_their_start_are_an_error_with_the_cosine(tmp
 
 
 def test_a_continued_adapter_shares_its_start_and_one_of_another_seed_does_not(toy_base, trained_adapter, tmp_path):
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     recipe = dict(model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True, fast=False)
     recipe |= dict(train_file=str(TINY / "data" / "train.csv"), max_steps=2, per_device_train_batch_size=2)

@@ -14,10 +14,10 @@ STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
 
 def train(stage, folders, folder):
     """Two steps of a stage, with a checkpoint behind the second."""
-    from dialsum_trl.stages.jobs.dpo import train_dpo
-    from dialsum_trl.stages.jobs.grpo import train_grpo
-    from dialsum_trl.stages.jobs.ppo import train_ppo
-    from dialsum_trl.stages.jobs.reward import train_reward
+    from dialsum_trl.stages.dpo import train_dpo
+    from dialsum_trl.stages.grpo import train_grpo
+    from dialsum_trl.stages.ppo import train_ppo
+    from dialsum_trl.stages.reward import train_reward
 
     pairs = toys.write_pairs(folder / "pairs.jsonl", toys.polite_pairs(16))
     output = folder / stage

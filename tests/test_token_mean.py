@@ -104,7 +104,7 @@ def rows(tmp_path_factory):
 
 def train_bart(rows, output, **settings) -> list[float]:
     """The evaluation losses of a run of one step."""
-    from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
+    from dialsum_trl.stages.seq2seq import train_seq2seq
 
     common = {"model_name_or_path": TINY / "bart", "train_file": rows / "train.csv", "eval_file": rows / "dev.csv"}
     common |= {"use_cpu": True, "dtype": "float32", "max_steps": 1, "effective_batch_size": 4, "save_strategy": "no"}

@@ -1,15 +1,17 @@
 """What each launch configuration refuses, and what it sets, before anything is downloaded."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import Topology, current
-from dialsum_trl.core.settings.flags import DataArguments, ModelArguments
 from dialsum_trl.core.settings.launch import fit_topology
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.core.settings.resolve import resolve
 from dialsum_trl.models.base import device_map
-from dialsum_trl.stages.jobs.sft import sft_config
-from dialsum_trl.stages.sft import SFTArguments
+from dialsum_trl.stages.ppo import PPO
+from dialsum_trl.stages.predict import PREDICT
+from dialsum_trl.stages.sft import SFT
 from dialsum_trl.training.precision import match_precision, trained_dtype
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "MASTER_PORT", "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION")
@@ -51,7 +53,7 @@ def test_without_a_launcher_it_is_single(under):
 def test_4bit_weights_that_are_split_are_stored_as_their_engine_can_carry_them(under, kind, storage):
     under(kind)
     values = settings()
-    fit_topology("sft", values, set())
+    fit_topology(SFT, values, set())
     assert values["bnb_4bit_quant_storage"] == storage
 
 
@@ -59,7 +61,7 @@ def test_4bit_weights_that_are_split_are_stored_as_their_engine_can_carry_them(u
 def test_4bit_weights_that_stay_whole_keep_their_storage(under, kind):
     under(kind)
     values = settings()
-    fit_topology("sft", values, set())
+    fit_topology(SFT, values, set())
     assert values["bnb_4bit_quant_storage"] == "uint8"
 
 
@@ -67,7 +69,7 @@ def test_4bit_weights_that_stay_whole_keep_their_storage(under, kind):
 def test_split_optimizer_states_are_kept_by_torch(under, kind):
     under(kind)
     values = settings()
-    fit_topology("sft", values, set())
+    fit_topology(SFT, values, set())
     assert values["optim"] == "adamw_torch"
 
 
@@ -84,7 +86,7 @@ def test_split_optimizer_states_are_kept_by_torch(under, kind):
 def test_what_a_topology_cannot_run_is_one_line_that_names_one_that_can(under, kind, stage, changed, given, words):
     under(kind)
     with pytest.raises(InputError) as error:
-        fit_topology(stage, settings(**changed), given)
+        fit_topology({"sft": SFT, "ppo": PPO}[stage], settings(**changed), given)
     message = str(error.value)
     assert words in message
     assert "accelerate_configs/" in message
@@ -95,20 +97,20 @@ def test_a_launcher_that_started_one_of_several_processes_is_an_error(under, mon
     monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     with pytest.raises(InputError, match=r"ddp\.yaml"):
-        fit_topology("sft", settings(use_cpu=True), set())
+        fit_topology(SFT, settings(use_cpu=True), set())
 
 
 def test_a_variable_that_would_switch_deepspeed_off_is_an_error(under, monkeypatch):
     under("zero2")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     with pytest.raises(InputError, match="ACCELERATE_USE_CPU"):
-        fit_topology("sft", settings(), set())
+        fit_topology(SFT, settings(), set())
 
 
 @pytest.mark.parametrize("kind", ["ddp", "zero3", "fsdp"])
 def test_prediction_holds_the_whole_model_under_every_configuration(under, kind):
     under(kind)
-    fit_topology("predict", {"quantization": "8bit", "use_cpu": True}, set())
+    fit_topology(PREDICT, {"quantization": "8bit", "use_cpu": True}, set())
     assert current() == Topology("ddp", 2)
     assert device_map("cuda:1", "none") == {"": "cuda:1"}
 
@@ -134,8 +136,8 @@ def test_a_single_process_uses_the_first_of_several_gpus_and_says_how_to_use_all
     # what transformers finds in a process that sees four GPUs
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda args: args.__dict__.get("_n_gpu") or 4))
     settings = ["--use_cpu", "true", "--dtype", "float32", "--output_dir", str(tmp_path)]
-    groups = [DataArguments, ModelArguments, SFTArguments]
-    *_, args = parse_recipe(groups, {}, settings, ("trl.SFTConfig", sft_config), match_precision, stage="sft")
+    recipe = dict(eval_strategy="no", load_best_model_at_end=False)
+    *_, args = resolve(SFT, recipe, settings, lambda: SimpleNamespace(adjust=match_precision))
     assert args.n_gpu == 1
     [line] = capsys.readouterr().out.splitlines()
     assert "the first of 4 GPUs" in line and "accelerate launch --config_file accelerate_configs/ddp.yaml" in line

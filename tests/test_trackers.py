@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.trackers import _markdown
 from tests.conftest import TINY
 

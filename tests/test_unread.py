@@ -3,28 +3,30 @@
 from dataclasses import fields
 
 import pytest
+from trl import GRPOConfig, SFTConfig
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.unread import refuse_unread
-from dialsum_trl.stages.common.unread import TABLE
-from dialsum_trl.stages.jobs.decoding_sweep import decoding_sweep
-from dialsum_trl.stages.jobs.dpo import dpo_config, train_dpo
-from dialsum_trl.stages.jobs.ensemble import ensemble
-from dialsum_trl.stages.jobs.grpo import grpo_config, train_grpo
-from dialsum_trl.stages.jobs.postprocess import postprocess
-from dialsum_trl.stages.jobs.ppo import ppo_config, train_ppo
-from dialsum_trl.stages.jobs.predict import predict
-from dialsum_trl.stages.jobs.preferences import make_preferences
-from dialsum_trl.stages.jobs.report import report
-from dialsum_trl.stages.jobs.reward import reward_config, train_reward
-from dialsum_trl.stages.jobs.seq2seq import train_seq2seq
-from dialsum_trl.stages.jobs.sft import sft_config, train_sft
+from dialsum_trl.rl.ppo_config import PPOConfig
+from dialsum_trl.stages.decoding_sweep import decoding_sweep
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.ensemble import ensemble
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.postprocess import postprocess
+from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.stages.predict import predict
+from dialsum_trl.stages.preferences import make_preferences
+from dialsum_trl.stages.report import report
+from dialsum_trl.stages.reward import train_reward
+from dialsum_trl.stages.seq2seq import train_seq2seq
+from dialsum_trl.stages.sft import train_sft
 
-RUN = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
-RUN |= {"seq2seq": train_seq2seq, "predict": predict, "decoding_sweep": decoding_sweep, "preferences": make_preferences}
-RUN |= {"ensemble": ensemble, "postprocess": postprocess, "report": report}
-CONFIGS = {"sft": sft_config, "reward": reward_config, "dpo": dpo_config, "ppo": ppo_config, "grpo": grpo_config}
-PAIRS = [(stage, name) for row in TABLE for stage in row.stages for name in row.names]
+FUNCTIONS = (
+    train_sft, train_reward, train_dpo, train_ppo, train_grpo, train_seq2seq, predict, decoding_sweep,
+    make_preferences, ensemble, postprocess, report,
+)  # fmt: skip
+RUN = {function.stage.name: function for function in FUNCTIONS}
+CONFIGS = {"sft": SFTConfig, "ppo": PPOConfig, "grpo": GRPOConfig}
 ENGINES = {"use_vllm": False, "use_transformers_continuous_batching": False, "use_transformers_paged": False}
 
 
@@ -45,7 +47,7 @@ ENGINES = {"use_vllm": False, "use_transformers_continuous_batching": False, "us
         ("sft", "--completion_only_loss false", "the summary alone"),
         ("sft", "--eos_token <|end_of_text|>", "chat template"),
         ("sft", "--shuffle_dataset true", "every epoch is shuffled"),
-        ("grpo", "--num_generations_eval 4", "greedy, one a dialogue"),
+        ("grpo", "--num_generations_eval 4", "greedy, one per dialogue"),
         ("seq2seq", "--lora_r 64", "no new adapter"),
         ("predict", "--lora_target_modules q_proj", "no new adapter"),
         ("predict", "--instructions all", "belongs to training"),
@@ -82,10 +84,9 @@ def test_a_common_key_of_a_file_may_be_meant_for_other_stages(tmp_path):
 
 def refused(stage, **given) -> str | None:
     """What `refuse_unread` says of these settings, on the defaults of the stage's trainer."""
-    config = CONFIGS[stage]()
-    defaults = {field.name: field.default for field in fields(config)} | {"fast": True}
+    defaults = {field.name: field.default for field in fields(CONFIGS[stage])} | {"fast": True}
     try:
-        refuse_unread(stage, defaults | given, set(given), defaults)
+        refuse_unread(stage, RUN[stage].stage.unread, defaults | given, set(given), defaults)
     except InputError as error:
         return str(error)
 
@@ -112,13 +113,14 @@ def test_other_engines_read_what_our_sampling_does_not(engine):
 
 
 def test_a_recipes_own_setting_is_no_error():
-    values = {**ENGINES, **{name: 7 for _, name in PAIRS}}
-    assert refuse_unread("ppo", values, set(), dict.fromkeys(values, 0)) is None
+    unread = RUN["ppo"].stage.unread
+    values = {**ENGINES, **{name: 7 for row in unread for name in row.names}}
+    assert refuse_unread("ppo", unread, values, set(), dict.fromkeys(values, 0)) is None
 
 
-@pytest.mark.parametrize("stage", sorted({stage for stage, _ in PAIRS}))
-def test_every_name_of_the_table_is_a_flag_of_its_stage(stage, capsys):
+@pytest.mark.parametrize("stage", RUN)
+def test_every_flag_that_a_stage_says_it_does_not_read_is_one_of_its_flags(stage, capsys):
     with pytest.raises(SystemExit):
         RUN[stage]({}, ["--help_all"])
     known = capsys.readouterr().out
-    assert [name for place, name in PAIRS if place == stage and f"--{name}" not in known] == []
+    assert [name for row in RUN[stage].stage.unread for name in row.names if f"--{name}" not in known] == []

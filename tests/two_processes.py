@@ -132,7 +132,7 @@ def launch(toy: Path, config: str, jobs: list[dict], processes: int = 2) -> subp
 
 
 def train_here(toy: Path, output: Path, **settings) -> Path:
-    from dialsum_trl.stages.jobs.sft import train_sft
+    from dialsum_trl.stages.sft import train_sft
 
     train_sft({}, sft_argv(toy, output, **settings))
     return output

@@ -17,11 +17,11 @@ from dialsum_trl.core.files import write_json
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import read_system
 from dialsum_trl.data.summary_rules import RULES
-from dialsum_trl.stages.jobs.ensemble import ensemble
-from dialsum_trl.stages.jobs.postprocess import postprocess
-from dialsum_trl.stages.jobs.predict import predict
-from dialsum_trl.stages.jobs.report import report
-from dialsum_trl.stages.jobs.sft import train_sft
+from dialsum_trl.stages.ensemble import ensemble
+from dialsum_trl.stages.postprocess import postprocess
+from dialsum_trl.stages.predict import predict
+from dialsum_trl.stages.report import report
+from dialsum_trl.stages.sft import train_sft
 from toy import FOLDER
 
 SAMPLES = 8

@@ -10,7 +10,7 @@ from dialsum_trl.cli.printing import open_console, print_entry
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, write_text
-from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.bounds import COUNT, check_number
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.audit import Audit, Finding, audit_rows
 from dialsum_trl.data.cleaning import unwritable
@@ -50,7 +50,7 @@ def check_files(
             counts no tokens.
     """
     if max_length is not None:
-        check_numbers({"max_length": max_length})
+        check_number("max_length", max_length, COUNT)
         if tokenizer is None:
             raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
     if fix is not None:

@@ -61,12 +61,12 @@ def examine(
         raise InputError(f"--{lost} {given[lost]}: says something of a recipe's run; name the recipe too")
     if recipe is not None:
         renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
-        stage, settings = read_recipe(recipe, config, {"train_file": train_file, **renamed})
+        stage, settings, _ = read_recipe(recipe, config, {"train_file": train_file, **renamed})
     on_cpu = bool(settings and settings.get("use_cpu"))
     model = settings["model_name_or_path"] if settings else None
     findings = [*software(), *gpus(on_cpu), memory(), *disk(model), launcher(), *hub(model)]
     if settings is not None:
-        findings += fits(stage, settings, on_cpu)
+        findings += fits(stage.name, settings, on_cpu)
     show(findings)
     return all(finding.state != "fail" for finding in findings)
 

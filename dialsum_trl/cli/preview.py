@@ -13,9 +13,13 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, SEED
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.core.settings.resolve import read_recipe
+from dialsum_trl.data.dialogues import iter_rows
+from dialsum_trl.models.adapter_settings import follow_adapter
+from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, stop_token_ids
 from dialsum_trl.prompts.prompt import encode_row
 from dialsum_trl.prompts.sft_rows import choose_instructions
 from dialsum_trl.prompts.shortening import Fitted
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 PROMPT, LEARNED, DROPPED = "prompt", "learned", "dropped"
 STYLES = {PROMPT: ("bright_black", "white"), LEARNED: ("green", "bright_green")}  # by turns, so that tokens show
@@ -43,12 +47,10 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     Raises:
         InputError: no training file, no such row, not an SFT recipe.
     """
-    from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, stop_token_ids
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
-    stage, settings = read_recipe(recipe, config, overrides)
-    if stage != "sft":
-        raise InputError(f"{recipe}: preview shows the rows of SFT recipes, this one is for {stage}")
+    stage, settings, given = read_recipe(recipe, config, overrides)
+    if stage.name != "sft":
+        raise InputError(f"{recipe}: preview shows the rows of SFT recipes, this one is for {stage.name}")
+    follow_adapter(settings, given)  # as the run does
     if not settings["train_file"]:
         raise InputError("no training rows: give --train_file train.csv")
     number, source = find_row(settings, row)
@@ -70,8 +72,6 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
 
 def find_row(settings: dict, wanted: str) -> tuple[int, dict]:
     """Number and content of the training row that is called `wanted`; where none is, that has this number."""
-    from dialsum_trl.data.dialogues import iter_rows
-
     columns = DataArguments(
         **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
     )

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, check_number
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.patterns import HANGUL
@@ -35,7 +35,7 @@ def score_files(
     Raises:
         InputError: the files do not hold the same fnames, or the second has no references.
     """
-    check_numbers({"bootstrap": bootstrap})
+    check_number("bootstrap", bootstrap, AT_LEAST_0)
     pairs = paired(predictions, references, columns)
     reports = [score(pairs.predictions, pairs.references, config, bootstrap) for config in configurations(pairs)]
     print_reports(reports, pairs)

@@ -17,7 +17,7 @@ from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, check_number
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, ROUGE_MASKS, ROUGE_REFERENCES, ROUGE_TOKENIZER
 from dialsum_trl.core.settings.flags import RougeArguments
 from dialsum_trl.data.patterns import HANGUL
@@ -161,7 +161,7 @@ def score(
         InputError: resamples below 0, no rows, lengths that differ, a row without references, something that is not
             text, or Korean references under the `english` tokenizer, which drops Hangul and then scores masks alone.
     """
-    check_numbers({"bootstrap": bootstrap})
+    check_number("bootstrap", bootstrap, AT_LEAST_0)
     _check(predictions, references, config)
     floor = None
     if floor_line is not None:

@@ -1,16 +1,15 @@
 """The tokens that ROUGE counts: Korean morphemes, words, characters, or `rouge_score`'s English words."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
 
 from mecab import MeCab
 
-from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASK, UNWRITABLE
 from dialsum_trl.data.unicode_forms import composed
 
-TOKENIZERS = ("mecab", "whitespace", "char", "english")
 _PIECE = 2000  # characters; MeCab's time grows with the square of the length
 
 
@@ -30,9 +29,7 @@ def tokenize(text: str, tokenizer: str = "mecab", masks: str = "split", stemmer:
 
 def tokenizer_version(tokenizer: str) -> str:
     """Package and version whose splitting was used, for the configuration printed beside a score."""
-    if tokenizer == "mecab":
-        return f"python-mecab-ko {version('python-mecab-ko')} (dic {version('python-mecab-ko-dic')})"
-    return f"rouge-score {version('rouge-score')}" if tokenizer == "english" else "dialsum-trl"
+    return TOKENIZERS[tokenizer].version()
 
 
 @lru_cache(maxsize=100_000)
@@ -50,18 +47,7 @@ def _tokenize(text, tokenizer, masks, stemmer):
 
 @cache
 def _splitter(tokenizer: str, stemmer: bool) -> Callable[[str], list[str]]:
-    if tokenizer == "whitespace":
-        return str.split
-    if tokenizer == "char":
-        return lambda text: [char for char in text if not char.isspace()]
-    if tokenizer == "english":
-        from rouge_score.tokenizers import DefaultTokenizer  # 0.3 s of nltk, for this tokenizer alone
-
-        return DefaultTokenizer(use_stemmer=stemmer).tokenize
-    if tokenizer == "mecab":
-        tagger = MeCab()  # loads the dictionary: 30 ms, once a process
-        return lambda text: [token for piece in _pieces(text) for token in tagger.morphs(piece)]
-    raise InputError(f"no tokenizer '{tokenizer}'; choose one of {', '.join(TOKENIZERS)}")
+    return TOKENIZERS[tokenizer].load(stemmer)
 
 
 def _pieces(text):
@@ -72,3 +58,43 @@ def _pieces(text):
         yield text[:cut]
         text = text[cut:]
     yield text
+
+
+def _mecab(stemmer: bool) -> Callable[[str], list[str]]:
+    tagger = MeCab()  # loads the dictionary: 30 ms, once per process
+    return lambda text: [token for piece in _pieces(text) for token in tagger.morphs(piece)]
+
+
+def _characters(stemmer: bool) -> Callable[[str], list[str]]:
+    return lambda text: [char for char in text if not char.isspace()]
+
+
+def _english(stemmer: bool) -> Callable[[str], list[str]]:
+    from rouge_score.tokenizers import DefaultTokenizer  # brings NLTK, 0.2 s that Korean scores need not wait for
+
+    return DefaultTokenizer(use_stemmer=stemmer).tokenize
+
+
+def _mecab_version() -> str:
+    return f"python-mecab-ko {version('python-mecab-ko')} (dic {version('python-mecab-ko-dic')})"
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """How ROUGE may split a text.
+
+    Args:
+        load: the splitter, made once per process; its argument says whether words are stemmed.
+        version: package and version, printed beside a score.
+    """
+
+    load: Callable[[bool], Callable[[str], list[str]]]
+    version: Callable[[], str] = lambda: "dialsum-trl"
+
+
+TOKENIZERS = {
+    "mecab": Tokenizer(_mecab, _mecab_version),  # Korean morphemes, the competition's
+    "whitespace": Tokenizer(lambda stemmer: str.split),
+    "char": Tokenizer(_characters),
+    "english": Tokenizer(_english, lambda: f"rouge-score {version('rouge-score')}"),
+}

@@ -93,12 +93,19 @@ def _adapter_config(adapter_path: str) -> dict:
     return read_json(adapter_folder(adapter_path) / CONFIG, "give the folder that training wrote")
 
 
-def follow_prompt_style(values: dict, given: set[str], found: dict) -> None:
+def follow_adapter(values: dict, given: set[str]) -> None:
     """Trains an adapter further under its own prompt style, and says so where the recipe has another.
 
     Args:
-        found: of `compare_with_adapter`.
+        values: the merged settings of SFT; may be changed.
+        given: names that the user set.
+
+    Raises:
+        InputError: the adapter cannot be used, or its base is another one.
     """
+    if not values["adapter_path"]:
+        return
+    found = compare_with_adapter(values, given | {"model_name_or_path"})  # the recipe's, if not the user's
     style = found.get("prompt_style", values["prompt_style"])
     if "prompt_style" not in given and style != values["prompt_style"]:
         say(f"--prompt_style {style}: --adapter_path {values['adapter_path']} was trained with it")

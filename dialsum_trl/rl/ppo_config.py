@@ -1,15 +1,13 @@
 """Settings of PPO: TRL's GRPOConfig with the quantities of Schulman et al. 2017 and Ziegler et al. 2019."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trl import GRPOConfig
 
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SHARE
+from dialsum_trl.core.settings.flags import flag
 from dialsum_trl.rl.generations import check_saves
-
-
-def setting(default, help):
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -22,23 +20,31 @@ class PPOConfig(GRPOConfig):
             middle of a rollout.
     """
 
-    rollout_batch_size: int = setting(64, "Completions sampled before each phase of learning, over all processes.")
-    num_mini_batches: int = setting(1, "Optimizer steps a pass over a rollout.")
-    ppo_epochs: int = setting(2, "Passes over a rollout.")
-    fast: bool = setting(True, "Score and learn on packs through fused layers, where the model allows it.")
-    num_generations: int | None = setting(1, "Completions a prompt; PPO needs no groups.")
-    max_completion_length: int | None = setting(100, "Longest sampled summary, tokens.")
-    disable_dropout: bool = setting(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")
-    kl_coef: float = setting(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.")
-    gamma: float = setting(1.0, "Discount of later rewards.")
-    lam: float = setting(0.95, "Lambda of generalized advantage estimation.")
-    whiten_advantages: bool = setting(True, "Scale advantages to mean 0 and variance 1 over the rollout.")
-    value_clip: float = setting(0.2, "How far a value may move from the rollout's before its loss is clipped.")
-    critic_learning_rate: float = setting(5e-5, "Peak learning rate of the critic (adapter and value head).")
-    missing_end_penalty: float = setting(1.0, "Taken off the reward of a summary cut by max_completion_length.")
-    kl_target: float = setting(10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats a summary.")
-    max_rouge_drop: float = setting(2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.")
-    max_truncated: float = setting(0.5, "Tripwire: share of a rollout's summaries cut by max_completion_length.")
+    rollout_batch_size: int = flag(64, "Completions sampled before each phase of learning, over all processes.", COUNT)
+    num_mini_batches: int = flag(1, "Optimizer steps a pass over a rollout.", COUNT)
+    ppo_epochs: int = flag(2, "Passes over a rollout.", COUNT)
+    fast: bool = flag(
+        True, "Score and learn on packs through fused layers, where the model allows it.", may_change=True
+    )
+    num_generations: int | None = flag(1, "Completions a prompt; PPO needs no groups.")
+    max_completion_length: int | None = flag(100, "Longest sampled summary, tokens.")
+    disable_dropout: bool = flag(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")
+    kl_coef: float = flag(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.", AT_LEAST_0)
+    gamma: float = flag(1.0, "Discount of later rewards.", SHARE)
+    lam: float = flag(0.95, "Lambda of generalized advantage estimation.", SHARE)
+    whiten_advantages: bool = flag(True, "Scale advantages to mean 0 and variance 1 over the rollout.")
+    value_clip: float = flag(0.2, "How far a value may move from the rollout's before its loss is clipped.", POSITIVE)
+    critic_learning_rate: float = flag(5e-5, "Peak learning rate of the critic (adapter and value head).", POSITIVE)
+    missing_end_penalty: float = flag(
+        1.0, "Taken off the reward of a summary cut by max_completion_length.", AT_LEAST_0
+    )
+    kl_target: float = flag(
+        10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats a summary.", "[0, inf]"
+    )
+    max_rouge_drop: float = flag(2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.", "[0, inf]")
+    max_truncated: float = flag(
+        0.5, "Tripwire: share of a rollout's summaries cut by max_completion_length.", "[0, inf]"
+    )
 
     def __post_init__(self):
         processes = int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,11 +1,17 @@
 """Rewards that need no model, for PPO and GRPO: each is between 0 and 1.
 
 They have TRL's reward signature: `completions` (texts, or messages with one assistant turn), the columns of the rows
-(`dialogue`, `summaries`) and `completion_ids` come as keyword arguments, one float a completion goes back.
+(`dialogue`, `summaries`) and `completion_ids` come as keyword arguments, one float per completion goes back.
 """
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.metrics.qualities import hangul_share, length_band, mask_fidelity, no_repetition, texts
+from dialsum_trl.metrics.rouge import RougeConfig, score
 
 
 def rouge_reward(config=None):
@@ -14,8 +20,6 @@ def rouge_reward(config=None):
     Args:
         config: a `rouge.RougeConfig`; None is its default (morphemes, mean over the references).
     """
-    from dialsum_trl.metrics.rouge import RougeConfig, score
-
     config = config or RougeConfig()
 
     def rouge(completions, summaries, **kwargs) -> list[float]:
@@ -37,19 +41,39 @@ def end_of_turn_reward(stop_ids: list[int]):
 NAMES = ("rouge", "length_band", "mask_fidelity", "no_repetition", "hangul_share", "end_of_turn")
 
 
-def reward_functions(names: list[str], rouge_config, stop_ids: list[int]) -> list:
-    """The functions behind `--reward_functions`, in the order of `names`.
+def reward_functions(names: list[str], rouge_config, stop_ids: list[int]) -> list[Callable]:
+    """The functions of `--reward_functions`, in the order of `names`.
+
+    A name with a dot is a function of one's own, `my_rewards.politeness` for a file my_rewards.py in the working
+    directory, or any function that Python can import; it has TRL's reward signature (see above).
 
     Raises:
-        InputError: a name that is none of `NAMES`, or twice the same.
+        InputError: a name that is none of `NAMES` and cannot be imported, or twice the same.
     """
-    plain = {f.__name__: f for f in (length_band, mask_fidelity, no_repetition, hangul_share)}
-    for name in names:
-        if name not in NAMES:
-            raise InputError(f"--reward_functions {name}: must be of {', '.join(NAMES)}")
     if len(set(names)) < len(names):
         raise InputError(f"--reward_functions {' '.join(names)}: a name stands twice; use --reward_weights instead")
-    return [
-        rouge_reward(rouge_config) if n == "rouge" else end_of_turn_reward(stop_ids) if n == "end_of_turn" else plain[n]
-        for n in names
-    ]
+    known = {f.__name__: f for f in (length_band, mask_fidelity, no_repetition, hangul_share)}
+    known |= {"rouge": rouge_reward(rouge_config), "end_of_turn": end_of_turn_reward(stop_ids)}
+    return [known[name] if name in known else imported(name) for name in names]
+
+
+def imported(name: str) -> Callable:
+    """The function that a dotted name stands for.
+
+    Raises:
+        InputError: there is no such module or function.
+    """
+    module, _, function = name.rpartition(".")
+    if not module:
+        raise InputError(
+            f"--reward_functions {name}: must be of {', '.join(NAMES)}, or module.function for one of your own"
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a recipe's own folder is there already, the user's is not
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--reward_functions {name}: {error}; give module.function of a file that is here") from None
+    if not callable(found):
+        raise InputError(f"--reward_functions {name}: is no function")
+    return found

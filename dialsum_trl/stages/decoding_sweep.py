@@ -1,30 +1,68 @@
-"""Which adapter and which decoding score best on dev: every setting once, resumable, one submission at the end."""
+"""Which adapter and which decoding score best on dev: its flags and `decoding_sweep`."""
 
 from dataclasses import dataclass, field
+from types import ModuleType
 
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH, MAX_NEW_TOKENS
-from dialsum_trl.core.settings.flags import flag
+from dialsum_trl.core.settings.flags import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+)
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from
 
 
 @dataclass
 class SweepArguments:
-    adapter_paths: list[str] | None = field(
-        default=None, metadata={"help": "Adapters to compare; none is the base model alone. Default: --adapter_path."}
+    adapter_paths: list[str] | None = flag(
+        None, "Adapters to compare; none is the base model alone. Default: --adapter_path."
     )
-    sweep_num_beams: list[int] = field(default_factory=lambda: [1, 2, 4, 8], metadata={"help": "Beams to try."})
-    sweep_length_penalty: list[float] = field(
-        default_factory=lambda: [0.8, 1.0, 1.2], metadata={"help": "Length penalties to try (with 2 beams or more)."}
-    )
-    sweep_no_repeat_ngram_size: list[int] = field(
-        default_factory=lambda: [0, 3], metadata={"help": "Sizes of n-grams that may not repeat; 0 allows all."}
-    )
-    sweep_max_new_tokens: list[int] = field(
-        default_factory=lambda: [MAX_NEW_TOKENS], metadata={"help": "Token limits to try."}
-    )
-    trials: int | None = flag(None, "Settings drawn from the grid by --seed; default: the whole grid.")
+    sweep_num_beams: list[int] = flag([1, 2, 4, 8], "Beams to try.")
+    sweep_length_penalty: list[float] = flag([0.8, 1.0, 1.2], "Length penalties to try (with 2 beams or more).")
+    sweep_no_repeat_ngram_size: list[int] = flag([0, 3], "Sizes of n-grams that may not repeat; 0 allows all.")
+    sweep_max_new_tokens: list[int] = flag([MAX_NEW_TOKENS], "Token limits to try.")
+    trials: int | None = flag(None, "Settings drawn from the grid by --seed; default: the whole grid.", bounds=COUNT)
     test_file: str | None = flag(None, "Rows of the submission made with the chosen setting; default: the dev rows.")
     template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
     output_dir: str = flag("outputs/decoding_sweep", "Where trials.jsonl, chosen.yaml and the submission go.")
-    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
-    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.", bounds=AT_LEAST_0)
+    given: frozenset[str] = field(default=frozenset(), init=False)  # names that the user set, by `settings.resolve`
+
+
+DECODING_SWEEP = Stage(
+    "decoding_sweep",
+    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, SweepArguments),
+    unread=(
+        NO_NEW_ADAPTER,
+        TRAINING_ONLY,
+        rows_come_from("--eval_file"),
+        Unread(("temperature", "top_p"), "beams are searched, not sampled; leave it out"),
+    ),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import decoding_sweep  # torch and trl: after `--help` and mistyped flags
+
+    return decoding_sweep
+
+
+decoding_sweep = command(
+    DECODING_SWEEP,
+    job,
+    "decoding_sweep",
+    """Scores every setting on `eval_file`, prints the table and writes the submission of the best one.
+
+    Returns:
+        `{"chosen": setting, "trials": list, "gain": figures}`; a trial is a line of `trials.jsonl`.
+    """,
+)

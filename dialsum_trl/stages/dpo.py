@@ -1,6 +1,14 @@
-"""DPO from an SFT adapter: preference pairs through TRL's DPOTrainer, reference = the SFT adapter."""
+"""DPO from an SFT adapter: preference pairs through TRL's DPOTrainer, the reference is the SFT adapter."""
+
+from types import ModuleType
 
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
+from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.flags import PairArguments
+from dialsum_trl.stages.common.unread import TRUNCATION_MODE
 
 DPO_SETTINGS = dict(
     learning_rate=5e-6,
@@ -20,4 +28,34 @@ DPO_SETTINGS = dict(
     logging_steps=10,
     logging_first_step=True,  # the first loss, which a run that continues reads in its log
     logging_nan_inf_filter=False,
+)
+
+DPO = Stage(
+    "dpo",
+    groups=(PromptArguments, ModelArguments, PairArguments),
+    settings=DPO_SETTINGS,
+    trainer="trl.DPOConfig",
+    memory_flags=("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true"),
+    unread=(
+        Unread(("label_smoothing_factor",), "its loss has no labels to smooth; use --label_smoothing"),
+        TRUNCATION_MODE,
+    ),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import dpo  # torch and trl: after `--help` and mistyped flags
+
+    return dpo
+
+
+train_dpo = command(
+    DPO,
+    job,
+    "train_dpo",
+    """Trains the SFT adapter on preference pairs and leaves the policy adapter alone in `output_dir`.
+
+    Returns:
+        The figures of the closing table (first loss, held-out accuracy and margin of the implicit rewards).
+    """,
 )

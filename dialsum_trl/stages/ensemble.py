@@ -1,40 +1,63 @@
 """Ensembles: the consensus of several prediction files, or one adapter averaged from several."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import ModuleType
 
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH
+from dialsum_trl.core.settings.flags import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+)
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from
 
 
 @dataclass
 class EnsembleArguments:
-    prediction_files: list[str] | None = field(
-        default=None,
-        metadata={"help": "CSVs fname,summary or folders of predict, one a model or sample: the consensus is chosen."},
+    prediction_files: list[str] | None = flag(
+        None, "CSVs fname,summary or folders of predict, one a model or sample: the consensus is chosen."
     )
-    adapter_paths: list[str] | None = field(
-        default=None, metadata={"help": "Adapters to average into one instead (all must share their start)."}
+    adapter_paths: list[str] | None = flag(None, "Adapters to average into one instead (all must share their start).")
+    weights: list[float] | None = flag(
+        None, "One an adapter, or a prediction file (how much agreeing with it counts); default: alike."
     )
-    weights: list[float] | None = field(
-        default=None,
-        metadata={"help": "One an adapter, or a prediction file (how much agreeing with it counts); default: alike."},
-    )
-    length_ratio: float = field(
-        default=2.0,
-        metadata={"help": "Candidates beyond this factor of the median length are left out; 0 keeps all."},
-    )
-    greedy: bool = field(
-        default=False, metadata={"help": "Adapters: average only those that do not lower ROUGE on --test_file."}
-    )
-    test_file: str | None = field(
-        default=None, metadata={"help": "CSV or JSONL of the dialogues; scored when it has references."}
-    )
-    template: str | None = field(
-        default=None, metadata={"help": "Sample submission whose rows and order the submission takes."}
-    )
-    output_dir: str = field(
-        default="outputs/ensemble",
-        metadata={"help": "Where submission.csv and scores.json go, or the averaged adapter."},
-    )
-    max_length: int = field(default=MAX_LENGTH, metadata={"help": "--greedy: tokens of prompt + summary."})
-    use_cpu: bool = field(default=False, metadata={"help": "--greedy: run on the CPU."})
-    bootstrap: int = field(default=BOOTSTRAP, metadata={"help": "Resamples of the 95 %% interval."})
+    length_ratio: float = flag(2.0, "Candidates beyond this factor of the median length are left out; 0 keeps all.")
+    greedy: bool = flag(False, "Adapters: average only those that do not lower ROUGE on --test_file.")
+    test_file: str | None = flag(None, "CSV or JSONL of the dialogues; scored when it has references.")
+    template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
+    output_dir: str = flag("outputs/ensemble", "Where submission.csv and scores.json go, or the averaged adapter.")
+    max_length: int = flag(MAX_LENGTH, "--greedy: tokens of prompt + summary.", bounds=COUNT)
+    use_cpu: bool = flag(False, "--greedy: run on the CPU.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
+
+
+ENSEMBLE = Stage(
+    "ensemble",
+    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, EnsembleArguments),
+    unread=(NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from("--test_file")),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import ensemble  # torch and trl: after `--help` and mistyped flags
+
+    return ensemble
+
+
+ensemble = command(
+    ENSEMBLE,
+    job,
+    "ensemble",
+    """Writes the consensus of `prediction_files` as a submission, or the soup of `adapter_paths` as an adapter.
+
+    Returns:
+        Consensus: `{"summaries", "chosen", "systems", "differences"}` (the last two None without references).
+        Soup: `{"adapter", "kept", "dev_score"}`.
+    """,
+)

@@ -1,6 +1,13 @@
 """GRPO from an SFT adapter: PPO's rewards through TRL's GRPOTrainer, with a KL to the SFT adapter."""
 
+from types import ModuleType
+
 from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.flags import RewardArguments
+from dialsum_trl.stages.common.unread import ROLLOUTS
 
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -27,4 +34,31 @@ GRPO_SETTINGS = dict(
     save_total_limit=2,
     logging_steps=2,
     logging_nan_inf_filter=False,
+)
+
+GRPO = Stage(
+    "grpo",
+    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
+    settings=GRPO_SETTINGS,
+    trainer="trl.GRPOConfig",
+    memory_flags=("--per_device_train_batch_size", "--max_length", "--max_completion_length"),
+    unread=ROLLOUTS,
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import grpo  # torch and trl: after `--help` and mistyped flags
+
+    return grpo
+
+
+train_grpo = command(
+    GRPO,
+    job,
+    "train_grpo",
+    """Trains the SFT adapter on rewards and leaves the policy adapter alone in `output_dir`.
+
+    Returns:
+        The figures of the closing table (reward and KL of the first and the last steps, scores on dev).
+    """,
 )

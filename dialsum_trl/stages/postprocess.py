@@ -1,27 +1,49 @@
-"""Rules that mend summaries after generation: each apart, each measured on dev, none used unless it helps.
+"""Rules that repair summaries after generation: each measured on dev, none used unless it helps."""
 
-apply(summary, ["strip", "masks"], dialogue)
-deltas = rule_deltas(summaries, references, dialogues)     # what each rule is worth on dev
-print(deltas_table(deltas)); helping(deltas)               # the rules whose 95 % interval lies above 0
-"""
+from dataclasses import dataclass
+from types import ModuleType
 
-from dataclasses import dataclass, field
-
+from dialsum_trl.core.settings.bounds import AT_LEAST_0
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
+from dialsum_trl.core.settings.flags import DataArguments, RougeArguments, flag
+from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.data.summary_rules import RULES
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.unread import rows_come_from
 
 
 @dataclass
 class PostprocessArguments:
-    prediction_file: str | None = field(default=None, metadata={"help": "CSV fname,summary to measure or mend."})
-    test_file: str | None = field(
-        default=None,
-        metadata={"help": "CSV or JSONL of the dialogues; every rule is measured where it has references."},
+    prediction_file: str | None = flag(None, "CSV fname,summary to measure or mend.")
+    test_file: str | None = flag(None, "CSV or JSONL of the dialogues; every rule is measured where it has references.")
+    rules: list[str] | None = flag(
+        None, f"Rules to apply: {' '.join(RULES)}, or helping: those that help on these rows."
     )
-    rules: list[str] | None = field(
-        default=None,
-        metadata={"help": f"Rules to apply: {' '.join(RULES)}, or helping: those that help on these rows."},
-    )
-    template: str | None = field(default=None, metadata={"help": "Sample submission whose order is taken."})
-    output_file: str | None = field(default=None, metadata={"help": "Where the mended submission goes."})
-    bootstrap: int = field(default=BOOTSTRAP, metadata={"help": "Resamples of the 95 %% interval."})
+    template: str | None = flag(None, "Sample submission whose order is taken.")
+    output_file: str | None = flag(None, "Where the mended submission goes.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
+
+
+POSTPROCESS = Stage(
+    "postprocess",
+    groups=(DataArguments, RougeArguments, PostprocessArguments),
+    unread=(rows_come_from("--test_file"),),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import postprocess  # torch and trl: after `--help` and mistyped flags
+
+    return postprocess
+
+
+postprocess = command(
+    POSTPROCESS,
+    job,
+    "postprocess",
+    """Measures every rule on dev rows and, with `output_file`, applies the chosen ones.
+
+    Returns:
+        `{"deltas": list[RuleDelta] | None, "rules": list[str], "summaries": list[str]}`.
+    """,
+)

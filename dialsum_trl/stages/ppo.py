@@ -1,6 +1,14 @@
-"""PPO from an SFT adapter: the story of the job, read top to bottom in `train_ppo`."""
+"""PPO from an SFT adapter: its settings and `train_ppo`."""
+
+from types import ModuleType
 
 from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.flags import RewardArguments
+from dialsum_trl.stages.common.unread import ROLLOUTS
 
 PPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -24,4 +32,47 @@ PPO_SETTINGS = dict(
     save_total_limit=2,
     logging_steps=2,
     logging_nan_inf_filter=False,
+)
+
+PPO = Stage(
+    "ppo",
+    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
+    settings=PPO_SETTINGS,
+    trainer="dialsum_trl.rl.ppo_config.PPOConfig",
+    memory_flags=("--per_device_train_batch_size", "--max_length", "--max_completion_length"),
+    unread=(
+        *ROLLOUTS,
+        Unread(
+            (
+                *("epsilon_high", "delta", "loss_type", "importance_sampling_level", "mask_truncated_completions"),
+                *("scale_rewards", "multi_objective_aggregation", "top_entropy_quantile", "off_policy_mask_threshold"),
+                *("entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta"),
+                *("entropy_target", "use_bias_correction_kl", "sapo_temperature_neg", "sapo_temperature_pos"),
+                *("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),
+                *("vllm_importance_sampling_correction", "vllm_importance_sampling_mode"),
+                *("vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"),
+                "vllm_importance_sampling_cap",
+            ),
+            "it belongs to GRPO's loss; leave it out, or use recipes/grpo.py",
+        ),
+    ),
+    replicated=True,  # its trainer synchronizes its own gradients
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import ppo  # torch and trl: after `--help` and mistyped flags
+
+    return ppo
+
+
+train_ppo = command(
+    PPO,
+    job,
+    "train_ppo",
+    """Trains the SFT adapter further on rewards and leaves the policy adapter alone in `output_dir`.
+
+    Returns:
+        The figures of the closing table (rewards and ROUGE at the start and at the best step, KL, seconds, peak GiB).
+    """,
 )

@@ -1,11 +1,23 @@
 """Preference pairs without human labels: summaries sampled from an SFT adapter, ranked by Korean ROUGE."""
 
 from dataclasses import dataclass
+from types import ModuleType
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, SHARE
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS
-from dialsum_trl.core.settings.flags import flag
+from dialsum_trl.core.settings.flags import (
+    DataArguments,
+    DecodingArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+)
+from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, ONE_BEAM, TRAINING_ONLY, rows_come_from
 
 PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS)
 
@@ -14,13 +26,17 @@ PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0
 class PreferenceArguments:
     output_dir: str = flag("outputs/preferences", "Where samples.jsonl and pairs.jsonl go.")
     samples: int = flag(6, "Summaries sampled a dialogue, 4 to 8.")
-    margin: float = flag(0.10, "Least difference in ROUGE (mean of 1, 2, L; 0 to 1) between chosen and rejected.")
-    length_tolerance: float = flag(0.20, "How much shorter one of the two may be, as a share of characters.")
+    margin: float = flag(
+        0.10, "Least difference in ROUGE (mean of 1, 2, L; 0 to 1) between chosen and rejected.", bounds=SHARE
+    )
+    length_tolerance: float = flag(
+        0.20, "How much shorter one of the two may be, as a share of characters.", bounds=AT_LEAST_0
+    )
     reference_share: float = flag(0.15, "Greatest share of reference-against-sample pairs (at most 0.3).")
     faithfulness_share: float = flag(0.15, "Greatest share of pairs whose rejected summary has one fact changed.")
     write_folds: str | None = flag(None, "Folder: write the training rows as two folds to train on, and stop.")
     trained_rows: bool = flag(False, "Allow an adapter that was trained on a file of this name.")
-    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
 
     def __post_init__(self):
@@ -30,3 +46,29 @@ class PreferenceArguments:
             raise InputError(f"--reference_share {self.reference_share}: 0 to {MAX_REFERENCE_SHARE}")
         if not 0 <= self.faithfulness_share <= 0.5:
             raise InputError(f"--faithfulness_share {self.faithfulness_share}: 0 to 0.5")
+
+
+PREFERENCES = Stage(
+    "preferences",
+    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PreferenceArguments),
+    settings=PREFERENCE_SETTINGS,
+    unread=(NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from("--train_file"), ONE_BEAM),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import preferences  # torch and trl: after `--help` and mistyped flags
+
+    return preferences
+
+
+make_preferences = command(
+    PREFERENCES,
+    job,
+    "make_preferences",
+    """Writes `pairs.jsonl` from the rows of `train_file`, and says what was kept and why the rest was not.
+
+    Returns:
+        The figures of the closing table; `{"folds": paths}` when only folds were written.
+    """,
+)

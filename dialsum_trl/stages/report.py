@@ -1,25 +1,53 @@
-"""From folders of predictions and runs to one HTML file."""
+"""The page that compares systems: its flags and `report`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import ModuleType
 
+from dialsum_trl.core.settings.bounds import AT_LEAST_0
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
-from dialsum_trl.core.settings.flags import flag
+from dialsum_trl.core.settings.flags import DataArguments, RougeArguments, flag
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.stages.common.command import command
 
 
 @dataclass
 class ReportArguments:
-    systems: list[str] | None = field(
-        default=None,
-        metadata={"help": "name=outputs/x ..., folders of predict or ensemble or files fname,summary, in their order."},
+    systems: list[str] | None = flag(
+        None, "name=outputs/x ..., folders of predict or ensemble or files fname,summary, in their order."
     )
     test_file: str | None = flag(None, "CSV or JSONL with dialogues and references that all systems are scored on.")
-    runs: list[str] | None = field(
-        default=None,
-        metadata={"help": "name=outputs/sft ..., training runs; default: the systems' own that lie beside them."},
+    runs: list[str] | None = flag(
+        None, "name=outputs/sft ..., training runs; default: the systems' own that lie beside them."
     )
     focus: str | None = flag(None, "System whose best and worst dialogues are shown; default: the last one.")
     tokenizer: str | None = flag(None, "Model whose tokens are counted; default: the runs' own, else characters.")
     title: str | None = flag(None, "Heading; default: the name of the test file.")
     note: str | None = flag(None, "A sentence under the heading.")
     output_file: str = flag("outputs/report.html", "The page; its figures go beside it as .json.")
-    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.")
+    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.", bounds=AT_LEAST_0)
+
+
+REPORT = Stage(
+    "report",
+    groups=(DataArguments, RougeArguments, ReportArguments),
+    unread=(Unread(("eval_file", "dataset_name", "drop_shared_rows"), "give rows as --test_file"),),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import report  # torch and trl: after `--help` and mistyped flags
+
+    return report
+
+
+report = command(
+    REPORT,
+    job,
+    "report",
+    """Scores all systems on the same rows and writes the page and its figures.
+
+    Returns:
+        The figures, as in the `.json` file.
+    """,
+)

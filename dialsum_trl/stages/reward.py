@@ -1,9 +1,14 @@
-"""A reward model from preference pairs: the story of the job, read top to bottom in `train_reward`."""
+"""The reward model from preference pairs: its flags, its settings and `train_reward`."""
 
 from dataclasses import dataclass
+from types import ModuleType
 
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
-from dialsum_trl.core.settings.flags import flag
+from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments, flag
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.flags import PairArguments
+from dialsum_trl.stages.common.unread import LABEL_SMOOTHING
 
 REWARD_SETTINGS = dict(
     learning_rate=1e-4,
@@ -27,5 +32,35 @@ REWARD_SETTINGS = dict(
 
 @dataclass
 class RewardModelArguments:
-    min_margin: float = flag(0.05, "By how much the held-out accuracy must beat both length baselines.")
-    accept_weak: bool = flag(False, "Keep a reward model that does not beat them.")
+    min_margin: float = flag(
+        0.05, "By how much the held-out accuracy must beat both length baselines.", may_change=True
+    )
+    accept_weak: bool = flag(False, "Keep a reward model that does not beat them.", may_change=True)
+
+
+REWARD = Stage(
+    "reward",
+    groups=(PromptArguments, ModelArguments, PairArguments, RewardModelArguments),
+    settings=REWARD_SETTINGS,
+    trainer="trl.RewardConfig",
+    memory_flags=("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true"),
+    unread=(LABEL_SMOOTHING,),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import reward  # torch and trl: after `--help` and mistyped flags
+
+    return reward
+
+
+train_reward = command(
+    REWARD,
+    job,
+    "train_reward",
+    """Trains a reward adapter and its score head, and refuses one that only learned to count characters.
+
+    Returns:
+        The figures of the closing table (held-out accuracy, the length baselines, scores' mean and deviation).
+    """,
+)

@@ -1,23 +1,62 @@
-"""The encoder-decoder baseline (KoBART; T5 and mBART by flag): read top to bottom in `train_seq2seq`."""
+"""The encoder-decoder baseline (KoBART; T5 and mBART by flag): its flags and `train_seq2seq`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import ModuleType
 
+from dialsum_trl.core.settings.bounds import COUNT
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
-from dialsum_trl.core.settings.flags import flag
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, RougeArguments, flag
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.unread import Unread
 from dialsum_trl.data.patterns import MASKS
+from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER
 
 
 @dataclass
 class Seq2SeqArguments:
     effective_batch_size: int = flag(
-        32, "Rows an optimizer step over all processes; accumulation is derived unless given."
+        32,
+        "Rows an optimizer step over all processes; accumulation is derived unless given.",
+        bounds=COUNT,
+        may_change=True,
     )
-    max_source_length: int = flag(MAX_LENGTH, "Tokens that the encoder reads; longer dialogues lose middle turns.")
-    max_target_length: int = flag(200, "Tokens of a summary, in training and when generating.")
-    mask_tokens: list[str] = field(
-        default_factory=lambda: list(MASKS), metadata={"help": "Made one token each; none leaves the vocabulary alone."}
+    max_source_length: int = flag(
+        MAX_LENGTH, "Tokens that the encoder reads; longer dialogues lose middle turns.", bounds=COUNT
     )
+    max_target_length: int = flag(200, "Tokens of a summary, in training and when generating.", bounds=COUNT)
+    mask_tokens: list[str] = flag(list(MASKS), "Made one token each; none leaves the vocabulary alone.")
     language: str | None = flag(None, "Language code of both sides, for models that need one (mBART: ko_KR).")
     source_prefix: str | None = flag(
         None, "Text before each dialogue, as `summarize: ` for T5 models of several tasks; default: the model's own."
     )
+
+
+SEQ2SEQ = Stage(
+    "seq2seq",
+    groups=(DataArguments, ModelArguments, RougeArguments, Seq2SeqArguments),
+    trainer="transformers.Seq2SeqTrainingArguments",
+    memory_flags=("--per_device_train_batch_size", "--max_source_length", "--activation_checkpointing true"),
+    unread=(
+        NO_NEW_ADAPTER,
+        Unread(("adapter_path", "bnb_4bit_quant_storage"), "all weights are trained; leave it out"),
+    ),
+)
+
+
+def job() -> ModuleType:
+    from dialsum_trl.stages.jobs import seq2seq  # torch and trl: after `--help` and mistyped flags
+
+    return seq2seq
+
+
+train_seq2seq = command(
+    SEQ2SEQ,
+    job,
+    "train_seq2seq",
+    """Fine-tunes an encoder-decoder in full and leaves it in `output_dir`, for `recipes/predict.py`.
+
+    Returns:
+        The figures of the closing table.
+    """,
+)

@@ -1,45 +1,49 @@
-"""The numbers that flags take: one table for every stage and command, read where the settings are merged.
+"""The numbers that flags take. A flag of ours carries its bounds in its field; those of trainers' fields stand here.
 
-An interval stands as in mathematics: [0, 1) holds 0 and not 1. It serves whichever stage or trainer has the flag. A
-flag that is left at its default is not looked at: trainers have defaults such as -1 for "not set".
+An interval is written as in mathematics: [0, 1) holds 0 and not 1. A flag that is left at its default is not looked at:
+trainers have defaults such as -1 for "not set".
 """
 
 import math
+from collections.abc import Iterable
+from dataclasses import fields
 
 from dialsum_trl.core.errors import InputError
 
-INTERVALS = {
-    "[1, inf)": (
-        *("lora_r", "lora_alpha", "effective_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"),
-        *("gradient_accumulation_steps", "max_steps", "rouge_max_new_tokens", "max_new_tokens", "num_beams"),
-        *("batch_size", "num_return_sequences", "max_length", "save_every", "max_source_length", "max_target_length"),
-        *("rollout_batch_size", "num_mini_batches", "ppo_epochs", "num_generations", "max_completion_length"),
-        *("steps_per_generation", "generation_batch_size", "trials"),
+COUNT, AT_LEAST_0, POSITIVE, SHARE = "[1, inf)", "[0, inf)", "(0, inf)", "[0, 1]"
+SEEDS = "[0, 4294967295]"  # NumPy's generators take no other
+TRAINERS = {  # fields of transformers' and TRL's configurations
+    COUNT: (
+        *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps"),
+        *("num_generations", "max_completion_length", "steps_per_generation", "generation_batch_size", "max_length"),
     ),
-    "[0, inf)": (
-        *("bootstrap", "rouge_rows", "no_repeat_ngram_size", "warmup_steps", "weight_decay", "dataloader_num_workers"),
-        *("eval_delay", "beta", "kl_coef", "missing_end_penalty", "length_tolerance"),
+    AT_LEAST_0: ("warmup_steps", "weight_decay", "dataloader_num_workers", "eval_delay", "beta"),
+    POSITIVE: (
+        *("learning_rate", "num_train_epochs", "save_steps", "eval_steps", "logging_steps", "adam_epsilon"),
+        *("temperature", "repetition_penalty", "epsilon"),
     ),
-    "(0, inf)": (
-        *("learning_rate", "critic_learning_rate", "num_train_epochs", "save_steps", "eval_steps", "logging_steps"),
-        *("memory_gib", "adam_epsilon", "temperature", "repetition_penalty", "value_clip", "epsilon"),
-    ),
-    # inf, or a share above 1: no clipping, no tripwire
-    "[0, inf]": ("max_grad_norm", "max_rouge_drop", "max_truncated", "kl_target"),
-    "[0, 1)": ("adam_beta1", "adam_beta2", "label_smoothing_factor", "held_out"),
-    "[0, 1]": ("lora_dropout", "gamma", "lam", "margin"),
+    "[0, inf]": ("max_grad_norm",),  # inf: no clipping
+    "[0, 1)": ("adam_beta1", "adam_beta2", "label_smoothing_factor"),
     "(0, 1]": ("top_p",),
-    "(-inf, inf)": ("length_penalty", "reward_model_weight"),
-    "[0, 4294967295]": ("seed", "data_seed"),  # NumPy's generators take no other
+    SEEDS: ("seed", "data_seed"),
 }
-BOUNDS = {name: interval for interval, names in INTERVALS.items() for name in names}
 
 
-def check_numbers(values: dict, defaults: dict | None = None) -> None:
-    """Checks every number of a namespace that has bounds; lists by their items.
+def bounds_of(groups: Iterable[type]) -> dict[str, str]:
+    """Flag -> interval, of the fields of dataclasses and of the trainers' configurations."""
+    bounds = {name: interval for interval, names in TRAINERS.items() for name in names}
+    own = {
+        item.name: item.metadata["bounds"] for group in groups for item in fields(group) if "bounds" in item.metadata
+    }
+    return bounds | own
+
+
+def check_numbers(values: dict, bounds: dict[str, str], defaults: dict | None = None) -> None:
+    """Checks every number of the settings; lists by their items.
 
     Args:
         values: flag -> value.
+        bounds: flag -> interval.
         defaults: flag -> the value that is not looked at.
 
     Raises:
@@ -49,12 +53,16 @@ def check_numbers(values: dict, defaults: dict | None = None) -> None:
         if value is None or (defaults and value == defaults.get(name)):
             continue
         for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                continue
-            if math.isnan(number):
-                raise InputError(f"--{name} {number}: is not a number; give one, or leave --{name} out")
-            if name in BOUNDS and not _within(number, BOUNDS[name]):
-                raise InputError(f"--{name} {number}: must be {_words(BOUNDS[name], number)}")
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                check_number(name, number, bounds.get(name))
+
+
+def check_number(name: str, number: float, interval: str | None) -> None:
+    """Raises InputError unless the number of flag `name` lies in `interval` (None: any number)."""
+    if math.isnan(number):
+        raise InputError(f"--{name} {number}: is not a number; give one, or leave --{name} out")
+    if interval and not _within(number, interval):
+        raise InputError(f"--{name} {number}: must be {_words(interval, number)}")
 
 
 def _ends(interval: str) -> tuple[float, float]:

@@ -3,21 +3,21 @@
 import os
 from importlib.util import find_spec
 
+from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current, launched_on_cpu
-from dialsum_trl.stages.common.names import INFERENCE, REPLICATED_ONLY
+from dialsum_trl.core.settings.stage import Stage
 
 TORCH_ADAMW = ("adamw_torch", "OptimizerNames.ADAMW_TORCH")
 
 
-def fit_topology(stage: str, values: dict, given: set[str]) -> None:
+def fit_topology(stage: Stage, values: dict, given: set[str]) -> None:
     """Refuses what the launcher's configuration cannot run, and sets what it needs.
 
     4-bit weights are split between processes only in a floating dtype: `bnb_4bit_quant_storage` is the model's under
-    ZeRO-3, and float32 under FSDP (`scale.four_bit` says why).
+    ZeRO-3, and float32 under FSDP (`training.distributed.four_bit` says why).
 
     Args:
-        stage: one of `settings_file.STAGES`.
         values: the merged settings (a namespace dict); may be changed.
         given: names that the user set.
 
@@ -29,9 +29,9 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(
             "several processes were asked for and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
-            "with --use_cpu true behind the recipe), or unset MASTER_PORT if one is what you want"
+            "with --use_cpu true after the recipe), or unset MASTER_PORT if one is what you want"
         )
-    if stage in INFERENCE:
+    if not stage.trains:
         for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):
             os.environ.pop(name, None)  # nothing is split: from here on as under ddp.yaml
         return
@@ -40,10 +40,10 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
             'DeepSpeed is not installed: pip install "dialsum-trl[deepspeed]", or use accelerate_configs/ddp.yaml'
         )
     if "log_on_each_node" not in given:
-        values["log_on_each_node"] = False  # one process prints, not one a machine
+        values["log_on_each_node"] = False  # one process prints, not one per machine
     if topology.owns_precision and launched_on_cpu():
         raise InputError(
-            "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true behind the "
+            "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true after the "
             "recipe, or use accelerate_configs/cpu.yaml"
         )
     if topology.kind == "fsdp" and cpu:
@@ -51,10 +51,10 @@ def fit_topology(stage: str, values: dict, given: set[str]) -> None:
             "FSDP needs GPUs (accelerate would run plain data parallel on CPUs): use accelerate_configs/ddp.yaml or "
             "deepspeed_zero3.yaml"
         )
-    if stage in REPLICATED_ONLY and topology.kind not in ("single", "ddp"):
+    if stage.replicated and topology.kind not in ("single", "ddp"):
         raise InputError(
-            f"{stage} holds policy, reference, critic and reward on one base and cannot run under {topology.kind}: use "
-            f"accelerate_configs/ddp.yaml"
+            f"{stage.name} holds policy, reference, critic and reward on one base and cannot run under "
+            f"{topology.kind}: use accelerate_configs/ddp.yaml"
         )
     quantization = values.get("quantization", "none")
     if topology.shards_weights and quantization == "8bit":
@@ -85,8 +85,6 @@ def use_one_gpu(args) -> None:
     The trainer would wrap the model in `nn.DataParallel`, which TRL refuses. CUDA_VISIBLE_DEVICES comes too late: the
     driver is started when the arguments ask whether there is a GPU.
     """
-    from dialsum_trl.core.console import say
-
     if args.n_gpu > 1:
         say(
             f"the first of {args.n_gpu} GPUs is used; all of them: accelerate launch --config_file "

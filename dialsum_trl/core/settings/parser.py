@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from dialsum_trl.core.errors import InputError
 
 TRUE = ("true", "t", "yes", "y", "1")
+OURS = ("bounds", "may_change")  # what `settings.flags.flag` says of a field beside its help
 FALSE = ("false", "f", "no", "n", "0")
 
 
@@ -50,11 +51,12 @@ class FlagParser(argparse.ArgumentParser):
         raise InputError(f"{message} (--help lists the flags)")
 
     def _add_field(self, item: Field, hint: Any) -> None:
-        self.add_argument(*_spellings(item.name), **{**item.metadata, **_keywords(item, hint)})
+        metadata = {key: value for key, value in item.metadata.items() if key not in OURS}
+        self.add_argument(*_spellings(item.name), **{**metadata, **_keywords(item, hint)})
         if item.default is True:
             self.add_argument(
                 *_spellings(f"no_{item.name}"),
-                **{**item.metadata, "action": "store_false", "dest": item.name, "default": False},
+                **{**metadata, "action": "store_false", "dest": item.name, "default": False},
             )
 
 

@@ -1,19 +1,21 @@
-"""Settings: dataclasses of flags, and `parse_recipe` that merges them.
+"""The one merger of settings: trainer defaults < stage < recipe < `--config my.yaml` < flags.
 
-Precedence, lowest first: trainer defaults < recipe < `--config my.yaml` < flags. Unknown keys, unknown flags and
-abbreviated flags are errors. Nothing heavy is imported here: `--help` of a recipe is instant.
+`resolve` gives a run its settings, checked; `read_recipe` shows the settings of a recipe that is not run. Unknown keys,
+unknown flags and abbreviated flags are errors. Nothing heavy is imported here: `--help` of a recipe is instant.
 """
 
 import difflib
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from dialsum_trl.core.errors import InputError, settings_in_one_line
-from dialsum_trl.core.settings.bounds import check_numbers
+from dialsum_trl.core.settings.bounds import bounds_of, check_numbers
 from dialsum_trl.core.settings.flags import (
     DataArguments,
     DecodingArguments,
@@ -23,6 +25,8 @@ from dialsum_trl.core.settings.flags import (
     RougeArguments,
 )
 from dialsum_trl.core.settings.launch import fit_topology, use_one_gpu
+from dialsum_trl.core.settings.parser import FlagParser
+from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.unread import refuse_unread
 from dialsum_trl.core.settings.yaml_file import (
     as_tokens,
@@ -32,9 +36,6 @@ from dialsum_trl.core.settings.yaml_file import (
     read_config,
     stage_settings,
 )
-from dialsum_trl.stages.common.names import STAGES
-from dialsum_trl.stages.sft import SFTArguments
-from dialsum_trl.training.trackers import check_trackers
 
 SHARED = {
     item.name
@@ -43,16 +44,127 @@ SHARED = {
 }
 
 
-def _parser(groups):
-    # transformers' argument parser in the copy that TRL ships because importing it costs no torch
-    from trl.scripts._hf_argparser import HfArgumentParser
+class RecipeSettings(NamedTuple):
+    """A recipe that was read and not run."""
 
-    class Parser(HfArgumentParser):
-        def error(self, message):
-            raise InputError(f"{message} (--help lists the flags)")
+    stage: Stage
+    values: dict  # every setting that is known without the trainer's defaults
+    given: set[str]  # names that the config file or the overrides set
 
-    # resolve: TRL's configs have a trust_remote_code of their own; both get the flag's value
-    return Parser(groups, allow_abbrev=False, add_help=False, conflict_handler="resolve")
+
+def resolve(stage: Stage, recipe: dict, argv: list[str], job: Callable) -> tuple:
+    """The settings of a run, as dataclass instances.
+
+    Args:
+        recipe: the recipe's settings.
+        argv: command-line tokens.
+        job: `job()` imports the stage's heavy side, once all flags are understood. Its `adjust(values, given)`, if it
+            has one, is called with the merged settings and the names that the user set, before the dataclasses are
+            built, and may change the settings.
+
+    Returns:
+        One instance per group of the stage, then one of the trainer's config if the stage trains.
+
+    Raises:
+        InputError: unknown or abbreviated flag, unknown key in the config file, a value of the wrong type or out of
+            its bounds, or a flag that the stage does not read.
+    """
+    defaults = {**stage.settings, **recipe}
+    if "--help" in argv or "-h" in argv:
+        _print_help(stage, defaults)
+        sys.exit(0)
+    config_path, argv = pop_config(list(argv))
+    config_file = read_config(config_path, stage.sections) if config_path else {}
+    own_section = config_file.get(stage.name) or {}
+    if stage.before:
+        stage.before()
+    groups = [*stage.groups, *([_trainer_config(stage.trainer)] if stage.trains else [])]
+    parser = FlagParser(groups)
+    if "--help_all" in argv:
+        parser.print_help()
+        sys.exit(0)
+
+    known = {action.dest for action in parser._actions}
+    # a common key may be meant for other stages: those of the shared groups are passed over where a stage lacks them
+    passed_over = SHARED - known - set(own_section)
+    config = stage_settings(config_file, stage.name, stage.sections)
+    config = {key: value for key, value in config.items() if key not in passed_over}
+    for settings, where in ((defaults, "recipe"), (config, f"--config {config_path}")):
+        if unknown := [key for key in settings if key not in known]:
+            raise _unknown(unknown, known, where)
+    if "trust_remote_code" in {**defaults, **config}:
+        where = f"--config {config_path}" if "trust_remote_code" in config else "recipe"
+        raise InputError(
+            f"{where}: trust_remote_code runs code of strangers; it is taken from the command line only: remove it"
+        )
+    bounds = bounds_of(groups)
+    check_config_values(parser, groups, bounds, config, f"--config {config_path}")
+    tokens, nones = as_tokens({**defaults, **config})
+    parser.set_defaults(**nones)
+    namespace, rest = parser.parse_known_args(tokens + argv)
+    if rest:
+        raise _unknown([rest[0].split("=")[0]], {f"--{name}" for name in known}, "command line")
+
+    names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
+    asked = set(own_section) | {n if n in known else n.removeprefix("no_") for n in names}
+    given = set(config) | asked
+    values = vars(namespace)
+    values.update({name: _at_home(value) for name, value in values.items()})
+    check_numbers(values, bounds, defaults_of(parser))
+    if empty := [name for name in ("output_dir", "output_file", "write_folds") if values.get(name) == ""]:
+        raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
+    _check_old_names(values, given)
+    # of the user's names those of this stage alone: common keys may be meant for other stages
+    refuse_unread(stage.name, stage.unread, values, asked, defaults_of(parser))
+    if adjust := getattr(job(), "adjust", None):
+        adjust(values, given)
+    fit_topology(stage, values, given)
+    result = []
+    for group in groups:
+        with settings_in_one_line():
+            result.append(group(**{f.name: values[f.name] for f in fields(group) if f.init}))
+        if hasattr(result[-1], "given"):
+            result[-1].given = frozenset(given)
+    if stage.trains:
+        use_one_gpu(result[-1])
+    return tuple(result)
+
+
+def read_recipe(path: str | Path, config: str | None = None, overrides: dict | None = None) -> RecipeSettings:
+    """The settings that a recipe would start with, as far as they are known without its trainer.
+
+    Args:
+        config: the YAML file that the recipe will get.
+        overrides: flags; None values are left out.
+
+    Raises:
+        InputError: the file is no recipe.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such recipe; recipes/ holds them")
+    if path.suffix != ".py":
+        raise InputError(f"{path}: a recipe is a .py file; settings in YAML go to --config")
+    names = runpy.run_path(str(path))
+    stage = next((value.stage for value in names.values() if isinstance(getattr(value, "stage", None), Stage)), None)
+    if stage is None or "RECIPE" not in names:
+        raise InputError(f"{path}: is no recipe; it has no RECIPE and no stage such as dialsum_trl.train_sft")
+    given = stage_settings(read_config(config, stage.sections), stage.name, stage.sections) if config else {}
+    given |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    return RecipeSettings(stage, {**_defaults(stage), **stage.settings, **names["RECIPE"], **given}, set(given))
+
+
+def _trainer_config(name: str) -> type:
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
+def _defaults(stage: Stage) -> dict:
+    return {
+        item.name: item.default_factory() if item.default is MISSING else item.default
+        for group in stage.groups
+        for item in fields(group)
+    }
 
 
 def _unknown(names: list[str], known: set[str], where: str) -> InputError:
@@ -62,96 +174,16 @@ def _unknown(names: list[str], known: set[str], where: str) -> InputError:
     return InputError(f"{where}: unknown setting {name}{hint}")
 
 
-def _print_help(groups, recipe: dict, trainer_name: str | None) -> None:
-    parser = _parser(groups)
-    parser.set_defaults(**{k: v for k, v in recipe.items() if any(a.dest == k for a in parser._actions)})
-    parser.usage = "accelerate launch %(prog)s [--config my.yaml] [--flag value ...]"
+def _print_help(stage: Stage, settings: dict) -> None:
+    parser = FlagParser(list(stage.groups))
     own = {action.dest for action in parser._actions}
-    rest = {k: v for k, v in recipe.items() if k not in own}
-    if trainer_name:
-        parser.epilog = (
-            f"Every field of {trainer_name} is a flag too (--help_all lists them). This recipe sets: "
-            + ", ".join(f"{k}={v}" for k, v in rest.items())
-        )
+    parser.set_defaults(**{key: value for key, value in settings.items() if key in own})
+    parser.usage = "accelerate launch %(prog)s [--config my.yaml] [--flag value ...]"
+    if stage.trains:
+        rest = ", ".join(f"{key}={value}" for key, value in settings.items() if key not in own)
+        name = stage.trainer.removeprefix("dialsum_trl.rl.ppo_config.")
+        parser.epilog = f"Every field of {name} is a flag too (--help_all lists them). This recipe sets: {rest}"
     parser.print_help()
-
-
-def parse_recipe(
-    groups: list[type], recipe: dict, argv: list[str], trainer_config=None, adjust=None, stage=None
-) -> tuple:
-    """Merges recipe, config file and flags into dataclass instances.
-
-    Args:
-        groups: light dataclasses of flags (above).
-        recipe: the recipe's settings.
-        argv: command-line tokens.
-        trainer_config: `(name, loader)`; `loader()` imports and returns the trainer's config dataclass. It is called
-            after `--help` was served.
-        adjust: called with `(namespace dict, names set by the user)` before the dataclasses are built; may change
-            the dict. Here dtype and mixed precision are matched.
-        stage: which section of the config file is read beside its common keys.
-
-    Returns:
-        One instance a group, then one of the trainer's config if given.
-
-    Raises:
-        InputError: unknown or abbreviated flag, unknown key in the config file, a value of the wrong type or out of
-            its bounds, or a flag that the stage does not read.
-    """
-    trainer_name, load_trainer_config = trainer_config or (None, None)
-    if "--help" in argv or "-h" in argv:
-        _print_help(groups, recipe, trainer_name)
-        sys.exit(0)
-    config_path, argv = pop_config(list(argv))
-    config_file = read_config(config_path) if config_path else {}
-    config = stage_settings(config_file, stage)
-    if load_trainer_config:
-        groups = [*groups, load_trainer_config()]
-    parser = _parser(groups)
-    if "--help_all" in argv:
-        parser.print_help()
-        sys.exit(0)
-
-    known = {action.dest for action in parser._actions}
-    # a common key may be meant for other stages: those of the shared groups are passed over where a stage lacks them
-    passed_over = SHARED - known - set(config_file.get(stage) or {})
-    config = {key: value for key, value in config.items() if key not in passed_over}
-    for settings, where in ((recipe, "recipe"), (config, f"--config {config_path}")):
-        if unknown := [key for key in settings if key not in known]:
-            raise _unknown(unknown, known, where)
-    if "trust_remote_code" in {**recipe, **config}:
-        where = f"--config {config_path}" if "trust_remote_code" in config else "recipe"
-        raise InputError(
-            f"{where}: trust_remote_code runs code of strangers; it is taken from the command line only: remove it"
-        )
-    check_config_values(parser, groups, config, f"--config {config_path}")
-    tokens, nones = as_tokens({**recipe, **config})
-    parser.set_defaults(**nones)
-    namespace, rest = parser.parse_known_args(tokens + argv)
-    if rest:
-        raise _unknown([rest[0].split("=")[0]], {f"--{name}" for name in known}, "command line")
-
-    names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
-    asked = set(config_file.get(stage) or {}) | {n if n in known else n.removeprefix("no_") for n in names}
-    given = set(config) | asked
-    values = vars(namespace)
-    values.update({name: _at_home(value) for name, value in values.items()})
-    check_numbers(values, defaults_of(parser))
-    if empty := [name for name in ("output_dir", "output_file", "write_folds") if values.get(name) == ""]:
-        raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
-    check_trackers(values.get("report_to"))
-    _check_old_names(values, given)
-    refuse_unread(stage, values, asked, defaults_of(parser))  # common keys may be meant for other stages
-    if adjust:
-        adjust(values, given)
-    fit_topology(stage, values, given)
-    result = []
-    for group in groups:
-        with settings_in_one_line():
-            result.append(group(**{f.name: values[f.name] for f in fields(group) if f.init}))
-    if load_trainer_config:
-        use_one_gpu(result[-1])
-    return tuple(result)
 
 
 def _at_home(value):
@@ -167,38 +199,3 @@ def _check_old_names(values: dict, given: set[str]) -> None:
         new = old.replace("gradient", "activation")
         if old in given and values[new] is not None and values[new] != values[old]:
             raise InputError(f"--{old}: is now called --{new}, which this recipe sets: give --{new}")
-
-
-def read_recipe(path: Path, config: str | None = None, overrides: dict | None = None) -> tuple[str, dict]:
-    """Stage and merged settings, lowest first: defaults < stage settings < recipe < config file < overrides.
-
-    Args:
-        overrides: flags; None values are left out.
-
-    Raises:
-        InputError: the file is no recipe.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such recipe; recipes/ holds them")
-    if path.suffix != ".py":
-        raise InputError(f"{path}: a recipe is a .py file; settings in YAML go to --config")
-    names = runpy.run_path(str(path))
-    modules = {value.__module__ for value in names.values() if callable(value)}
-    stage = next((stage for stage in STAGES if f"dialsum_trl.stages.jobs.{stage}" in modules), None)
-    if stage is None or "RECIPE" not in names:
-        raise InputError(f"{path}: is no recipe; it has no RECIPE and no stage such as dialsum_trl.sft")
-    settings = _defaults()
-    settings |= vars(import_module(f"dialsum_trl.stages.jobs.{stage}")).get(f"{stage.upper()}_SETTINGS", {})
-    settings |= names["RECIPE"]
-    settings |= stage_settings(read_config(config), stage) if config else {}
-    return stage, settings | {key: value for key, value in (overrides or {}).items() if value is not None}
-
-
-def _defaults() -> dict:
-    groups = (DataArguments, PromptArguments, ModelArguments, SFTArguments)
-    return {
-        f.name: f.default if f.default is not MISSING else f.default_factory()
-        for group in groups
-        for f in fields(group)
-    }

@@ -11,15 +11,17 @@ from typing import get_args, get_type_hints
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import check_numbers
-from dialsum_trl.stages.common.names import STAGES
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000  # with every alias written out
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_config(path: str) -> dict:
+def read_config(path: str, sections: tuple[str, ...]) -> dict:
     """The mapping in a YAML file.
+
+    Args:
+        sections: keys that hold the settings of one stage each; all others serve every stage.
 
     Raises:
         InputError: names file, line or key: it cannot be read, is no mapping of settings, holds a tag, a key twice, an
@@ -32,17 +34,17 @@ def read_config(path: str) -> dict:
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise InputError(f"{place}: must hold `key: value` lines, one setting each")
     for key, value in config.items():
-        if key in STAGES and not isinstance(value, dict | None):
+        if key in sections and not isinstance(value, dict | None):
             raise InputError(f"{place}: section {key} must hold `key: value` lines")
-        if key in STAGES:
+        if key in sections:
             _check_values(place, value or {})
-    _check_values(place, {key: value for key, value in config.items() if key not in STAGES})
+    _check_values(place, {key: value for key, value in config.items() if key not in sections})
     return config
 
 
-def stage_settings(config: dict, stage: str | None) -> dict:
+def stage_settings(config: dict, stage: str, sections: tuple[str, ...]) -> dict:
     """The settings of one stage: keys outside any section serve every stage, `sft:`, `predict:` ... only their own."""
-    common = {key: value for key, value in config.items() if key not in STAGES}
+    common = {key: value for key, value in config.items() if key not in sections}
     own = config.get(stage) or {}
     return {**common, **own}
 
@@ -69,7 +71,7 @@ def defaults_of(parser) -> dict:
     return {action.dest: action.default for action in parser._actions}
 
 
-def check_config_values(parser, groups, config: dict, where: str) -> None:
+def check_config_values(parser, groups, bounds: dict[str, str], config: dict, where: str) -> None:
     """Raises InputError that names the file when a value of it fits its flag not in shape, type or bounds."""
     actions = {action.dest: action for action in parser._actions}
     mappings = {field.name for group in groups for field in fields(group) if "dict" in str(field.type)}
@@ -84,13 +86,13 @@ def check_config_values(parser, groups, config: dict, where: str) -> None:
             raise InputError(f"{where}: {key} holds a list; --{key} takes one value")
     try:
         namespace, _ = parser.parse_known_args(as_tokens(config)[0])
-        check_numbers({name: vars(namespace)[name] for name in config}, defaults_of(parser))
+        check_numbers({name: vars(namespace)[name] for name in config}, bounds, defaults_of(parser))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
 def pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
-    """The path behind `--config`, and the other tokens."""
+    """The path after `--config`, and the other tokens."""
     path, rest, tokens = None, [], iter(argv)
     for token in tokens:
         if token == "--config":

@@ -14,7 +14,7 @@ def adjust_online(values: dict, given: set[str]) -> None:
         InputError: two flags do, or one where there is no reward adapter; what `best_checkpoint.choose_by` raises.
     """
     continue_adapter(values, given)
-    names = [name for name in values["reward_functions"] if name != "none"]
+    names = [name.rpartition(".")[2] for name in values["reward_functions"] if name != "none"]
     names += ["reward_model"] if values["reward_adapter_path"] else []
     choose_by(values, given, (*ROUGE, "hit_limit", "reward", *(f"reward_{name}" for name in names)))
     if "reward_model_weight" not in given:

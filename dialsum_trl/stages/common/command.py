@@ -1,14 +1,23 @@
-"""`command(stage)`: settings resolved, folder let go, errors in one line, exit codes, memory hints of the stage."""
+"""`command`: a stage made usable as a command and as a function; errors in one line, exit codes, memory hints."""
 
-import functools
 import os
 import pickle
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any, Protocol
 
 from dialsum_trl.core.console import quiet_libraries
 from dialsum_trl.core.disk import causes, file_problem
 from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.lock import let_go_at_end
+from dialsum_trl.core.processes import end_process_group
+from dialsum_trl.core.settings.resolve import resolve
+from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.yaml_file import as_tokens
+from dialsum_trl.stages.common.names import STAGES
 
 OTHER_RANKS_WAIT = 5.0  # seconds
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
@@ -16,27 +25,36 @@ INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 ANOTHER_ENDED = ("gloo/transport", "Connection closed by peer", "remote process exited")
 
 
-def _go_on(function: str) -> str:
-    """How the work of an interrupted stage is taken up again."""
-    if function.startswith("train_"):
-        return "a run with checkpoints goes on with the same command and --resume_from_checkpoint true"
-    return "the same command starts it again, and goes on where it keeps what is done"
+class StageFunction(Protocol):
+    """A stage as it is called: from a recipe, or from Python."""
+
+    stage: Stage
+
+    def __call__(
+        self, recipe: dict[str, Any] | None = None, argv: list[str] | None = None, **settings: Any
+    ) -> dict[str, Any]: ...
 
 
-def command(function):
-    """Makes a stage usable as a command and as a function.
+def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) -> StageFunction:
+    """Makes a stage callable.
 
-    Called without `argv` (from a recipe) an `InputError` becomes one line on stderr and exit code 2 (a
-    `TrainingError`: exit code 1); called with `argv` (from Python or a test) it is raised as it is. What a full GPU or
-    a full disk raises becomes a `TrainingError` that names the remedy.
+    Called with a recipe alone (from a recipe file), it takes the flags of the command line; an `InputError` becomes one
+    line on stderr and exit code 2, a `TrainingError` one line and exit code 1. Called with settings by keyword or with
+    `argv` (from Python or a test), it leaves the command line alone and raises errors as they are; settings by keyword
+    count as flags. What a full GPU or a
+    full disk raises becomes a `TrainingError` that names the remedy.
+
+    Args:
+        job: imports the module that does the stage's work: `run(*settings)`, and what `settings.resolve` takes of it.
+        name, doc: of the function.
     """
+    stage = replace(stage, sections=STAGES)
 
-    def run(recipe, argv):
-        from dialsum_trl.core.lock import let_go_at_end
-
+    def run(recipe: dict, argv: list[str]) -> dict:
         try:
             with let_go_at_end():
-                return function(recipe, argv)
+                settings = resolve(stage, recipe, argv, job)
+                return job().run(*settings)
         except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code
             raise InputError(
                 "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, "
@@ -45,14 +63,13 @@ def command(function):
         except (InputError, TrainingError):
             raise
         except Exception as error:  # a full disk has as many types as there are libraries; all others go on
-            if (line := problem(error, function.__name__)) is None:
+            if (line := problem(error, stage)) is None:
                 raise
             raise TrainingError(line) from error
 
-    @functools.wraps(function)
-    def wrapper(recipe=None, argv=None):
-        if argv is not None:
-            return run(recipe or {}, argv)
+    def function(recipe=None, argv=None, **settings):
+        if argv is not None or settings:
+            return run(recipe or {}, [*as_tokens(settings)[0], *(argv or [])])
         quiet_libraries()
         try:
             result = run(recipe or {}, sys.argv[1:])
@@ -65,49 +82,38 @@ def command(function):
             sys.exit(2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt:
             if not int(os.environ.get("RANK", "0")):
-                print(f"interrupted; {_go_on(function.__name__)}", file=sys.stderr, flush=True)
+                print(f"interrupted; {_go_on(stage)}", file=sys.stderr, flush=True)
             sys.exit(INTERRUPTED)
         except RuntimeError as error:
             if any(text in str(error) for text in ANOTHER_ENDED):
                 time.sleep(OTHER_RANKS_WAIT)  # the other one has said why; the launcher ends this one meanwhile
             raise
-        from dialsum_trl.core.processes import end_process_group
-
         end_process_group()
         return result
 
-    return wrapper
+    function.__name__ = function.__qualname__ = name
+    function.__doc__, function.stage = doc, stage
+    return function
 
 
-TRAINING = ("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true")
-POLICY = ("--per_device_train_batch_size", "--max_length", "--max_completion_length")
-DECODING = ("--batch_size", "--max_length", "--max_new_tokens")
-MEMORY_FLAGS = {  # stage function -> the three flags that help most
-    "train_sft": ("--memory_gib", "--per_device_train_batch_size", "--max_length"),
-    "train_seq2seq": ("--per_device_train_batch_size", "--max_source_length", "--activation_checkpointing true"),
-    "train_reward": TRAINING,
-    "train_dpo": TRAINING,
-    "train_ppo": POLICY,
-    "train_grpo": POLICY,
-    "predict": DECODING,
-    "decoding_sweep": DECODING,
-    "make_preferences": DECODING,
-}
+def _go_on(stage: Stage) -> str:
+    """How the work of an interrupted stage is taken up again."""
+    if stage.trains:
+        return "a run with checkpoints goes on with the same command and --resume_from_checkpoint true"
+    return "the same command starts it again, and goes on where it keeps what is done"
 
 
-def gpu_memory_problem(error: BaseException, stage: str) -> str | None:
-    """The line for an error that says that GPU memory ran out, with three flags of `stage`; otherwise None."""
-    if "torch" not in sys.modules:  # an error of torch's comes from torch
+def gpu_memory_problem(error: BaseException, flags: tuple[str, str, str]) -> str | None:
+    """The line for an error that says that GPU memory ran out, with the three flags that help; otherwise None."""
+    torch = sys.modules.get("torch")  # an error of torch's comes from torch; the light side does not load it
+    if torch is None:
         return None
-    import torch
-
     full = next((e for e in causes(error) if isinstance(e, torch.OutOfMemoryError)), None)
     if full is None:
         texts = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA out of memory")
         full = next((e for e in causes(error) if isinstance(e, RuntimeError) and any(t in str(e) for t in texts)), None)
     if full is None:
         return None
-    flags = MEMORY_FLAGS.get(stage, DECODING)
     reason = " ".join(str(full).split()).split(". ")
     return (
         f"out of GPU memory ({'. '.join(reason[:2])[:160]}): lower {flags[0]} or {flags[1]}, or "
@@ -115,6 +121,6 @@ def gpu_memory_problem(error: BaseException, stage: str) -> str | None:
     )
 
 
-def problem(error: BaseException, stage: str) -> str | None:
+def problem(error: BaseException, stage: Stage) -> str | None:
     """One line for an error of a full GPU, a full disk or a file that is not to be used; None for any other."""
-    return gpu_memory_problem(error, stage) or file_problem(error)
+    return gpu_memory_problem(error, stage.memory_flags) or file_problem(error)

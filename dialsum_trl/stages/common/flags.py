@@ -1,9 +1,10 @@
 """Flags that several stages share and that name pairs or rewards: `PairArguments`, `RewardArguments`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.flags import flag
 from dialsum_trl.models.file_names import SCALE_FILE
@@ -12,28 +13,39 @@ from dialsum_trl.rl.rewards import NAMES
 
 @dataclass
 class PairArguments:
-    pairs_file: str | None = flag(None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).")
-    eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.")
-    held_out: float = flag(0.1, "Share of the dialogues held out when there is no --eval_pairs_file.")
+    pairs_file: str | None = flag(
+        None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).", may_change=True
+    )
+    eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.", may_change=True)
+    held_out: float = flag(
+        0.1, "Share of the dialogues held out when there is no --eval_pairs_file.", bounds="[0, 1)", may_change=True
+    )
     effective_batch_size: int = flag(
-        32, "Pairs an optimizer step over all processes; accumulation is derived unless given."
+        32,
+        "Pairs an optimizer step over all processes; accumulation is derived unless given.",
+        bounds=COUNT,
+        may_change=True,
     )
 
 
 @dataclass
 class RewardArguments:
-    """What PPO and GRPO are paid for."""
+    """The rewards that PPO and GRPO learn from."""
 
-    reward_functions: list[str] = field(
-        default_factory=lambda: ["rouge"],
-        metadata={"help": f"Rewards without a model, of {', '.join(NAMES)}; none with a reward adapter: pass none."},
+    reward_functions: list[str] = flag(
+        ["rouge"],
+        f"Rewards without a model: {', '.join(NAMES)}, or your own module.function; none: the reward adapter alone.",
     )
-    reward_adapter_path: str | None = flag(None, "Adapter of recipes/reward.py; its score counts as the last reward.")
+    reward_adapter_path: str | None = flag(
+        None, "Adapter of recipes/reward.py; its score counts as the last reward.", may_change=True
+    )
     reward_model_weight: float = flag(
-        1.0, "Weight of its (standardized) score beside functions of weight 1; or give --reward_weights."
+        1.0,
+        "Weight of its (standardized) score beside functions of weight 1; or give --reward_weights.",
+        bounds="(-inf, inf)",
     )
-    rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.")
-    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.")
+    rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.", bounds=AT_LEAST_0)
+    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
 
     def __post_init__(self):
         if self.reward_functions == ["none"]:

@@ -8,28 +8,32 @@ import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import yaml
+
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_writable
+from dialsum_trl.core.files import check_writable, write_text
 from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.core.settings.flags import (
-    DataArguments,
     DecodingArguments,
     ModelArguments,
     PromptArguments,
-    RougeArguments,
 )
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.contamination import contamination_warnings
+from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
+from dialsum_trl.data.predictions import write_predictions
+from dialsum_trl.data.submission import check_template
+from dialsum_trl.generation import sharded as inference
 from dialsum_trl.generation.trials import BASE, Trials, compare_trials, describe, once_each, print_trials
+from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.models.adapter_settings import compare_with_adapter
-from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.decoding_sweep import SweepArguments
+from dialsum_trl.prompts.tokenizer import tokenizer_of
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
 AXES = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
 
 
-def plan(args: SweepArguments, decoding: DecodingArguments) -> list[dict]:
+def plan(args, decoding: DecodingArguments) -> list[dict]:
     """The settings to try, grouped by adapter: the flags' own decoding with the first adapter, then the grid.
 
     A setting is `{"adapter", "num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens"}`. The length
@@ -52,21 +56,8 @@ def plan(args: SweepArguments, decoding: DecodingArguments) -> list[dict]:
     return sorted(settings, key=lambda setting: args.adapter_paths.index(setting["adapter"]))
 
 
-@command
-def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
-    """Scores every setting on `--eval_file`, prints the table and writes the submission of the best one.
-
-    Returns:
-        `{"chosen": setting, "trials": list, "gain": figures}`; a trial is a line of `trials.jsonl`.
-    """
-    given: set[str] = set()
-    data, prompt, model_args, rouge, decoding, args = parse_recipe(
-        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, SweepArguments],
-        recipe,
-        argv,
-        adjust=lambda values, names: given.update(names),
-        stage="decoding_sweep",
-    )
+def run(data, prompt, model_args, rouge, decoding, args) -> dict:
+    """Scores every setting on dev rows and keeps the best one."""
     args.adapter_paths = once_each(args.adapter_paths or [model_args.adapter_path or BASE])
     if BASE in args.adapter_paths and not model_args.model_name_or_path:
         raise InputError("no model: give --adapter_paths a b ..., or --model_name_or_path for the base model alone")
@@ -74,12 +65,6 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
         raise InputError("--do_sample true: a sweep compares searches; sample candidates with recipes/predict.py")
     if not data.eval_file:
         raise InputError("no dev rows to choose on: give --eval_file dev.csv (fname,dialogue,summary)")
-    from dialsum_trl.data.contamination import contamination_warnings
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.data.submission import check_template
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.metrics.rouge import RougeConfig, score
-    from dialsum_trl.prompts.tokenizer import tokenizer_of
 
     dev = read_dialogues(data.eval_file, columns=data.columns())
     test = read_dialogues(args.test_file, columns=data.columns(), require_summary=False) if args.test_file else None
@@ -89,7 +74,7 @@ def decoding_sweep(recipe: dict, argv: list[str]) -> dict:
     check_writable(Path(args.output_dir))
     config = RougeConfig.of(rouge)
     state = inference.start(args.use_cpu)
-    models = {path: _model(path, model_args, prompt, given) for path in args.adapter_paths}
+    models = {path: _model(path, model_args, prompt, args.given) for path in args.adapter_paths}
     about = {
         "rows": hashlib.sha256(json.dumps(dev.to_dict(), ensure_ascii=False).encode()).hexdigest(),
         "rouge": asdict(config),
@@ -159,13 +144,6 @@ def _model(path: str, model_args: ModelArguments, prompt: PromptArguments, given
 
 def _finish(args, best, model, summarizer, decoding, config, state, rows) -> None:
     """The chosen setting as a file for `recipes/predict.py --config`, and its submission."""
-    import yaml
-
-    from dialsum_trl.core.files import write_text
-    from dialsum_trl.data.dialogues import can_be_scored
-    from dialsum_trl.data.predictions import write_predictions
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.metrics.rouge import score
 
     settings = inference.generation_settings(decoding, args.max_length)
     summaries = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)

@@ -4,44 +4,35 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PromptArguments,
-    RougeArguments,
-)
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.core.files import check_target, write_json
+from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
 from dialsum_trl.data.predictions import ROWS, SCORES, SUBMISSION, submission_of
+from dialsum_trl.data.submission import read_aligned, read_predictions, write_submission
+from dialsum_trl.generation import sharded as inference
+from dialsum_trl.metrics.consensus import mbr
+from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, score
 from dialsum_trl.models.adapter_settings import compare_with_adapter
-from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.ensemble import EnsembleArguments
+from dialsum_trl.models.soup import greedy_soup, soup
 
 
-@command
-def ensemble(recipe: dict, argv: list[str]) -> dict:
-    """Writes the consensus of `--prediction_files` as a submission, or the soup of `--adapter_paths` as an adapter.
+def adjust(values: dict, given: set[str]) -> None:
+    """Settings that the user did not give follow the first adapter."""
+    first = next(iter(values["adapter_paths"] or ()), None)
+    if first and (Path(first).is_dir() or "/" in first):  # else the stage says what is wrong
+        found = compare_with_adapter({**values, "adapter_path": first}, given)
+        values.update({key: value for key, value in found.items() if key not in given})
 
-    Returns:
-        Consensus: `{"summaries", "chosen", "systems", "differences"}` (the last two None without references).
-        Soup: `{"adapter", "kept", "dev_score"}`.
-    """
-    data, prompt, model_args, rouge, decoding, args = parse_recipe(
-        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, EnsembleArguments],
-        recipe,
-        argv,
-        adjust=_use_first_adapter,
-        stage="ensemble",
-    )
+
+def run(data, prompt, model_args, rouge, decoding, args) -> dict:
+    """The consensus of files, or the average of adapters."""
     if bool(args.prediction_files) == bool(args.adapter_paths):
         raise InputError("give --prediction_files a.csv b.csv ... (consensus) or --adapter_paths a b ... (soup)")
     if not is_main_process() and not (args.adapter_paths and args.greedy):  # which alone decodes
         return {}
-
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.metrics.rouge import RougeConfig
 
     config = RougeConfig.of(rouge)
     rows = None
@@ -65,10 +56,6 @@ def check_several(flag: str, paths: list[str], needs: str) -> None:
 
 def choose(args, config, rows) -> dict:
     """Consensus of prediction files, its submission and, with references, every system's score."""
-    from dialsum_trl.core.files import check_target, write_json
-    from dialsum_trl.data.dialogues import can_be_scored
-    from dialsum_trl.data.submission import read_aligned, read_predictions, write_submission
-    from dialsum_trl.metrics.consensus import mbr
 
     files = [str(submission_of(Path(path))) for path in args.prediction_files]
     check_several("--prediction_files", files, "a consensus needs two files or more")
@@ -111,9 +98,6 @@ def choose(args, config, rows) -> dict:
 
 def measure(systems: dict[str, list[str]], summaries: list[str], references, config, args) -> tuple[dict, dict]:
     """Prints and returns every system's report and what the consensus gains on a random pick and on the best file."""
-    import numpy as np
-
-    from dialsum_trl.metrics.rouge import bootstrap_interval, score
 
     reports = {name: score(texts, references, config, args.bootstrap) for name, texts in systems.items()}
     consensus = score(summaries, references, config, args.bootstrap)
@@ -142,7 +126,6 @@ def measure(systems: dict[str, list[str]], summaries: list[str], references, con
 
 def average(args, config, rows, prompt, model_args, decoding) -> dict:
     """The soup of adapters, all of them or greedily by the ROUGE mean on `--test_file`."""
-    from dialsum_trl.models.soup import greedy_soup, soup
 
     check_several("--adapter_paths", args.adapter_paths, "a soup needs two adapters or more")
     if not args.greedy:
@@ -153,9 +136,6 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
         raise InputError("--greedy true needs dev rows with summaries: give --test_file dev.csv")
     if args.weights:
         raise InputError("--weights and --greedy true exclude each other: greedy averages all alike")
-
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.metrics.rouge import score
 
     state = inference.start(args.use_cpu)
     settings = inference.generation_settings(decoding, args.max_length)
@@ -171,10 +151,3 @@ def average(args, config, rows, prompt, model_args, decoding) -> dict:
     kept, best = greedy_soup(args.adapter_paths, args.output_dir, dev_score)
     say(f"averaged {len(kept)} of {len(args.adapter_paths)} adapters into {args.output_dir}: ROUGE mean {best:.2f}")
     return {"adapter": Path(args.output_dir), "kept": kept, "dev_score": best}
-
-
-def _use_first_adapter(values, given):
-    first = next(iter(values["adapter_paths"] or ()), None)
-    if first and (Path(first).is_dir() or "/" in first):  # else the stage says what is wrong
-        found = compare_with_adapter({**values, "adapter_path": first}, given)
-        values.update({key: value for key, value in found.items() if key not in given})

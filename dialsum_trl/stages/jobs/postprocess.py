@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
-from dialsum_trl.core.settings.flags import DataArguments, RougeArguments
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
+from dialsum_trl.data.submission import check_output, read_aligned, write_submission
 from dialsum_trl.data.summary_rules import RULES, apply, check_rules
 from dialsum_trl.metrics.rouge import DEFAULT, Comparison, RougeConfig, compare
-from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.postprocess import PostprocessArguments
 
 
 @dataclass(frozen=True)
@@ -64,20 +62,10 @@ def deltas_table(deltas: list[RuleDelta]) -> str:
     return "\n".join(lines)
 
 
-@command
-def postprocess(recipe: dict, argv: list[str]) -> dict:
-    """Measures every rule on dev rows and, with `--output_file`, applies the chosen ones.
-
-    Returns:
-        `{"deltas": list[RuleDelta] | None, "rules": list[str], "summaries": list[str]}`.
-    """
-    data, rouge, args = parse_recipe(
-        [DataArguments, RougeArguments, PostprocessArguments], recipe, argv, stage="postprocess"
-    )
+def run(data, rouge, args) -> dict:
+    """Measures the rules on rows with references, and applies the chosen ones."""
     if not args.prediction_file or not args.test_file:
         raise InputError("give --prediction_file submission.csv and --test_file dev.csv (its dialogues)")
-    from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
-    from dialsum_trl.data.submission import check_output, read_aligned, write_submission
 
     rules = args.rules or []
     if args.bootstrap < 1:

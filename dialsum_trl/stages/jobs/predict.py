@@ -7,19 +7,14 @@ from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_writable, refuse_links
 from dialsum_trl.core.lock import sole_writer
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PredictArguments,
-    PromptArguments,
-    RougeArguments,
-)
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
 from dialsum_trl.data.predictions import SUBMISSION, write_predictions
+from dialsum_trl.data.submission import check_template, write_submission
 from dialsum_trl.data.summary_rules import apply, check_rules
-from dialsum_trl.models.adapter_settings import use_adapter_settings
-from dialsum_trl.stages.common.command import command
+from dialsum_trl.generation import sharded as inference
+from dialsum_trl.metrics.rouge import RougeConfig, score
+from dialsum_trl.models.adapter_settings import use_adapter_settings as adjust  # noqa: F401 - `settings.resolve` calls it
+from dialsum_trl.models.identity import digest
 
 CANDIDATES = "candidates"  # of several summaries a row: 1.csv, 2.csv, ..., each for an ensemble
 
@@ -35,35 +30,18 @@ def check_candidates(folder: Path, count: int) -> None:
         )
 
 
-@command
-def predict(recipe: dict, argv: list[str]) -> dict:
-    """Summarizes `test_file`; without an adapter this is the zero-shot evaluation.
-
-    Returns:
-        `{"summaries", "scores"}`; scores is None when the file has no references.
-    """
-    data, prompt, model_args, rouge, decoding, args = parse_recipe(
-        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PredictArguments],
-        recipe,
-        argv,
-        adjust=use_adapter_settings,
-        stage="predict",
-    )
+def run(data, prompt, model_args, rouge, decoding, args) -> dict:
+    """Summarizes `test_file`; returns summaries and scores."""
     if not args.test_file:
         raise InputError("no dialogues: give --test_file test.csv (fname,dialogue[,summary])")
     folder = Path(args.output_dir)
     check_writable(folder)
     check_candidates(folder / CANDIDATES, args.num_return_sequences)
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
-    from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
-    from dialsum_trl.data.submission import check_template, write_submission
 
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
     fnames = rows["fname"][:]
     check_template(args.template, fnames)
-
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.metrics.rouge import RougeConfig, score
 
     state = inference.start(args.use_cpu)
     summarizer = inference.load(model_args, prompt, decoding, state.device)
@@ -121,8 +99,6 @@ def predict(recipe: dict, argv: list[str]) -> dict:
 
 def _about(model_args, decoding, summarizer, settings, rows) -> dict:
     """What the summaries depend on; the batch size is not among it, so that a run can go on with a smaller one."""
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.models.identity import digest
 
     return {
         **inference.identity(model_args, decoding, summarizer.tokenizer),

@@ -6,16 +6,11 @@ from pathlib import Path
 
 from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import write_text
 from dialsum_trl.core.lock import sole_writer
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PromptArguments,
-    RougeArguments,
-)
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.folds import write_folds
+from dialsum_trl.generation import sharded as inference
 from dialsum_trl.generation.samples import (
     PAIRS_FILE,
     SAMPLES_FILE,
@@ -24,11 +19,11 @@ from dialsum_trl.generation.samples import (
     read_samples,
     sample_rows,
 )
+from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.record import read_record
+from dialsum_trl.prompts.tokenizer import tokenizer_of
 from dialsum_trl.rl.pair_making import make_pairs
-from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.preferences import PREFERENCE_SETTINGS, PreferenceArguments
 
 
 def check_unseen(adapter_path: str | None, train_file: str) -> None:
@@ -55,24 +50,10 @@ def adjust(values: dict, given: set[str]) -> None:
         use_adapter_settings(values, given)
 
 
-@command
-def make_preferences(recipe: dict, argv: list[str]) -> dict:
-    """Writes `pairs.jsonl` from the rows of `train_file`, and says what was kept and why the rest was not.
-
-    Returns:
-        The figures of the closing table; None for each when only folds were written.
-    """
-    data, prompt, model_args, rouge, decoding, args = parse_recipe(
-        [DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PreferenceArguments],
-        {**PREFERENCE_SETTINGS, **recipe},
-        argv,
-        adjust=adjust,
-        stage="preferences",
-    )
+def run(data, prompt, model_args, rouge, decoding, args) -> dict:
+    """Samples summaries of training rows and pairs them; returns the figures of the closing table."""
     if not data.train_file:
         raise InputError("no dialogues: give --train_file with rows that the adapter was not trained on")
-    from dialsum_trl.core.files import write_text
-    from dialsum_trl.data.dialogues import read_dialogues
 
     rows = read_dialogues(data.train_file, columns=data.columns())
     if args.write_folds:
@@ -81,10 +62,6 @@ def make_preferences(recipe: dict, argv: list[str]) -> dict:
         return {"folds": [str(path) for path in paths]}
     if not args.trained_rows:
         check_unseen(model_args.adapter_path, data.train_file)
-
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.metrics.rouge import RougeConfig, score
-    from dialsum_trl.prompts.tokenizer import tokenizer_of
 
     config = RougeConfig.of(rouge)
     folder = Path(args.output_dir)

@@ -6,12 +6,14 @@ from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, write_json, write_text
 from dialsum_trl.core.json_file import read_json
-from dialsum_trl.core.settings.flags import DataArguments, RougeArguments
-from dialsum_trl.core.settings.resolve import parse_recipe
+from dialsum_trl.core.versions import versions
+from dialsum_trl.data.contamination import contamination_warnings
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.data.predictions import read_system
+from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval
+from dialsum_trl.sharing.report import figures, page
 from dialsum_trl.sharing.report.data_files import audit_file, count_lengths
 from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
-from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.report import ReportArguments
 
 
 def figures_file(page: Path) -> Path:
@@ -31,14 +33,8 @@ def figures_file(page: Path) -> Path:
     return figures
 
 
-@command
-def report(recipe: dict, argv: list[str]) -> dict:
-    """Scores all systems on the same rows and writes the page and its figures.
-
-    Returns:
-        The figures, as in the `.json` file.
-    """
-    data, rouge, args = parse_recipe([DataArguments, RougeArguments, ReportArguments], recipe, argv, stage="report")
+def run(data, rouge, args) -> dict:
+    """Scores all systems on the same rows and writes the page."""
     if not args.systems or not args.test_file:
         raise InputError("give --systems name=outputs/x ... and --test_file dev.csv (dialogues with references)")
     if not is_main_process():
@@ -46,12 +42,6 @@ def report(recipe: dict, argv: list[str]) -> dict:
     if args.bootstrap < 1:
         raise InputError(f"--bootstrap {args.bootstrap}: the page shows intervals; give 1000, or leave --bootstrap out")
     figures_path = figures_file(Path(args.output_file))
-    from dialsum_trl.core.versions import versions
-    from dialsum_trl.data.contamination import contamination_warnings
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.data.predictions import read_system
-    from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval
-    from dialsum_trl.sharing.report import figures, page
 
     rows = read_dialogues(args.test_file, columns=data.columns())
     folders = named(args.systems)

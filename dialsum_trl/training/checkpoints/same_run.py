@@ -6,7 +6,7 @@ and which implementation computes. So a setting nobody thought of is an error ra
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from dialsum_trl.core.console import say
@@ -15,16 +15,13 @@ from dialsum_trl.core.versions import __version__
 from dialsum_trl.models.file_names import SETTINGS_FILE
 from dialsum_trl.models.identity import adapter_identity, base_identity, digest, reward_identity
 
-MAY_CHANGE = {
-    # what the rows are is compared row by row
-    *("train_file", "eval_file", "dataset_name", "fname_column", "dialogue_column", "summary_column", "topic_column"),
-    *("drop_shared_rows", "pairs_file", "eval_pairs_file", "held_out"),
-    # rows a step are compared; how they divide is the machine's business
-    *("effective_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size"),
-    *("gradient_accumulation_steps", "steps_per_generation", "memory_gib", "fast"),
+MAY_CHANGE = {  # of the trainers' fields; a flag of ours says so in its field (`settings.flags.flag`)
+    # how the rows of a step divide is the machine's business
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    "steps_per_generation",
     # the same function by other means; of accelerator_config see ROW_ORDER
     *("activation_checkpointing", "activation_checkpointing_kwargs", "activation_offloading"),
-    *("gradient_checkpointing", "gradient_checkpointing_kwargs", "attn_implementation", "bnb_4bit_quant_storage"),
+    *("gradient_checkpointing", "gradient_checkpointing_kwargs"),
     *("accelerator_config", "bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "deepspeed", "parallelism_config"),
     *("use_cpu", "use_cache", "tf32", "use_liger_kernel", "liger_kernel_config", "full_determinism", "local_rank"),
     *("cast_lm_head_to_fp32", "ds3_gather_for_generation", "cache_implementation"),
@@ -32,11 +29,10 @@ MAY_CHANGE = {
     *("output_dir", "run_name", "report_to", "project", "push_to_hub", "disable_tqdm", "debug", "do_train", "do_eval"),
     *("do_predict", "load_best_model_at_end", "prediction_loss_only", "skip_memory_metrics", "batch_eval_metrics"),
     *("resume_from_checkpoint", "restore_callback_states_from_checkpoint", "enable_jit_checkpoint"),
-    *("num_completions_to_print", "num_generations_eval", "min_margin", "accept_weak"),
+    *("num_completions_to_print", "num_generations_eval"),
     # this package sets or does not use them
-    *("model_init_kwargs", "dataset_kwargs", "dataset_num_proc", "trust_remote_code", "chat_template_kwargs"),
-    "reward_adapter_path",  # by its weights, as the base and the policy's adapter
-    *("model_name_or_path", "model_revision", "adapter_path", "optim"),
+    *("model_init_kwargs", "dataset_kwargs", "dataset_num_proc", "chat_template_kwargs"),
+    "optim",  # compared by what it computes
 }
 MAY_CHANGE_PREFIXES = ("ddp_", "eval_", "fsdp", "hub_", "include_", "log_", "logging_", "save_", "torch_", "trackio_")
 MAY_CHANGE_PREFIXES += ("vllm_", "dataloader_num", "dataloader_p", "dataloader_in", "dataloader_m")
@@ -57,16 +53,18 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
         rows, dev_rows: rows as they were read (`data.read_dialogues`, `pairs.read_pairs`).
         examples: what the trainer is given: token ids, or prompts.
     """
-    flags = {}
+    flags, may_change = {}, set(MAY_CHANGE)
     for group in groups:
         flags |= asdict(group)
+    for group in (*groups, args):
+        may_change |= {item.name for item in fields(group) if item.metadata.get("may_change")}
     flags |= args.to_dict()
     # PPO keeps its best adapter, and stops, by what it sees of these rows
     watched = "rouge" in (args.metric_for_best_model or "") or "max_rouge_drop" in flags
     kept = {
         name: value
         for name, value in flags.items()
-        if name not in MAY_CHANGE
+        if name not in may_change
         and not name.startswith(MAY_CHANGE_PREFIXES)
         and (watched or name not in ("rouge_rows", "rouge_max_new_tokens"))
     }

@@ -1,0 +1,49 @@
+"""What PPO and GRPO do alike before they have a trainer."""
+
+from dialsum_trl.core.console import say
+from dialsum_trl.metrics.rouge import RougeConfig
+from dialsum_trl.models.adapters import load_base_and_policy
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.templates import template_kwargs
+from dialsum_trl.rl.learned_reward import LearnedReward
+from dialsum_trl.rl.online_rows import online_dev_rows, online_rows
+from dialsum_trl.rl.rewards import reward_functions
+from dialsum_trl.stages.common.run import Run
+
+
+def open_online(method: str, data, prompt, model_args, rouge, rewards, args) -> tuple[Run, dict]:
+    """A described run, and what its trainer is built of: prompts, policy, rewards, dev rows.
+
+    Args:
+        method: "PPO" or "GRPO".
+        rewards: `RewardArguments`.
+    """
+    rewards.check_weights(args.reward_weights)
+    run = Run(method, (data, prompt, model_args, rouge, rewards, args))
+    run.open()
+    train, dev = run.rows()
+    tokenizer = run.load_tokenizer()
+    args.chat_template_kwargs = template_kwargs(tokenizer)
+    budget = rewards.max_length - args.max_completion_length
+    train_rows, shortened = online_rows(train, tokenizer, budget)
+    say(f"train: {len(train_rows)} dialogues, {shortened} shortened")
+    info = run.describe(tokenizer, train, train_rows, dev, train["fname"][:])
+
+    args.reward_weights = args.reward_weights or rewards.weights()  # after `describe`: older checkpoints hold none
+    args.eval_on_start = args.eval_on_start and run.checkpoint is None  # the start of the run was measured
+    model = load_base_and_policy(model_args, args, tokenizer)
+    rouge_config, stop_ids = RougeConfig.of(rouge), stop_token_ids(tokenizer)
+    functions = reward_functions(rewards.reward_functions, rouge_config, stop_ids)
+    if rewards.reward_adapter_path:
+        functions.append(LearnedReward(model, rewards.reward_adapter_path, tokenizer))
+    return run, dict(
+        model=model,
+        reward_funcs=functions,
+        args=args,
+        train_dataset=train_rows,
+        eval_dataset=online_dev_rows(dev, tokenizer, budget, rewards.rouge_rows),
+        processing_class=tokenizer,
+        stop_ids=stop_ids,
+        rouge_config=rouge_config,
+        run_info=info,
+    )
