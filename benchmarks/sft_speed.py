@@ -94,9 +94,8 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
     import torch
     from transformers import AutoTokenizer, TrainerCallback
 
-    from dialsum_trl.models.adapters import upcast_trainable
     from dialsum_trl.training.packing.prepare import limit_gpu, prepare
-    from dialsum_trl.training.sft_trainer import trainer_class
+    from dialsum_trl.training.sft_trainer import SFTTrainer
 
     warmup, measured, budget = VARIANTS[variant]
     dropout = more.pop("dropout", 0.05)
@@ -131,12 +130,9 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         if variant.startswith("ours"):
             sizes = [len(ids) for ids in rows["input_ids"]]
             fast = prepare(model, args, sizes, pad, "none" if smoke else "4bit", None if smoke else budget)
-        trainer = recorded(trainer_class())(
-            model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()],
-            data_collator=fast.collator if fast else None,
-        )  # fmt: skip
-        trainer.schedule = fast.schedule if fast else None
-        upcast_trainable(trainer.model, "float32")
+        trainer = recorded(SFTTrainer)(
+            model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()], packing=fast
+        )
         started = time.perf_counter()
         trainer.train()
     losses, norms = [sum(losses) for _, losses in trainer.read[:steps]], [norm for norm, _ in trainer.read[:steps]]

@@ -17,9 +17,9 @@ from dialsum_trl.core.processes import end_process_group
 
 
 def plant_failure(rank: int, step: int, how: str) -> None:
-    from dialsum_trl.training.checked import CheckedTraining
+    from dialsum_trl.training.checked import CheckedTrainer
 
-    original = CheckedTraining._get_grad_norm
+    original = CheckedTrainer._get_grad_norm
 
     def failing(trainer, model, grad_norm=None):
         if trainer.state.global_step + 1 == step and int(os.environ["RANK"]) == rank:
@@ -28,7 +28,7 @@ def plant_failure(rank: int, step: int, how: str) -> None:
             raise RuntimeError(f"planted failure on rank {rank}")
         return original(trainer, model, grad_norm)
 
-    CheckedTraining._get_grad_norm = failing
+    CheckedTrainer._get_grad_norm = failing
 
 
 def allow_fsdp_on_cpus() -> None:
@@ -59,7 +59,6 @@ def allow_fsdp_on_cpus() -> None:
 def rehearse_as_on_gpus() -> list[int]:
     """Packs are rehearsed on the CPU too; returns the list that the step of each rehearsal goes to."""
     from dialsum_trl.training.packing import rehearsal
-    from dialsum_trl.training.packing.prepare import PackedTraining
 
     steps, original = [], rehearsal.rehearse
 
@@ -67,7 +66,7 @@ def rehearse_as_on_gpus() -> list[int]:
         steps.append(trainer.state.global_step)
         original(trainer, rows)
 
-    PackedTraining.rehearses_on, rehearsal.rehearse = ("cpu",), noted
+    rehearsal.AlongTheSchedule.rehearses_on, rehearsal.rehearse = ("cpu",), noted
     return steps
 
 

@@ -56,7 +56,7 @@ def train(model, batches):
 
 def checked_norm(norm) -> float:
     """The gradient norm as every trainer here reads it; the rest of a trainer needs GPUs under FSDP."""
-    from dialsum_trl.training.checked import CheckedTraining
+    from dialsum_trl.training.checked import CheckedTrainer
 
     class Trainer:
         args, state = SimpleNamespace(fp16=False), SimpleNamespace(global_step=0, epoch=0.0)
@@ -65,7 +65,7 @@ def checked_norm(norm) -> float:
         def _get_grad_norm(self, model, grad_norm=None):
             return grad_norm
 
-    checked = type("Checked", (CheckedTraining, Trainer), {})()
+    checked = type("Checked", (CheckedTrainer, Trainer), {})()
     checked._step_parts.append(({}, torch.tensor(1.0)))
     return float(checked._get_grad_norm(None, norm))
 

@@ -120,10 +120,9 @@ def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
 
     from dialsum_trl.core.settings.flags import ModelArguments
     from dialsum_trl.data.pairs import hold_out, read_pairs
-    from dialsum_trl.models.adapters import POLICY, load_base_and_policy
+    from dialsum_trl.models.adapters import load_base_and_policy
     from dialsum_trl.prompts.preference_pairs import encode_pairs
     from dialsum_trl.prompts.prompt import prompt_messages
-    from dialsum_trl.rl.adapter_roles import Rooms
     from dialsum_trl.rl.learned_reward import LearnedReward
     from dialsum_trl.stages.reward import train_reward
 
@@ -134,7 +133,6 @@ def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
     model_args = ModelArguments(**named, dtype="float32", quantization="none")
     model = load_base_and_policy(model_args, SimpleNamespace(device="cpu", seed=1), tokenizer)
     reward = LearnedReward(model, tmp_path / "reward", tokenizer)
-    reward.rooms = Rooms(model, (POLICY,))
     _, held = hold_out(read_pairs(pairs_file(run)), 0.25, 42)
     rows = encode_pairs(held, tokenizer, stop_token_ids(tokenizer), 1024)
     answers = [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError, TrainingError
-from dialsum_trl.rl.dpo_trainer import trainer_class
+from dialsum_trl.rl.dpo_trainer import DPOTrainer
 from dialsum_trl.stages.dpo import train_dpo
 from dialsum_trl.stages.jobs.dpo import MEASURED
 from tests import phase3_toys as toys
@@ -54,14 +54,12 @@ def test_the_policy_is_saved_alone(folders, tmp_path):
 
 
 def test_a_reference_that_is_not_the_start_is_noticed(folders, tmp_path, monkeypatch):
-    pass
-
     def differs(model, source, target):
         for name, parameter in model.named_parameters():
             if f".{target}." in name:
                 parameter.data.mul_(3)
 
-    monkeypatch.setattr("dialsum_trl.models.adapters.copy_weights", differs)
+    monkeypatch.setattr("dialsum_trl.rl.dpo_trainer.copy_weights", differs)
     with pytest.raises(TrainingError, match="ln 2"):
         train_dpo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=2, warmup_steps=0)))
 
@@ -100,4 +98,4 @@ def test_what_may_choose_the_best_checkpoint_is_what_an_evaluation_measures(fold
 
 
 def test_the_rows_are_taken_as_they_are_tokenized(folders):
-    assert trainer_class()._prepare_dataset(None, "rows", None, None, "train") == "rows"
+    assert DPOTrainer._prepare_dataset(None, "rows", None, None, "train") == "rows"

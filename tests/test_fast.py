@@ -1,9 +1,14 @@
 """The fast path trains as the padded one: same rows a step, same losses, same adapters; so do evaluation and resume."""
 
+from functools import partial
+
 import pytest
 import torch
+import trl
 
+from dialsum_trl.training.packing import deferred, rehearsal
 from dialsum_trl.training.packing.prepare import prepare
+from dialsum_trl.training.sft_trainer import SFTTrainer
 from tests.fused_models import arguments, documents, lora_model
 
 
@@ -13,16 +18,10 @@ def rows(count: int = 22):
     return Dataset.from_list(documents([8 + 5 * (i % 7) for i in range(count)]))
 
 
-def train(folder, fast: bool, dropout: float = 0.0, resume=None, deferred: bool = True, **more):
+def train(folder, fast: bool, dropout: float = 0.0, resume=None, trls_loss: bool = False, **more):
     from transformers import AutoTokenizer
-    from trl import SFTTrainer
 
-    from dialsum_trl.training.packing.deferred import DeferredMetrics
-    from dialsum_trl.training.packing.prepare import PackedTraining
     from tests.conftest import TINY
-
-    class Trainer(PackedTraining, *([DeferredMetrics] if fast and deferred else []), SFTTrainer):
-        pass
 
     data, args, model = (
         rows(),
@@ -34,15 +33,15 @@ def train(folder, fast: bool, dropout: float = 0.0, resume=None, deferred: bool 
         path = prepare(model, args, [len(ids) for ids in data["input_ids"]], 0, "none", None)
     else:
         model.set_attn_implementation("sdpa")
-    trainer = Trainer(
+    trainer = (partial(SFTTrainer, packing=path) if fast else trl.SFTTrainer)(
         model=model,
         args=args,
         train_dataset=data,
         eval_dataset=data.select(range(6)),
         processing_class=AutoTokenizer.from_pretrained(TINY / "llama"),
-        data_collator=path.collator if path else None,
     )
-    trainer.schedule = path.schedule if path else None
+    if trls_loss:
+        trainer.deferred.applies = lambda *_: False
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -62,7 +61,7 @@ def both(tmp_path_factory):
 
 
 def test_deferred_metrics_are_those_of_trl(tmp_path):
-    theirs = train(tmp_path / "trl", True, deferred=False, max_steps=3)
+    theirs = train(tmp_path / "trl", True, trls_loss=True, max_steps=3)
     ours = train(tmp_path / "ours", True, max_steps=3)
     for key in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
         assert len(logged(ours, key)) == 3
@@ -93,29 +92,26 @@ def test_a_resumed_run_ends_at_the_same_adapters_dropout_included(tmp_path):
 
 
 def test_the_longest_pack_is_rehearsed_once_behind_the_first_step(tmp_path, monkeypatch):
-    from dialsum_trl.training.packing import deferred as loss
-    from dialsum_trl.training.packing import prepare as path
+    packs, forward = [], deferred.loss_and_outputs
 
-    packs, forward = [], loss.DeferredMetrics.loss_and_outputs
+    def seen(model, inputs, tokens):
+        packs.append(inputs["input_ids"].shape[-1])
+        return forward(model, inputs, tokens)
 
-    def seen(self, model, inputs, tokens):
-        packs.append((self.state.global_step, inputs["input_ids"].shape[-1]))
-        return forward(self, model, inputs, tokens)
-
-    monkeypatch.setattr(loss.DeferredMetrics, "loss_and_outputs", seen)
-    monkeypatch.setattr(path.PackedTraining, "rehearses_on", ("cpu",))
+    monkeypatch.setattr(deferred, "loss_and_outputs", seen)
+    monkeypatch.setattr(rehearsal, "loss_and_outputs", seen)
+    monkeypatch.setattr(rehearsal.AlongTheSchedule, "rehearses_on", ("cpu",))
     trainer = train(tmp_path, True)
+    schedule = trainer.packing.schedule
     micro_batches = trainer.args.gradient_accumulation_steps
     epochs = trainer.state.num_train_epochs
-    assert packs[micro_batches] == (1, trainer.schedule.largest(epochs))
-    assert len(packs) == 1 + epochs * trainer.schedule.batches_an_epoch()
+    assert packs[micro_batches] == schedule.largest(epochs)
+    assert len(packs) == 1 + epochs * schedule.batches_an_epoch()
 
 
 def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
-    from dialsum_trl.training.packing import prepare as path
-
     silent = train(tmp_path / "silent", True, dropout=0.3)
-    monkeypatch.setattr(path.PackedTraining, "rehearses_on", ("cpu",))
+    monkeypatch.setattr(rehearsal.AlongTheSchedule, "rehearses_on", ("cpu",))
     rehearsed = train(tmp_path / "rehearsed", True, dropout=0.3)
     for key in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
         assert logged(rehearsed, key) == logged(silent, key)
@@ -143,8 +139,8 @@ def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, mo
             raise failure
         return failure
 
-    monkeypatch.setattr("dialsum_trl.kernels.fused.attach.check", check)
-    monkeypatch.setattr("dialsum_trl.kernels.fused.attach.compile_errors", lambda: (RuntimeError,))
+    monkeypatch.setattr("dialsum_trl.training.packing.prepare.check", check)
+    monkeypatch.setattr("dialsum_trl.training.packing.prepare.compile_errors", lambda: (RuntimeError,))
     model = lora_model()
     path = prepare(model, arguments(tmp_path), [20] * 8, 0, "none", None)
     assert not path.fused and words in capsys.readouterr().out

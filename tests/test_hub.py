@@ -84,8 +84,9 @@ def test_a_base_folder_is_recorded_so_that_it_is_found_from_anywhere(toy_base, m
     args = SFTConfig(output_dir="unused", use_cpu=True, bf16=False)
     trainer = SimpleNamespace(model=SimpleNamespace(config=AutoConfig.from_pretrained(toy_base)), args=args)
     trainer.state, trainer.train_dataset = SimpleNamespace(global_step=1), []
+    trainer.rows_per_step, trainer.dev_rouge = 64, None
     model_args = ModelArguments(model_name_or_path=toy_base.name)
-    record = run_record(trainer, tokenizer, model_args, PromptArguments(), {})
+    record = run_record(trainer, {}, tokenizer=tokenizer, model_args=model_args, prompt=PromptArguments())
     assert record["base_model"] == str(toy_base)
 
 

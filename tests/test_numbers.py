@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.training.checked import RunInfo
 from dialsum_trl.training.step_rows import not_finite, rows_of
 from tests import phase3_toys as toys
 from tests.conftest import ROOT
@@ -129,11 +130,11 @@ def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from dialsum_trl.training.checked import CheckedTraining
+    from dialsum_trl.training.checked import CheckedTrainer
     from tests.conftest import TINY
     from tests.fused_models import lora_model
 
-    class Trainer(CheckedTraining, SFTTrainer):
+    class Trainer(CheckedTrainer, SFTTrainer):
         def _get_train_sampler(self, *_):
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
@@ -197,7 +198,7 @@ def stub(rows, names, **changes):
     model = torch.nn.Linear(1, 1)
     args = SimpleNamespace(**{"fp16": False, "bf16": False, "world_size": 1, **changes})
     batch = {"input_ids": torch.tensor([[1, 2], [3, 0]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
-    names = dict(row_names=names, train_dataset=rows, overflows=20)
+    names = dict(run_info=RunInfo(row_names=names), train_dataset=rows, overflows=20)
     return SimpleNamespace(args=args, model=model, batches=[batch], **names)
 
 

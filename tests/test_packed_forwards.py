@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE
+from dialsum_trl.rl.adapter_roles import active_adapter
 from dialsum_trl.rl.packed_forwards import pack, unpack
 from dialsum_trl.rl.rollout_batch import pad_rollout
 from tests import phase3_toys as toys
 from tests.ppo_toys import gradients, make_trainer, rollout
 
-ROOMS = (POLICY, REFERENCE, CRITIC)
+ADAPTERS = (POLICY, REFERENCE, CRITIC)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,13 @@ def test_a_pack_holds_every_row_as_a_document_and_finds_its_completions_again():
     assert unpack(inputs["input_ids"][0, places], batch["completion_mask"]).tolist() == [[1, 0, 0], [2, 3, 4]]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_log_probabilities_and_values_are_those_of_the_padded_path(folders, tmp_path, room):
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_log_probabilities_and_values_are_those_of_the_padded_path(folders, tmp_path, adapter):
     fast, padded = trainers(folders, tmp_path)
     batch = uneven(rollout(padded))
     found = []
     for trainer in (fast, padded):
-        with torch.no_grad(), trainer.rooms.active(room):
+        with torch.no_grad(), active_adapter(trainer.model, adapter):
             numbers = [*trainer._logps(batch), trainer._values(batch)]
         found.append([value * batch["completion_mask"] for value in numbers])
     for mine, theirs in zip(*found, strict=True):
@@ -71,8 +72,8 @@ def test_adapters_differ_on_packs(folders, tmp_path):
     fast, _ = trainers(folders, tmp_path)
     batch = uneven(rollout(fast))
     found = []
-    for room in ROOMS:
-        with torch.no_grad(), fast.rooms.active(room):
+    for adapter in ADAPTERS:
+        with torch.no_grad(), active_adapter(fast.model, adapter):
             found.append(fast._logps(batch)[0])
     assert not torch.allclose(found[0], found[1], atol=1e-4) and not torch.allclose(found[0], found[2], atol=1e-4)
 

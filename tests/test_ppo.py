@@ -3,15 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState
 
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_policy
 from dialsum_trl.models.base import load_base
-from dialsum_trl.rl.adapter_roles import Rooms, fingerprints
+from dialsum_trl.rl.adapter_roles import active_adapter, fingerprints
+from dialsum_trl.rl.policy_watch import PolicyWatch
 from dialsum_trl.stages.ppo import train_ppo
 from tests import phase3_toys as toys
 from tests.ppo_toys import environment, gradients, make_trainer, rollout
@@ -126,13 +129,12 @@ def test_returns_of_a_rollout_add_up_to_score_less_kl_when_lambda_is_one(folders
     assert batch["returns"][:, 0].mean().item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_switching_rooms_leaves_what_trains_alone(folders, tmp_path):
+def test_switching_adapters_leaves_what_trains_alone(folders, tmp_path):
     model = make_trainer(folders, tmp_path).model
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
-    rooms = Rooms(model, (POLICY, CRITIC))
-    for room in (CRITIC, REFERENCE):
-        with rooms.active(room):
-            assert model.base_model.active_adapter == room
+    for adapter in (CRITIC, REFERENCE):
+        with active_adapter(model, adapter):
+            assert model.base_model.active_adapter == adapter
             assert {n for n, p in model.named_parameters() if p.requires_grad} == trained
     assert model.base_model.active_adapter == POLICY
 
@@ -177,14 +179,14 @@ def test_a_tripwire_stops_the_run_and_keeps_the_best_adapter(folders, tmp_path, 
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()
 
 
-def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept(folders, tmp_path):
-    trainer = make_trainer(folders, tmp_path)
-    trainer._watch_evaluation({"eval_rouge_mean": 30.0, "eval_reward": 0.5})
-    trainer._watch_evaluation({"eval_rouge_mean": 28.1, "eval_reward": 0.6})
-    assert trainer.watch["tripped"] is None and not trainer.control.should_training_stop
-    trainer._watch_evaluation({"eval_rouge_mean": 27.9, "eval_reward": 0.9})
-    assert "ROUGE fell from 30.00 to 27.90" in trainer.watch["tripped"] and trainer.control.should_training_stop
-    assert trainer.watch["best_metrics"]["eval_reward"] == 0.6
+def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept():
+    kept, watch = [], PolicyWatch(lambda: kept.append(True))
+    control, arguments = TrainerControl(), SimpleNamespace(max_rouge_drop=2.0)
+    for rouge, reward in ((30.0, 0.5), (28.1, 0.6), (27.9, 0.9)):
+        assert watch.tripped is None and not control.should_training_stop
+        watch.on_evaluate(arguments, TrainerState(), control, {"eval_rouge_mean": rouge, "eval_reward": reward})
+    assert "ROUGE fell from 30.00 to 27.90" in watch.tripped and control.should_training_stop
+    assert watch.best_metrics["eval_reward"] == 0.6 and len(kept) == 2
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ TWO_RANKS = """
 import sys
 from safetensors.torch import save_file
 from dialsum_trl.rl import ppo_trainer
-from dialsum_trl.ppo import train_ppo
+from dialsum_trl.stages.jobs.ppo import train_ppo
 
 average = ppo_trainer.PPOTrainer._average_gradients
 def checked(self):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dialsum_trl.rl.policy_watch import PolicyWatch
 from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.training.dev_rouge import DevRouge
 from tests import phase3_toys as toys
 from tests.conftest import ROOT
 from tests.ppo_toys import environment
@@ -51,12 +51,12 @@ def test_a_run_that_continues_evaluates_no_more_often_than_the_unbroken_one(fold
 @pytest.fixture
 def stopped(folders, tmp_path, monkeypatch):
     """Folder and figures of a run that a tripwire stopped at step 4, and of one that continued behind that step."""
-    measure = PolicyWatch._rouge_metrics
+    score = DevRouge.score
 
-    def falls(self, outputs):
-        return measure(self, outputs) | {"eval_rouge_mean": 20.0 if self.state.global_step == 4 else 30.0}
+    def falls(self, trainer, summaries):
+        return score(self, trainer, summaries) | {"eval_rouge_mean": 20.0 if trainer.state.global_step == 4 else 30.0}
 
-    monkeypatch.setattr(PolicyWatch, "_rouge_metrics", falls)
+    monkeypatch.setattr(DevRouge, "score", falls)
     change = {"max_steps": 8, "save_steps": 2, "eval_steps": 2}
     figures = train(folders, tmp_path / "whole", **change)
     return (tmp_path / "whole", figures), continue_from(folders, tmp_path / "whole", 4, **change)

@@ -15,9 +15,9 @@ from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.preference_pairs import encode_pairs
 from dialsum_trl.prompts.prompt import encode_prompt, prompt_messages
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.rl.adapter_roles import Rooms
+from dialsum_trl.rl.adapter_roles import active_adapter
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
-from dialsum_trl.rl.reward_model import load_model, padding_id, score_pairs, trainer_class
+from dialsum_trl.rl.reward_model import RewardTrainer, load_model, padding_id, score_pairs
 from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
 
@@ -63,9 +63,7 @@ def trained(folders):
 def learned_reward(folders, folder):
     tokenizer = load_tokenizer(str(folders["base"]))
     model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
-    reward = LearnedReward(model, folder, tokenizer)
-    reward.rooms = Rooms(model, (POLICY,))
-    return reward
+    return LearnedReward(model, folder, tokenizer)
 
 
 def test_it_learns_what_the_pairs_say_and_not_their_length(trained):
@@ -94,7 +92,7 @@ def test_a_score_does_not_depend_on_the_rows_beside_it(folders, trained):
     reward = learned_reward(folders, trained["folder"])
     rows = [encode_prompt(reward.tokenizer, "#Person1#: " + "방이 있나요? " * n) for n in range(1, 9)]
     reward.model.eval()
-    with torch.no_grad(), reward.rooms.active("reward"):
+    with torch.no_grad(), active_adapter(reward.model, "reward"):
         together = last_token_scores(backbone(reward.model), reward.head, rows, 0)
         alone = [last_token_scores(backbone(reward.model), reward.head, [row], 0)[0] for row in rows]
     assert together == pytest.approx(alone, abs=1e-5)
@@ -133,7 +131,7 @@ def test_a_summary_is_scored_at_the_token_that_it_was_trained_at(folders, tmp_pa
     pairs = encode_pairs(longer_pairs(4), tokenizer, stop_ids, 512)
     texts = {side: [pair["prompt_ids"] + pair[side] for pair in pairs] for side in ("chosen_ids", "rejected_ids")}
     model = load_model(ModelArguments(str(base), dtype="float32", quantization="none"), args, tokenizer)
-    trainer = trainer_class()(
+    trainer = RewardTrainer(
         model=model, args=args, train_dataset=Dataset.from_dict(texts), processing_class=tokenizer,
         pad_id=padding_id(tokenizer, texts["chosen_ids"]),
     )  # fmt: skip

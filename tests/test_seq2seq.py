@@ -10,7 +10,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.prompts.text_pairs import add_mask_tokens, encode_target, encode_text_pairs, fit_source
 from dialsum_trl.stages.seq2seq import train_seq2seq
-from dialsum_trl.training.seq2seq_trainer import trainer_class
+from dialsum_trl.training.seq2seq_trainer import Seq2SeqTrainer
 from tests import phase3_toys as toys
 from tests.conftest import ROOT, TINY
 
@@ -148,7 +148,7 @@ def test_tied_weights_are_saved_once_where_copies_of_all_weights_are_given(train
     model = AutoModelForSeq2SeqLM.from_pretrained(trained[0])
     args = Seq2SeqTrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
     copies = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    trainer_class()(model=model, args=args)._save(str(tmp_path), state_dict=copies)
+    Seq2SeqTrainer(model=model, args=args)._save(str(tmp_path), state_dict=copies)
     saved, whole = (load_file(folder / "model.safetensors") for folder in (tmp_path, trained[0]))
     assert saved.keys() == whole.keys() < copies.keys()
 

@@ -10,8 +10,8 @@ import pytest
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.models.adapters import check_adapter
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.stages.sft import train_sft
-from dialsum_trl.training.dev_rouge import RougeEvaluation
+from dialsum_trl.stages.sft import SFTArguments, train_sft
+from dialsum_trl.training.dev_rouge import DevRouge
 from tests.conftest import ROOT, TINY
 
 RECIPES = {"sft_llama3b": "llama", "sft_llama8b": "llama", "sft_qwen25_7b": "qwen3", "sft_qwen3_4b": "qwen3"}
@@ -160,20 +160,13 @@ def test_the_best_checkpoint_can_be_chosen_by_rouge(rows, tmp_path):
 
 
 def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path):
-    from types import SimpleNamespace
-
     from dialsum_trl.core.settings.flags import RougeArguments
     from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.stages.sft import score_summaries
+    from dialsum_trl.stages.jobs.sft import dev_rouge
 
-    given = []
-    trainer = SimpleNamespace(
-        processing_class=load_tokenizer(str(TINY / "llama")),
-        args=SimpleNamespace(max_length=200),
-        rouge_evaluation=lambda prompts, *rest: given.extend(prompts),
-    )
-    score_summaries(trainer, read_dialogues(TINY / "data" / "dev.csv"), RougeArguments(), 40)
-    assert 150 < max(map(len, given)) <= 160
+    rows, tokenizer = read_dialogues(TINY / "data" / "dev.csv"), load_tokenizer(str(TINY / "llama"))
+    given = dev_rouge(tokenizer, [0], rows, RougeArguments(), SFTArguments(rouge_max_new_tokens=40), 200)
+    assert 150 < max(map(len, given.prompts)) <= 160
 
 
 @pytest.mark.parametrize(("wish", "best"), [((), 1), (("--greater_is_better", "true"), 2)])
@@ -181,12 +174,12 @@ def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path
 def test_fewer_summaries_at_the_limit_are_better_unless_the_user_says_otherwise(
     rows, tmp_path, monkeypatch, wish, best
 ):
-    measure = RougeEvaluation._rouge_metrics
+    measure = DevRouge.measure
 
-    def worsens(self, outputs):
-        return measure(self, outputs) | {"eval_hit_limit": 0.25 * self.state.global_step}
+    def worsens(self, trainer):
+        return measure(self, trainer) | {"eval_hit_limit": 0.25 * trainer.state.global_step}
 
-    monkeypatch.setattr(RougeEvaluation, "_rouge_metrics", worsens)
+    monkeypatch.setattr(DevRouge, "measure", worsens)
     steps = ("--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "1", "--save_steps", "1")
     steps += ("--warmup_steps", "0")
     train("sft_llama3b", rows, tmp_path / "out", "--metric_for_best_model", "hit_limit", *steps, *wish)

@@ -39,12 +39,12 @@ def sft_trainer(folder, batch_size: int, packed: bool = False):
     from transformers import AutoTokenizer
 
     from dialsum_trl.training.packing.packs import PackCollator
-    from dialsum_trl.training.sft_trainer import trainer_class
+    from dialsum_trl.training.sft_trainer import SFTTrainer
 
     model = lora_model(vocabulary=2048)
     if not packed:
         model.set_attn_implementation("sdpa")
-    return trainer_class()(
+    return SFTTrainer(
         model=model,
         args=arguments(folder, per_device_eval_batch_size=batch_size),
         train_dataset=Dataset.from_list(dialogues()),

@@ -105,14 +105,7 @@ def load_adapter_state(model, state: dict, name: str) -> None:
     set_peft_model_state_dict(model, state, adapter_name=name)
 
 
-def upcast_trained(model) -> None:
-    """Keeps what is trained in float32 (TRL casts QLoRA adapters to bf16, where small updates are rounded away)."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(torch.float32)
-
-
-def upcast_trainable(model, dtype: str) -> None:
+def upcast_trained(model, dtype: str = "float32") -> None:
     """Keeps what is trained in `dtype`, float32 but under DeepSpeed (TRL casts QLoRA adapters to bf16).
 
     bf16 adapters crash fp16's GradScaler, and in bf16 an update of 2e-5 on a weight of 0.01 is often rounded away.

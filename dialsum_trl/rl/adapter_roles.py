@@ -1,8 +1,8 @@
-"""Several LoRA adapters on one frozen base: the rooms of Phase 3.
+"""Several LoRA adapters on one frozen base: policy, reference, critic and reward.
 
 peft's `set_adapter` decides which adapter is used *and* which trains: it freezes every other one, so that a critic
-whose adapter is switched on only for its own forward never learns. Here the two are apart: `Rooms.active` changes what
-is used and leaves `requires_grad` as it was.
+whose adapter is switched on only for its own forward never learns. Here the two are apart: `active_adapter` changes
+what is used and leaves `requires_grad` as it was.
 """
 
 import copy
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from peft import PeftConfig
 from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError, TrainingError
@@ -33,8 +34,6 @@ def add_reward(model, folder: str | Path) -> torch.nn.Linear:
     Raises:
         InputError: `folder` holds no reward adapter, or one of another base.
     """
-    from peft import PeftConfig
-
     check_adapter_files(folder, "--reward_adapter_path")
     state, config = load_file(Path(folder) / "adapter_model.safetensors"), PeftConfig.from_pretrained(folder)
     if SCORE not in state:
@@ -52,33 +51,32 @@ def add_reward(model, folder: str | Path) -> torch.nn.Linear:
     return head.requires_grad_(False).to(model.device)
 
 
-class Rooms:
-    """Which adapter of `model` is used, apart from which ones train."""
+@contextmanager
+def active_adapter(model, name: str):
+    """Runs forwards (and backwards: checkpointed layers are recomputed) with adapter `name`, then the policy's.
 
-    def __init__(self, model, trained: tuple[str, ...]):
-        self.model, self.trained = model, trained
-        self._use(POLICY)
+    What trains stays as it is.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def _use(self, name: str) -> None:
-        self.model.base_model.set_adapter(name, inference_mode=True)
-        self.model.set_requires_grad(list(self.trained))
+    def use(adapter: str) -> None:
+        model.base_model.set_adapter(adapter, inference_mode=True)
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
-    @contextmanager
-    def active(self, name: str):
-        """Runs forwards (and backwards: checkpointed layers are recomputed) with adapter `name`, then the policy's."""
-        self._use(name)
-        try:
-            yield
-        finally:
-            self._use(POLICY)
+    use(name)
+    try:
+        yield
+    finally:
+        use(POLICY)
 
 
 def fingerprints(model) -> dict[str, str]:
     """A hash of the weights of each adapter, and of everything else as `"base"` (heads: their module's name)."""
     hashes = {}
     for name, tensor in sorted(model.state_dict().items()):
-        rooms = [room for room in model.peft_config if f".{room}." in f"{name}."]
-        room = rooms[0] if rooms else "value_head" if name.startswith("value_head") else "base"
+        adapter = next((adapter for adapter in model.peft_config if f".{adapter}." in f"{name}."), None)
+        part = adapter or ("value_head" if name.startswith("value_head") else "base")
         raw = tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy()
-        hashes.setdefault(room, hashlib.sha256()).update(raw)
-    return {room: digest.hexdigest() for room, digest in hashes.items()}
+        hashes.setdefault(part, hashlib.sha256()).update(raw)
+    return {part: digest.hexdigest() for part, digest in hashes.items()}

@@ -2,33 +2,54 @@
 
 import math
 
+import trl
+
 from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.models.adapters import POLICY, adapter_state, copy_weights, load_adapter_state
+from dialsum_trl.rl.rollouts import PolicyAlone
+from dialsum_trl.training.checked import CheckedTrainer
+
+TRL_REFERENCE = "ref"  # the adapter that TRL's trainers add as a copy of the policy
 
 
-def trainer_class():
-    from trl import DPOTrainer
+def start_from(model, start: dict) -> None:
+    """Puts the policy's start into TRL's reference adapter, and that into the policy.
 
-    from dialsum_trl.rl.rollouts import PolicyAlone
-    from dialsum_trl.training.checked import CheckedTraining
+    TRL's copy lacks the rows of added tokens, and TRL rounded the policy to bf16, but not its copy.
 
-    class PairPolicyTrainer(PolicyAlone, CheckedTraining, DPOTrainer):
-        """TRL's trainer on our token ids; before the first step policy and reference must be the same model."""
+    Args:
+        start: `adapter_state` of the policy before TRL's trainer was built.
+    """
+    load_adapter_state(model, start, TRL_REFERENCE)
+    copy_weights(model, TRL_REFERENCE, POLICY)
 
-        first_loss = None
 
-        def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
-            return dataset  # tokenized by `pairs.encode_pairs`, as SFT and the reward model see the texts
+class DPOTrainer(PolicyAlone, CheckedTrainer, trl.DPOTrainer):
+    """TRL's trainer on our token ids; before the first step policy and reference must be the same model.
 
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            if self.first_loss is None and self.model.training and self.args.loss_type == ["sigmoid"]:
-                self.first_loss = (result[0] if return_outputs else result).item()
-                fresh = self.state.global_step == 0
-                if fresh and abs(self.first_loss - math.log(2)) > 1e-3:
-                    raise TrainingError(
-                        f"the first DPO loss is {self.first_loss:.4f}, not ln 2 = {math.log(2):.4f}: the "
-                        f"reference is not the adapter that training starts from"
-                    )
-            return result
+    Args:
+        model: a LoRA model whose policy is the SFT adapter.
+        train_dataset, eval_dataset: `preference_pairs.encode_pairs`.
+    """
 
-    return PairPolicyTrainer
+    first_loss = None
+
+    def __init__(self, model, *args, **kwargs):
+        start = adapter_state(model, POLICY)
+        super().__init__(model, *args, **kwargs)
+        start_from(self.model, start)
+
+    def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
+        return dataset  # tokenized by `encode_pairs`, as SFT and the reward model see the texts
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.first_loss is None and self.model.training and self.args.loss_type == ["sigmoid"]:
+            self.first_loss = (result[0] if return_outputs else result).item()
+            fresh = self.state.global_step == 0
+            if fresh and abs(self.first_loss - math.log(2)) > 1e-3:
+                raise TrainingError(
+                    f"the first DPO loss is {self.first_loss:.4f}, not ln 2 = {math.log(2):.4f}: the "
+                    f"reference is not the adapter that training starts from"
+                )
+        return result

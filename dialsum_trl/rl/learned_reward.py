@@ -8,7 +8,7 @@ from dialsum_trl.models.adapters import REWARD
 from dialsum_trl.models.file_names import SCALE_FILE
 from dialsum_trl.models.record import read_scale
 from dialsum_trl.prompts.prompt import render
-from dialsum_trl.rl.adapter_roles import Rooms, add_reward
+from dialsum_trl.rl.adapter_roles import active_adapter, add_reward
 
 ROWS = 16  # completions scored at a time
 
@@ -56,7 +56,6 @@ class LearnedReward:
         self.head = add_reward(model, folder)
         self.model, self.tokenizer = model, tokenizer
         self.mean, self.std = read_scale(Path(folder) / SCALE_FILE)
-        self.rooms: Rooms | None = None  # set by the trainer, which knows what trains
 
     def __call__(self, prompts, completion_ids, **kwargs) -> list[float]:
         rows = [
@@ -66,7 +65,7 @@ class LearnedReward:
         plain = torch.autocast(self.model.device.type, enabled=False)  # as the scale was measured
         training = self.model.training
         self.model.eval()  # without dropout
-        with torch.no_grad(), plain, self.rooms.active(REWARD):
+        with torch.no_grad(), plain, active_adapter(self.model, REWARD):
             scores = last_token_scores(backbone(self.model), self.head, rows, self.tokenizer.pad_token_id)
         self.model.train(training)
         return [(score - self.mean) / self.std for score in scores]

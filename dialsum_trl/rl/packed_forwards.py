@@ -7,8 +7,11 @@ their fused layers on the same base; all share one buffer for dequantized weight
 import torch
 
 from dialsum_trl.core.console import say
+from dialsum_trl.kernels.attention import register
+from dialsum_trl.kernels.fused.attach import attach, decoder_layers, problem
 from dialsum_trl.rl.learned_reward import backbone
 from dialsum_trl.training.packing.packs import PackCollator
+from dialsum_trl.training.packing.prepare import noise_problem, verified
 
 
 def pack(batch: dict, pad_id: int, device) -> tuple[dict, torch.Tensor]:
@@ -67,10 +70,6 @@ class PackedForwards(PaddedForwards):
 
         Dropout must be off already where it shall be.
         """
-        from dialsum_trl.kernels.attention import register
-        from dialsum_trl.kernels.fused.attach import attach, decoder_layers, problem
-        from dialsum_trl.training.packing.prepare import noise_problem, verified
-
         reason = (noise_problem(args) or problem(model, adapters)) if args.fast else "--fast false"
         if reason is None:
             usual = model.get_base_model().config._attn_implementation

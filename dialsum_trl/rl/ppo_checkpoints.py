@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from dialsum_trl.core.console import say
 from dialsum_trl.core.files import refuse_links
 from dialsum_trl.models.adapters import CRITIC, POLICY, adapter_state, load_adapter_state
 
@@ -38,9 +39,42 @@ def best_files(best: Path, target: Path) -> None:
 class PPOCheckpoints:
     """Trainer mixin: checkpoints with the critic's adapter and head, and with what the evaluations have seen."""
 
+    best_report = None  # no checkpoint holds it: a resumed run measures it again where nothing better came
+
+    def _run_epoch(self, *args, **kwargs):
+        """As the trainer's; no step follows in a run that continues behind the one at which it was stopped."""
+        if self.watch.tripped is None:
+            return super()._run_epoch(*args, **kwargs)
+        say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, no step is made")
+        self.control.should_training_stop = True
+
     def save_policy(self, folder) -> None:
         """Writes the policy adapter and the tokenizer."""
         self._save(str(folder))
+
+    def keep_best(self) -> None:
+        """Makes the policy of now the run's best adapter."""
+        self.best_report = self.dev_rouge.report
+        if not self.args.should_save:
+            return
+
+        def fill(folder: Path) -> None:
+            self.save_policy(folder)
+            self.write_record(folder)
+            (folder / "best.json").write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
+
+        put_best(Path(self.args.output_dir), fill)
+
+    def restore_best(self) -> None:
+        """Puts the best adapter back into the policy, on every process; without evaluations the last one stays."""
+        self.accelerator.wait_for_everyone()
+        if self.watch.best_step is not None:
+            self.load_policy_weights(Path(self.args.output_dir) / BEST_FOLDER)
+            if self.best_report is None and self.dev_rouge is not None:
+                self.dev_rouge.measure(self)
+                self.best_report = self.dev_rouge.report
+            if self.dev_rouge is not None:
+                self.dev_rouge.report = self.best_report
 
     def load_policy_weights(self, folder) -> None:
         """Puts a saved policy adapter back in place."""
@@ -52,8 +86,8 @@ class PPOCheckpoints:
             state = {k: v.contiguous() for k, v in adapter_state(self.model, CRITIC).items()}
             state |= {HEAD_PREFIX + name: value for name, value in self.model.value_head.state_dict().items()}
             save_file(state, Path(output_dir) / CRITIC_FILE)
-            (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch) + "\n", encoding="utf-8")
-            if self.watch["best_step"] is not None:  # what the evaluations after this checkpoint may replace
+            (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
+            if self.watch.best_step is not None:  # what the evaluations after this checkpoint may replace
                 best = Path(self.args.output_dir) / BEST_FOLDER
                 shutil.copytree(best, Path(output_dir) / BEST_FOLDER, symlinks=True)
 
@@ -64,7 +98,7 @@ class PPOCheckpoints:
         head = {k.removeprefix(HEAD_PREFIX): state.pop(k) for k in list(state) if k.startswith(HEAD_PREFIX)}
         self.model.value_head.load_state_dict(head)
         load_adapter_state(self.model, state, CRITIC)
-        self.watch = json.loads((folder / WATCH_FILE).read_text(encoding="utf-8"))
-        if self.watch["best_step"] is not None and self.args.should_save:
+        self.watch.load(json.loads((folder / WATCH_FILE).read_text(encoding="utf-8")))
+        if self.watch.best_step is not None and self.args.should_save:
             best = folder / BEST_FOLDER
             put_best(Path(self.args.output_dir), lambda partial: best_files(best, partial))

@@ -8,25 +8,28 @@ adapter is active: gradient checkpointing recomputes its layers then, and must n
 import time
 
 import torch
+import trl
+from accelerate.utils import gather_object
 from torch import nn
-from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import disable_dropout_in_model
 
 from dialsum_trl.core.errors import TrainingError
-from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, REWARD, copy_weights, upcast_trained
+from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, REWARD, copy_weights
 from dialsum_trl.rl import advantages as ppo
-from dialsum_trl.rl.adapter_roles import Rooms, add_copy
-from dialsum_trl.rl.learned_reward import LearnedReward
+from dialsum_trl.rl.adapter_roles import active_adapter, add_copy
+from dialsum_trl.rl.dev_rewards import DevRewards
 from dialsum_trl.rl.packed_forwards import PackedForwards
 from dialsum_trl.rl.policy_watch import PolicyWatch
 from dialsum_trl.rl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
 from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
 from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
-from dialsum_trl.training.checked import CheckedTraining
+from dialsum_trl.training.checked import CheckedTrainer
 
 
-class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedForwards, CheckedTraining, GRPOTrainer):
+class PPOTrainer(
+    DevRewards, FastRollouts, PPOCheckpoints, PolicyAlone, PackedForwards, CheckedTrainer, trl.GRPOTrainer
+):
     """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
 
     Args:
@@ -43,20 +46,15 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
     _name = "PPO"
     _tag_names = ("trl", "ppo")
 
-    def __init__(
-        self, model, reward_funcs, args, train_dataset, processing_class, stop_ids, eval_dataset=None, rouge_config=None
-    ):
-        self.stop_ids = stop_ids
+    def __init__(self, model, reward_funcs, args, train_dataset, processing_class, stop_ids, **kwargs):
         add_copy(model, POLICY, REFERENCE)
         add_copy(model, POLICY, CRITIC)
         head = nn.Linear(model.config.hidden_size, 1)
         nn.init.normal_(head.weight, std=0.01 / model.config.hidden_size)  # values start as one constant
         nn.init.zeros_(head.bias)
         model.value_head = head.to(model.device)
-        self.rooms = Rooms(model, trained=(POLICY, CRITIC))
-        for function in reward_funcs:
-            if isinstance(function, LearnedReward):
-                function.rooms = self.rooms
+        model.base_model.set_adapter(POLICY, inference_mode=True)
+        model.set_requires_grad([POLICY, CRITIC])
         model.generation_config.eos_token_id = list(stop_ids)
         if args.disable_dropout:
             disable_dropout_in_model(model)
@@ -66,26 +64,27 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
             reward_funcs=list(reward_funcs),
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
             processing_class=processing_class,
+            stop_ids=stop_ids,
+            **kwargs,
         )
-        upcast_trained(model)
-        for room in (POLICY, CRITIC):  # TRL rounded what trains to bf16; the frozen copy was not
-            copy_weights(model, REFERENCE, room)
+        for adapter in (POLICY, CRITIC):  # TRL rounded what trains to bf16; the frozen copy was not
+            copy_weights(model, REFERENCE, adapter)
         self._sums: dict[str, list] = {}
         self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
         self._first_step = self._first_weights = None
-        self.watch_policy(eval_dataset, rouge_config)
+        self.watch = PolicyWatch(self.keep_best)
+        self.add_callback(self.watch)
 
     # rollout
 
     def _generate_and_score_completions(self, inputs):
-        self._check_rooms()
+        self._check_adapters()
         started = time.perf_counter()
         prompts = [row["prompt"] for row in inputs]
         prompt_ids, completion_ids, _, completions, *_ = self._generate(prompts)
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the key/value cache's room is free for activations again
+            torch.cuda.empty_cache()  # the key/value cache's memory is free for activations again
         generated = time.perf_counter()
 
         batch = pad_rollout(prompt_ids, completion_ids, self._tokenizer.pad_token_id, self.accelerator.device)
@@ -94,9 +93,9 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
         with torch.no_grad(), no_checkpoints, self.accelerator.autocast():
             rewards = self.rewards_of(inputs, completions, completion_ids)
             logps = in_chunks(batch, lambda part: self._logps(part)[0])
-            with self.rooms.active(REFERENCE):
+            with active_adapter(self.model, REFERENCE):
                 reference = in_chunks(batch, lambda part: self._logps(part)[0])
-            with self.rooms.active(CRITIC):
+            with active_adapter(self.model, CRITIC):
                 values = in_chunks(batch, self._values)
         ended = torch.tensor([ids[-1] in self.stop_ids for ids in completion_ids], device=mask.device)
         scores = self.weighted(rewards) - self.args.missing_end_penalty * ~ended
@@ -128,7 +127,7 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
         # tokens of an average mini-batch: the mean over tokens is one over the whole rollout, however it is cut
         tokens = batch["num_items_in_batch"] / world * self.current_gradient_accumulation_steps / parts
 
-        with self.rooms.active(CRITIC):
+        with active_adapter(self.model, CRITIC):
             with self.accelerator.autocast():
                 values = self._values(batch)
             losses, value_clipped = ppo.value_loss(values, batch["values"], batch["returns"], self.args.value_clip)
@@ -178,8 +177,8 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
         if self.optimizer is None:
             optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             trained = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-            critic = [p for n, p in trained if self._room(n) == CRITIC]
-            policy = [p for n, p in trained if self._room(n) == POLICY]
+            critic = [p for n, p in trained if self._adapter_of(n) == CRITIC]
+            policy = [p for n, p in trained if self._adapter_of(n) == POLICY]
             groups = [
                 {"params": policy, "weight_decay": self.args.weight_decay},
                 {"params": critic, "weight_decay": 0.0, "lr": self.args.critic_learning_rate},
@@ -187,13 +186,13 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
             self.optimizer = optimizer(groups, **settings)
         return self.optimizer
 
-    def _room(self, name: str) -> str | None:
-        """Which room a parameter belongs to; None: the base."""
+    def _adapter_of(self, name: str) -> str | None:
+        """The adapter that a parameter belongs to; None: the base."""
         if name.startswith(HEAD_PREFIX):
             return CRITIC
-        return next((room for room in (POLICY, REFERENCE, CRITIC, REWARD) if f".{room}." in f"{name}."), None)
+        return next((each for each in (POLICY, REFERENCE, CRITIC, REWARD) if f".{each}." in f"{name}."), None)
 
-    def _check_rooms(self) -> None:
+    def _check_adapters(self) -> None:
         """After the first steps: policy and critic have moved, reference and reward have not.
 
         Raises:
@@ -206,12 +205,12 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
             return
         sums: dict[str, float] = {}
         for name, parameter in self.model.named_parameters():
-            if (room := self._room(name)) is not None:
-                sums[room] = sums.get(room, 0.0) + parameter.detach().double().abs().sum().item()
+            if (adapter := self._adapter_of(name)) is not None:
+                sums[adapter] = sums.get(adapter, 0.0) + parameter.detach().double().abs().sum().item()
         if self._first_weights is None:
             self._first_weights, self._first_step = sums, self.state.global_step
             return
-        moved = {room for room in sums if sums[room] != self._first_weights[room]}
+        moved = {adapter for adapter in sums if sums[adapter] != self._first_weights[adapter]}
         if moved != {POLICY, CRITIC}:
             raise TrainingError(
                 f"step {self.state.global_step}: the weights of {sorted(moved)} changed, policy ({POLICY}) and "
@@ -245,11 +244,9 @@ class PPOTrainer(PolicyWatch, FastRollouts, PPOCheckpoints, PolicyAlone, PackedF
         figures = dict(zip(names, means.tolist(), strict=True))
         for name, value in figures.items():
             self._metrics["train"][name].append(value)
-        self.watch_rollout(figures["kl"], 1 - figures["ended"])
+        self.watch.on_rollout(self.args, self.state, self.control, figures["kl"], 1 - figures["ended"])
 
     def _log_texts(self, prompts, completions, rewards, advantages) -> None:
-        from accelerate.utils import gather_object
-
         self._logs["prompt"].extend(gather_object(prompts))
         self._logs["completion"].extend(gather_object(completions))
         self._logs["advantages"].extend(self.accelerator.gather(advantages).tolist())

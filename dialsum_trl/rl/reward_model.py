@@ -2,22 +2,25 @@
 
 from pathlib import Path
 
+import torch
+import trl
+from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging
+
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.adapters import lora_config
+from dialsum_trl.models.base import load_training_base
+from dialsum_trl.rl.adapter_roles import SCORE
+from dialsum_trl.rl.learned_reward import backbone, last_token_scores
+from dialsum_trl.training.checked import CheckedTrainer
+from dialsum_trl.training.checkpoints.portable import AnyAdamW
 
 
 def load_model(model_args: ModelArguments, args, tokenizer):
     """The quantized base with a LoRA adapter (the SFT adapter's weights where one is given) and a plain score head."""
-    import torch
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-    from safetensors.torch import load_file
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
-
-    from dialsum_trl.models.adapters import lora_config
-    from dialsum_trl.models.base import load_training_base
-    from dialsum_trl.rl.adapter_roles import SCORE
-
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it reports the missing score head and the unused language head
     model = load_training_base(model_args, args, tokenizer, auto_class=AutoModelForSequenceClassification, num_labels=1)
@@ -39,28 +42,20 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     return model
 
 
-def trainer_class():
-    from trl import RewardTrainer
+class RewardTrainer(AnyAdamW, CheckedTrainer, trl.RewardTrainer):
+    """TRL's trainer with checked gradients.
 
-    from dialsum_trl.training.checked import CheckedTraining
-    from dialsum_trl.training.checkpoints.portable import AnyAdamW
+    Args:
+        pad_id: `padding_id`; transformers scores a row at its last token that is another than this one.
+    """
 
-    class PairTrainer(AnyAdamW, CheckedTraining, RewardTrainer):
-        """TRL's trainer with checked gradients.
+    def __init__(self, *args, pad_id: int, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.data_collator.pad_token_id = self.pad_id = pad_id
 
-        Args:
-            pad_id: `padding_id`; transformers scores a row at its last token that is another than this one.
-        """
-
-        def __init__(self, *args, pad_id: int, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.data_collator.pad_token_id = self.pad_id = pad_id
-
-        def compute_loss(self, *args, **kwargs):
-            self.model.config.get_text_config().pad_token_id = self.pad_id  # `train` sets the tokenizer's
-            return super().compute_loss(*args, **kwargs)
-
-    return PairTrainer
+    def compute_loss(self, *args, **kwargs):
+        self.model.config.get_text_config().pad_token_id = self.pad_id  # `train` sets the tokenizer's
+        return super().compute_loss(*args, **kwargs)
 
 
 def padding_id(tokenizer, rows: list[list[int]]) -> int:
@@ -74,10 +69,6 @@ def padding_id(tokenizer, rows: list[list[int]]) -> int:
 
 def score_pairs(model, rows: list[dict], pad_id: int) -> list[tuple[float, float]]:
     """The scores of each pair's chosen and rejected summary, computed as PPO computes them."""
-    import torch
-
-    from dialsum_trl.rl.learned_reward import backbone, last_token_scores
-
     head = model.get_base_model().score.modules_to_save["default"]
     model.eval()
     with torch.no_grad():

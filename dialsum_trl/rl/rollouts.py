@@ -4,8 +4,15 @@ import math
 import zlib
 from itertools import groupby
 
+import torch
+from transformers.trainer import TRAINING_ARGS_NAME
+from trl.trainer.utils import RepeatSampler
+
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.engine import generate_ids
+from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.training.checkpoints.portable import AnyAdamW
+from dialsum_trl.training.distributed.sharding import whole_model
 
 
 class FastRollouts:
@@ -16,11 +23,7 @@ class FastRollouts:
     learn the right one. With vLLM or continuous batching TRL's own path is taken.
     """
 
-    stop_ids: list[int]
-
     def _get_train_sampler(self, dataset=None):
-        from trl.trainer.utils import RepeatSampler
-
         trainer = self
 
         class EpochOrder(RepeatSampler):
@@ -59,8 +62,6 @@ class FastRollouts:
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        from dialsum_trl.training.distributed.sharding import whole_model
-
         groups = [(prompt, len(list(same))) for prompt, same in groupby(prompt_ids)]
         completions = [None] * len(groups)
         with whole_model(self) as model:
@@ -73,9 +74,6 @@ class FastRollouts:
 
     def _sample(self, model, prompts: list[list[int]], count: int) -> list[list[list[int]]]:
         """`count` completions a prompt, each ending with the end of turn unless it was cut."""
-        from dialsum_trl.generation.engine import generate_ids
-        from dialsum_trl.generation.settings import GenerationSettings
-
         limit, end = self.max_completion_length, self.stop_ids[0]
         place = f"{self.args.seed} {self.state.global_step} {self.accelerator.process_index}"
         settings = GenerationSettings(
@@ -95,9 +93,6 @@ class PolicyAlone(AnyAdamW):
     """Trainer mixin: a saved model is the policy's adapter and its tokenizer, whatever else the base carries."""
 
     def _save(self, output_dir=None, state_dict=None):
-        import torch
-        from transformers.trainer import TRAINING_ARGS_NAME
-
         folder = output_dir or self.args.output_dir
         if self.args.should_save:
             policy = self.accelerator.unwrap_model(self.model)

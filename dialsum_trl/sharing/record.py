@@ -35,8 +35,14 @@ SETTINGS = {  # fields of the trainer's arguments that a card shows, where the t
 }
 
 
-def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None, method: str = "SFT") -> dict:
+def run_record(trainer, metrics: dict, *, tokenizer, model_args, prompt, data=None, method: str = "SFT") -> dict:
     """The content of `dialsum.json`: base, prompt style, template hash, settings, data, scores, versions.
+
+    Args:
+        trainer: a `checked.CheckedTrainer`.
+        metrics: of the last evaluation.
+        data: `DataArguments`; the card names the training and the evaluation file.
+        method: how it was trained, for the card.
 
     `base_model` and `base_revision` load the base on this machine, wherever it is asked for; `base_origin` names its
     Hub repository and commit.
@@ -68,13 +74,11 @@ def run_record(trainer, tokenizer, model_args, prompt, metrics: dict, data=None,
 
 
 def _settings(trainer) -> dict:
-    args, values = trainer.args, trainer.args.to_dict()
+    values = trainer.args.to_dict()
     if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
         del values["beta"]
     shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
-    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    rows = getattr(trainer, "rows_per_step", None) or rows  # packs hold different numbers of rows
-    return {**shown, "rows a step": rows, "optimizer steps": trainer.state.global_step}
+    return {**shown, "rows a step": trainer.rows_per_step, "optimizer steps": trainer.state.global_step}
 
 
 def _data(trainer, data) -> dict:
@@ -85,12 +89,12 @@ def _data(trainer, data) -> dict:
 
 
 def _evaluation(trainer, data) -> dict | None:
-    report = getattr(trainer, "rouge_report", None)
-    if report is None:
+    rouge = trainer.dev_rouge
+    if rouge is None or rouge.report is None:
         return None
     source = (data.eval_file or data.dataset_name) if data else None
     return {
         "file": Path(source).name if source else "the evaluation rows",
-        "rouge": report.to_dict(),
-        "decoding": f"greedy, at most {trainer.rouge_max_new_tokens} new tokens",
+        "rouge": rouge.report.to_dict(),
+        "decoding": f"greedy, at most {rouge.max_new_tokens} new tokens",
     }

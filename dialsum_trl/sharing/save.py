@@ -1,6 +1,5 @@
 """Adapter, tokenizer, record, curve and card into the output folder."""
 
-from functools import partial
 from pathlib import Path
 
 from dialsum_trl.core.console import is_main_process, say
@@ -10,26 +9,15 @@ from dialsum_trl.models.adapters import check_adapter, learned
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.sharing.card import CURVE_FILE, model_card
 from dialsum_trl.sharing.chart import line_charts, training_curves
-from dialsum_trl.sharing.record import run_record
 
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
-
-
-def keep_record(trainer, tokenizer, model_args, prompt, data=None, method: str = "SFT") -> None:
-    """Has the trainer write its run record into each checkpoint, and `save_adapter` into `output_dir`.
-
-    Args:
-        data: `DataArguments`; the card names the training and the evaluation file.
-        method: how it was trained, for the card.
-    """
-    trainer.run_record = partial(run_record, trainer, tokenizer, model_args, prompt, data=data, method=method)
 
 
 def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
     """Writes the trainer's model (adapter, or full weights), tokenizer, run record, curve and card to `output_dir`.
 
     Args:
-        trainer: after `keep_record`.
+        trainer: a `checked.CheckedTrainer`.
         metrics: of the last evaluation.
     """
     folder = Path(trainer.args.output_dir)
@@ -39,7 +27,7 @@ def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
         return
     tokenizer.save_pretrained(str(aside))
     move_files(aside, folder)
-    record = trainer.run_record(metrics)
+    record = trainer.record(metrics)
     write_json(folder / RUN_FILE, record)
     write_text(folder / CURVE_FILE, line_charts(training_curves(trainer.state.log_history)))
     adapter = None

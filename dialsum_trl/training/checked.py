@@ -1,13 +1,34 @@
 """What every trainer shares: loss and gradients are checked, evaluation writes summaries and scores them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+from peft import PeftModel
+
 from dialsum_trl.core.errors import TrainingError, settings_in_one_line
+from dialsum_trl.models.adapters import check_adapter, upcast_trained
 from dialsum_trl.training.checkpoints.whole import WholeCheckpoints, last_good
 from dialsum_trl.training.distributed.four_bit import ExactShards
+from dialsum_trl.training.distributed.sharding import saved_shapes
 from dialsum_trl.training.step_rows import not_finite, not_finite_there
+
+
+@dataclass
+class RunInfo:
+    """What a run hands its trainer of itself.
+
+    Args:
+        settings: what `same_run.describe` returned; written into each checkpoint.
+        record: (trainer, metrics) -> the content of `dialsum.json`.
+        row_names: one per training row; errors name rows by them.
+    """
+
+    settings: dict | None = None
+    record: Callable[[object, dict], dict] | None = None
+    row_names: list[str] | None = None
 
 
 @dataclass
@@ -28,7 +49,7 @@ class StepNumbers:
         return norm, losses
 
 
-class CheckedTraining(ExactShards, WholeCheckpoints):
+class CheckedTrainer(ExactShards, WholeCheckpoints):
     """Trainer mixin: stops when loss or gradient is not finite, when the adapter does not train or is not saved whole;
     checkpoints are whole or absent.
 
@@ -36,20 +57,34 @@ class CheckedTraining(ExactShards, WholeCheckpoints):
     logged, evaluated or saved), so that it never waits for the host: torch's fused optimizers leave the weights alone
     when they are told that a number is not finite. With other optimizers they are read before the update. With fp16 a
     non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.
-    Set `row_names` (one a training row) after building, so that an error can name rows.
+
+    Args:
+        run_info: what the run hands over of itself.
+        trained_dtype: what is trained is kept in it: `precision.trained_dtype`.
     """
 
     max_overflows = 20  # the scale halves at each: 65536 is below 1 after 16
     max_idle_steps = 3
 
-    row_names: list[str] | None = None
     overflows = 0
     idle_steps = 0
     unread: StepNumbers | None = None
 
-    def __init__(self, *args, **kwargs):
+    dev_rouge = None  # `dev_rouge.DevRouge`, where evaluations summarize rows
+
+    def __init__(self, *args, run_info: RunInfo | None = None, trained_dtype: str = "float32", **kwargs):
+        self.run_info = run_info or RunInfo()
         with settings_in_one_line():
             super().__init__(*args, **kwargs)
+        upcast_trained(self.model, trained_dtype)
+
+    def record(self, metrics: dict) -> dict:
+        """The content of `dialsum.json` for what this trainer has trained so far."""
+        return self.run_info.record(self, metrics)
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def _build_accelerator_args(self, **kwargs):
         """Under DDP gradients lie in its buckets: an adapter has hundreds of small ones, which are not copied back."""
@@ -83,8 +118,6 @@ class CheckedTraining(ExactShards, WholeCheckpoints):
         return optimizer if getattr(optimizer, "_step_supports_amp_scaling", False) else None
 
     def _get_grad_norm(self, model, grad_norm=None):
-        import torch
-
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of split gradients, under FSDP2
         losses = [loss.float() for _, loss in self._step_parts]
@@ -160,11 +193,6 @@ class CheckedTraining(ExactShards, WholeCheckpoints):
 
     def save_model(self, output_dir=None, _internal_call=False):
         super().save_model(output_dir, _internal_call)
-        from peft import PeftModel
-
         if self.args.should_save and isinstance(self.model, PeftModel):
-            from dialsum_trl.models.adapters import check_adapter
-            from dialsum_trl.training.distributed.sharding import saved_shapes
-
             # the first step may have learning rate 0
             check_adapter(output_dir or self.args.output_dir, saved_shapes(self.model), self.state.global_step > 1)

@@ -1,24 +1,42 @@
-"""The evaluation loss as the mean over the supervised tokens of all rows, each row counted once.
+"""Each row counts once: in an optimizer step, and in the evaluation loss.
 
-transformers takes the mean of the batches' means, and on several processes it counts rows that fill the last batch up
-in the place of real ones: its figure moves with the evaluation batch size and with the number of processes.
+transformers takes the mean of the evaluation batches' means, and on several processes it counts rows that fill the last
+batch up in the place of real ones: its figure moves with the evaluation batch size and with the number of processes.
 """
 
+import torch
 
-class TokenMeanLoss:
-    """Trainer mixin: `eval_loss` is the loss of all evaluation rows over their supervised tokens.
 
-    The trainer's loss of a batch is the mean over its tokens: loss x tokens is summed on the device, in float64, and
-    over the processes once an evaluation. A loss that is not finite stays so. All rows have labels.
+class RowLoss:
+    """Trainer mixin for a loss that is a mean over supervised tokens. All rows have labels.
+
+    `eval_loss` is the loss of all evaluation rows over their supervised tokens. The trainer's loss of a batch is the
+    mean over its tokens: loss x tokens is summed on the device, in float64, and over the processes once an evaluation.
+    A loss that is not finite stays so.
+
+    In training a row counts once an epoch. Where the rows do not divide, accelerate gives the processes the first rows
+    of the epoch once more, so that all have as many batches: the labels of these copies are set to -100, and the last
+    step is that of one process. Packs are dealt whole and need none of it.
     """
 
     _loss_and_tokens = 0  # float64 (2,): summed loss and supervised tokens of this process
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """As the trainer's, of batches without labels in rows that fill up."""
+        return super().get_batch_samples(map(self._without_copies, epoch_iterator), num_batches, device)
+
+    def _without_copies(self, batch):
+        world = self.accelerator.num_processes
+        last = self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last
+        if world > 1 and last and "cu_seq_lens_q" not in batch:
+            rows = self._train_batch_size // (world if self.args.accelerator_config.split_batches else 1)
+            own = own_rows(len(self.train_dataset), rows, self.accelerator.process_index, world)
+            batch["labels"][own:] = -100
+        return batch
+
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
-        import torch
-
         self._loss_and_tokens = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         loss, tokens = self.accelerator.reduce(self._loss_and_tokens, "sum")
@@ -36,8 +54,6 @@ class TokenMeanLoss:
         return loss, logits, labels
 
     def _add(self, loss, labels) -> None:
-        import torch
-
         if not self.model.config.is_encoder_decoder:
             labels = labels[:, 1:]  # they are shifted: nothing predicts the first token
         tokens = labels.ne(-100).sum().to(loss.device)
@@ -60,14 +76,12 @@ class TokenMeanLoss:
 
 
 def own_labels(inputs, own: int):
-    """The labels with -100 in all rows behind the first `own` ones.
+    """The labels with -100 in all rows after the first `own` ones.
 
     Args:
         inputs: labels (B, T); or a pack: labels and position_ids (1, T), which start at 0 in each of its rows.
         own: rows.
     """
-    import torch
-
     labels = inputs["labels"]
     if "position_ids" in inputs:
         row = inputs["position_ids"].eq(0).cumsum(-1) - 1
@@ -85,21 +99,3 @@ def own_rows(rows: int, batch: int, process: int, processes: int) -> int:
     """
     rest = rows % (batch * processes) or batch * processes
     return min(batch, max(0, rest - process * batch))
-
-
-class EachRowOnce:
-    """Trainer mixin for a loss that is a mean over a step's supervised tokens: a row trains once an epoch.
-
-    Where the rows do not divide, accelerate gives the processes the first rows of the epoch once more, so that all have
-    as many batches. Here the labels of these copies are -100: the last step is that of one process. Packs are dealt
-    whole and need none of it.
-    """
-
-    def _get_num_items_in_batch(self, batch_samples, device):
-        world = self.accelerator.num_processes
-        last = self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last
-        if world > 1 and last and "cu_seq_lens_q" not in batch_samples[-1]:
-            batch = self._train_batch_size // (world if self.args.accelerator_config.split_batches else 1)
-            own = own_rows(len(self.train_dataset), batch, self.accelerator.process_index, world)
-            batch_samples[-1]["labels"][own:] = -100
-        return super()._get_num_items_in_batch(batch_samples, device)

@@ -1,16 +1,18 @@
 """The encoder-decoder trainer and its metrics."""
 
+import numpy as np
+import torch
+import transformers
+
 from dialsum_trl.core.console import say
-from dialsum_trl.core.settings.flags import RougeArguments
+from dialsum_trl.metrics.rouge import RougeConfig, score
+from dialsum_trl.training.checked import CheckedTrainer
+from dialsum_trl.training.checkpoints.portable import AnyAdamW, TiedWeightsOnce
+from dialsum_trl.training.row_loss import RowLoss
 
 
-def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments):
+def rouge_metrics(tokenizer, references: list[list[str]], config: RougeConfig):
     """`compute_metrics` for generated ids: ROUGE against the dev references, and the share that found no end."""
-    import numpy as np
-
-    from dialsum_trl.metrics.rouge import RougeConfig, score
-
-    config = RougeConfig.of(rouge)
 
     def compute(prediction) -> dict[str, float]:
         ids = np.where(prediction.predictions < 0, tokenizer.pad_token_id, prediction.predictions)
@@ -30,48 +32,36 @@ def rouge_metrics(tokenizer, references: list[list[str]], rouge: RougeArguments)
     return compute
 
 
-def trainer_class():
-    import torch
-    from transformers import Seq2SeqTrainer
+class Seq2SeqTrainer(RowLoss, CheckedTrainer, AnyAdamW, TiedWeightsOnce, transformers.Seq2SeqTrainer):
+    """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
-    from dialsum_trl.training.checked import CheckedTraining
-    from dialsum_trl.training.checkpoints.portable import AnyAdamW, TiedWeightsOnce
-    from dialsum_trl.training.row_loss import EachRowOnce, TokenMeanLoss
+    The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over accumulation
+    and processes. transformers leaves that to models that take `num_items_in_batch`, and takes every `**kwargs` for
+    such a one: BART, T5 and mBART return the mean of their micro-batch all the same, so that loss and gradient grew
+    with accumulation and with the processes.
+    """
 
-    class DialogueSeq2SeqTrainer(
-        EachRowOnce, AnyAdamW, TiedWeightsOnce, TokenMeanLoss, CheckedTraining, Seq2SeqTrainer
-    ):
-        """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
+    loss_is_scaled_for_ga = True
 
-        The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over
-        accumulation and processes. transformers leaves that to models that take `num_items_in_batch`, and takes every
-        `**kwargs` for such a one: BART, T5 and mBART return the mean of their micro-batch all the same, so that loss
-        and gradient grew with accumulation and with the processes.
-        """
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # has the tokens of a step counted; only `compute_loss` is told
 
-        loss_is_scaled_for_ga = True
+    def evaluation_loop(self, *args, **kwargs):
+        self.gather_function = self.accelerator.gather_for_metrics  # not the rows that fill the last batch up
+        return super().evaluation_loop(*args, **kwargs)
 
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.model_accepts_loss_kwargs = True  # has the tokens of a step counted; only `compute_loss` is told
-
-        def evaluation_loop(self, *args, **kwargs):
-            self.gather_function = self.accelerator.gather_for_metrics  # not the rows that fill the last batch up
-            return super().evaluation_loop(*args, **kwargs)
-
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            if not self.model.training:  # `TokenMeanLoss` takes the mean of a process' own batch, not a share of all
-                num_items_in_batch = None
-            own = inputs["labels"].ne(-100).sum()
-            tokens = torch.as_tensor(own if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
-            outputs = model(**inputs)
-            if self.label_smoother is None:
-                mean = torch.where(own > 0, outputs["loss"], 0.0)  # of no token, where all rows fill up: not a number
-                loss = mean * own / tokens
-            else:
-                loss = self.label_smoother(outputs, inputs["labels"], num_items_in_batch=tokens)
-            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-                loss = loss * self.accelerator.num_processes  # the count is of all, and DDP averages over them
-            return (loss, outputs) if return_outputs else loss
-
-    return DialogueSeq2SeqTrainer
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if not self.model.training:  # `RowLoss` takes the mean of a process' own batch, not a share of all
+            num_items_in_batch = None
+        own = inputs["labels"].ne(-100).sum()
+        tokens = torch.as_tensor(own if num_items_in_batch is None else num_items_in_batch).clamp(min=1)
+        outputs = model(**inputs)
+        if self.label_smoother is None:
+            mean = torch.where(own > 0, outputs["loss"], 0.0)  # of no token, where all rows fill up: not a number
+            loss = mean * own / tokens
+        else:
+            loss = self.label_smoother(outputs, inputs["labels"], num_items_in_batch=tokens)
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes  # the count is of all, and DDP averages over them
+        return (loss, outputs) if return_outputs else loss

@@ -1,27 +1,78 @@
 """The SFT trainer."""
 
+import trl
 
-def trainer_class():
-    from trl import SFTTrainer
+from dialsum_trl.training.checked import CheckedTrainer
+from dialsum_trl.training.checkpoints.portable import PortableCheckpoints, TiedWeightsOnce
+from dialsum_trl.training.dev_rouge import DevRouge
+from dialsum_trl.training.packing.deferred import DeferredMetrics
+from dialsum_trl.training.packing.packs import ScheduleSampler, pack_loader
+from dialsum_trl.training.packing.prepare import FastPath
+from dialsum_trl.training.packing.rehearsal import AlongTheSchedule
+from dialsum_trl.training.row_loss import RowLoss
+from dialsum_trl.training.trackers import log_summaries
 
-    from dialsum_trl.training.checked import CheckedTraining
-    from dialsum_trl.training.checkpoints.portable import PortableCheckpoints, TiedWeightsOnce
-    from dialsum_trl.training.dev_rouge import RougeEvaluation
-    from dialsum_trl.training.packing.deferred import DeferredMetrics
-    from dialsum_trl.training.packing.prepare import PackedTraining
-    from dialsum_trl.training.row_loss import EachRowOnce, TokenMeanLoss
 
-    class DialogueSFTTrainer(
-        EachRowOnce,
-        PackedTraining,
-        DeferredMetrics,
-        TokenMeanLoss,
-        RougeEvaluation,
-        CheckedTraining,
-        PortableCheckpoints,
-        TiedWeightsOnce,
-        SFTTrainer,
+class SFTTrainer(RowLoss, CheckedTrainer, PortableCheckpoints, TiedWeightsOnce, trl.SFTTrainer):
+    """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints.
+
+    Args:
+        packing: what `packing.prepare` returned; it brings its own collator. None: TRL's padded batches.
+        dev_rouge: what each evaluation summarizes and scores; None: nothing.
+    """
+
+    def __init__(self, *args, packing: FastPath | None = None, dev_rouge: DevRouge | None = None, **kwargs):
+        self.packing, self.dev_rouge = packing, dev_rouge
+        self.deferred = DeferredMetrics()
+        self._parameters = None  # counted once, see `floating_point_ops`
+        if packing is not None:
+            kwargs["data_collator"] = packing.collator
+        super().__init__(*args, **kwargs)
+
+    @property
+    def rows_per_step(self) -> int:
+        return super().rows_per_step if self.packing is None else self.packing.schedule.rows_a_step
+
+    def get_train_dataloader(self):
+        if self.packing is None:
+            return super().get_train_dataloader()
+        sampler = ScheduleSampler(self.packing.schedule)
+        self.add_callback(AlongTheSchedule(self, sampler))
+        return self.accelerator.prepare(pack_loader(self, sampler))
+
+    def floating_point_ops(self, inputs) -> int:
+        """As the trainer counts, without walking over every parameter at every step."""
+        if self._parameters is None:
+            self._parameters = self.model.num_parameters(exclude_embeddings=True)
+        return 6 * inputs["input_ids"].numel() * self._parameters
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        counted = num_items_in_batch is not None and not return_outputs
+        if not (counted and self.model.training and self.deferred.applies(self, inputs)):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = self.deferred.loss(model, inputs, num_items_in_batch)
+        if self.args.average_tokens_across_devices:  # the count is of all processes, and DDP averages over them
+            loss = loss * self.accelerator.num_processes
+        return loss
+
+    def log(self, logs, start_time=None):
+        if self.deferred.sums is not None and self.model.training:
+            metrics, seen = self.deferred.read(self.accelerator)
+            self._total_train_tokens += seen
+            logs.update(metrics, num_tokens=self._total_train_tokens)
+        super().log(logs, start_time)
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
-        """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints."""
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        if self.dev_rouge is not None and metric_key_prefix == "eval":
+            output.metrics.update(self.dev_rouge.measure(self))
+        return output
 
-    return DialogueSFTTrainer
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        if self.dev_rouge is not None and metric_key_prefix == "eval":
+            # after the scores: they open a tracker that was closed when training ended
+            log_summaries(self, self.dev_rouge.references, self.dev_rouge.texts)
+        return metrics

@@ -3,6 +3,9 @@
 import math
 from itertools import pairwise
 
+import torch
+from accelerate.utils import gather_object
+
 NAMED = 8  # rows an error lists
 
 
@@ -15,7 +18,7 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     """The sentence for a step with a loss or a gradient norm that is not finite.
 
     Args:
-        trainer: a `training.CheckedTraining` in that step.
+        trainer: a `checked.CheckedTrainer` in that step.
         batches: this process' micro-batches.
         losses: of these.
         norm: the gradient norm of all processes.
@@ -29,8 +32,6 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     }
     # the norm is the same on all processes: all are here, but with fp16, where those with finite losses skip the step
     if not math.isfinite(norm) and trainer.args.world_size > 1 and not trainer.args.fp16:
-        from accelerate.utils import gather_object
-
         everywhere = gather_object([found])
         guilty = [each for each in everywhere if each["loss"] is not None] or everywhere
         found = {**guilty[0], "rows": [name for each in guilty for name in each["rows"]]}
@@ -67,8 +68,6 @@ def not_finite_there(trainer, dataset, loss: float) -> str:
 
 
 def _broken_weights(model) -> str | None:
-    import torch
-
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
             return name.removeprefix("base_model.model.")
@@ -77,7 +76,7 @@ def _broken_weights(model) -> str | None:
 
 def rows_of(trainer, batch) -> list[str]:
     """Names of the training rows in a batch, found by their token ids (or prompts) in the training data."""
-    names = trainer.row_names or [f"number {index + 1}" for index in range(len(trainer.train_dataset))]
+    names = trainer.run_info.row_names or [f"number {index + 1}" for index in range(len(trainer.train_dataset))]
     keys = {}
     for name, row in zip(names, trainer.train_dataset, strict=True):
         for key in _keys(row):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from dialsum_trl.core.console import say
@@ -24,12 +23,10 @@ STATE = "trainer_state.json"
 class WholeCheckpoints:
     """Trainer mixin: `checkpoint-N` appears in one rename when every process has written its part and it is sealed.
 
-    Set `run_settings` (`sameness.describe`) and `run_record` (`hub.keep_record`) after building: they are written into
-    each checkpoint. The folder must be one that all processes see, as for the trainer's own checkpoints.
+    The settings and the record of `run_info` are written into each. The folder must be one that all processes see, as
+    for the trainer's own checkpoints.
     """
 
-    run_settings: dict | None = None
-    run_record: Callable[[dict], dict] | None = None  # metrics -> the content of `dialsum.json`
     _aside: str | None = None
 
     def _get_output_dir(self, trial):
@@ -47,8 +44,8 @@ class WholeCheckpoints:
             self._name_best(folder, aside / name)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                if self.run_settings is not None:
-                    (aside / name / SETTINGS_FILE).write_text(json.dumps(self.run_settings) + "\n", encoding="utf-8")
+                if (settings := self.run_info.settings) is not None:
+                    (aside / name / SETTINGS_FILE).write_text(json.dumps(settings) + "\n", encoding="utf-8")
                 self.write_record(aside / name)
                 seal(aside / name)
                 _take_place(aside / name, folder / name)
@@ -71,8 +68,8 @@ class WholeCheckpoints:
 
     def write_record(self, folder: Path) -> None:
         """Says in a folder of weights how they are to be used; the scores of the run are its last weights' alone."""
-        if self.run_record is not None:
-            write_json(folder / RUN_FILE, self.run_record({}) | {"evaluation": None})
+        if self.run_info.record is not None:
+            write_json(folder / RUN_FILE, self.record({}) | {"evaluation": None})
 
     def _name_best(self, folder: Path, written: Path) -> None:
         """The best checkpoint by the name it will have, in the state and in the file that was just written."""

@@ -9,6 +9,10 @@ the padded path.
 The order of all epochs is known before training starts: so is the largest micro-batch, which is what memory must hold.
 """
 
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
 from dialsum_trl.training.plan.schedule import MULTIPLE, Schedule
 
 
@@ -47,9 +51,6 @@ class PackCollator:
         self.pad_id, self.multiple = pad_id, multiple
 
     def __call__(self, rows: list[dict]) -> dict:
-        import numpy as np
-        import torch
-
         ids = [np.asarray(row["input_ids"], dtype=np.int64) for row in rows]
         labels = [np.asarray(row["labels"], dtype=np.int64) for row in rows]
         filler = -sum(map(len, ids)) % self.multiple
@@ -72,3 +73,20 @@ class PackCollator:
             "max_length_q": longest,
             "max_length_k": longest,
         }
+
+
+def pack_loader(trainer, sampler: ScheduleSampler) -> DataLoader:
+    """The packs of `trainer.train_dataset`: rows from memory, since the GPU waits while the host collates."""
+    if [len(ids) for ids in trainer.train_dataset["input_ids"]] != sampler.schedule.lengths:
+        raise RuntimeError("the trainer changed the rows after they were scheduled")
+    columns, args = trainer.train_dataset.with_format("numpy"), trainer.args
+    pairs = zip(columns["input_ids"], columns["labels"], strict=True)
+    return DataLoader(
+        [{"input_ids": ids, "labels": labels} for ids, labels in pairs],
+        batch_sampler=sampler,
+        collate_fn=trainer.data_collator,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+    )

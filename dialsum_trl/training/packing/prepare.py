@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from accelerate.utils import gather_object
+from peft import PeftModel
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.launcher import current
 from dialsum_trl.kernels.attention import register
-from dialsum_trl.training.packing.packs import PackCollator, ScheduleSampler
-from dialsum_trl.training.plan.memory import GIB
+from dialsum_trl.kernels.fused.attach import attach, check, compile_errors, detach, known, problem
+from dialsum_trl.training.packing.packs import PackCollator
+from dialsum_trl.training.plan import memory
 from dialsum_trl.training.plan.schedule import Schedule
 
 CPU_BUDGET_GIB = 8.0
@@ -51,10 +55,6 @@ def prepare(
     Raises:
         InputError: the longest row alone does not fit the budget.
     """
-    from dialsum_trl.core.launcher import current
-    from dialsum_trl.kernels.attention import register
-    from dialsum_trl.kernels.fused.attach import known, problem
-
     reason = noise_problem(args) or (None if known(model) else packable(model, max(lengths)))
     if reason:
         say(f"Padded, not packed: {reason}")
@@ -100,17 +100,11 @@ def noise_problem(args) -> str | None:
 
 def _fuse(model, plan) -> str | None:
     """Fuses the layers by the plan; puts the plain ones back and says why when that fails anywhere."""
-    from dialsum_trl.kernels.fused.attach import attach
-
     return verified(attach(model, list(plan.keep), plan.resident))
 
 
 def verified(layers: list) -> str | None:
     """Tries the first of the fused layers; puts all plain ones back and says why when it fails in any process."""
-    from accelerate.utils import gather_object
-
-    from dialsum_trl.kernels.fused.attach import check, compile_errors, detach
-
     started, reason = time.time(), None
     try:
         error = check(layers)
@@ -129,13 +123,8 @@ def verified(layers: list) -> str | None:
 
 def _budget(args, memory_gib: float | None) -> float:
     """GiB that every process may use."""
-    import torch
-    from accelerate.utils import gather_object
-
-    from dialsum_trl.training.plan.memory import GIB
-
     on_gpu = args.device.type == "cuda"
-    budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / GIB if on_gpu else CPU_BUDGET_GIB)
+    budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / memory.GIB if on_gpu else CPU_BUDGET_GIB)
     return min(gather_object([budget]))  # processes that plan differently would wait for one another forever
 
 
@@ -150,28 +139,23 @@ def _plain_micro_batches(model, args, schedule, quantization, memory_gib) -> int
 
     Only where the layers are known and checkpointed, on a GPU: each micro-batch costs the host the same launches.
     """
-    from peft import PeftModel
-
-    from dialsum_trl.kernels.fused.attach import known
-    from dialsum_trl.training.plan.memory import Shape, plain_tokens
-
     usual = args.gradient_accumulation_steps
     checkpointed = args.device.type == "cuda" and args.gradient_checkpointing
     if not (checkpointed and known(model) and isinstance(model, PeftModel)):
         return usual
     rank = model.peft_config[model.active_adapter].r
-    tokens = plain_tokens(Shape.of(model.get_base_model().config, rank, quantization), _budget(args, memory_gib))
+    tokens = memory.plain_tokens(
+        memory.Shape.of(model.get_base_model().config, rank, quantization), _budget(args, memory_gib)
+    )
     rows_a_step = args.per_device_train_batch_size * usual * args.world_size
     epochs = _epochs(args, schedule, rows_a_step)
     return next((count for count in range(1, usual) if schedule(count).largest(epochs) <= tokens), usual)
 
 
 def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
-    from dialsum_trl.training.plan.memory import GIB, Shape, plan
-
     on_gpu, budget = args.device.type == "cuda", _budget(args, memory_gib)
     adapter = model.peft_config[model.active_adapter]
-    shape = Shape.of(model.get_base_model().config, adapter.r, quantization)
+    shape = memory.Shape.of(model.get_base_model().config, adapter.r, quantization)
     rows = rows_a_step // args.world_size
     choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
     epochs = _epochs(args, schedule, rows_a_step)
@@ -180,79 +164,17 @@ def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
     def largest(count: int) -> int:
         return schedule(count).largest(epochs)
 
-    chosen = plan(shape, largest, choices, budget)
+    chosen = memory.plan(shape, largest, choices, budget)
     if chosen is None:
         raise InputError(
             f"--memory_gib {budget:.1f}: even one row at a time ({largest(choices[-1])} tokens) does not fit; this "
-            f"model needs about {shape.fixed(False) / GIB + 1:.1f} GiB. Use a smaller model or a shorter --max_length"
+            f"model needs about {shape.fixed(False) / memory.GIB + 1:.1f} GiB. Use a smaller model or a shorter "
+            f"--max_length"
         )
     say(chosen.line())
     if memory_gib and on_gpu:
         limit_gpu(memory_gib)
     return chosen
-
-
-class PackedTraining:
-    """Trainer mixin: batches by the schedule. Set `schedule` after building; without one it changes nothing.
-
-    On GPUs the longest pack is rehearsed behind the first step (`fast.rehearsal`); not under DeepSpeed, whose engine
-    counts backward passes.
-    """
-
-    schedule: Schedule | None = None
-    rehearses_on = ("cuda",)
-
-    @property
-    def rows_per_step(self) -> int | None:
-        """Rows of an optimizer step over all processes where a schedule deals them; for the run record."""
-        return self.schedule and self.schedule.rows_a_step
-
-    def get_train_dataloader(self):
-        if self.schedule is None:
-            return super().get_train_dataloader()
-        from torch.utils.data import DataLoader
-        from transformers import TrainerCallback
-
-        from dialsum_trl.training.packing.rehearsal import rehearse
-
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-        if lengths != self.schedule.lengths:
-            raise RuntimeError("the trainer changed the rows after they were scheduled")
-        sampler, trainer = ScheduleSampler(self.schedule), self
-
-        class AlongTheSchedule(TrainerCallback):
-            rehearsed = trainer.args.device.type not in trainer.rehearses_on or trainer.is_deepspeed_enabled
-
-            def on_epoch_begin(self, args, state, control, **kwargs):
-                """Also where the trainer's own `set_epoch` does not reach: a resumed run on several processes."""
-                sampler.set_epoch(int(state.epoch + 1e-6))
-
-            def on_step_end(self, args, state, control, **kwargs):
-                if not self.rehearsed and state.global_step < state.max_steps:
-                    rehearse(trainer, trainer.schedule.longest(math.ceil(state.num_train_epochs)))
-                self.rehearsed = True
-
-        self.add_callback(AlongTheSchedule())
-        columns = self.train_dataset.with_format("numpy")
-        pairs = zip(columns["input_ids"], columns["labels"], strict=True)
-        loader = DataLoader(  # rows from memory: the GPU waits while the host collates
-            [{"input_ids": ids, "labels": labels} for ids, labels in pairs],
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-        )
-        return self.accelerator.prepare(loader)
-
-    def floating_point_ops(self, inputs) -> int:
-        """As the trainer counts, without walking over every parameter at every step."""
-        if self._parameters is None:
-            self._parameters = self.model.num_parameters(exclude_embeddings=True)
-        return 6 * inputs["input_ids"].numel() * self._parameters
-
-    _parameters = None
 
 
 @torch.no_grad()
@@ -269,8 +191,6 @@ def packable(model, longest: int) -> str | None:
         return f"its attention looks back {window} tokens only, and a row has {longest}"
     if config.get("alibi") or config["model_type"] in ("bloom", "mpt"):
         return "its positions are biases that count from the start of the row (ALiBi)"
-    from dialsum_trl.training.packing.packs import PackCollator
-
     draw = torch.Generator().manual_seed(0)
     documents = [torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (24, 40)]
     pack = PackCollator(0)([{"input_ids": ids, "labels": ids} for ids in documents])
@@ -295,15 +215,11 @@ def packable(model, longest: int) -> str | None:
 
 def free_gib() -> float:
     """Memory of this process' GPU that nothing uses yet, GiB, or 0 without a GPU."""
-    import torch
-
-    return torch.cuda.mem_get_info()[0] / GIB if torch.cuda.is_available() else 0.0
+    return torch.cuda.mem_get_info()[0] / memory.GIB if torch.cuda.is_available() else 0.0
 
 
 def limit_gpu(budget_gib: float) -> None:
     """Makes the allocator keep the budget: it frees its cache before it would grow beyond."""
-    import torch
-
     if torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / memory.GIB
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gib / total))
