@@ -39,7 +39,7 @@ class PreferenceArguments:
     max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 2 <= self.samples <= 64:
             raise InputError(f"--samples {self.samples}: 4 to 8 are usual, 2 are the least")
         if not 0 <= self.reference_share <= MAX_REFERENCE_SHARE:

@@ -96,7 +96,7 @@ class ModelArguments:
     lora_dropout: float = flag(LORA_DROPOUT, "LoRA dropout.", bounds=SHARE)
     lora_target_modules: list[str] = flag(list(LORA_TARGETS), "Linear layers with LoRA.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.trust_remote_code:
             say(f"warning: --trust_remote_code runs Python files that come with {self.model_name_or_path}: read them")
 

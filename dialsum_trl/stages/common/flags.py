@@ -47,7 +47,7 @@ class RewardArguments:
     rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.", bounds=AT_LEAST_0)
     max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.reward_functions == ["none"]:
             self.reward_functions = []
         if not self.reward_functions and not self.reward_adapter_path:
