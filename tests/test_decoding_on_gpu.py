@@ -24,11 +24,11 @@ def test_the_kernel_equals_attention_with_a_mask(dtype, tolerance, heads, kv_hea
     cache.start(torch.arange(slots).cuda(), torch.tensor([0, 1, 63, 64, 300]).cuda())
     for step in range(12):
         cache.step.fill_(step)
-        cache.begin_step(cache.step, cache.room)
+        cache.begin_step(cache.step, cache.capacity)
         cache.reorder(torch.randint(width, (slots, width)).cuda())
-    cache.begin_step(cache.step, cache.room)
+    cache.begin_step(cache.step, cache.capacity)
     query = torch.randn(slots, heads, width, size, device="cuda", dtype=dtype)
-    key, value = torch.randn(2, slots, kv_heads, cache.room, size, device="cuda", dtype=dtype)
+    key, value = torch.randn(2, slots, kv_heads, cache.capacity, size, device="cuda", dtype=dtype)
     found = cache.kernel(query, key, value, cache, size**-0.5).double()
     key, value = (t.double().repeat_interleave(heads // kv_heads, 1) for t in (key, value))
     expected = torch.nn.functional.scaled_dot_product_attention(

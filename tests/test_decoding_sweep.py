@@ -86,13 +86,6 @@ def test_a_journal_of_other_rows_is_an_error_that_says_so(tmp_path):
         Trials(tmp_path / "trials.jsonl", {"rows": "y", "max_length": 1})
 
 
-@pytest.mark.parametrize("line", ["[]", "3", '{"setting": {}}'])
-def test_a_journal_of_lines_that_no_sweep_wrote_is_an_error(line, tmp_path):
-    (tmp_path / "trials.jsonl").write_text('{"rows": "x"}\n' + line + "\n")
-    with pytest.raises(InputError, match="holds lines that no sweep wrote"):
-        Trials(tmp_path / "trials.jsonl", {"rows": "x"})
-
-
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory):
     path = tmp_path_factory.mktemp("rows") / "dev.csv"

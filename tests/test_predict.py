@@ -195,16 +195,6 @@ def test_a_journal_without_the_first_row_of_each_part_is_started_anew(upper_case
     assert "an unfinished run with other journal format; it is not used" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "line",
-    [3, [3], part(1, "A", "B"), part(0, "A"), {"start": 0, "summaries": [[3], [3]]}, {"start": [], "summaries": []}],
-)
-def test_a_journal_of_lines_that_no_run_wrote_is_an_error(line, upper_case, tmp_path):
-    write_journal(tmp_path, ABOUT, line)
-    with pytest.raises(InputError, match="holds lines that no run of predict wrote"):
-        upper_case(tmp_path)
-
-
 @pytest.mark.parametrize("template", ["of other rows", "missing"])
 def test_a_template_is_read_before_any_summary_is_made(toy_base, dev, tmp_path, template):
     if template == "of other rows":

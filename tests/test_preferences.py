@@ -216,7 +216,7 @@ def test_samples_of_an_older_version_are_refused_in_one_line(folders, tmp_path):
     earlier = {"adapter": str(folders["sft"]), "samples": 16, "temperature": 1.0}
     (tmp_path / "settings.json").write_text(json.dumps(earlier), encoding="utf-8")
     (tmp_path / "samples.jsonl").write_text('{"fname": "r0", "summaries": ["a"]}\n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"an older dialsum-trl.*choose another --output_dir"):
+    with pytest.raises(InputError, match=r"its samples were drawn with top_p = None.*choose another --output_dir"):
         make_preferences({}, toys.flags(settings(folders, tmp_path)))
 
 

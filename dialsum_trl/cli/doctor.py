@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -14,21 +14,20 @@ import torch
 from huggingface_hub import constants, get_token
 from huggingface_hub.utils import get_session
 from packaging.requirements import Requirement
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.cli.printing import open_console, print_entry
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.models.families.registry import SIZED
 from dialsum_trl.models.provenance import cached_commit
 from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
+from dialsum_trl.training.plan.memory import GIB
 
-GIB = 2**30
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 HUB_SECONDS = 5  # to wait for the Hub
-ROOM_FOR_RUNS, LITTLE_MEMORY, AMPLE = 5, 8, 80  # GiB
+DISK_FOR_RUNS, LITTLE_MEMORY, AMPLE = 5, 8, 80  # GiB
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,11 @@ def examine(
         InputError: the recipe cannot be read, or one of the others is given without it.
     """
     settings = None
-    given = {"config": config, "train_file": train_file, **{f"{role}_column": n for role, n in (columns or {}).items()}}
+    renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
+    given = {"config": config, "train_file": train_file, **renamed}
     if recipe is None and (lost := next((name for name, value in given.items() if value is not None), None)):
         raise InputError(f"--{lost} {given[lost]}: says something of a recipe's run; name the recipe too")
     if recipe is not None:
-        renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
         stage, settings, _ = read_recipe(recipe, config, {"train_file": train_file, **renamed})
     on_cpu = bool(settings and settings.get("use_cpu"))
     model = settings["model_name_or_path"] if settings else None
@@ -72,21 +71,13 @@ def examine(
 
 
 def show(findings: list[Finding]) -> None:
-    """One line a finding, its remedy below; states are words, so that a pipe can be searched."""
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """One line per finding with its remedy; states are words, so that a pipe can be searched."""
+    console = open_console()
     for finding in findings:
-        text = finding.text if not finding.remedy else f"{finding.text}: {finding.remedy}"
-        if not console.is_terminal:
-            console.print(f"{finding.state:5}{finding.name:10}{text}")
-            continue
-        line = Table.grid(padding=(0, 1))
-        line.add_column(width=4, style=COLOURS[finding.state])
-        line.add_column(width=9, style="bold")
-        line.add_column()
-        line.add_row(finding.state, finding.name, Text(text))
-        console.print(line)
+        text = f"{finding.text}: {finding.remedy}" if finding.remedy else finding.text
+        print_entry(console, [(finding.state, 5, COLOURS[finding.state]), (finding.name, 10, "bold")], Text(text))
     failed = sum(finding.state == "fail" for finding in findings)
-    console.print(Text(f"not ready: {failed} to mend", "bold red") if failed else Text("ready", "green"))
+    console.print(Text(f"not ready: {failed} failed", "bold red") if failed else Text("ready", "green"))
 
 
 def software() -> list[Finding]:
@@ -122,18 +113,17 @@ def gpus(on_cpu: bool = False) -> list[Finding]:
             return [Finding("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]
         remedy = "check nvidia-smi and CUDA_VISIBLE_DEVICES; --config recipes/demo.yaml runs the toy without a GPU"
         return [Finding("gpu", "fail", "torch sees no GPU", remedy)]
-    findings = []
-    for index in range(torch.cuda.device_count()):
-        name = torch.cuda.get_device_name(index)
-        free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
-        text = f"{index}: {name}, {free:.1f} of {total:.1f} GiB free"
-        if free < 0.8 * total:
-            findings.append(Finding("gpu", "warn", text, "other processes hold the rest; nvidia-smi lists them"))
-        elif torch.cuda.get_device_capability(index) < (8, 0):
-            findings.append(Finding("gpu", "warn", f"{text}, no bf16", "train with --dtype float16"))
-        else:
-            findings.append(Finding("gpu", "ok", f"{text}, bf16"))
-    return findings
+    return [_gpu(index) for index in range(torch.cuda.device_count())]
+
+
+def _gpu(index: int) -> Finding:
+    free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
+    text = f"{index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GiB free"
+    if free < 0.8 * total:
+        return Finding("gpu", "warn", text, "other processes hold the rest; nvidia-smi lists them")
+    if torch.cuda.get_device_capability(index) < (8, 0):
+        return Finding("gpu", "warn", f"{text}, no bf16", "train with --dtype float16")
+    return Finding("gpu", "ok", f"{text}, bf16")
 
 
 def memory() -> Finding:
@@ -146,16 +136,13 @@ def memory() -> Finding:
 
 
 def disk(model: str | None) -> list[Finding]:
-    """Room for runs here, and for the base model in the Hub's cache."""
+    """Disk space for runs here, and for the base model in the Hub's cache."""
     free = shutil.disk_usage(Path.cwd()).free / GIB
-    runs = f"{free:.0f} GiB free here"
-    findings = [Finding("disk", "ok", runs)]
-    if free < ROOM_FOR_RUNS:
+    finding = Finding("disk", "ok", f"{free:.0f} GiB free here")
+    if free < DISK_FOR_RUNS:
         remedy = "checkpoints may not fit; free some, or give --output_dir on another disk"
-        findings = [Finding("disk", "warn", runs, remedy)]
-    if model and not Path(model).is_dir():
-        findings.append(_cache(model))
-    return findings
+        finding = replace(finding, state="warn", remedy=remedy)
+    return [finding, _cache(model)] if model and not Path(model).is_dir() else [finding]
 
 
 def _cache(model: str) -> Finding:
@@ -185,21 +172,20 @@ def hub(model: str | None) -> list[Finding]:
     """Whether the Hub answers, and whether there is a token: never the token itself."""
     needed = bool(model) and not Path(model).is_dir() and cached_commit(model, "main") is None
     state = "fail" if needed else "warn"
+    found = Finding("hub", "ok", f"{constants.ENDPOINT} answers")
     if constants.is_offline_mode():
         remedy = "unset it to download the model" if needed else "unset it to download or push"
-        found = [Finding("hub", state if needed else "ok", "HF_HUB_OFFLINE is set", remedy)]
+        found = Finding("hub", state if needed else "ok", "HF_HUB_OFFLINE is set", remedy)
     else:
         try:
             get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
-            found = [Finding("hub", "ok", f"{constants.ENDPOINT} answers")]
         except httpx2.HTTPError:
             remedy = "check the network or HF_ENDPOINT; local model folders work without it"
-            found = [Finding("hub", state, f"{constants.ENDPOINT} does not answer", remedy)]
+            found = Finding("hub", state, f"{constants.ENDPOINT} does not answer", remedy)
     if get_token() is None:
-        remedy = "pushes and gated models need HF_TOKEN or `hf auth login`"
-        return [*found, Finding("token", "warn", "none", remedy)]
+        return [found, Finding("token", "warn", "none", "pushes and gated models need HF_TOKEN or `hf auth login`")]
     source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the Hub's login"
-    return [*found, Finding("token", "ok", f"present (from {source})")]
+    return [found, Finding("token", "ok", f"present (from {source})")]
 
 
 def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
@@ -213,18 +199,16 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
         return [Finding("recipe", "fail", str(error))]
     if shape is None:
         return [Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")]
-    columns = DataArguments(
-        **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
-    )
+    named = {f"{role}_column": settings[f"{role}_column"] for role in ("fname", "dialogue", "summary", "topic")}
     train_file = settings["train_file"]
     try:
-        lengths = row_lengths(train_file, model, columns.columns())
+        lengths = row_lengths(train_file, model, DataArguments(**named).columns())
     except InputError as error:
         return [Finding("rows", "fail", str(error))]
-    count = max(1, torch.cuda.device_count())
     cards = range(torch.cuda.device_count())
-    free = min((torch.cuda.mem_get_info(card)[0] / GIB for card in cards), default=0.0)  # the smallest decides
-    budget = settings["memory_gib"] or free
+    count = max(1, len(cards))
+    # the smallest card decides
+    budget = settings["memory_gib"] or min((torch.cuda.mem_get_info(card)[0] / GIB for card in cards), default=0.0)
     result = estimate(settings, shape, lengths, budget, count)
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
     rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"
@@ -239,8 +223,7 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
         text = f"{model} in {quantization} does not fit into {budget:.1f} GiB (it needs {result.least or 'over 141'})"
         return [*findings, Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))]
     peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
-    known = peaks and all(peaks)
-    pace = _time(result.hours(min(peaks))) if known else f"{_time(result.hours())} on an H100"
+    pace = _time(result.hours(min(peaks))) if peaks and all(peaks) else f"{_time(result.hours())} on an H100"
     text = f"about {result.best.gib:.1f} of {budget:.1f} GiB a GPU; {pace} (without evaluations)"
     return [*findings, Finding("fits", "ok", text)]
 
@@ -249,16 +232,15 @@ def _time(hours: float) -> str:
     return f"about {hours:.1f} h" if hours >= 1 else f"about {max(1, round(60 * hours))} min"
 
 
-def _what_fits(settings, lengths, budget, count) -> str:
-    """The changes that would make a recipe fit, smallest first."""
-    changes = []
-    if settings["quantization"] != "4bit":
-        changes.append(("--quantization 4bit", {"quantization": "4bit"}))
-    changes.append(("--max_length 512 (long dialogues lose middle turns)", {"max_length": 512, "quantization": "4bit"}))
-    for model in SIZED:
-        changes.append((f"--model_name_or_path {model}", {"model_name_or_path": model, "quantization": "4bit"}))
-    for text, change in changes:
-        new = {**settings, **change}
+def _what_fits(settings: dict, lengths: list[int], budget: float, count: int) -> str:
+    """The smallest change that would make a recipe fit; each is tried with 4-bit weights."""
+    changes = {
+        "--quantization 4bit": {},
+        "--max_length 512 (long dialogues lose middle turns)": {"max_length": 512},
+        **{f"--model_name_or_path {model}": {"model_name_or_path": model} for model in SIZED},
+    }
+    for text, change in changes.items():
+        new = {**settings, "quantization": "4bit", **change}
         shape = known_shape(new["model_name_or_path"], "main", new["lora_r"], new["quantization"])
         if shape is not None and estimate(new, shape, lengths, budget, count).best is not None:
             return f"it would with {text}"

@@ -1,13 +1,12 @@
 """`dialsum score`: one file of summaries under every ROUGE configuration, with intervals and floors."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.cli.printing import open_console
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, check_number
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.dialogues import read_dialogues
@@ -63,7 +62,8 @@ def configurations(pairs: Pairs) -> list[RougeConfig]:
 
 
 def print_reports(reports: list[RougeReport], pairs: Pairs) -> None:
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """The table of all configurations, and a line where the summaries are no better than a constant one."""
+    console = open_console()
     several = any(len(row) > 1 for row in pairs.references)
     counts = sorted({len(row) for row in pairs.references})
     console.print(f"F1 x 100, {len(pairs.predictions):,} rows, references a row: {', '.join(map(str, counts))}")

@@ -1,20 +1,25 @@
 """Fast decoding: many prompts in slots of one cache, finished ones replaced by the next.
 
 On a GPU one step (model, attention over the slots, choice of the tokens) is a captured CUDA graph, so the host launches
-one thing a step instead of a thousand. On a CPU the same step runs eagerly over exactly the active slots.
+one graph per step instead of a thousand kernels. On a CPU the same step runs eagerly over exactly the active slots.
 """
 
+import zlib
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel
 
 from dialsum_trl.generation.search import BeamSearch, Sampler
+from dialsum_trl.generation.settings import GenerationSettings, Ids, OnFinish
 from dialsum_trl.generation.slots import ATTENTION, SlotCache
 from dialsum_trl.models.families.registry import family_of
 
+Model = PreTrainedModel | PeftModel
 PREFILL_TOKENS = 16384  # tokens of one prefill call on a GPU: enough to fill it, little enough for its activations
 MOST_SEQUENCES = 512  # beams or samples at a time on a GPU; beyond that a step costs as much as it gains
 MOST_PROMPTS = 256
@@ -24,12 +29,12 @@ ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION
 STRIDE = 8  # steps between two looks at what has finished: each look waits for the GPU
 
 
-def unwrapped(model):
+def unwrapped(model: Model) -> PreTrainedModel:
     """The transformers model inside a LoRA model (its injected layers stay active)."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def can_decode(model) -> bool:
+def can_decode(model: Model) -> bool:
     """Whether this module knows the architecture (`Family.slot_decoding`), with full attention, LoRA or none."""
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         return False
@@ -41,7 +46,7 @@ def can_decode(model) -> bool:
 
 
 @contextmanager
-def inference(model):
+def inference(model: Model) -> Iterator[None]:
     """Evaluation mode, slot attention and (on a GPU) fused norms; everything is put back afterwards.
 
     Compiled layers run eagerly meanwhile: the step is captured as a whole, with shapes they were not compiled for.
@@ -67,13 +72,18 @@ def inference(model):
             module.training = True
 
 
-def _fused_norm(module):
+def _fused_norm(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     shape = module.weight.shape
     return lambda hidden: torch.nn.functional.rms_norm(hidden, shape, module.weight, module.variance_epsilon)
 
 
-def slots_that_fit(model, settings, room: int, prompts: int) -> int:
-    """How many prompts to hold at a time, by `settings.batch_size`, the device's memory and what still pays."""
+def slots_that_fit(model: Model, settings: GenerationSettings, capacity: int, prompts: int) -> int:
+    """How many prompts to decode at a time: `settings.batch_size`, or what fits the memory and is still faster.
+
+    Args:
+        capacity: cache entries of a slot.
+        prompts: how many there are.
+    """
     width, config, device = settings.width, model.config, model.device
     if settings.batch_size:
         return min(settings.batch_size, prompts)
@@ -83,26 +93,33 @@ def slots_that_fit(model, settings, room: int, prompts: int) -> int:
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     size = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads  # Qwen2 has none
-    bytes_a_number = next(p for p in model.parameters() if p.is_floating_point()).element_size()
-    slot = config.num_hidden_layers * 2 * config.num_key_value_heads * size * room * bytes_a_number
+    itemsize = next(p for p in model.parameters() if p.is_floating_point()).element_size()
+    slot = config.num_hidden_layers * 2 * config.num_key_value_heads * size * capacity * itemsize
     slot += width * config.vocab_size * 16  # logits, in the model's dtype and three times in float32
-    activations = PREFILL_TOKENS * (8 * config.hidden_size + 3 * config.intermediate_size) * bytes_a_number
+    activations = PREFILL_TOKENS * (8 * config.hidden_size + 3 * config.intermediate_size) * itemsize
     return max(1, min(most, int((0.9 * free - activations) // slot)))
 
 
 class Decoder:
-    """Generates for any number of prompts with a fixed number of slots."""
+    """Generates for any number of prompts with a fixed number of slots.
 
-    def __init__(self, model, settings, stop_ids: list[int], pad_id: int, slots: int, longest: int):
+    Args:
+        slots: prompts at a time.
+        longest: tokens of the longest prompt without its last one.
+    """
+
+    def __init__(
+        self, model: Model, settings: GenerationSettings, stop_ids: Ids, pad_id: int, slots: int, longest: int
+    ):
         self.model, self.settings, self.pad_id, self.slots = model, settings, pad_id, slots
         self.device = model.device
         self.on_gpu = self.device.type == "cuda"
         search = BeamSearch if settings.num_beams > 1 else Sampler
         self.search = search(slots, settings.width, settings, stop_ids, self.device)
-        room = longest + settings.width * settings.max_new_tokens
-        room = -(-room // 16) * 16  # aligned masks
+        capacity = longest + settings.width * settings.max_new_tokens
+        capacity = -(-capacity // 16) * 16  # aligned masks
         self.cache = SlotCache(
-            model.config.num_hidden_layers, slots, room, settings.width, settings.max_new_tokens, self.device
+            model.config.num_hidden_layers, slots, capacity, settings.width, settings.max_new_tokens, self.device
         )
         self.cache.step = self.search.step
         self.group = model.config.num_attention_heads // model.config.num_key_value_heads
@@ -110,7 +127,7 @@ class Decoder:
         self.owner = [None] * slots  # which prompt a slot works on
         self.taken = [0] * slots  # steps it has made
 
-    def run(self, prompts: list[list[int]], seeds: list, on_finish) -> list[list[list[int]]]:
+    def run(self, prompts: list[Ids], seeds: list[list[int]], on_finish: OnFinish) -> list[list[Ids]]:
         """Returns `num_return_sequences` uncut id lists of `max_new_tokens` for each prompt, in the order given.
 
         `on_finish(count)` is called whenever prompts have finished.
@@ -140,7 +157,7 @@ class Decoder:
             active = len(busy) - len(finished)
         return results
 
-    def _start(self, slots: list[int], chosen: list[int], prompts, seeds) -> None:
+    def _start(self, slots: list[int], chosen: list[int], prompts: list[Ids], seeds: list[list[int]]) -> None:
         """Fills `slots` with the prompts `chosen`. Their last tokens are left for the first decoding step."""
         rows = torch.tensor(slots, device=self.device)
         lengths = [len(prompts[i]) - 1 for i in chosen]
@@ -161,7 +178,7 @@ class Decoder:
             self._forward(batch.to(self.device), torch.arange(lengths[at], device=self.device)[None], None)
             at += count
 
-    def _forward(self, tokens, positions, mask):
+    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return self.model(
             input_ids=tokens,
             position_ids=positions,
@@ -176,7 +193,7 @@ class Decoder:
         """Moves the busy slots to the front where that makes the steps cheaper; returns how many slots take part."""
         busy = [slot for slot in range(self.slots) if self.owner[slot] is not None]
         n = len(busy)
-        if self.on_gpu:  # a graph a size: quarter steps, since a capture costs as much as several steps
+        if self.on_gpu:  # one graph per size: quarters, since a capture costs as much as several steps
             n = self.slots
             while n // 4 >= len(busy):
                 n //= 4
@@ -199,13 +216,13 @@ class Decoder:
             ends = self.cache.length[:n] + self.settings.width * (self.search.step[:n] + 1)
             self._advance(n, int(ends.max()))
         elif n not in self.graphs:
-            self._advance(n, self.cache.room)  # a real step, which also warms up what may not be captured
+            self._advance(n, self.cache.capacity)  # a real step, which also warms up what may not be captured
             self.graphs[n] = None
         else:
             if self.graphs[n] is None:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, pool=self.pool):
-                    self._advance(n, self.cache.room)
+                    self._advance(n, self.cache.capacity)
                 self.graphs[n], self.pool = graph, graph.pool()
             self.graphs[n].replay()
 
@@ -220,8 +237,11 @@ class Decoder:
             self.cache.reorder(parents)
 
 
-def decode(model, prompts, seeds, settings, stop_ids, pad_id, on_finish) -> list[list[list[int]]]:
-    """`generation.generate_ids` for a model that `can_decode`; sequences are not yet cut at the stop token."""
+def decode(
+    model: Model, prompts: list[Ids], settings: GenerationSettings, stop_ids: Ids, pad_id: int, on_finish: OnFinish
+) -> list[list[Ids]]:
+    """`engine.generate_ids` for an unwrapped model that `can_decode`; not yet cut at the stop token."""
+    seeds = [[settings.seed, zlib.crc32(str(prompt).encode())] for prompt in prompts]
     longest = max(map(len, prompts)) - 1
     with inference(model):
         slots = slots_that_fit(model, settings, longest + settings.width * settings.max_new_tokens, len(prompts))

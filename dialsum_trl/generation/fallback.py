@@ -1,17 +1,19 @@
 """transformers' own `generate`, for what `decoding` does not know: encoder-decoders and other families."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from transformers import GenerationConfig
 from transformers.utils import logging
 
-from dialsum_trl.generation.decoding import unwrapped
+from dialsum_trl.generation.decoding import Model, unwrapped
+from dialsum_trl.generation.settings import GenerationSettings, Ids, OnFinish
 from dialsum_trl.models.encoder_decoder import start_only
 
 
 @contextmanager
-def asked_settings_only(model):
+def asked_settings_only(model: Model) -> Iterator[None]:
     """Has `generate` follow its arguments alone: it would take what they leave open from the model's own config."""
     model = unwrapped(model)
     own = model.generation_config
@@ -22,8 +24,10 @@ def asked_settings_only(model):
         model.generation_config = own
 
 
-def generate_with_transformers(model, prompts, settings, stop_ids, pad_id, on_finish) -> list[list[list[int]]]:
-    """Arguments and result as in `generation.generate_ids`; sequences are not yet cut at the stop token."""
+def generate_with_transformers(
+    model: Model, prompts: list[Ids], settings: GenerationSettings, stop_ids: Ids, pad_id: int, on_finish: OnFinish
+) -> list[list[Ids]]:
+    """Arguments and result as in `engine.generate_ids`; sequences are not yet cut at the stop token."""
     size = settings.batch_size or (8 if model.device.type == "cpu" else 64)
     encoder = model.config.is_encoder_decoder
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))

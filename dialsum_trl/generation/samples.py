@@ -2,12 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
 
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json, write_text
 from dialsum_trl.core.json_file import parse_json, read_json
+from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.sharded import summarize_sharded
+from dialsum_trl.generation.summarizer import Summarizer
 from dialsum_trl.models.identity import digest
 
 SAMPLES_FILE, PAIRS_FILE, SETTINGS_FILE = "samples.jsonl", "pairs.jsonl", "settings.json"
@@ -23,49 +29,49 @@ def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[st
     Raises:
         InputError: a line is none, or its samples are of another dialogue or of a row that is not there.
     """
-    if not path.exists():
-        return {}
     samples, remedy = {}, "choose another --output_dir"
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-        texts = [line.decode("utf-8") for line in lines]
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8; {remedy}") from None
-    for number, line in enumerate(texts, start=1):
-        row = parse_json(line, f"{path}: line {number}", remedy)
-        fname, summaries = row.get("fname"), row.get("summaries")
-        if not isinstance(fname, str) or not isinstance(summaries, list):
-            raise InputError(f"{path}: line {number}: needs fname and summaries; {remedy}")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}: line {number}"
+        row = parse_json(line, where, remedy)
+        fname = row.get("fname")
+        if not {"fname", "summaries"} <= row.keys():
+            raise InputError(f"{where}: needs fname and summaries; {remedy}")
         if dialogues and fname not in dialogues:
-            raise InputError(f"{path}: line {number}: {fname} is no row of this --train_file; {remedy}")
+            raise InputError(f"{where}: {fname} is no row of this --train_file; {remedy}")
         if dialogues and row.get("dialogue") != digest(dialogues[fname]):
-            raise InputError(f"{path}: line {number}: {fname} was sampled from another dialogue; {remedy}")
-        samples[fname] = summaries
+            raise InputError(f"{where}: {fname} was sampled from another dialogue; {remedy}")
+        samples[fname] = row["summaries"]
     return samples
 
 
-def check_settings(path: Path, settings: dict) -> None:
-    """Keeps the settings beside the samples; raises InputError when earlier samples were drawn with others."""
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Keeps the settings beside the samples; raises InputError where earlier samples were drawn with others."""
     if not path.exists():
         if is_main_process():
             write_json(path, settings)
         return
     earlier = read_json(path, "choose another --output_dir")
-    if "version" not in earlier:
-        raise InputError(
-            f"{path.parent}: its samples were drawn by an older dialsum-trl, which did not keep what they depend on; "
-            f"choose another --output_dir"
-        )
-    changed = [name for name in settings if earlier.get(name) != settings[name]]
-    if changed:
+    if changed := [name for name in settings if earlier.get(name) != settings[name]]:
         raise InputError(
             f"{path.parent}: its samples were drawn with {changed[0]} = {earlier.get(changed[0])}, now it is "
             f"{settings[changed[0]]}; choose another --output_dir"
         )
 
 
-def sample_rows(rows, done: dict[str, list[str]], summarizer, settings, state, path: Path) -> dict[str, list[str]]:
-    """Samples every row that `path` does not hold yet (`done`: what it holds), and appends them there.
+def sample_rows(
+    rows: Dataset,
+    done: dict[str, list[str]],
+    summarizer: Summarizer,
+    settings: GenerationSettings,
+    state: PartialState,
+    path: Path,
+) -> dict[str, list[str]]:
+    """Samples every row that `path` does not hold yet, and appends the samples there.
+
+    Args:
+        rows: of `data.dialogues.read_dialogues`.
+        done: fname -> samples that `path` holds.
 
     Returns:
         fname -> samples.
@@ -75,8 +81,8 @@ def sample_rows(rows, done: dict[str, list[str]], summarizer, settings, state, p
         say(f"{len(done)} dialogues were sampled before, {len(todo)} remain")
     state.wait_for_everyone()
     if is_main_process() and path.exists():  # without the line that a kill cut
-        lines, end, _ = path.read_bytes().rpartition(b"\n")
-        write_text(path, (lines + end).decode("utf-8"))
+        lines, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        write_text(path, lines + end)
     for start in range(0, len(todo), ROWS_AT_A_TIME):
         part = rows.select(todo[start : start + ROWS_AT_A_TIME])
         summaries = summarize_sharded(summarizer, part["dialogue"][:], settings, state)
@@ -84,10 +90,7 @@ def sample_rows(rows, done: dict[str, list[str]], summarizer, settings, state, p
         done = {**done, **new}
         if is_main_process():
             with path.open("a", encoding="utf-8") as file:
-                file.write("".join(_line(row, new[row["fname"]]) for row in part))
+                for row in part:
+                    line = {"fname": row["fname"], "dialogue": digest(row["dialogue"]), "summaries": new[row["fname"]]}
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return done
-
-
-def _line(row: dict, texts: list[str]) -> str:
-    line = {"fname": row["fname"], "dialogue": digest(row["dialogue"]), "summaries": texts}
-    return json.dumps(line, ensure_ascii=False) + "\n"

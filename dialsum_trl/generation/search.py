@@ -1,13 +1,15 @@
 """Which token comes next: greedy, sampling and beam search over rows that may each be at another step.
 
-All state lives in tensors with one row a prompt, and `advance` only reads and writes those tensors, so that it can be
+All state lives in tensors with one row per prompt, and `advance` only reads and writes those tensors, so that it can be
 part of a captured CUDA graph. A row has `width` candidates: its beams, or its independent samples.
 """
 
 import numpy
 import torch
 
-MASKED = -1.0e9  # what transformers adds to the score of something that may not be chosen
+from dialsum_trl.generation.settings import GenerationSettings
+
+MASKED = -1.0e9  # what transformers adds to the score of a token that may not be chosen
 
 
 class Search:
@@ -20,10 +22,10 @@ class Search:
         generated: `(rows, width, max_new_tokens)` ids of the running candidates.
     """
 
-    def __init__(self, rows: int, width: int, settings, stop_ids: list[int], device):
+    def __init__(self, rows: int, width: int, settings: GenerationSettings, stop_ids: list[int], device: torch.device):
         self.settings, self.limit, self.width = settings, settings.max_new_tokens, width
         self.stop = torch.tensor(stop_ids, dtype=torch.long, device=device)
-        self.fill = stop_ids[0] if stop_ids else -1  # behind the end of a sequence, so that it is cut there
+        self.fill = stop_ids[0] if stop_ids else -1  # after the end of a sequence, so that it is cut there
         self.tokens = torch.zeros(rows, width, dtype=torch.long, device=device)
         self.step = torch.zeros(rows, dtype=torch.long, device=device)
         self.done = torch.ones(rows, dtype=torch.bool, device=device)
@@ -33,8 +35,8 @@ class Search:
         """Every tensor whose first dimension is the row: what moves when a row moves."""
         return [self.tokens, self.step, self.done, self.generated]
 
-    def start(self, rows: torch.Tensor, last_tokens: torch.Tensor, seeds: list) -> None:
-        """Begins `rows` anew; `last_tokens` `(len(rows),)` end their prompts, `seeds` tell their random numbers."""
+    def start(self, rows: torch.Tensor, last_tokens: torch.Tensor, seeds: list[list[int]]) -> None:
+        """Begins `rows` anew; `last_tokens` `(len(rows),)` end their prompts, `seeds` give their random numbers."""
         self.tokens[rows] = last_tokens[:, None].expand(-1, self.width)
         self.step[rows] = 0
         self.done[rows] = False
@@ -87,7 +89,7 @@ class Sampler(Search):
             self.uniform[rows] = torch.from_numpy(numpy.stack(draws)).to(self.uniform.device)
 
     def advance(self, logits: torch.Tensor) -> None:
-        """Chooses one token a candidate from `logits` `(n, width, vocabulary)`, for the first n rows."""
+        """Chooses one token per candidate from `logits` `(n, width, vocabulary)`, for the first n rows."""
         n = logits.shape[0]
         step, live = self.step[:n], ~self.done[:n]
         at = step.clamp(max=self.limit - 1)[:, None, None].expand(-1, self.width, 1)

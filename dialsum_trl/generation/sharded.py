@@ -4,8 +4,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from transformers import PreTrainedTokenizerBase
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
@@ -15,15 +17,15 @@ from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, P
 from dialsum_trl.core.versions import __version__
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summaries import summarize
-from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
 from dialsum_trl.models.identity import adapter_identity, base_identity, digest
 
 UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
 JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place in the file did
 
 
-def start(use_cpu: bool):
-    """accelerate's state of this process: its device and its place among the others.
+def start(use_cpu: bool) -> PartialState:
+    """accelerate's state of this process: its device, its rank and how many there are.
 
     Raises:
         InputError: there is no GPU and the CPU was not asked for.
@@ -35,8 +37,10 @@ def start(use_cpu: bool):
     return state
 
 
-def load(model_args: ModelArguments, prompt: PromptArguments, decoding: DecodingArguments, device):
-    """The `generation.Summarizer` that the flags name."""
+def load(
+    model_args: ModelArguments, prompt: PromptArguments, decoding: DecodingArguments, device: torch.device
+) -> Summarizer:
+    """The summarizer that the flags name."""
     return load_summarizer(
         model_args.model_name_or_path,
         model_args.adapter_path,
@@ -50,13 +54,15 @@ def load(model_args: ModelArguments, prompt: PromptArguments, decoding: Decoding
     )
 
 
-def generation_settings(decoding: DecodingArguments, max_length: int, num_return_sequences: int = 1):
-    """`generation.GenerationSettings` from the flags."""
+def generation_settings(
+    decoding: DecodingArguments, max_length: int, num_return_sequences: int = 1
+) -> GenerationSettings:
+    """The settings that the flags name."""
     chosen = {key: value for key, value in asdict(decoding).items() if key != "engine"}
     return GenerationSettings(**chosen, max_length=max_length, num_return_sequences=num_return_sequences)
 
 
-def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer) -> dict:
+def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer: PreTrainedTokenizerBase) -> dict:
     """What tells one summarizer from another, by content: a base or an adapter may have moved, or changed in place."""
     return {
         "base model": base_identity(model_args.model_name_or_path, model_args.model_revision),
@@ -69,14 +75,28 @@ def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer)
     }
 
 
-def summarize_sharded(summarizer, dialogues: list[str], settings, state, progress: bool = True) -> list:
-    """`generation.summarize` in the order of `dialogues`; every rank takes its share and all get the whole list."""
+def summarize_sharded(
+    summarizer: Summarizer,
+    dialogues: list[str],
+    settings: GenerationSettings,
+    state: PartialState,
+    progress: bool = True,
+) -> list[Summary] | list[list[Summary]]:
+    """`summaries.summarize`: every process takes its share, and all get the whole list in the order of `dialogues`."""
     mine = summarize(summarizer, dialogues[state.process_index :: state.num_processes], settings, progress)
     parts = gather_object([mine])
     return [parts[i % state.num_processes][i // state.num_processes] for i in range(len(dialogues))]
 
 
-def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Path, about: dict, save_every: int):
+def summarize_kept(
+    summarizer: Summarizer,
+    dialogues: list[str],
+    settings: GenerationSettings,
+    state: PartialState,
+    folder: Path,
+    about: dict,
+    save_every: int,
+) -> tuple[list[list[Summary]], Journal]:
     """`summarize_sharded` in parts of `save_every` dialogues, each kept in `folder` as soon as it is done.
 
     A run that was killed makes the parts that were not kept. The parts do not depend on where it was killed, so every
@@ -86,10 +106,7 @@ def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Pa
         about: what the summaries depend on; parts of a run about anything else are not used.
 
     Returns:
-        A list of `generation.Summary` a dialogue, and the journal: delete its file when the results are written.
-
-    Raises:
-        InputError: the journal holds a line that no run wrote.
+        The summaries of each dialogue, and the journal: delete its file when the results are written.
     """
     path = folder / UNFINISHED
     about = json.loads(json.dumps({**about, "save_every": save_every, "journal format": JOURNAL_FORMAT}))
@@ -99,9 +116,9 @@ def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Pa
     journal = Journal(path, about)
     starts = range(0, len(dialogues), save_every)
     lengths = {start: min(save_every, len(dialogues) - start) for start in starts}
-    parts = _kept_parts(journal, lengths)
+    parts = {line["start"]: [[Summary(**each) for each in row] for row in line["summaries"]] for line in journal.done}
     if parts:
-        say(f"continues behind {sum(lengths[start] for start in parts)} of {len(dialogues)} dialogues")
+        say(f"continues after {sum(lengths[start] for start in parts)} of {len(dialogues)} dialogues")
     for start in starts:
         if start in parts:
             continue
@@ -110,25 +127,3 @@ def summarize_kept(summarizer, dialogues: list[str], settings, state, folder: Pa
         summaries = [[asdict(summary) for summary in candidates] for candidates in parts[start]]
         journal.add({"start": start, "summaries": summaries})
     return [candidates for start in starts for candidates in parts[start]], journal
-
-
-def _kept_parts(journal, lengths: dict[int, int]) -> dict[int, list]:
-    """First row -> summaries of each part in `journal`. Two runs in one folder leave a part twice, or leave one out.
-
-    Args:
-        lengths: first row -> dialogues of each part that there is.
-
-    Raises:
-        InputError: a line is no part.
-    """
-    parts = {}
-    try:
-        for line in journal.done:
-            parts[line["start"]] = [[Summary(**each) for each in candidates] for candidates in line["summaries"]]
-            if len(parts[line["start"]]) != lengths[line["start"]]:
-                raise ValueError
-    except (TypeError, KeyError, ValueError):
-        raise InputError(
-            f"{journal.path}: holds lines that no run of predict wrote; delete it, and predict again"
-        ) from None
-    return parts

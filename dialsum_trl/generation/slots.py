@@ -1,12 +1,13 @@
 """A key/value cache of fixed shape in which every prompt owns a slot, and attention over it.
 
-Slot layout, for a prompt of `length` cached tokens: `[0, length)` the prompt, then `width` entries a step, one for
+Slot layout, for a prompt of `length` cached tokens: `[0, length)` the prompt, then `width` entries per step, one for
 each candidate (beam or sample). All candidates of a prompt read the same slot; `visible` says which entries are a
 candidate's own past. So the prompt is stored and read once for all beams, and reordering beams moves a few booleans
 instead of the cache.
 """
 
 import importlib.util
+from collections.abc import Callable
 
 import torch
 from transformers import AttentionInterface
@@ -17,7 +18,7 @@ ATTENTION = "dialsum_slots"
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one decoder layer: `(slots, key/value heads, room, head size)`."""
+    """Keys and values of one decoder layer: `(slots, key/value heads, capacity, head size)`."""
 
     def __init__(self, cache: "SlotCache"):
         super().__init__()
@@ -26,7 +27,7 @@ class SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states, value_states):
         # zeros: a masked entry still enters a product, and 0 * NaN is NaN
         heads, size = key_states.shape[1], key_states.shape[3]
-        shape = (self.cache.slots, heads, self.cache.room, size)
+        shape = (self.cache.slots, heads, self.cache.capacity, size)
         self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
         self.is_initialized = True
 
@@ -42,7 +43,7 @@ class SlotLayer(CacheLayerMixin):
         return 0  # positions are always given to the model
 
     def get_max_length(self):
-        return self.cache.room
+        return self.cache.capacity
 
 
 class SlotCache(Cache):
@@ -51,27 +52,27 @@ class SlotCache(Cache):
     Args:
         layers: decoder layers of the model.
         slots: prompts at a time.
-        room: entries of a slot, `longest prompt + width * max_new_tokens`.
+        capacity: entries of a slot, `longest prompt + width * max_new_tokens`.
         width: candidates of a prompt.
         limit: steps that a prompt may make.
     """
 
-    def __init__(self, layers: int, slots: int, room: int, width: int, limit: int, device):
+    def __init__(self, layers: int, slots: int, capacity: int, width: int, limit: int, device: torch.device):
         super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
-        self.slots, self.room, self.width, self.limit = slots, room, width, limit
+        self.slots, self.capacity, self.width, self.limit = slots, capacity, width, limit
         self.kernel = kernel_for(device)
         self.step = torch.zeros(slots, dtype=torch.long, device=device)  # steps made, counted by the search
         self.length = torch.zeros(slots, dtype=torch.long, device=device)
-        self.visible = torch.zeros(slots, width, room, dtype=torch.bool, device=device)
+        self.visible = torch.zeros(slots, width, capacity, dtype=torch.bool, device=device)
         self.index = torch.arange(slots, device=device)[:, None]
         self.prefill_rows = None  # slots that the present call fills, or None when it decodes
         self.at = None  # (n, width) entries that the present decoding step writes
-        self.used = room  # entries of a slot that attention has to look at
+        self.used = capacity  # entries of a slot that attention has to look at
 
     def start(self, rows: torch.Tensor, lengths: torch.Tensor) -> None:
         """Gives `rows` to new prompts of `lengths` cached tokens."""
         self.length[rows] = lengths
-        inside = torch.arange(self.room, device=lengths.device) < lengths[:, None]
+        inside = torch.arange(self.capacity, device=lengths.device) < lengths[:, None]
         self.visible[rows] = inside[:, None].expand(-1, self.width, -1)
 
     def begin_step(self, step: torch.Tensor, used: int) -> torch.Tensor:
@@ -99,7 +100,7 @@ class SlotCache(Cache):
     def reorder(self, parents: torch.Tensor) -> None:
         """Candidate `j` of row `i` continues candidate `parents[i, j]`."""
         visible = self.visible[: parents.shape[0]]
-        visible.copy_(visible.gather(1, parents[..., None].expand(-1, -1, self.room)))
+        visible.copy_(visible.gather(1, parents[..., None].expand(-1, -1, self.capacity)))
 
     def move(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copies slots `sources` over slots `targets`."""
@@ -108,11 +109,11 @@ class SlotCache(Cache):
             tensor[targets] = tensor[sources]
 
 
-def kernel_for(device):
+def kernel_for(device: torch.device) -> Callable | None:
     """The Triton kernel on a CUDA device that has Triton, else None (PyTorch's attention with a mask)."""
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return None
-    from dialsum_trl.kernels.slot_attention import attend
+    from dialsum_trl.kernels.slot_attention import attend  # imports Triton, which is not everywhere
 
     return attend
 

@@ -26,7 +26,7 @@ def summarize(
     """Summarizes dialogues with the prompt that training uses.
 
     Returns:
-        One `Summary` a dialogue in the order given; with `num_return_sequences` > 1 a list of them a dialogue.
+        One `Summary` per dialogue in the order given; with `num_return_sequences` > 1 a list of them per dialogue.
     """
     settings = settings or GenerationSettings()
     tokenizer = summarizer.tokenizer

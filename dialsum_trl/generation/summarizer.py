@@ -40,8 +40,8 @@ def load_summarizer(
 ) -> Summarizer:
     """Loads a base model, with an adapter or without, for inference.
 
-    A quantized base is dequantized to `dtype` and the adapter merged into that copy when the GPU has room: the
-    function that was trained (the adapter on the rounded weights) up to the rounding of `dtype`, without its cost a
+    A quantized base is dequantized to `dtype` and the adapter merged into that copy when the GPU has memory for it: the
+    function that was trained (the adapter on the rounded weights) up to the rounding of `dtype`, without its cost per
     token. On the original weights the adapter would be another function; merging into 4-bit weights would round twice.
 
     Args:

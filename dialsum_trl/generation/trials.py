@@ -1,4 +1,4 @@
-"""Trials of a decoding sweep: a journal that survives a kill, and what the best of them is worth.
+"""Trials of a decoding sweep: a journal that survives a kill, and how much the best of them gains.
 
 A trial is `{"setting", "rouge", "tokens", "hit_limit", "seconds"}`; see `decoding_sweep.plan` for settings.
 """
@@ -13,12 +13,11 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.journal import Journal, read
 from dialsum_trl.metrics.rouge import bootstrap_interval
 
-TRIAL = {"setting", "rouge", "tokens", "hit_limit", "seconds"}
 BASE = "none"  # the base model without an adapter
 
 
 class Trials(Journal):
-    """`trials.jsonl`: what the sweep is about, then one line a finished setting.
+    """`trials.jsonl`: what the sweep is about, then one line per finished setting.
 
     Adapters are known by the folders that their paths lead to, however these are written.
 
@@ -27,22 +26,18 @@ class Trials(Journal):
     """
 
     def __init__(self, path: Path, about: dict):
-        entries = read(path)
-        if entries:
+        if entries := read(path):
             then, now = _by_place(entries[0]), _by_place(about)
             if then != now:
                 different = ", ".join(key for key in now if then.get(key) != now[key])
                 raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
             about = entries[0]
         super().__init__(path, about)
-        if not all(isinstance(trial, dict) and set(trial) >= TRIAL for trial in self.done):
-            raise InputError(f"{path}: holds lines that no sweep wrote; delete it, or choose another --output_dir")
 
     def find(self, setting: dict) -> dict | None:
         """The trial of a setting, with the setting's own name for its adapter."""
         wanted = _placed(setting)
-        found = next((trial for trial in self.done if _placed(trial["setting"]) == wanted), None)
-        return found and {**found, "setting": setting}
+        return next(({**trial, "setting": setting} for trial in self.done if _placed(trial["setting"]) == wanted), None)
 
 
 def place_of(adapter: str) -> str:
@@ -58,15 +53,12 @@ def once_each(adapters: list[str]) -> list[str]:
     return list(places.values())
 
 
-def _placed(setting):
-    """A setting with its adapter by place; what is none, as it stands."""
-    named = isinstance(setting, dict) and isinstance(setting.get("adapter"), str)
-    return {**setting, "adapter": place_of(setting["adapter"])} if named else setting
+def _placed(setting: dict) -> dict:
+    return {**setting, "adapter": place_of(setting.get("adapter", BASE))}
 
 
 def _by_place(about: dict) -> dict:
-    models = about.get("models")
-    return {**about, "models": {place_of(k): v for k, v in models.items()}} if isinstance(models, dict) else about
+    return {**about, "models": {place_of(name): value for name, value in about.get("models", {}).items()}}
 
 
 def compare_trials(trials: list[dict], bootstrap: int) -> dict:
@@ -117,24 +109,14 @@ def print_trials(trials: list[dict], gain: dict, dev_file: str) -> None:
     for index in sorted(range(len(trials)), key=lambda i: -trials[i]["rouge"]["mean"]):
         trial, setting, span = trials[index], trials[index]["setting"], gain["intervals"][index]
         change = f"{gain['deltas'][index]:+.2f}" + (" [{:.1f}, {:.1f}]".format(*span) if span else "")
-        lines.append(
-            (
-                *([adapter_name(setting)] if several else []),
-                setting["num_beams"],
-                f"{setting['length_penalty']:g}" if setting["num_beams"] > 1 else "",
-                setting["no_repeat_ngram_size"] or "",
-                setting["max_new_tokens"],
-                f"{trial['rouge']['mean']:.2f}",
-                change if index else "usual",
-                f"{100 * trial['hit_limit']:.1f}",
-            )
-        )
+        penalty = f"{setting['length_penalty']:g}" if setting["num_beams"] > 1 else ""
+        cells = [setting["num_beams"], penalty, setting["no_repeat_ngram_size"] or "", setting["max_new_tokens"]]
+        cells += [f"{trial['rouge']['mean']:.2f}", change if index else "usual", f"{100 * trial['hit_limit']:.1f}"]
+        lines.append((*([adapter_name(setting)] if several else []), *cells))
     rouge = trials[0]["rouge"]
-    table(
-        f"ROUGE mean on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}",
-        lines,
-        (*(["adapter"] if several else []), "beams", "len", "ngram", "limit", "mean", "change [95 %]", "cut %"),
-    )
+    title = f"ROUGE mean on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}"
+    names = ("beams", "len", "ngram", "limit", "mean", "change [95 %]", "cut %")
+    table(title, lines, (*(["adapter"] if several else []), *names))
     best = gain["best"]
     say(f"chosen: {describe(trials[best]['setting'])}")
     if best and gain["intervals"][best] and gain["intervals"][best][0] <= 0:

@@ -1,4 +1,4 @@
-"""vLLM behind the same `summarize`: optional, never required, imported only when asked for.
+"""vLLM under the same `summarize`: optional, never required, imported only when asked for.
 
 Written against vLLM 0.33.0. Its releases pin versions of torch and transformers that differ from this package's, so pip
 does not install both; `docs/sharing.md` says what that leaves.
@@ -14,7 +14,7 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import CONFIG
 from dialsum_trl.models.files import trained_tokens
 
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves room for
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has buffers for
 
 
 def lora_rank_limit(rank: int) -> int:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -18,6 +19,7 @@ from dialsum_trl.core.errors import InputError
 
 WAITS = (2, 8, 30)  # seconds before the second, third and fourth attempt
 TIMEOUT = 120  # seconds without a byte before a request counts as broken; the client's own default is never
+Result = TypeVar("Result")
 TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # 409, 412: another commit came in between
 
 
@@ -29,6 +31,7 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
     Args:
         files: path in the repository -> content or local file.
         repo_id: `owner/name`, or `name` for the owner of the token.
+        private: a public repository is refused then.
 
     Returns:
         The full repository id, and whether the repository is private.
@@ -41,13 +44,13 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
     with _impatient_client():
         api = HfApi()
         repo_id = _persist(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id, repo_id)
-        is_private = _persist(lambda: api.repo_info(repo_id), repo_id).private
+        is_private = bool(_persist(lambda: api.repo_info(repo_id), repo_id).private)
         if private and not is_private:
             raise InputError(
                 f"{repo_id} exists and is public, but a private push was asked for; choose another name, or push with "
                 f"--public (--hub_private_repo false in a recipe)"
             )
-        _persist(lambda: _compare(api, files, repo_id, _commit(api, files, repo_id)), repo_id)
+        _persist(lambda: _commit(api, files, repo_id), repo_id)
     return repo_id, is_private
 
 
@@ -60,13 +63,10 @@ def require_token() -> None:
         )
 
 
-def _commit(api, files, repo_id) -> str:
+def _commit(api: HfApi, files: dict[str, bytes | Path], repo_id: str) -> None:
+    """Raises _Incomplete unless the commit then holds every file with the hash of what was sent."""
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
-    return api.create_commit(repo_id, additions, commit_message="Upload with dialsum-trl").oid
-
-
-def _compare(api, files, repo_id, commit) -> None:
-    """Raises _Incomplete unless the commit holds every file with the size and hash that was sent."""
+    commit = api.create_commit(repo_id, additions, commit_message="Upload with dialsum-trl").oid
     arrived = {file.path: file for file in api.get_paths_info(repo_id, list(files), revision=commit)}
     for name, content in files.items():
         data = content if isinstance(content, bytes) else Path(content).read_bytes()
@@ -83,7 +83,7 @@ class _Incomplete(Exception):
     """The repository does not hold what was sent."""
 
 
-def _persist(step, repo_id: str):
+def _persist(step: Callable[[], Result], repo_id: str) -> Result:
     """`step()`, again after a pause while the failure may pass, then one clear line."""
     for wait in (*WAITS, None):
         try:
@@ -102,7 +102,7 @@ def _persist(step, repo_id: str):
             raise InputError(f"push to {repo_id} failed: {_first_line(error)}") from None
 
 
-def _reason(error, status: int | None) -> str:
+def _reason(error: BaseException, status: int | None) -> str:
     if status in (401, 403):
         return f"the Hub refused ({status}); check that the token may write there: {_first_line(error)}"
     if status is not None:
@@ -112,7 +112,7 @@ def _reason(error, status: int | None) -> str:
     return f"the Hub does not answer ({_first_line(error)}). Nothing was lost; check the network and push again"
 
 
-def _first_line(error) -> str:
+def _first_line(error: BaseException) -> str:
     """The first line of an error without the token, should a server ever echo it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].replace(get_token() or "\0", "***").rstrip(".")
@@ -122,7 +122,7 @@ def _first_line(error) -> str:
 def _impatient_client() -> Iterator[None]:
     """The Hub's client with a time limit, and without its own log lines (they hold signed addresses)."""
 
-    def client():
+    def client() -> httpx2.Client:
         result = default_client_factory()
         result.timeout = httpx2.Timeout(TIMEOUT)
         return result
