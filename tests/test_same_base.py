@@ -8,7 +8,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapter_settings import compare_with_adapter, use_adapter_settings
-from dialsum_trl.stages.sft import adjust
+from dialsum_trl.stages.jobs.sft import adjust
 from tests.conftest import TINY
 
 
