@@ -21,7 +21,8 @@ from dialsum_trl.data.summary_rules import (
     strip,
     unfinished_sentence,
 )
-from dialsum_trl.stages.postprocess import deltas_table, helping, postprocess, rule_deltas
+from dialsum_trl.stages.jobs.postprocess import deltas_table, helping, rule_deltas
+from dialsum_trl.stages.postprocess import postprocess
 
 DIALOGUE = "#Person1#: 안녕하세요, Tom입니다.\n#Person2#: #Email#로 보내 주세요.\n#Person12#: 东京이요."
 DONE = "#Person1#은 인사한다. #Person2#는 메일을 부탁한다."
