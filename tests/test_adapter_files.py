@@ -38,7 +38,7 @@ def test_ranks_that_differ_by_layer_are_accepted(adapter):
 def test_an_index_may_not_name_a_file_elsewhere(toy_base, tmp_path):
     base = shutil.copytree(toy_base, tmp_path / "base")
     (base / INDEX).write_text(json.dumps({"weight_map": {"a": "../../secret.safetensors"}}))
-    with pytest.raises(InputError, match="which is not beside it"):
+    with pytest.raises(InputError, match="which is not in its folder"):
         check_model_files(base)
 
 
@@ -69,8 +69,7 @@ def test_a_reward_adapter_is_checked_as_every_other(adapter, toy_base):
 
 @pytest.mark.parametrize(
     "scale",
-    [{}, {"score_mean": 1.0}, {"score_mean": "a", "score_std": 1.0}, {"score_mean": 0.0, "score_std": 0.0},
-     {"score_mean": float("nan"), "score_std": 1.0}],
+    [{}, {"score_mean": 1.0}, {"score_mean": "a", "score_std": 1.0}, {"score_mean": 0.0, "score_std": 0.0}],
 )  # fmt: skip
 def test_a_scale_that_is_none_is_an_error(scale, tmp_path):
     (tmp_path / "scale.json").write_text(json.dumps(scale))
@@ -100,13 +99,6 @@ def test_a_full_gpu_is_no_damaged_file(toy_base, monkeypatch):
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
     with pytest.raises(torch.OutOfMemoryError):
         load_base(str(toy_base), dtype="float32", quantization="none")
-
-
-def test_a_json_file_beyond_reason_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("dialsum_trl.core.json_file.MAX_BYTES", 10)
-    (tmp_path / "a.json").write_text('{"a": "0123456789"}')
-    with pytest.raises(InputError, match="longer than 10 bytes; get another"):
-        read_json(tmp_path / "a.json", "get another")
 
 
 def test_a_byte_order_mark_before_json_is_accepted(tmp_path):

@@ -9,7 +9,6 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.adapter_settings import adapter_settings, model_settings
 from dialsum_trl.models.file_names import MANIFEST, RUN_FILE
 from dialsum_trl.stages.jobs.preferences import check_unseen
-from dialsum_trl.training.checkpoints.manifest import flaw, seal
 from tests import phase3_toys as toys
 from tests import test_checkpoints as runs
 
@@ -27,11 +26,10 @@ def tuned(toy_base, rows, tmp_path_factory):
     return output
 
 
-def earlier(checkpoint, target):
-    """The checkpoint as versions without `dialsum.json` in it wrote it."""
+def without_record(checkpoint, target):
+    """The checkpoint as another tool would leave it."""
     shutil.copytree(checkpoint, target)
     (target / RUN_FILE).unlink()
-    seal(target)
     return target
 
 
@@ -46,43 +44,20 @@ def test_the_record_of_a_checkpoint_is_sealed_and_has_no_scores(tuned):
     assert RUN_FILE in json.loads((tuned / "checkpoint-2" / MANIFEST).read_text())
 
 
-def test_a_checkpoint_of_earlier_versions_is_used_as_its_flags_say(tuned, toy_base, tmp_path, monkeypatch):
-    checkpoint = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
-    monkeypatch.chdir(toy_base.parent)
-    assert adapter_settings(str(checkpoint)) == adapter_settings(str(tuned))
-
-
 def test_a_checkpoint_that_says_nothing_of_its_run_is_told(tuned, tmp_path, capsys):
-    checkpoint = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
-    (checkpoint / "run.json").unlink()
+    checkpoint = without_record(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
     assert adapter_settings(str(checkpoint)).keys() == {"model_name_or_path"}
     assert "does not say how it was trained: give --prompt_style, --dtype and --quantization" in capsys.readouterr().out
-
-
-def test_a_flag_that_an_earlier_checkpoint_garbles_is_named(tuned, tmp_path):
-    checkpoint = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
-    (checkpoint / "run.json").write_text('{"flags": {"dtype": "float8"}}')
-    with pytest.raises(InputError, match=r"run.json: dtype is 'float8' where one of"):
-        adapter_settings(str(checkpoint))
-
-
-def test_a_run_goes_on_from_a_checkpoint_of_earlier_versions(tuned, toy_base, rows, tmp_path):
-    output = tmp_path / "again"
-    checkpoint = earlier(tuned / "checkpoint-2", output / "checkpoint-2")
-    runs.train(toy_base, rows, output, **STYLE, resume_from_checkpoint="true")
-    assert flaw(checkpoint) is None and (output / RUN_FILE).exists()
 
 
 def test_a_soup_of_checkpoints_is_no_checkpoint_and_is_used_as_they_are(tuned, toy_base, tmp_path, monkeypatch):
     from dialsum_trl.models.soup import soup
 
-    one = earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")
     monkeypatch.chdir(toy_base.parent)
-    for first in (tuned / "checkpoint-2", one):
-        mixed = soup([first, tuned / "checkpoint-1"], tmp_path / f"soup-{first.parent.name}")
-        assert not {MANIFEST, "run.json", "trainer_state.json"} & {path.name for path in mixed.iterdir()}
-        assert not [path for path in mixed.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
-        assert adapter_settings(str(mixed)) == adapter_settings(str(tuned))
+    mixed = soup([tuned / "checkpoint-2", tuned / "checkpoint-1"], tmp_path / "soup")
+    assert not {MANIFEST, "run.json", "trainer_state.json"} & {path.name for path in mixed.iterdir()}
+    assert not [path for path in mixed.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
+    assert adapter_settings(str(mixed)) == adapter_settings(str(tuned))
 
 
 def test_a_checkpoint_of_full_fine_tuning_is_loaded_as_it_was_trained(toy_base, rows, tmp_path):
@@ -90,13 +65,12 @@ def test_a_checkpoint_of_full_fine_tuning_is_loaded_as_it_was_trained(toy_base, 
     checkpoint = tmp_path / "out" / "checkpoint-2"
     wanted = {"dtype": "float32", "quantization": "none", "prompt_style": "instruction"}
     assert model_settings(str(checkpoint)) == wanted
-    assert model_settings(str(earlier(checkpoint, tmp_path / "checkpoint-2"))) == wanted
 
 
 def test_pairs_are_not_sampled_on_rows_that_a_checkpoint_was_trained_on(tuned, tmp_path, capsys):
     with pytest.raises(InputError, match=r"checkpoint-2 was trained on train.csv"):
         check_unseen(str(tuned / "checkpoint-2"), "elsewhere/train.csv")
-    check_unseen(str(earlier(tuned / "checkpoint-2", tmp_path / "checkpoint-2")), "elsewhere/train.csv")
+    check_unseen(str(without_record(tuned / "checkpoint-2", tmp_path / "checkpoint-2")), "elsewhere/train.csv")
     assert "does not say on which rows it was trained" in capsys.readouterr().out
 
 
@@ -112,5 +86,3 @@ def test_the_checkpoints_of_an_encoder_decoder_say_what_they_are(rows, tmp_path)
     train_seq2seq({}, toys.flags(settings))
     checkpoint = tmp_path / "out" / "checkpoint-1"
     assert model_settings(str(checkpoint)) == model_settings(str(tmp_path / "out"))
-    old = model_settings(str(earlier(checkpoint, tmp_path / "checkpoint-1")))
-    assert old == {"dtype": "float32", "quantization": "none"}

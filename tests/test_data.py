@@ -211,9 +211,8 @@ def test_malformed_csv_is_named_with_its_line(tmp_path, content, expected):
     [
         ('{"fname": "a"\n', "row 1 (line 1) is not JSON"),
         ('\n[{"fname": "a"}]\n', "row 1 (line 2) is a JSON array"),
-        ("[\n", "write one object a line"),
+        ("[\n", "write one object per line"),
         ("3\n", "is a JSON int"),
-        ("[" * 200_000 + "\n", "JSON that cannot be a row"),
         ('{"fname": 1.0, "dialogue": "b", "summary": "c"}\n', "'fname': float instead of text; write it in quotes"),
         ('{"fname": true, "dialogue": "b", "summary": "c"}\n', "column 'fname': bool instead of text"),
         ('{"fname": "1", "dialogue": "b", "summary": 3}\n', "column 'summary': int instead of text"),

@@ -88,7 +88,7 @@ def test_an_index_of_a_checkpoint_cannot_name_files_elsewhere(index, name, halfw
     folder = shutil.copytree(halfway, tmp_path / "run")
     (folder / "checkpoint-2" / index).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
     sealed_again(folder / "checkpoint-2")
-    with pytest.raises(InputError, match="which is not beside it"):
+    with pytest.raises(InputError, match="which is not in its folder"):
         go_on(folder, toy_base)
 
 

@@ -81,15 +81,6 @@ def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_n
     assert not list(tmp_path.rglob("owned*"))
 
 
-def test_a_template_that_writes_without_measure_is_refused(toy_base, tmp_path):
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
-    base = shutil.copytree(toy_base, tmp_path / "base")
-    (base / "chat_template.jinja").write_text("{% for i in range(60000) %}{{ messages[0]['content'] }}{% endfor %}")
-    with pytest.raises(InputError, match="characters for three short turns"):
-        load_tokenizer(str(base))
-
-
 # Spreadsheets
 
 

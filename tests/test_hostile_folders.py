@@ -1,21 +1,16 @@
 """Folders of strangers: bases, adapters, checkpoints and what is pushed name no file elsewhere, are what they say."""
 
 import json
-import os
 import shutil
-import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import MANIFEST
-from dialsum_trl.models.files import check_model_files
 from dialsum_trl.training.checkpoints.choose import choose
 from dialsum_trl.training.checkpoints.manifest import flaw, seal
-from dialsum_trl.training.checkpoints.untrusted import check_names
 from dialsum_trl.training.estimate import known_shape
 
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
@@ -55,21 +50,6 @@ def test_an_estimate_neither_runs_nor_asks_about_the_code_of_a_model(base, tmp_p
 
 def test_the_size_of_a_model_that_is_not_here_is_unknown():
     assert known_shape("acme/nowhere", "main", 16, "4bit") is None
-
-
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_config_cannot_name_other_weights(nested, base):
-    named = {"transformers_weights": "w.safetensors.index.json"}
-    change(base / "config.json", **({"parts": [{"text_config": named}]} if nested else named))
-    with pytest.raises(InputError, match=r"config\.json: names its weights by transformers_weights"):
-        check_model_files(base)
-
-
-@pytest.mark.parametrize("index", ["w.safetensors.index.json", "pytorch_model.bin.index.json"])
-def test_no_index_of_a_base_names_a_file_elsewhere(index, base):
-    (base / index).write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
-    with pytest.raises(InputError, match=f"{index}: names .* which is not beside it"):
-        check_model_files(base)
 
 
 # Checkpoints
@@ -120,12 +100,6 @@ def test_a_pickle_that_is_not_read_or_is_fsdps_own_does_no_harm(name, checkpoint
     assert continued_from(checkpoint) == checkpoint
 
 
-def test_the_tag_of_deepspeed_is_a_file(checkpoint):
-    (checkpoint / "latest").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="latest: is a pipe or a device"):
-        check_names(checkpoint)
-
-
 @pytest.mark.parametrize("name", ["{}/secret", "../secret", "a/../../secret"])
 def test_the_list_of_a_checkpoint_names_nothing_elsewhere(name, checkpoint, tmp_path):
     (tmp_path / "secret").write_text("1234")
@@ -134,7 +108,7 @@ def test_the_list_of_a_checkpoint_names_nothing_elsewhere(name, checkpoint, tmp_
     assert "which is elsewhere" in flaw(checkpoint) and "4 bytes" not in flaw(checkpoint)
 
 
-@pytest.mark.parametrize("content", ["[" * 200_000, "[]", '{"a": 1}', '{"a": {}}', "", "\ud800"])
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"a": {}}', "", "\ud800"])
 def test_a_list_of_a_checkpoint_that_is_none_is_damaged(content, checkpoint):
     (checkpoint / MANIFEST).write_bytes(content.encode("utf-8", "surrogatepass"))
     assert flaw(checkpoint).startswith("its files.json is damaged")
@@ -147,16 +121,3 @@ def test_a_name_that_no_file_can_have_is_missing(name, checkpoint):
 
 
 # Files without an end
-
-
-@pytest.mark.parametrize("kind", ["device", "pipe"])
-def test_a_file_without_an_end_is_not_read(kind, tmp_path):
-    path = tmp_path / "config.json"
-    path.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(path)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(60)
-    try:
-        with pytest.raises(InputError, match=r"config\.json: is a pipe or a device, no file; get another"):
-            read_json(path, "get another")
-    finally:
-        signal.alarm(0)

@@ -20,20 +20,19 @@ def threads():
 store = distributed.FileStore(sys.argv[1], 1)
 distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
 
-def barrier(message, group=distributed.group.WORLD):  # as torch.distributed.nn and DeepSpeed have theirs
-    distributed.barrier(group)
+import torch.distributed.nn.functional as functional  # defaults of arguments hold the group: they are made now
 
 def train():
     model = DistributedDataParallel(torch.nn.Linear(4, 4))
     model.circle = model
     model(torch.ones(2, 4)).sum().backward()
-    barrier("trained")
+    distributed.barrier()
 
 train()
 assert any("gloo" in name for name in threads()), threads()
 from dialsum_trl.core.processes import end_process_group
 end_process_group()
-print([name for name in threads() if "gloo" in name], barrier.__defaults__)
+print([name for name in threads() if "gloo" in name], functional.broadcast.__defaults__)
 """
 
 

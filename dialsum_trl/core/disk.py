@@ -1,8 +1,9 @@
-"""No room left: what a full disk or a full GPU says in many words and types becomes one line that names the remedy."""
+"""A full disk: what the system, safetensors and torch say of it becomes one line that names the remedy."""
 
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -13,7 +14,8 @@ DISK_TEXTS += ("PytorchStreamWriter failed", "basic_ios::clear: iostream error",
 CUT_OFF = "was cut off while it was written"
 
 
-def causes(error: BaseException):
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -31,7 +33,7 @@ def disk_problem(error: BaseException) -> str | None:
 
 
 def free_gib(folder: str | Path) -> float:
-    """Room on the disk of `folder`, GiB."""
+    """Free space on the disk of `folder`, in GiB."""
     return shutil.disk_usage(folder).free / 2**30
 
 

@@ -1,4 +1,4 @@
-"""Errors at the boundary: one line that says what is wrong, where, and how to mend it."""
+"""Errors at the boundary: one line that says what is wrong, where, and what to do about it."""
 
 import contextlib
 import re
@@ -23,7 +23,7 @@ class InputError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """A run went wrong in a way that more steps cannot mend (NaN loss, an adapter that does not train)."""
+    """A run went wrong in a way that more steps do not help (NaN loss, an adapter that does not train)."""
 
     def __init__(self, message: str):
         super().__init__(one_line(message))

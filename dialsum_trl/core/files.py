@@ -19,12 +19,10 @@ def write_text(path: Path, text: str) -> None:
     check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # it may be a link
     try:
-        with partial.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+        partial.write_text(text, encoding="utf-8", newline="")
         partial.replace(path)
-    except BaseException:  # a full disk, Ctrl+C: the room is free again
+    except BaseException:  # a full disk, Ctrl+C: the space is free again
         partial.unlink(missing_ok=True)
         raise
 
@@ -73,21 +71,11 @@ def check_target(path: Path, flag: str, sources: Iterable) -> None:
 def move_files(source: Path, target: Path) -> None:
     """Moves what a folder holds into another one on the same disk, each file whole, over those of the same name."""
     for path in sorted(source.rglob("*")):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file():
             destination = target / path.relative_to(source)
             destination.parent.mkdir(parents=True, exist_ok=True)
             path.replace(destination)
     shutil.rmtree(source)
-
-
-def refuse_links(*paths: Path) -> None:
-    """Raises InputError where one of these is a link: something would be read from, or written to, elsewhere.
-
-    The Hub's cache is let through: its snapshots link to the blobs beside them.
-    """
-    for path in paths:
-        if path.is_symlink() and path.resolve().parent != path.parent.resolve().parent.parent / "blobs":
-            raise InputError(f"{path}: is a link to elsewhere; put what it stands for in its place, or remove it")
 
 
 def json_text(content) -> str:

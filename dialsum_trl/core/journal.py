@@ -1,4 +1,4 @@
-"""A journal that survives a kill: what the work is about, then one line a finished piece."""
+"""A journal that survives a kill: what the work is about, then one line per finished piece."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from dialsum_trl.core.files import write_text
 
 
 def read(path: Path) -> list:
-    """The lines of a journal as they were written; a half-written last line, and what is behind it, is left out.
+    """The lines of a journal as they were written; a half-written line, and what follows it, is left out.
 
     A file whose first line is no object is no journal: it has none.
     """

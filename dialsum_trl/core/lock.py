@@ -1,4 +1,4 @@
-"""One writer a folder: two runs in one delete what the other is writing, and mix what they have written."""
+"""One writer per folder: two runs in one delete what the other is writing, and mix what they have written."""
 
 import contextlib
 import os
@@ -11,33 +11,33 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_held: dict[Path, int] = {}  # folder -> the handle by which this process holds it
+_locked: dict[Path, int] = {}  # folder -> the handle by which this process locks it
 
 
 @contextlib.contextmanager
 def let_go_at_end():
-    """Lets go of the folders that were taken in this block; a process that dies lets go of them all."""
-    before = set(_held)
+    """Releases the folders that were locked in this block; a process that dies releases them all."""
+    before = set(_locked)
     try:
         yield
     finally:
-        for folder in set(_held) - before:
-            os.close(_held.pop(folder))
+        for folder in set(_locked) - before:
+            os.close(_locked.pop(folder))
 
 
 def sole_writer(folder: str | Path, flag: str = "--output_dir") -> None:
-    """Makes the folder and holds it until the stage or the process ends; nothing is written into it.
+    """Makes the folder and locks it until the stage or the process ends; nothing is written into it.
 
     It is an advisory lock (flock) on the folder itself. Where the disk has none (some network disks), or on Windows,
-    nothing is held.
+    nothing is locked.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process has locked it.
     """
     if fcntl is None:
         return
     folder = Path(folder).resolve()
-    if folder in _held:
+    if folder in _locked:
         return
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
@@ -51,4 +51,4 @@ def sole_writer(folder: str | Path, flag: str = "--output_dir") -> None:
     except OSError:
         os.close(handle)
         return
-    _held[folder] = handle
+    _locked[folder] = handle

@@ -3,7 +3,6 @@
 import gc
 import sys
 import time
-from types import FunctionType
 
 LAST_MOMENT = 0.2  # seconds
 
@@ -11,21 +10,22 @@ LAST_MOMENT = 0.2  # seconds
 def end_process_group() -> None:
     """Ends the connections of this process to the others, if there are any, and the threads that served them.
 
-    `destroy_process_group` alone leaves Gloo's threads to whoever still holds the group. One that lets go of a tensor
+    `destroy_process_group` alone leaves Gloo's threads to whoever still holds the group. One that releases a tensor
     while the interpreter ends asks for its lock then, and aborts the process, its work done (pytorch/pytorch#190489).
-    Functions that were defined while the group was there hold it, as the default of an argument `group`
-    (`torch.distributed.nn`, DeepSpeed's `barrier`): it is taken from them, and with the last holder the threads end.
-    Where others hold it still (DeepSpeed's engine, the mesh of FSDP2), the threads get a moment to let go.
+    Functions that were defined while the group was there hold it, as the default of an argument `group`: those of
+    `torch.distributed.nn.functional` and of DeepSpeed's backend. It is taken from them, and with the last holder the
+    threads end. Where others hold it still (DeepSpeed's engine, the mesh of FSDP2), the threads get a moment.
     """
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return
     group = distributed.group.WORLD
     distributed.destroy_process_group()
-    gc.collect()  # a trainer and its model are circles
-    for function in gc.get_objects():
-        # by `type`: some objects answer for what `isinstance` asks them, with a warning
-        if type(function) is FunctionType and any(value is group for value in function.__defaults__ or ()):
-            function.__defaults__ = tuple(None if value is group else value for value in function.__defaults__)
+    functional, backend = map(sys.modules.get, ("torch.distributed.nn.functional", "deepspeed.comm.torch"))
+    for holder in filter(None, (functional, getattr(backend, "TorchBackend", None))):
+        for function in vars(holder).values():
+            if any(value is group for value in getattr(function, "__defaults__", None) or ()):
+                function.__defaults__ = tuple(None if value is group else value for value in function.__defaults__)
     del group
+    gc.collect()  # a trainer and its model are circles
     time.sleep(LAST_MOMENT)

@@ -10,7 +10,7 @@ from dialsum_trl.data.patterns import ANY_MASK, KNOWN_MASKS, SYLLABLE, TURN
 from dialsum_trl.data.tables import Row, name_of
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
-DIRT = {  # what cleaning mends, told apart for the report
+DIRT = {  # what cleaning repairs, told apart for the report
     r"literal \n or \r": re.compile(r"\\[nr]"),
     "<br> tags": re.compile(r"<\s*/?\s*br\s*/?\s*>", re.IGNORECASE),
     "carriage returns": re.compile("\r"),
@@ -25,7 +25,7 @@ DIRT = {  # what cleaning mends, told apart for the report
 
 @dataclass
 class Finding:
-    """One kind of problem: `level` is error (training refuses it), warning, or note (mended or harmless)."""
+    """One kind of problem: `level` is error (training refuses it), warning, or note (repaired, or harmless)."""
 
     level: str
     text: str
@@ -49,7 +49,8 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     """Examines every row.
 
     Args:
-        names: role -> column (`data.resolve_columns`).
+        table: all rows of a file, at least one.
+        names: role -> column (`dialogues.resolve_columns`).
     """
     columns = list(table[0].values)
     references = [role for role in REFERENCES if role in names]

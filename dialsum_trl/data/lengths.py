@@ -15,7 +15,7 @@ _BAR = 40  # characters of the longest bar
 
 @dataclass(frozen=True)
 class Measure:
-    """`prompt` and `summary` give one length a text; `unit` names it."""
+    """`prompt` and `summary` give one length per text, in `unit`."""
 
     unit: str
     prompt: Callable[[list[str]], list[int]]

@@ -1,4 +1,4 @@
-"""Preference pairs: JSONL rows `prompt, chosen, rejected, margin, kind`, and their token ids.
+"""Preference pairs: JSONL rows `prompt, chosen, rejected, margin, kind`.
 
 `prompt` is a dialogue, `chosen` and `rejected` are summaries of it. `margin` (how much better) and `kind` (where the
 pair came from) may be absent: pairs judged by people are read in the same form.
@@ -9,14 +9,14 @@ import random
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.data.cleaning import clean_dialogue
+from dialsum_trl.data.cleaning import clean_dialogue, unwritable
 from dialsum_trl.data.tables import read_table
 
 TEXTS = ("prompt", "chosen", "rejected")
 
 
 def read_pairs(path: str | Path) -> list[dict]:
-    """All pairs of a file.
+    """All pairs of a file: `prompt` cleaned, `margin` None and `kind` "human" where they are absent.
 
     Raises:
         InputError: what `tables.read_table` refuses; a missing or empty text, chosen and rejected alike, with file,
@@ -34,19 +34,17 @@ def read_pairs(path: str | Path) -> list[dict]:
         if texts["chosen"] == texts["rejected"]:
             raise InputError(f"{where}: chosen and rejected are the same text; leave the pair out")
         margin, kind = row.values.get("margin"), row.values.get("kind", "human")
-        if margin is not None and (type(margin) not in (int, float) or not math.isfinite(margin)):
+        if margin is not None and (not isinstance(margin, int | float) or not math.isfinite(margin)):
             raise InputError(f"{where}: 'margin' must be a number or absent")
-        if not isinstance(kind, str):
-            raise InputError(f"{where}: 'kind' must be a text or absent")
         pairs.append({"prompt": prompt, **texts, "margin": margin, "kind": kind})
     return pairs
 
 
-def _text(where, values, name) -> str:
+def _text(where: str, values: dict, name: str) -> str:
     text = values.get(name)
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{where}: '{name}' must be a text that is not empty")
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+    if unwritable(text):
         raise InputError(f"{where}: '{name}' holds a NUL or half a surrogate pair; export the row again")
     return text.strip()
 
@@ -54,13 +52,16 @@ def _text(where, values, name) -> str:
 def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
     """Training and held-out pairs; all pairs of a dialogue are on one side.
 
+    Args:
+        share: of the dialogues that are held out, 0 to 1.
+
     Raises:
         InputError: `share` leaves a side empty.
     """
     dialogues = list(dict.fromkeys(pair["prompt"] for pair in pairs))
     random.Random(seed).shuffle(dialogues)
-    held = set(dialogues[: round(len(dialogues) * share)])
-    sides = [p for p in pairs if p["prompt"] not in held], [p for p in pairs if p["prompt"] in held]
+    held_out = set(dialogues[: round(len(dialogues) * share)])
+    sides = [p for p in pairs if p["prompt"] not in held_out], [p for p in pairs if p["prompt"] in held_out]
     if not all(sides):
         raise InputError(
             f"--held_out {share}: {len(dialogues)} dialogues do not split into two sides that are not empty"
@@ -79,12 +80,12 @@ def read_sides(pairs_file: str | None, eval_pairs_file: str | None, share: float
     pairs = read_pairs(pairs_file)
     if not eval_pairs_file:
         return hold_out(pairs, share, seed)
-    held = read_pairs(eval_pairs_file)
-    if shared := {p["prompt"] for p in pairs} & {p["prompt"] for p in held}:
+    held_out = read_pairs(eval_pairs_file)
+    if shared := {p["prompt"] for p in pairs} & {p["prompt"] for p in held_out}:
         raise InputError(
             f"{len(shared)} dialogues of {eval_pairs_file} are in {pairs_file} too: the accuracy would flatter"
         )
-    return pairs, held
+    return pairs, held_out
 
 
 def pair_names(pairs: list[dict]) -> list[str]:

@@ -39,9 +39,9 @@ def write_predictions(folder, fnames, texts, how: dict, *, generated=None, score
     A line of `predictions.jsonl` holds fname, summary and what is known of tokens, hit_limit, rouge1, rouge2, rougeL.
 
     Args:
-        texts: one summary a row, as submitted.
+        texts: one summary per row, as submitted.
         how: settings that made them, for `scores.json`.
-        generated: one `generation.Summary` a row (length in tokens, cut by the limit or not), where a model wrote them.
+        generated: one `generation.Summary` per row (length in tokens, cut by the limit or not), of a model of ours.
         scores: `rouge.RougeReport` of these rows, where there are references.
         template: as in `submission.write_submission`.
     """

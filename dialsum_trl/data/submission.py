@@ -71,7 +71,7 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
     path = Path(path)
     fnames, summaries = list(fnames), list(summaries)
     if len(fnames) != len(summaries):
-        raise InputError(f"{len(summaries)} summaries for {len(fnames)} ids; give one a row")
+        raise InputError(f"{len(summaries)} summaries for {len(fnames)} ids; give one per row")
     repeated = [name for name, count in Counter(fnames).items() if count > 1]
     if repeated:
         raise InputError(f"ids appear twice: {_some(repeated)}; give every row its own")

@@ -1,4 +1,7 @@
-"""Rules that repair summaries."""
+"""Rules that repair summaries.
+
+A rule takes a summary and its dialogue (None where it is not known) and returns the summary, changed or not.
+"""
 
 import re
 import unicodedata
@@ -10,11 +13,11 @@ from dialsum_trl.data.cleaning import normalized
 from dialsum_trl.data.patterns import MASK
 from dialsum_trl.data.tables import closest
 
-_ABBREVIATION = r"(?<![^A-Za-z][A-Za-z]\.)(?<![DMJS][rs]\.)(?<!Mrs\.)(?<!Prof\.)"  # not behind: p.m. Dr. Ms. Jr.
+_ABBREVIATION = r"(?<![^A-Za-z][A-Za-z]\.)(?<![DMJS][rs]\.)(?<!Mrs\.)(?<!Prof\.)"  # not after: p.m. Dr. Ms. Jr.
 _SENTENCE_END = re.compile(rf"(?<=[.!?。…]){_ABBREVIATION}[\"'”’)\]]*(?=\s|$)|(?<=[다요]\.)(?=[가-힣#])")
 _FINISHED = re.compile(r"([.!?。…]|[다요음함임됨])[\"'”’)\]]*$")
 _LABEL = re.compile(r"^\W*(?:대화\s*)?(?:요약(?:문)?|summary|response)\W*[:：]\s*(?:\*\*|__)?\s*", re.IGNORECASE)
-# particles that are written onto the word before them; 이 and 만 are left out because they are words too
+# particles that are written without a space after a word; 이 and 만 are left out because they are words too
 _PARTICLE = r"(?:은|는|가|을|를|에게|에게서|와|과|의|도|로|으로|께|한테)"
 
 
@@ -65,15 +68,15 @@ def masks(text: str, dialogue: str | None = None) -> str:
     if not known:
         return text
     pieces, end = [], 0
-    for whole in MASK.finditer(text):  # whole masks are set apart, so that mending never takes a # of a neighbour
-        pieces.append(_mend(text[end : whole.start()], known))
+    for whole in MASK.finditer(text):  # whole masks are set apart, so that no restored mask takes a # of a neighbour
+        pieces.append(_restore_masks(text[end : whole.start()], known))
         pieces.append(known.get(whole[0].lower().replace("사람", "person"), whole[0]))
         end = whole.end()
-    mended = "".join([*pieces, _mend(text[end:], known)])
+    restored = "".join([*pieces, _restore_masks(text[end:], known)])
     attach = rf"({'|'.join(map(re.escape, known.values()))})[ ]+(?={_PARTICLE}(?![가-힣]))"
-    mended = re.sub(attach, r"\1", mended)
-    invented = set(MASK.findall(mended)) - set(known.values()) - set(MASK.findall(text))
-    return text if invented else mended  # odd hashes around a mended mask can read as another one
+    restored = re.sub(attach, r"\1", restored)
+    invented = set(MASK.findall(restored)) - set(known.values()) - set(MASK.findall(text))
+    return text if invented else restored  # odd hashes around a restored mask can read as another one
 
 
 def broken_characters(text: str, dialogue: str | None = None) -> str:
@@ -127,7 +130,7 @@ def check_rules(names: Iterable[str]) -> list[str]:
 
 
 def apply(text: str, rules: Iterable[str], dialogue: str | None = None) -> str:
-    """Applies the named rules in the order of `RULES`; a rule that would leave nothing is passed over.
+    """The summary after the named rules, applied in the order of `RULES`; one that would leave nothing is left out.
 
     Raises:
         InputError: no rule has that name.
@@ -137,14 +140,15 @@ def apply(text: str, rules: Iterable[str], dialogue: str | None = None) -> str:
     return text
 
 
-def _mend(text, known):
+def _restore_masks(text: str, known: dict[str, str]) -> str:
+    """Broken forms of the masks `known` (lower case -> as the dialogue writes it) written as they are there."""
     ordered = sorted(known, key=len, reverse=True)
     return _broken_masks(tuple(ordered)).sub(lambda found: known[ordered[int(found.lastgroup[1:])]], text)
 
 
 @lru_cache(maxsize=1000)
-def _broken_masks(ordered):
-    """One pattern for all masks of a dialogue, group `m<i>` for `ordered[i]`; mended text is not looked at again."""
+def _broken_masks(ordered: tuple[str, ...]) -> re.Pattern:
+    """One pattern for all masks of a dialogue, group `m<i>` for `ordered[i]`; text between masks alone."""
     alternatives = []
     for index, mask in enumerate(ordered):
         word, number = re.fullmatch(r"#(\D+)(\d*)#", mask).groups()
@@ -157,7 +161,7 @@ def _broken_masks(ordered):
     return re.compile("|".join(alternatives), re.IGNORECASE)
 
 
-def _sentences(text):
+def _sentences(text: str) -> list[str]:
     found, start = [], 0
     for end in _SENTENCE_END.finditer(text):
         found.append(text[start : end.end()].strip())
@@ -165,7 +169,7 @@ def _sentences(text):
     return [sentence for sentence in (*found, text[start:].strip()) if sentence]
 
 
-def _is_foreign(char):
+def _is_foreign(char: str) -> bool:
     # 2ℓ, 1º and half-width letters have names of their own: what they stand for has the script's
     script = unicodedata.name(unicodedata.normalize("NFKC", char)[0], "").split(" ")[0]
     return unicodedata.category(char)[0] == "L" and script not in ("HANGUL", "LATIN", "GREEK")

@@ -6,9 +6,7 @@ And lines of a CSV that can be read again.
 import csv
 import difflib
 import json
-import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -18,8 +16,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.unicode_forms import other_form
 
 MAX_CELL = 10_000_000  # characters; a longer cell is an unclosed quote or a file of another kind
-MAX_LINE = 64_000_000  # bytes
-_WIDE_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks
 
 
 class Row(NamedTuple):
@@ -30,7 +27,7 @@ class Row(NamedTuple):
     values: dict
 
 
-def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
+def read_table(path: str | Path, keep_unnamed: bool = False) -> Iterator[Row]:
     """Streams the rows of a `.csv` (comma, double quotes, header line) or `.jsonl` file in UTF-8.
 
     CSV cells may hold line breaks; byte order marks, CRLF and blank lines are accepted. An unnamed column, such as
@@ -51,7 +48,7 @@ def read_table(path, keep_unnamed: bool = False) -> Iterator[Row]:
     raise InputError(f"{path}: cannot read '{path.suffix}' files; save it as .csv or .jsonl (UTF-8)")
 
 
-def name_of(value):
+def name_of(value: object) -> object:
     """A row's name as text where it is a whole number, as pandas writes it into JSONL; anything else as it is."""
     return str(value) if type(value) is int else value
 
@@ -65,31 +62,23 @@ def csv_line(cells: Iterable[str]) -> str:
     return ",".join(quoted) + "\n"
 
 
-def _check_path(path) -> None:
-    """Raises InputError unless `path` is a regular file (a pipe could block for ever)."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise InputError(f"{path} is a link to {path.readlink()}, which does not exist; name the file") from None
-        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        if near := other_form(path.name, siblings):
-            raise InputError(
-                f"{path} does not exist, but {near} there does, the same name in another Unicode form (NFC or NFD, as "
-                "macOS writes it); take it by the Tab key, or rename the file"
-            ) from None
-        near = closest(path.name, siblings)
-        raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}") from None
-    except OSError as error:
-        what = "is a link that leads to itself" if os.path.islink(path) else f"cannot be opened: {error.strerror}"
-        raise InputError(f"{path} {what}; name another file") from None
-    if stat.S_ISDIR(mode):
+def _check_path(path: Path) -> None:
+    """Raises InputError where `path` is a folder, or nothing."""
+    if path.is_dir():
         raise InputError(f"{path} is a folder; name the .csv or .jsonl file in it")
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{path} is no regular file; write the rows to a .csv or .jsonl file first")
+    if path.exists():
+        return
+    siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    if near := other_form(path.name, siblings):
+        raise InputError(
+            f"{path} does not exist, but {near} there does, the same name in another Unicode form (NFC or NFD, as "
+            "macOS writes it); take it by the Tab key, or rename the file"
+        )
+    near = closest(path.name, siblings)
+    raise InputError(f"{path} does not exist{f'; did you mean {path.with_name(near)}?' if near else ''}")
 
 
-def closest(name: str, names) -> str | None:
+def closest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` that `name` was most likely meant to be, ignoring case, or None."""
     by_lower = {other.lower(): other for other in names}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
@@ -110,15 +99,12 @@ def _lines(path) -> Iterator[tuple[int, str]]:
     offset = 0
     try:
         file = path.open("rb")
-    except PermissionError:
-        raise InputError(f"{path} cannot be opened: permission denied") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}") from None
     with file:
-        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
-            if len(raw) > MAX_LINE:
-                raise InputError(f"{path}: line {number} is longer than {MAX_LINE:,} bytes; is this a text file?")
-            if number == 1 and raw[:2] in _WIDE_BOMS:
-                encoding = _WIDE_BOMS[raw[:2]]
-                raise InputError(f"{path} is {encoding}; convert it: {_iconv(encoding, path)}")
+        for number, raw in enumerate(file, start=1):
+            if number == 1 and raw[:2] in _UTF16:
+                raise InputError(f"{path} is UTF-16; convert it: {_iconv('UTF-16', path)}")
             yield number, _decode(path, number, offset, raw)
             offset += len(raw)
 
@@ -133,12 +119,10 @@ def _decode(path, number, offset, raw):
         ) from None
     if number == 1:
         text = text.lstrip("\ufeff")  # there are two where a file with one was saved with one again
-    if number == 1 and text[1::2].count("\0") > len(text) // 3 and "\0" not in text[::2]:
-        raise InputError(f"{path}: line 1 is UTF-16 without a byte order mark; convert it: {_iconv('UTF-16LE', path)}")
     if "\0" in text:
         raise InputError(
-            f"{path}: line {number} holds a NUL byte, so this is not a text file or it is damaged; "
-            f"export it again, or remove them: tr -d '\\000' < {path} > fixed{path.suffix}"
+            f"{path}: line {number} holds a NUL byte, so this is not a text file or it is damaged; export it again, "
+            f"or remove them: tr -d '\\000' < {path} > fixed{path.suffix}"
         )
     return text
 
@@ -173,9 +157,6 @@ def _csv_rows(path, keep_unnamed):
                 f"{where} has {len(cells)} cells, the header has {len(header)}; "
                 "put double quotes around cells that hold commas or line breaks"
             )
-        longest = max(cells, key=len)
-        if len(longest) > MAX_CELL:  # another library may have raised the limit of the csv module
-            raise InputError(f"{where}{_csv_problem('field larger than field limit')}")
         named = zip(header, cells, strict=True)
         yield Row(number, start, {name: cell for name, cell in named if name.strip() or keep_unnamed})
     if header is None:
@@ -208,18 +189,6 @@ def _csv_problem(message):
     return f": {message}"
 
 
-class _Repeated(Exception):
-    """A key stands twice in a JSON object, and Python would keep the last one silently."""
-
-
-def _unrepeated(pairs):
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Repeated(next(name for name in names if names.count(name) > 1))
-    return values
-
-
 def _jsonl_rows(path):
     number = 0
     for line, text in _lines(path):
@@ -228,15 +197,11 @@ def _jsonl_rows(path):
         number += 1
         where = f"{path}: row {number} (line {line})"
         try:
-            values = json.loads(text, object_pairs_hook=_unrepeated)
-        except _Repeated as error:
-            raise InputError(f"{where} holds the key '{error}' twice; keep one of them") from None
+            values = json.loads(text)
         except json.JSONDecodeError as error:
-            hint = "; is this one JSON array? write one object a line" if text.lstrip()[0] == "[" else ""
+            hint = "; is this one JSON array? write one object per line" if text.lstrip()[0] == "[" else ""
             raise InputError(f"{where} is not JSON: {error.msg} at character {error.colno}{hint}") from None
-        except (RecursionError, ValueError):  # nested too deeply; an integer of thousands of digits
-            raise InputError(f"{where} is JSON that cannot be a row; write one flat object a line") from None
         if not isinstance(values, dict):
             kind = "array" if isinstance(values, list) else type(values).__name__
-            raise InputError(f"{where} is a JSON {kind}; write one object a line")
+            raise InputError(f"{where} is a JSON {kind}; write one object per line")
         yield Row(number, line, values)

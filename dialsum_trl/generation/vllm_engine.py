@@ -73,7 +73,7 @@ def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str
     options = dict(model=model_name_or_path, dtype=dtype, revision=revision, trust_remote_code=False, max_model_len=-1)
     if adapter_path is not None:
         config = read_json(Path(adapter_path) / CONFIG, "give --adapter_path an adapter folder")
-        if trained_tokens(config, adapter_path):
+        if trained_tokens(config):
             raise InputError("the adapter holds rows of added tokens, which vLLM does not apply: `dialsum merge` it")
         options |= dict(enable_lora=True, max_lora_rank=lora_rank_limit(config["r"]))
     return options

@@ -27,7 +27,7 @@ def mbr(
     config: RougeConfig = DEFAULT,
     length_ratio: float | None = 2.0,
 ) -> list[Consensus]:
-    """Chooses one candidate a dialogue.
+    """Chooses one candidate per dialogue.
 
     Args:
         candidates: for each dialogue its candidates, in the same order of systems.
@@ -38,7 +38,7 @@ def mbr(
             times this, neither win nor vote; None keeps all. Empty candidates never win or vote beside others.
 
     Returns:
-        One `Consensus` a dialogue. Equal utilities go to the earlier candidate.
+        One `Consensus` per dialogue. Equal utilities go to the earlier candidate.
 
     Raises:
         InputError: a row without candidates, something that is not text, or weights that do not fit.

@@ -1,18 +1,12 @@
-"""LoRA on a base: settings, loading, copies, what is trained in float32, is a saved one whole."""
+"""LoRA on a base: settings, loading, copies, the dtype of what is trained, checks of what was saved."""
 
 import warnings
 from pathlib import Path
 
 import torch
-from peft import (
-    LoraConfig,
-    PeftModel,
-    get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
@@ -24,8 +18,15 @@ from dialsum_trl.models.hub import adapter_folder
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
 
 
-def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs):
-    """LoRA settings from `ModelArguments`; rows of added chat tokens are trained too (they start random)."""
+def lora_config(
+    args: ModelArguments, task_type: str = "CAUSAL_LM", added: list[int] | None = None, **kwargs
+) -> LoraConfig:
+    """LoRA settings from the flags.
+
+    Args:
+        added: ids of added chat tokens, whose embedding rows are trained too (they start random).
+        kwargs: other fields of `LoraConfig`.
+    """
     return LoraConfig(
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
@@ -38,7 +39,7 @@ def lora_config(args, task_type: str = "CAUSAL_LM", added: list[int] | None = No
     )
 
 
-def load_policy(base, adapter_path: str | Path):
+def load_policy(base: PreTrainedModel, adapter_path: str | Path) -> PeftModel:
     """The base with the adapter of an earlier stage, ready to train further.
 
     Raises:
@@ -52,12 +53,16 @@ def load_policy(base, adapter_path: str | Path):
     return model
 
 
-def load_base_and_policy(model_args, args, tokenizer):
+def load_base_and_policy(
+    model_args: ModelArguments, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase
+) -> PeftModel:
     """`load_training_base` with the policy of `--adapter_path`, to train further."""
     return load_policy(load_training_base(model_args, args, tokenizer), model_args.adapter_path)
 
 
-def load_base_with_lora(model_args: ModelArguments, args: TrainingArguments, tokenizer, added: list[int]):
+def load_base_with_lora(
+    model_args: ModelArguments, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase, added: list[int]
+) -> PreTrainedModel | PeftModel:
     """`load_training_base` with new LoRA adapters, or those of `--adapter_path`; alone with `--use_peft false`.
 
     Args:
@@ -76,22 +81,22 @@ def load_base_with_lora(model_args: ModelArguments, args: TrainingArguments, tok
     return get_peft_model(base, lora_config(model_args, added=added))
 
 
-def copy_weights(model, source: str, target: str) -> None:
-    """Makes adapter `target` hold what `source` holds, in its own dtype."""
+def copy_weights(model: PeftModel, source: str, target: str) -> None:
+    """Copies the weights of adapter `source` into adapter `target`, in the target's dtype."""
     load_adapter_state(model, adapter_state(model, source), target)
 
 
-def adapter_state(model, name: str) -> dict:
+def adapter_state(model: PeftModel, name: str) -> dict[str, torch.Tensor]:
     """Copies of the tensors of adapter `name`, named as when saved, without tables that grew for added tokens."""
     state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     return {key: tensor.clone() for key, tensor in state.items()}
 
 
-def load_adapter_state(model, state: dict, name: str) -> None:
+def load_adapter_state(model: PeftModel, state: dict[str, torch.Tensor], name: str) -> None:
     """Loads tensors named as in a saved adapter into adapter `name`.
 
     Raises:
-        TrainingError: a tensor of the adapter is missing in `state`, or has no place.
+        TrainingError: a tensor of the adapter is missing in `state`, or `state` has one that the adapter lacks.
     """
     own, with_tables = (
         set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=tables))
@@ -105,7 +110,7 @@ def load_adapter_state(model, state: dict, name: str) -> None:
     set_peft_model_state_dict(model, state, adapter_name=name)
 
 
-def upcast_trained(model, dtype: str = "float32") -> None:
+def upcast_trained(model: torch.nn.Module, dtype: str = "float32") -> None:
     """Keeps what is trained in `dtype`, float32 but under DeepSpeed (TRL casts QLoRA adapters to bf16).
 
     bf16 adapters crash fp16's GradScaler, and in bf16 an update of 2e-5 on a weight of 0.01 is often rounded away.
@@ -128,46 +133,52 @@ def check_adapter(folder: str | Path, shapes: dict[str, tuple] | None = None, tr
     Raises:
         TrainingError: it is not (ZeRO-3 can save a file of 40 bytes).
     """
-    path = Path(folder) / "adapter_model.safetensors"
-    with safe_open(path, "pt") as file:
-        names = list(file.keys())
-        for name, shape in (shapes or {}).items():
-            found = tuple(file.get_slice(name).get_shape()) if name in names else None
-            if found != shape:
-                raise TrainingError(f"{path}: {name} should be {shape} and is {found}; the adapter was not saved whole")
-        for name in names:
-            tensor = file.get_tensor(name)
-            if tensor.numel() == 0 or not torch.isfinite(tensor).all():
-                raise TrainingError(f"{path}: {name} is empty or not finite; the adapter was not saved whole")
-            if "lora_B" in name:
-                a = file.get_slice(name.replace("lora_B", "lora_A")).get_shape()
-                if a[0] != tensor.shape[1]:
-                    raise TrainingError(f"{path}: {name} {tuple(tensor.shape)} does not fit its lora_A {tuple(a)}")
+    path = Path(folder) / WEIGHTS
+    found = tensor_shapes(path)
+    for name, shape in (shapes or {}).items():
+        if found.get(name) != shape:
+            raise TrainingError(
+                f"{path}: {name} should be {shape} and is {found.get(name)}; the adapter was not saved whole"
+            )
+    for name, shape in found.items():
+        if "lora_B" in name and (a := found.get(name.replace("lora_B", "lora_A"), ())) and a[0] != shape[1]:
+            raise TrainingError(f"{path}: {name} {shape} does not fit its lora_A {a}")
+    if name := _not_finite(path):
+        raise TrainingError(f"{path}: {name} is empty or not finite; the adapter was not saved whole")
     if trained and not learned(folder):
         raise TrainingError(
             f"{path}: every lora_B is zero; the adapter learned nothing: train more steps, at a higher "
             f"--learning_rate, or without warm-up (--warmup_steps 0)"
         )
-    return len(names)
+    return len(found)
 
 
 def learned(folder: str | Path) -> bool:
     """Whether some lora_B of a saved adapter is not zero: new adapters start at zero."""
-    with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
+    with safe_open(Path(folder) / WEIGHTS, "pt") as file:
         return any(bool(file.get_tensor(name).any()) for name in list(file.keys()) if "lora_B" in name)
 
 
 def check_adapter_values(folder: str | Path, flag: str = "--adapter_path") -> None:
     """Raises InputError when a tensor of an adapter is empty or not finite. Reads the whole file."""
     path = Path(folder) / WEIGHTS
+    if name := _not_finite(path):
+        raise InputError(f"{path}: {name} is empty or not finite; give {flag} an adapter that was saved whole")
+
+
+def _not_finite(path: Path) -> str | None:
+    """The first tensor of a safetensors file that is empty or not finite, by name."""
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118
             tensor = file.get_tensor(name)
-            if tensor.numel() == 0 or (tensor.is_floating_point() and not torch.isfinite(tensor).all()):
-                raise InputError(f"{path}: {name} is empty or not finite; give {flag} an adapter that was saved whole")
+            if tensor.numel() == 0 or not torch.isfinite(tensor).all():
+                return name
+    return None
 
 
-def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, flag: str = "--adapter_path"):
+def load_adapter(
+    base: PreTrainedModel, adapter_path: str | Path, *, trainable: bool = False, flag: str = "--adapter_path"
+) -> PeftModel:
     """The base with a saved LoRA adapter on it, as a `PeftModel`.
 
     Raises:
@@ -191,7 +202,7 @@ def load_adapter(base, adapter_path: str | Path, *, trainable: bool = False, fla
         ) from error
     saved = set(tensor_shapes(folder / WEIGHTS))
     # with added tokens peft saves the whole tables too, where it finds the base and sees that they have grown
-    tables = ("auto", True) if trained_tokens(config, folder) else ("auto",)
+    tables = ("auto", True) if trained_tokens(config) else ("auto",)
     differences = (saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=kind)) for kind in tables)
     if differ := sorted(min(differences, key=len)):
         where = "the adapter" if differ[0] in saved else "the model"

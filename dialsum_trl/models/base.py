@@ -22,7 +22,7 @@ NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
 
 
 def resize_embeddings(model, tokenizer) -> None:
-    """Makes room for tokens beyond the embedding table, and only then."""
+    """Adds rows to the embedding table for tokens beyond its end, if there are any."""
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         output = model.get_output_embeddings()
         if output is not None and output.weight is not model.get_input_embeddings().weight:

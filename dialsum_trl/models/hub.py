@@ -14,22 +14,8 @@ from huggingface_hub.errors import (
 from transformers.utils import cached_file
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.models.file_names import CONFIG, INDEX, PICKLE, RUN_FILE, WEIGHTS
-from dialsum_trl.models.files import TRUSTED, beside, check_config
-
-
-def check_hub_model(name: str, revision: str) -> None:
-    """The checks of `check_model_files` that need no weights, for a model of the Hub (or its cache), before they come.
-
-    A Hub that cannot be reached or has no such model is left to the loading behind it.
-
-    Raises:
-        InputError: config.json names the weights itself, or the index names a file elsewhere.
-    """
-    if config := hub_file(name, "config.json", revision):
-        check_config(config)
-        if index := hub_file(name, INDEX, revision):
-            beside(index, "take another model")
+from dialsum_trl.models.file_names import CONFIG, PICKLE, RUN_FILE, WEIGHTS
+from dialsum_trl.models.files import TRUSTED
 
 
 def hub_file(name: str, file: str, revision: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Loading a model, with its many ways to fail: each is one line that names the flag or the recipe that mends it."""
+"""Loading a model, with its many ways to fail: each is one line that names the flag or the recipe to use."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.files import check_model_files
-from dialsum_trl.models.hub import check_hub_model
 
 NO_SAFETENSORS = (
     "holds no safetensors weights; pickles (pytorch_model.bin) are refused, for they can run code. A pull request of "
@@ -23,8 +22,6 @@ def load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, 
     if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
         check_model_files(name_or_path)
     try:
-        if what == "weights" and not Path(name_or_path).is_dir():
-            check_hub_model(name_or_path, kwargs["revision"])
         return loader(name_or_path, trust_remote_code=trust_remote_code, **kwargs)
     except (torch.OutOfMemoryError, InputError):
         raise

@@ -1,7 +1,7 @@
 """Whether a base is the one an adapter was trained on, told before either is loaded.
 
 The same model may lie elsewhere: a local copy, a download, a folder that moved. So names may differ; what decides is
-what both models say of themselves, where both are at hand.
+what both models say of themselves, where both are on this machine.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ def compare_bases(adapter: str, trained_on: tuple[str, str], named: tuple[str, s
     elif _same_repository(trained_on, named):
         return
     else:
-        difference = "which may be another model: both are not at hand to compare"
+        difference = "which may be another model: not both are here to compare"
     say(
         f"warning: --adapter_path {adapter} was trained on {_shown(*trained_on)} and is put on {_shown(*named)}, "
         f"{difference}"

@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity
 
 from dialsum_trl.core.console import is_main_process
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import refuse_links, write_json
+from dialsum_trl.core.files import write_json
 from dialsum_trl.models.file_names import MANIFEST, RUN_FILE, SETTINGS_FILE, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, tensor_shapes
 from dialsum_trl.models.record import read_record
@@ -54,7 +54,6 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     check_compatible(folders)
     kept = [path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name not in _OF_A_RUN]
     partial = output.with_name(f".{output.name}.partial")
-    refuse_links(partial, *kept)
     total, dtypes = {}, {}
     for folder, share in zip(folders, shares, strict=True):
         for name, tensor in load_file(folder / WEIGHTS).items():

@@ -31,7 +31,7 @@ def add_tokens_of(tokenizer, adapter_path: str | Path) -> None:
         InputError: it was trained with other tokens that the base lacks.
     """
     folder = adapter_folder(adapter_path)
-    last = max(trained_tokens(check_adapter_files(folder), folder), default=-1)
+    last = max(trained_tokens(check_adapter_files(folder)), default=-1)
     if last >= len(tokenizer):
         add_missing_chat_tokens(tokenizer)
     if last >= len(tokenizer):

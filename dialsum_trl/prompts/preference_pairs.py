@@ -11,7 +11,7 @@ def encode_pairs(pairs: list[dict], tokenizer, stop_ids: list[int], max_length: 
     The two share one prompt, shortened by whole turns until the longer of them fits into `max_length`.
 
     Raises:
-        InputError: a summary that leaves no room for the prompt.
+        InputError: a summary that leaves no tokens for the prompt.
     """
     bare = prompt_messages("")
     bare_ids = render(tokenizer, bare, generation=True)
@@ -24,7 +24,7 @@ def encode_pairs(pairs: list[dict], tokenizer, stop_ids: list[int], max_length: 
         longest = max(map(len, ends.values()))
         if len(bare_ids) + longest >= max_length:
             raise InputError(
-                f"pair {number}: a summary of {longest} tokens leaves no room; raise --max_length {max_length}"
+                f"pair {number}: a summary of {longest} tokens leaves no prompt; raise --max_length {max_length}"
             )
         prompt_ids = fit(tokenizer, pair["prompt"], max_length - longest).prompt_ids
         rows.append({"prompt_ids": prompt_ids, "chosen_ids": ends["chosen"], "rejected_ids": ends["rejected"]})

@@ -1,7 +1,7 @@
 """The one place where a prompt is built: training, inference, reward and PPO all come through here.
 
 A row becomes `{"prompt": [system, user], "completion": [assistant]}`, the tokenizer's own chat template renders it, and
-the completion is cut right after the end-of-turn token (Qwen's templates would also supervise a newline behind it).
+the completion is cut right after the end-of-turn token (Qwen's templates would also supervise a newline after it).
 """
 
 from dialsum_trl.core.errors import InputError
@@ -120,7 +120,7 @@ def encode_row(
     The whole summary and its end-of-turn token are always supervised; only the dialogue gives way.
 
     Raises:
-        InputError: the summary alone leaves no room for the prompt.
+        InputError: the summary leaves no tokens for the prompt.
     """
     row = to_prompt_completion(dialogue, neutralize(tokenizer, summary), instruction)
     bare = prompt_messages("", instruction)
@@ -132,7 +132,7 @@ def encode_row(
             f"{max_length} supervised tokens would be lost; raise --max_length or shorten the summary"
         )
     fitted = fit(tokenizer, dialogue, max_length - len(completion), instruction)
-    # rendered again as a whole: the template must give the same completion behind the real prompt
+    # rendered again as a whole: the template must give the same completion after the real prompt
     again = encode_completion(
         tokenizer, fitted.prompt_ids, prompt_messages(fitted.text, instruction) + row["completion"], stop_ids
     )

@@ -44,7 +44,7 @@ def language_codes(tokenizer) -> list[str]:
 
 
 def _prefix_first_word_only(backend):
-    """SentencePiece's word prefix (the space before a word) at the start of a text, no longer behind every added token.
+    """SentencePiece's word prefix (the space before a word) at the start of a text, no longer after every added token.
 
     With it `#Person1#은` reads as `#Person1# 은`, and nothing that the model writes can come out without the space.
     Texts without added tokens keep their ids.

@@ -1,6 +1,6 @@
 """Rows for encoder-decoder models: the dialogue is what the encoder reads, the summary what the decoder writes.
 
-Training and inference encode a dialogue with the same `fit_source`. Some tokenizers (KoBART's) put no end token behind
+Training and inference encode a dialogue with the same `fit_source`. Some tokenizers (KoBART's) put no end token after
 a text; both sides get one here.
 """
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from dialsum_trl.core.console import say
-from dialsum_trl.core.files import refuse_links
 from dialsum_trl.models.adapters import CRITIC, POLICY, adapter_state, load_adapter_state
 
 CRITIC_FILE, WATCH_FILE = "critic.safetensors", "ppo_state.json"
@@ -28,12 +27,6 @@ def put_best(output_dir: Path, fill) -> None:
         (output_dir / BEST_FOLDER).rename(old)
     partial.rename(output_dir / BEST_FOLDER)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def best_files(best: Path, target: Path) -> None:
-    """Copies a checkpoint's best adapter. Raises InputError where it is or holds a link."""
-    refuse_links(best, *best.rglob("*"))
-    shutil.copytree(best, target, dirs_exist_ok=True)
 
 
 class PPOCheckpoints:
@@ -89,7 +82,7 @@ class PPOCheckpoints:
             (Path(output_dir) / WATCH_FILE).write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
             if self.watch.best_step is not None:  # what the evaluations after this checkpoint may replace
                 best = Path(self.args.output_dir) / BEST_FOLDER
-                shutil.copytree(best, Path(output_dir) / BEST_FOLDER, symlinks=True)
+                shutil.copytree(best, Path(output_dir) / BEST_FOLDER)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
@@ -101,4 +94,4 @@ class PPOCheckpoints:
         self.watch.load(json.loads((folder / WATCH_FILE).read_text(encoding="utf-8")))
         if self.watch.best_step is not None and self.args.should_save:
             best = folder / BEST_FOLDER
-            put_best(Path(self.args.output_dir), lambda partial: best_files(best, partial))
+            put_best(Path(self.args.output_dir), lambda partial: shutil.copytree(best, partial, dirs_exist_ok=True))

@@ -1,7 +1,6 @@
 """Rows: CSV and JSONL files of dialogues."""
 
 import json
-import os
 
 from tests.bad_inputs.case import Case, Place
 
@@ -40,31 +39,19 @@ def same_rows_in_both(place: Place) -> None:
 CASES = [
     csv("cp949", (HEAD + GOOD).encode("cp949"), "line 2, byte", "iconv -f cp949 -t utf-8"),
     csv("utf-16 with its mark", (HEAD + GOOD).encode("utf-16"), "is UTF-16", "iconv -f UTF-16"),
-    csv("utf-16 without a mark", (HEAD + GOOD).encode("utf-16-le"), "line 1", "iconv -f UTF-16LE"),
     csv("one latin-1 byte", HEAD.encode() + b"a,#Person1#: caf\xe9,b\n", "line 2, byte", "0xe9", "iconv"),
-    csv("a surrogate in UTF-8", HEAD.encode() + b"a,#Person1#: \xed\xa0\x80,b\n", "line 2", "not UTF-8"),
-    csv("an over-long encoding", HEAD.encode() + b"a,#Person1#: \xc0\xaf,b\n", "line 2", "not UTF-8"),
     csv("a NUL byte", HEAD + "a,#Person1#: x\0y,b\n", "line 2 holds a NUL", "tr -d"),
     csv("a zip file by another name", b"PK\x03\x04\x14\x00\x06\x00" + bytes(60), "line 1", "export it again"),
-    csv(
-        "a gzip file by another name", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48", "byte 1 (0x8b)", "not UTF-8"
-    ),
     csv("nothing", "", "is empty", "header line"),
-    csv("a byte order mark alone", b"\xef\xbb\xbf", "is empty", "header line"),
     csv("blank lines alone", "\n\r\n\n", "is empty", "header line"),
     csv("a header alone", HEAD, "no data rows", "export"),
     csv("rows without a header", GOOD + GOOD, "no column 'fname'", "--fname_column"),
-    csv("a Git LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "no column 'fname'"),
     csv("a login page", "<!DOCTYPE html>\n<title>Sign in</title>\n", "no column 'fname'"),
     csv("semicolons", HEAD.replace(",", ";") + "a;b;c\n", "line 1 is separated by semicolons", "with commas"),
     csv("tabs", HEAD.replace(",", "\t") + "a\tb\tc\n", "separated by tabs", "with commas"),
     csv("Excel's line of the separator", "sep=,\n" + HEAD + GOOD, "line 1 is Excel's 'sep=,'", "remove this line"),
-    csv("column names that move the cursor", "\x1b[2Jfname,b\na,b\n", "no column 'fname'", "\\x1b[2J"),
-    csv("column names of several lines", '"a\nb",c\nd,e\n', "no column 'fname'", r"a\nb"),
     csv("bare carriage returns", HEAD + "a,b\rc,d\n", "row 1 (line 2)", "line endings"),
-    csv("mixed line ends, one of them old Mac's", (HEAD + GOOD).replace("\n", "\r\n") + "b,c\rd,e\n", "row 2", "sed"),
     csv("a column named twice", "fname,dialogue,summary,summary\na,b,c,d\n", "'summary' twice", "rename"),
-    csv("two columns that differ in spaces", "fname,dialogue, summary,summary \na,b,c,d\n", "'summary' twice"),
     csv("a missing column", "fname,dialog,summary\na,b,c\n", "no column 'dialogue'", "--dialogue_column dialog"),
     csv("no summaries", "fname,dialogue\na,b\n", "no column 'summary'", "--summary_column"),
     csv(
@@ -73,36 +60,15 @@ CASES = [
     csv("too few cells", HEAD + GOOD + "b,c\n", "row 2 (line 3) has 2 cells", "double quotes"),
     csv("too many cells", HEAD + "a,b,c,d\n", "row 1 (line 2) has 4 cells", "double quotes"),
     csv("text after a closing quote", HEAD + 'a,"b"c,d\n', "row 1 (line 2)", 'double the quotes inside a cell ("")'),
-    csv("deep quotes that never close", HEAD + 'a,"' + '""' * 5000 + "b,c\n", "row 1 (line 2)", "never closed"),
     csv("an empty dialogue", HEAD + GOOD + "b,<br> ,c\n", "row 2 (line 3), column 'dialogue': empty", "remove the row"),
     csv("an empty summary", HEAD + "a,b, \n", "row 1 (line 2), column 'summary': empty", "fill it"),
     csv("an empty name", HEAD + " ,b,c\n", "column 'fname': empty", "fill it"),
     csv("a name twice", HEAD + GOOD + GOOD, "row 2 (line 3), column 'fname': 'a' is also row 1", "its own name"),
     Case("csv: a cell of 10 MB", f"{SFT}train.csv", huge_cell, ("row 1 (line 2)", "10,000,000 characters", "quote")),
     Case(
-        "csv: a quote never closed, 20 MB before the end",
-        f"{SFT}train.csv",
-        unclosed_quote_in_a_large_file,
-        ("train.csv: row 1 (line 2)", "never closed"),
-    ),
-    Case(
         "path: a folder", f"{SFT}rows.csv", lambda p: (p.given / "rows.csv").mkdir(), ("is a folder", "name the .csv")
     ),
     Case("path: nothing there", f"{SFT}tset.csv", {}, ("tset.csv does not exist", "did you mean", "test.csv?")),
-    Case(
-        "path: a link to nothing",
-        f"{SFT}rows.csv",
-        lambda p: (p.given / "rows.csv").symlink_to(p.given / "gone.csv"),
-        ("rows.csv", "link", "gone.csv"),
-    ),
-    Case(
-        "path: a link to itself",
-        f"{SFT}rows.csv",
-        lambda p: (p.given / "rows.csv").symlink_to(p.given / "rows.csv"),
-        ("rows.csv", "link"),
-    ),
-    Case("path: a pipe", f"{SFT}rows.csv", lambda p: os.mkfifo(p.given / "rows.csv"), ("rows.csv", "no regular file")),
-    Case("path: a name longer than file systems take", f"{SFT}{'x' * 300}.csv", {}, ("File name too long",)),
     Case("path: a spreadsheet", f"{SFT}rows.xlsx", {"rows.xlsx": b"PK"}, ("rows.xlsx", "save it as .csv or .jsonl")),
     Case("path: packed", f"{SFT}rows.csv.gz", {"rows.csv.gz": b"\x1f\x8b"}, ("cannot read '.gz' files", "save it as")),
     Case(
@@ -111,29 +77,15 @@ CASES = [
         same_rows_in_both,
         ("1 training rows are also evaluation rows (a = x)", "--drop_shared_rows true"),
     ),
-    jsonl("one array", json.dumps([JSON_ROW]), "row 1 (line 1) is a JSON array", "one object a line"),
-    jsonl("an array over several lines", "[\n{}\n]\n", "row 1 (line 1) is not JSON", "one object a line"),
-    jsonl("two objects on a line", json.dumps(JSON_ROW) * 2 + "\n", "row 1 (line 1) is not JSON", "Extra data"),
+    jsonl("one array", json.dumps([JSON_ROW]), "row 1 (line 1) is a JSON array", "one object per line"),
+    jsonl("an array over several lines", "[\n{}\n]\n", "row 1 (line 1) is not JSON", "one object per line"),
     jsonl("cut in the middle", json.dumps(JSON_ROW) + '\n{"fname": "b", "dial', "row 2 (line 2) is not JSON"),
-    jsonl("a number", "3\n", "is a JSON int", "one object a line"),
-    jsonl("null", "null\n", "is a JSON", "one object a line"),
+    jsonl("a number", "3\n", "is a JSON int", "one object per line"),
     jsonl("NaN for a text", {"dialogue": float("nan")}, "column 'dialogue': float instead of text"),
     jsonl("a list for a text", {"dialogue": ["a", "b"]}, "column 'dialogue': list instead of text"),
-    jsonl("an object for a text", {"summary": {"text": "b"}}, "column 'summary': dict instead of text"),
-    jsonl("a fraction for a name", {"fname": 1.5}, "column 'fname': float instead of text", "in quotes"),
-    jsonl("true for a text", {"summary": True}, "column 'summary': bool instead of text"),
     jsonl("null for a text", {"dialogue": None}, "column 'dialogue': empty", "fill it"),
-    jsonl("an integer of 5,000 digits", '{"fname": ' + "9" * 5000 + "}\n", "row 1 (line 1)", "one flat object"),
-    jsonl("100,000 brackets deep", '{"fname": ' + "[" * 100_000 + "\n", "row 1 (line 1)", "one flat object"),
     jsonl("half a surrogate pair", {"dialogue": "a\ud800"}, "column 'dialogue': holds a NUL or half", "export"),
-    jsonl("half a surrogate pair as a name", {"fname": "a\udfff"}, "column 'fname': holds a NUL or half", "export"),
     jsonl("an escaped NUL", {"summary": "a\0"}, "column 'summary': holds a NUL", "export"),
-    jsonl(
-        "a key twice in an object",
-        '{"fname": "a", "dialogue": "b", "summary": "c", "summary": "d"}\n',
-        "row 1 (line 1)",
-        "'summary' twice",
-    ),
     jsonl(
         "a key missing in the second row",
         json.dumps(JSON_ROW) + '\n{"fname": "b", "summary": "c"}\n',
@@ -142,5 +94,4 @@ CASES = [
     jsonl("cp949", json.dumps(JSON_ROW, ensure_ascii=False).encode("cp949"), "line 1, byte", "iconv -f cp949"),
     jsonl("utf-16", json.dumps(JSON_ROW).encode("utf-16"), "is UTF-16", "iconv -f UTF-16"),
     jsonl("nothing", "", "no data rows"),
-    jsonl("a Python literal", str(JSON_ROW) + "\n", "row 1 (line 1) is not JSON"),
 ]

@@ -1,4 +1,4 @@
-"""The YAML file of `--config`: read by the safe loader, without tags, with every key once and sizes within reason.
+"""The YAML file of `--config`: read by the safe loader, without tags, with every key once.
 
 Its settings, and a recipe's, become command-line tokens, so that one parser checks every value.
 """
@@ -9,12 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import yaml
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import check_numbers
-
-MAX_BYTES = 1_000_000
-MAX_NODES = 20_000  # with every alias written out
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_config(path: str, sections: tuple[str, ...]) -> dict:
@@ -24,12 +22,11 @@ def read_config(path: str, sections: tuple[str, ...]) -> dict:
         sections: keys that hold the settings of one stage each; all others serve every stage.
 
     Raises:
-        InputError: names file, line or key: it cannot be read, is no mapping of settings, holds a tag, a key twice, an
-            alias that grows beyond reason, or a value that no flag could hold.
+        InputError: names file, line or key: it cannot be read, is no mapping of settings, holds a tag, a key twice, or
+            a value that no flag could hold.
     """
     place = f"--config {path}"
-    config = _construct(place, _text(place, Path(path)))
-    if config is None:
+    if (config := _read(place, Path(path))) is None:
         config = {}
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise InputError(f"{place}: must hold `key: value` lines, one setting each")
@@ -106,90 +103,27 @@ def pop_config(argv: list[str]) -> tuple[str | None, list[str]]:
     return path, rest
 
 
-def _text(place, path):
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which has no tags of Python's, and takes every key once."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(None, None, f"sets '{key.value}' twice; remove one of them", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read(place: str, path: Path):
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except OSError as error:
         raise InputError(f"{place}: {error.strerror}; give the path of a YAML file") from None
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{place}: is longer than {MAX_BYTES:,} bytes; give a YAML file of settings")
-    try:
-        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{place}: line {line} is not UTF-8; save the file as UTF-8") from None
-
-
-def _construct(place, text):
-    import yaml
-
-    loader = None
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check_nodes(place, node)
-        return loader.construct_document(node)
-    except InputError:
-        raise
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: the 40th of a month
         raise InputError(f"{place}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
-    except RecursionError:
-        raise InputError(f"{place}: is nested too deeply; YAML of settings has one setting each line") from None
-    except (ValueError, ArithmeticError) as error:  # a number of thousands of digits, the 40th of a month
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{place}: line 1 or below holds a value that YAML cannot read ({reason})") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _check_nodes(place, root) -> None:
-    """Raises InputError on tags, repeated keys and aliases that grow; before anything is built from the nodes."""
-    import yaml
-
-    sizes: dict[int, int] = {}
-
-    def size(node, above=()):
-        if node in above:
-            raise _aliases(place, node)
-        if id(node) in sizes:
-            return sizes[id(node)]
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
-            raise InputError(f"{place}: line {node.start_mark.line + 1} holds the tag {node.tag}; tags are not read")
-        children = []
-        if isinstance(node, yaml.MappingNode):
-            _check_keys(place, node)
-            children = [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            children = node.value
-        elif len(node.value) > 4000 and node.tag.endswith(("int", "float", "timestamp")):
-            raise InputError(f"{place}: line {node.start_mark.line + 1} holds a number of {len(node.value):,} digits")
-        sizes[id(node)] = total = 1 + sum(size(child, (*above, node)) for child in children)
-        if total > MAX_NODES:
-            raise _aliases(place, node)
-        return total
-
-    size(root)
-
-
-def _aliases(place, node):
-    return InputError(
-        f"{place}: line {node.start_mark.line + 1} grows beyond {MAX_NODES:,} values by aliases; write the values out"
-    )
-
-
-def _check_keys(place, node) -> None:
-    seen = set()
-    for key, _ in node.value:
-        name = (key.tag, key.value) if isinstance(key.value, str) else None
-        if name in seen:
-            line = key.start_mark.line + 1
-            raise InputError(f"{place}: line {line} sets '{key.value}' twice; remove one of them")
-        if name is not None:
-            seen.add(name)
 
 
 def _check_values(place, settings) -> None:
@@ -203,8 +137,6 @@ def _check_values(place, settings) -> None:
                 raise InputError(f"{place}: {name} holds a list in a list; give one value or one list of values")
             if isinstance(part, dict) and part is not value:
                 raise InputError(f"{place}: {name} holds settings in a list; give one value or one list of values")
-            if isinstance(part, str) and (SURROGATE.search(part) or "\0" in part):
-                raise InputError(f"{place}: {name} holds a NUL or half a surrogate pair; write another value")
             if isinstance(part, str) and part is not value and re.match(r"--|-\D", part):
                 raise InputError(
                     f"{place}: {name} holds {part[:40]}, which reads as a flag; a flag is a key of its own"

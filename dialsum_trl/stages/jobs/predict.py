@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_writable, refuse_links
+from dialsum_trl.core.files import check_writable
 from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
 from dialsum_trl.data.predictions import SUBMISSION, write_predictions
@@ -21,7 +21,6 @@ CANDIDATES = "candidates"  # of several summaries a row: 1.csv, 2.csv, ..., each
 
 def check_candidates(folder: Path, count: int) -> None:
     """Raises InputError where candidates of an earlier run would be left beside those of this one."""
-    refuse_links(folder)
     written = {f"{number}.csv" for number in range(1, count + 1)} if count > 1 else set()
     if left := sorted({path.name for path in folder.glob("*.csv")} - written):
         raise InputError(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_writable, refuse_links
+from dialsum_trl.core.files import check_writable
 
 
 def prepare_output_dir(args) -> str | None:
@@ -25,8 +25,6 @@ def prepare_output_dir(args) -> str | None:
         raise InputError("--enable_jit_checkpoint: a run does not continue exactly from such; use --save_steps")
     folder = Path(args.output_dir)
     check_writable(folder)
-    if folder.is_dir():  # checkpoints may lie on another disk
-        refuse_links(*(path for path in folder.iterdir() if not path.name.startswith("checkpoint-")))
     resume = meant(args.resume_from_checkpoint, folder)
     fresh = resume is None
     elsewhere = resume != "true" and (fresh or Path(resume).resolve().parent != folder.resolve())

@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.json_file import read_text
 from dialsum_trl.models.file_names import PICKLE, WEIGHTS
-from dialsum_trl.models.files import beside
+from dialsum_trl.models.files import shards_of
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 PICKLES = {  # what transformers reads where the safetensors are not there; pytorch_model_fsdp.bin is FSDP's own
@@ -28,9 +27,9 @@ def check_names(checkpoint: Path) -> None:
     """Raises InputError where a file of the checkpoint names one that is not in it, or weights are a pickle only."""
     for index in INDICES:
         if (checkpoint / index).exists():
-            beside(checkpoint / index, "continue from another checkpoint")
+            shards_of(checkpoint / index, "continue from another checkpoint")
     if (checkpoint / LATEST).exists():  # DeepSpeed's: the folder of its pieces
-        tag = read_text(checkpoint / LATEST, "continue from another checkpoint", 1000).strip()
+        tag = (checkpoint / LATEST).read_text(encoding="utf-8", errors="replace").strip()
         if not TAG.fullmatch(tag):
             raise InputError(
                 f"{checkpoint / LATEST}: names {tag[:80]!r} where DeepSpeed names global_step and a number; continue "

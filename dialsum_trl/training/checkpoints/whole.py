@@ -9,7 +9,7 @@ from pathlib import Path
 from dialsum_trl.core.console import say
 from dialsum_trl.core.disk import disk_problem, free_gib
 from dialsum_trl.core.errors import InputError, TrainingError
-from dialsum_trl.core.files import refuse_links, write_json
+from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.models.file_names import RUN_FILE, SETTINGS_FILE
@@ -175,7 +175,6 @@ def bring(checkpoint: Path, folder: Path) -> None:
     """Copies a checkpoint of another folder into this one, unless it is there already."""
     if (folder / checkpoint.name).exists():
         return
-    refuse_links(checkpoint, *checkpoint.rglob("*"))
     written = folder / SAVING / checkpoint.name
     shutil.copytree(checkpoint, written)
     _take_place(written, folder / checkpoint.name)
