@@ -15,15 +15,15 @@ MODELS = {"3B": "Bllossom/llama-3.2-Korean-Bllossom-3B", "8B": "MLP-KTLim/llama-
 COUNTS, BUDGET_GIB = (1, 2, 4, 8, 16, 32, 64), 80
 
 
-def compute(shape, lengths: list[int], rows_a_step: int, processes: int):
+def compute(shape, lengths: list[int], rows_per_step: int, processes: int):
     """The plan of one process' share of a step, or None when a process has no row."""
-    if rows_a_step % processes:
+    if rows_per_step % processes:
         return None
 
     def largest(micro_batches: int) -> int:
-        return Schedule(lengths, rows_a_step, micro_batches * processes, processes, 42).largest(1)
+        return Schedule(lengths, rows_per_step, micro_batches * processes, processes, 42).largest(1)
 
-    choices = [count for count in (1, 2, 3, 4, 6, 8, 12, 16) if count * processes <= rows_a_step]
+    choices = [count for count in (1, 2, 3, 4, 6, 8, 12, 16) if count * processes <= rows_per_step]
     return plan(shape, largest, choices, BUDGET_GIB)
 
 
@@ -49,15 +49,15 @@ def main() -> None:
             print(row([name, count, *(f"{(x.gradient_bytes + x.weight_bytes) / 1e6:.0f}" for x in loads)]))
     for name, model in MODELS.items():
         shape = known_shape(model, "main", 16, "4bit")
-        for rows_a_step in (64, 512):
-            print(f"\n{name}, DDP, {rows_a_step} rows a step: seconds of compute, then efficiency over each link\n")
+        for rows_per_step in (64, 512):
+            print(f"\n{name}, DDP, {rows_per_step} rows a step: seconds of compute, then efficiency over each link\n")
             print(row(["GPUs", "rows a GPU", "s", *LINKS]) + "\n" + row(["---"] * (3 + len(LINKS))))
-            one = compute(shape, lengths, rows_a_step, 1).seconds
+            one = compute(shape, lengths, rows_per_step, 1).seconds
             for count in COUNTS:
-                share = compute(shape, lengths, rows_a_step, count)
+                share = compute(shape, lengths, rows_per_step, count)
                 wire = load(shape, "ddp", count)
                 found = [efficiency(one, share.seconds + wire.seconds(link), count) for link in LINKS.values()]
-                cells = [count, rows_a_step // count, f"{share.seconds:.2f}", *(f"{value:.2f}" for value in found)]
+                cells = [count, rows_per_step // count, f"{share.seconds:.2f}", *(f"{value:.2f}" for value in found)]
                 print(row(cells))
 
 

@@ -106,7 +106,7 @@ def test_the_longest_pack_is_rehearsed_once_behind_the_first_step(tmp_path, monk
     micro_batches = trainer.args.gradient_accumulation_steps
     epochs = trainer.state.num_train_epochs
     assert packs[micro_batches] == schedule.largest(epochs)
-    assert len(packs) == 1 + epochs * schedule.batches_an_epoch()
+    assert len(packs) == 1 + epochs * schedule.batches_per_epoch()
 
 
 def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
@@ -124,7 +124,7 @@ def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     path = prepare(model, args, [20] * 8, 0, "none", None)
     assert not path.fused and path.plan is None
     assert "Packed, but not fused: not every projection" in capsys.readouterr().out
-    assert args.gradient_accumulation_steps == 2 and path.schedule.rows_a_step == 8
+    assert args.gradient_accumulation_steps == 2 and path.schedule.rows_per_step == 8
 
 
 @pytest.mark.parametrize(

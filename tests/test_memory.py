@@ -8,8 +8,8 @@ from dialsum_trl.core.launcher import prepare_allocator
 from dialsum_trl.training.plan.memory import GIB, Shape, plain_tokens, plan
 
 # Llama-3.2-3B and Llama-3-8B in nf4 with rank 16.
-SMALL = Shape(28, 3072, 3072, 1024, 8192, 24, 128256, True, 0.516, 16)
-LARGE = Shape(32, 4096, 4096, 1024, 14336, 32, 128256, False, 0.516, 16)
+SMALL = Shape(28, 3072, 24, 8, 128, 8192, 128256, True, 0.516, 16)
+LARGE = Shape(32, 4096, 32, 8, 128, 14336, 128256, False, 0.516, 16)
 CHOICES = [1, 2, 3, 4, 6, 8, 16, 32, 64]
 
 

@@ -28,29 +28,29 @@ def test_groups_differ_by_at_most_one_row_of_tokens(lengths):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_step_sees_the_rows_of_the_padded_path_in_the_order_of_the_seed(processes):
-    schedule = Schedule(LENGTHS, rows_a_step=64, micro_batches=4, processes=processes, seed=7)
+    schedule = Schedule(LENGTHS, rows_per_step=64, micro_batches=4, processes=processes, seed=7)
     order = torch.randperm(150, generator=torch.Generator().manual_seed(7 + 1)).tolist()
     batches = schedule.epoch(1)
     for step in range(2):
         mine = [row for batch in batches[4 * step : 4 * step + 4] for row in batch]
         assert sorted(mine) == sorted(order[64 * step : 64 * step + 64])
-    assert len(batches) == schedule.batches_an_epoch() == 12
+    assert len(batches) == schedule.batches_per_epoch() == 12
 
 
 def test_the_last_step_of_an_epoch_has_as_many_micro_batches_as_its_rows_allow():
-    schedule = Schedule([10] * 67, rows_a_step=64, micro_batches=8, processes=2)
-    assert schedule.batches_an_epoch() == len(schedule.epoch(0)) == 8 + 2
+    schedule = Schedule([10] * 67, rows_per_step=64, micro_batches=8, processes=2)
+    assert schedule.batches_per_epoch() == len(schedule.epoch(0)) == 8 + 2
 
 
 def test_a_last_row_alone_is_joined_by_one_of_the_epochs_first_so_that_every_process_has_one():
-    schedule = Schedule([10] * 65, rows_a_step=64, micro_batches=2, processes=2)
+    schedule = Schedule([10] * 65, rows_per_step=64, micro_batches=2, processes=2)
     last = schedule.epoch(0)[-2:]
     assert [len(batch) for batch in last] == [1, 1]
-    assert len(schedule.epoch(0)) == schedule.batches_an_epoch() == 4
+    assert len(schedule.epoch(0)) == schedule.batches_per_epoch() == 4
 
 
 def test_the_largest_pack_of_all_epochs_is_known_before_training():
-    schedule = Schedule(LENGTHS, rows_a_step=64, micro_batches=4)
+    schedule = Schedule(LENGTHS, rows_per_step=64, micro_batches=4)
     sizes = [padded(sum(LENGTHS[r] for r in batch)) for epoch in range(3) for batch in schedule.epoch(epoch)]
     assert schedule.largest(3) == max(sizes)
 

@@ -9,14 +9,8 @@ from dialsum_trl.models.provenance import base_origin
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.templates import template_kwargs
 
-REPORTED_METRICS = (
-    "eval_loss",
-    "eval_rouge_mean",
-    "eval_rouge1",
-    "eval_rouge2",
-    "eval_rougeL",
-    "eval_hit_limit",
-)
+ROUGE = ("eval_rouge_mean", "eval_rouge1", "eval_rouge2", "eval_rougeL")
+REPORTED_METRICS = ("eval_loss", *ROUGE, "eval_hit_limit")
 SETTINGS = {  # fields of the trainer's arguments that a card shows, where the trainer has them
     "learning_rate": "learning rate",
     "lr_scheduler_type": "schedule",

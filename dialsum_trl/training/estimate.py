@@ -18,29 +18,20 @@ ROWS, PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, SUMMARY_TOKENS = 12_457, 5.527, 0.4
 CARDS = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # GiB that GPUs are sold with
 REFERENCE = 989  # dense bf16 TFLOP/s of the card that `memory` was measured on
 PEAKS = {  # of others, as their makers state them; the first name that a device's name holds counts
-    "B200": 2250,
-    "H200": 989,
-    "H100": 989,
-    "A100": 312,
-    "L40S": 362,
-    "L40": 181,
-    "RTX 5090": 210,
-    "RTX 4090": 165,
-    "RTX 3090": 71,
-    "A6000": 155,
-    "A40": 150,
-    "A10": 125,
-    "L4": 121,
-    "V100": 125,
-    "T4": 65,
-}
+    "B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "RTX 5090": 210, "RTX 4090": 165,
+    "RTX 3090": 71, "A6000": 155, "A40": 150, "A10": 125, "L4": 121, "V100": 125, "T4": 65,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What a run needs.
 
-    `best` is the plan within the budget, None when nothing fits; `least` is the smallest card, GiB, that would do.
+    Attributes:
+        rows: of the training file, of `mean_tokens` each.
+        steps: optimizer steps of the run.
+        best: the plan within the budget; None when nothing fits.
+        least: the smallest card, GiB, that would do; None when none does.
     """
 
     rows: int
@@ -76,7 +67,6 @@ def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> 
         draw = np.random.default_rng(0)
         prompts = draw.lognormal(PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, ROWS)
         return [int(length) + SUMMARY_TOKENS for length in prompts]
-
     how = measure(model)
     rows = list(iter_rows(train_file, columns=columns))
     prompts = how.prompt([row["dialogue"] for row in rows])
@@ -85,26 +75,25 @@ def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> 
 
 
 def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, processes: int = 1) -> Estimate:
-    """The plan that fits `budget` GiB a GPU, and the smallest card that any plan fits.
+    """The plan that fits `budget` GiB per GPU, and the smallest card that any plan fits.
 
     Args:
         settings: of the recipe; effective_batch_size, max_length and num_train_epochs count.
         lengths: tokens of each row before shortening.
     """
-    rows_a_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
+    rows_per_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
     lengths = [min(length, settings.get("max_length", MAX_LENGTH)) for length in lengths]
-    rows = rows_a_step // processes  # of one process
+    rows = rows_per_step // processes  # of one process
     choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
-    tokens = {
-        count: Schedule(lengths, rows_a_step, count * processes, processes).largest(1) for count in choices
-    }  # as `fast` chooses
+    # as `packing.prepare` chooses
+    tokens = {count: Schedule(lengths, rows_per_step, count * processes, processes).largest(1) for count in choices}
 
-    def fits(gib):
+    def fits(gib: float) -> Plan | None:
         return plan(shape, tokens.__getitem__, choices, gib)
 
     steps = settings.get("max_steps", -1)
     if steps <= 0:
-        steps = max(1, round(-(-len(lengths) // rows_a_step) * epochs))
+        steps = max(1, round(-(-len(lengths) // rows_per_step) * epochs))
     least = next((card for card in CARDS if fits(card)), None)
     return Estimate(len(lengths), sum(lengths) / len(lengths), steps, fits(budget), least)
 

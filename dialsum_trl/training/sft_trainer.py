@@ -31,7 +31,7 @@ class SFTTrainer(RowLoss, CheckedTrainer, PortableCheckpoints, TiedWeightsOnce, 
 
     @property
     def rows_per_step(self) -> int:
-        return super().rows_per_step if self.packing is None else self.packing.schedule.rows_a_step
+        return super().rows_per_step if self.packing is None else self.packing.schedule.rows_per_step
 
     def get_train_dataloader(self):
         if self.packing is None:

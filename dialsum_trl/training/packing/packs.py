@@ -1,8 +1,9 @@
 """Rows into packs without changing what an optimizer step sees.
 
-A step of the padded path sees `rows_a_step` rows (64 in the design) as micro-batches of equal row count. Here the same
-rows, in the same order of the same seed, are dealt into as many micro-batches of nearly equal *token* count, and each
-becomes one row of documents back to back without padding (a few tokens at its end keep the length a multiple of 128).
+A step of the padded path sees `rows_per_step` rows (64 in the design) as micro-batches of equal row count. Here the
+same rows, in the same order of the same seed, are dealt into as many micro-batches of nearly equal *token* count, and
+each becomes one row of documents back to back without padding (a few tokens at its end keep the length a multiple of
+128).
 The loss is the mean over the step's supervised tokens either way, so loss, gradient and learning curve stay those of
 the padded path.
 
@@ -29,7 +30,7 @@ class ScheduleSampler:
         self.current = epoch
 
     def __len__(self) -> int:
-        return self.schedule.batches_an_epoch()
+        return self.schedule.batches_per_epoch()
 
     def __iter__(self):
         return iter(self.schedule.epoch(self.current))

@@ -60,19 +60,19 @@ def prepare(
         say(f"Padded, not packed: {reason}")
         return None
 
-    rows_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
     model.set_attn_implementation(register())
 
     def schedule(micro_batches: int) -> Schedule:
-        return Schedule(lengths, rows_a_step, micro_batches * args.world_size, args.world_size, seed)
+        return Schedule(lengths, rows_per_step, micro_batches * args.world_size, args.world_size, seed)
 
     reason = problem(model)
     if current().shards_weights:
         reason = f"{current().kind} splits the weights between processes"
     plan = None
     if reason is None:
-        plan = _plan(model, args, schedule, rows_a_step, quantization, memory_gib)
+        plan = _plan(model, args, schedule, rows_per_step, quantization, memory_gib)
         reason = _fuse(model, plan)
     if reason is None:
         micro_batches = plan.micro_batches
@@ -87,7 +87,7 @@ def prepare(
     if args.device.type == "cuda":  # a copy that blocks would wait until the device has finished the step before
         args.accelerator_config.non_blocking = True
     # the trainer only reports this one; the schedule deals the rows
-    args.per_device_train_batch_size = -(-rows_a_step // (micro_batches * args.world_size))
+    args.per_device_train_batch_size = -(-rows_per_step // (micro_batches * args.world_size))
     return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
 
 
@@ -128,9 +128,9 @@ def _budget(args, memory_gib: float | None) -> float:
     return min(gather_object([budget]))  # processes that plan differently would wait for one another forever
 
 
-def _epochs(args, schedule, rows_a_step: int) -> int:
+def _epochs(args, schedule, rows_per_step: int) -> int:
     if args.max_steps > 0:
-        return math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_a_step))
+        return math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_per_step))
     return max(1, math.ceil(args.num_train_epochs))
 
 
@@ -147,18 +147,18 @@ def _plain_micro_batches(model, args, schedule, quantization, memory_gib) -> int
     tokens = memory.plain_tokens(
         memory.Shape.of(model.get_base_model().config, rank, quantization), _budget(args, memory_gib)
     )
-    rows_a_step = args.per_device_train_batch_size * usual * args.world_size
-    epochs = _epochs(args, schedule, rows_a_step)
+    rows_per_step = args.per_device_train_batch_size * usual * args.world_size
+    epochs = _epochs(args, schedule, rows_per_step)
     return next((count for count in range(1, usual) if schedule(count).largest(epochs) <= tokens), usual)
 
 
-def _plan(model, args, schedule, rows_a_step, quantization, memory_gib):
+def _plan(model, args, schedule, rows_per_step, quantization, memory_gib):
     on_gpu, budget = args.device.type == "cuda", _budget(args, memory_gib)
     adapter = model.peft_config[model.active_adapter]
     shape = memory.Shape.of(model.get_base_model().config, adapter.r, quantization)
-    rows = rows_a_step // args.world_size
+    rows = rows_per_step // args.world_size
     choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
-    epochs = _epochs(args, schedule, rows_a_step)
+    epochs = _epochs(args, schedule, rows_per_step)
 
     @cache
     def largest(count: int) -> int:

@@ -4,7 +4,11 @@ The model counts bytes: the stored base, the adapters with gradients and optimiz
 fused layers keep for the backward pass (`fused.layer`), the working set of one layer, and one tile of the LM head.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from transformers import PretrainedConfig
 
 from dialsum_trl.models.families.family import Sizes
 
@@ -12,65 +16,62 @@ GIB = 2**30
 STORED = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}  # bytes per base parameter; 4bit: nf4 with double quantization
 # Seen on an H100: rates of matrix products and of streams, the host's time for a layer's launches, and what a
 # micro-batch waits at its ends.
-FLOPS, BYTES, HOST_SECONDS_A_LAYER, GAP_SECONDS = 7.2e14, 2.6e12, 0.007, 0.015
+FLOPS, BYTES, HOST_SECONDS_PER_LAYER, GAP_SECONDS = 7.2e14, 2.6e12, 0.007, 0.015
 SLACK = 0.92  # of the budget; the rest is for cuBLAS, fragments and evaluation
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The sizes of a decoder that decide memory and time."""
+class Shape(Sizes):
+    """The sizes of a decoder and its adapter, which decide memory and time.
 
-    layers: int
-    hidden: int
-    heads: int  # width of all query heads
-    keys: int  # width of all key heads
-    intermediate: int
-    query_heads: int
-    vocabulary: int
-    tied: bool
-    stored: float  # bytes per base parameter, of `STORED`
+    Attributes:
+        stored: bytes per base parameter, of `STORED`.
+        rank: of the LoRA adapter.
+        adapter_bytes: per adapter parameter: weight, gradient and two Adam moments in float32.
+    """
+
+    stored: float
     rank: int
-    adapter_bytes: int = 16  # weight, gradient and two Adam moments in float32
+    adapter_bytes: int = 16
 
     @classmethod
-    def of(cls, config, rank: int, quantization: str) -> "Shape":
+    def of(cls, config: PretrainedConfig, rank: int, quantization: str) -> Self:
         """From a transformers config."""
-        dim = config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads
-        return cls(
+        sizes = Sizes(
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
-            heads=config.num_attention_heads * dim,
-            keys=config.num_key_value_heads * dim,
-            intermediate=config.intermediate_size,
             query_heads=config.num_attention_heads,
+            key_heads=config.num_key_value_heads,
+            head_dim=config.to_dict().get("head_dim") or config.hidden_size // config.num_attention_heads,
+            intermediate=config.intermediate_size,
             vocabulary=config.vocab_size,
             tied=config.tie_word_embeddings,
-            stored=STORED[quantization],
-            rank=rank,
         )
+        return cls.of_sizes(sizes, rank, quantization)
 
     @classmethod
-    def of_sizes(cls, sizes: Sizes, rank: int, quantization: str) -> "Shape":
+    def of_sizes(cls, sizes: Sizes, rank: int, quantization: str) -> Self:
         """From the sizes of a listed checkpoint."""
-        return cls(
-            layers=sizes.layers,
-            hidden=sizes.hidden,
-            heads=sizes.query_heads * sizes.head_dim,
-            keys=sizes.key_heads * sizes.head_dim,
-            intermediate=sizes.intermediate,
-            query_heads=sizes.query_heads,
-            vocabulary=sizes.vocabulary,
-            tied=sizes.tied,
-            stored=STORED[quantization],
-            rank=rank,
-        )
+        return cls(**asdict(sizes), stored=STORED[quantization], rank=rank)
+
+    @property
+    def heads(self) -> int:
+        """Width of all query heads."""
+        return self.query_heads * self.head_dim
+
+    @property
+    def keys(self) -> int:
+        """Width of all key heads."""
+        return self.key_heads * self.head_dim
 
     @property
     def layer_parameters(self) -> int:
+        """Weights of one decoder layer."""
         return self.hidden * (2 * self.heads + 2 * self.keys) + 3 * self.hidden * self.intermediate
 
     @property
     def adapter_parameters(self) -> int:
+        """Trained weights of LoRA on all seven projections."""
         sides = 4 * self.hidden + 2 * self.heads + 2 * self.keys + 3 * (self.hidden + self.intermediate)
         return self.rank * sides * self.layers
 
@@ -83,7 +84,7 @@ class Shape:
         return base + table + dense + buffer + self.adapter_parameters * self.adapter_bytes
 
     def kept(self, keep: str) -> int:
-        """Bytes a token that one layer keeps for its backward pass."""
+        """Bytes per token that one layer keeps for its backward pass."""
         small = 10 * self.rank + 4 * self.query_heads + 8
         if keep == "layer":
             return 2 * self.hidden + 2 * self.rank
@@ -91,7 +92,7 @@ class Shape:
         return 2 * (numbers + (2 * self.intermediate if keep == "all" else 0)) + small
 
     def working(self) -> int:
-        """Bytes a token in use while one layer goes backward, and for the LM head's supervised part."""
+        """Bytes per token in use while one layer goes backward, and for the LM head's supervised part."""
         layer = 2 * self.hidden + self.heads * 2 + 2 * self.keys + 3 * self.intermediate
         return 2 * layer + 16 * self.hidden // 4
 
@@ -99,12 +100,12 @@ class Shape:
 def plain_tokens(shape: Shape, budget_gib: float) -> int:
     """Tokens that a checkpointed micro-batch of transformers' own layers may have.
 
-    Coarse, so half of the room stays free: autograd keeps about 12 numbers a token of the intermediate width and 10 of
-    the others in the layer that goes backward (norms, dropout's copies, what LoRA adds up).
+    Coarse, so half of the memory stays free: autograd keeps about 12 numbers per token of the intermediate width and 10
+    of the others in the layer that goes backward (norms, dropout's copies, what LoRA adds up).
     """
-    room = (budget_gib * SLACK * GIB - shape.fixed(resident=False)) / 2
+    available = (budget_gib * SLACK * GIB - shape.fixed(resident=False)) / 2
     working = 2 * (12 * shape.intermediate + 10 * (shape.hidden + shape.heads + 2 * shape.keys))
-    return int(room / (2 * shape.layers * shape.hidden + working))
+    return int(available / (2 * shape.layers * shape.hidden + working))
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ class Plan:
 
     micro_batches: int  # of one process
     tokens: int  # of the largest micro-batch
-    keep: tuple[str, ...]  # a layer each
+    keep: tuple[str, ...]  # of each layer: "all", "mlp" or "layer"
     resident: bool
     gib: float  # estimated peak
-    seconds: float  # estimated, of a step
+    seconds: float  # estimated, per step
     budget: float
 
     def line(self) -> str:
@@ -141,30 +142,30 @@ def _seconds(shape: Shape, tokens: int, keep: dict[str, int], resident: bool) ->
     passes = 0 if resident else 2 * shape.layers + keep["layer"]
     dequantize = passes * shape.layer_parameters * (2 + shape.stored) / BYTES
     device = tokens * (products / FLOPS + streams / BYTES) + dequantize
-    return max(device, HOST_SECONDS_A_LAYER * shape.layers) + GAP_SECONDS
+    return max(device, HOST_SECONDS_PER_LAYER * shape.layers) + GAP_SECONDS
 
 
-def _fill(shape: Shape, tokens: int, room: float) -> dict[str, int] | None:
+def _fill(shape: Shape, tokens: int, free: float) -> dict[str, int] | None:
     """As many layers as fit keep everything, then as many as fit keep all but gate/up; None when nothing fits."""
-    room -= shape.layers * shape.kept("layer") * tokens
-    if room < 0:
+    free -= shape.layers * shape.kept("layer") * tokens
+    if free < 0:
         return None
     keep = {"layer": shape.layers, "mlp": 0, "all": 0}
     for better, worse in (("mlp", "layer"), ("all", "mlp")):
         cost = (shape.kept(better) - shape.kept(worse)) * tokens
-        moved = min(keep[worse], int(room // cost))
+        moved = min(keep[worse], int(free // cost))
         keep[worse] -= moved
         keep[better] += moved
-        room -= moved * cost
+        free -= moved * cost
     return keep
 
 
-def plan(shape: Shape, largest, choices: list[int], budget_gib: float) -> Plan | None:
+def plan(shape: Shape, largest: Callable[[int], int], choices: list[int], budget_gib: float) -> Plan | None:
     """The fastest plan within the budget, or None when even the smallest micro-batch does not fit.
 
     Args:
-        largest: micro-batches a step -> tokens of the largest one (`packing.Schedule.largest`).
-        choices: micro-batches a step to consider, fewest first.
+        largest: micro-batches per step -> tokens of the largest one (`schedule.Schedule.largest`).
+        choices: micro-batches per step to consider, fewest first.
     """
     best = None
     for count in choices:

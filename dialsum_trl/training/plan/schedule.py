@@ -34,13 +34,13 @@ class Schedule:
 
     Args:
         lengths: tokens of each row.
-        rows_a_step: rows of an optimizer step over all processes.
+        rows_per_step: rows of an optimizer step over all processes.
         micro_batches: micro-batches of a step over all processes; a multiple of `processes`.
         seed: as the trainer's; epoch e is shuffled with seed + e, as accelerate's seedable sampler does.
     """
 
     lengths: list[int]
-    rows_a_step: int
+    rows_per_step: int
     micro_batches: int
     processes: int = 1
     seed: int = SEED
@@ -50,17 +50,17 @@ class Schedule:
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         batches = []
-        for start in range(0, len(order), self.rows_a_step):
-            rows = order[start : start + self.rows_a_step]
+        for start in range(0, len(order), self.rows_per_step):
+            rows = order[start : start + self.rows_per_step]
             if len(rows) < self.processes:  # every process needs one: start over, as accelerate does
                 rows += (order * self.processes)[: self.processes - len(rows)]
             groups = min(self.micro_batches, len(rows) // self.processes * self.processes)
             batches += [[rows[i] for i in group] for group in deal([self.lengths[row] for row in rows], groups)]
         return batches
 
-    def batches_an_epoch(self) -> int:
+    def batches_per_epoch(self) -> int:
         """Micro-batches of an epoch over all processes."""
-        steps, rest = divmod(len(self.lengths), self.rows_a_step)
+        steps, rest = divmod(len(self.lengths), self.rows_per_step)
         last = min(self.micro_batches, max(rest, self.processes) // self.processes * self.processes) if rest else 0
         return steps * self.micro_batches + last
 
