@@ -1,7 +1,9 @@
 """The facts of each model family, held to their sources: transformers' classes, TRL's templates, real vocabularies."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,14 +145,32 @@ def test_a_folder_named_after_a_checkpoint_is_recognized(repo_id):
     assert named_like(f"my-{name}") is None
 
 
-@pytest.mark.parametrize(("repo_id", "billions"), zip(SIZED, (3.2, 8.0, 7.6, 4.0), strict=True))
-def test_sizes_give_the_parameters_that_a_models_name_states(repo_id, billions):
-    assert SIZED[repo_id].sizes.parameters / 1e9 == pytest.approx(billions, abs=0.05)
+@pytest.mark.parametrize("repo_id", SIZED)
+def test_sizes_give_the_parameters_that_a_models_name_states(repo_id):
+    billions = float(re.search(r"-([\d.]+)B", repo_id)[1])
+    assert SIZED[repo_id].sizes.parameters / 1e9 == pytest.approx(billions, rel=0.1)
 
 
-def test_every_sft_recipes_model_is_planned_without_its_files():
+def test_every_model_that_is_planned_without_its_files_has_a_recipe():
     recipes = [path.read_text(encoding="utf-8") for path in (ROOT / "recipes").glob("sft_*.py")]
-    assert {re.search(r'model_name_or_path="(.+?)"', recipe)[1] for recipe in recipes} == set(SIZED)
+    assert {re.search(r'model_name_or_path="(.+?)"', recipe)[1] for recipe in recipes} >= set(SIZED)
+
+
+def test_a_family_that_is_added_as_one_file_is_found(tmp_path):
+    package = shutil.copytree(ROOT / "dialsum_trl", tmp_path / "dialsum_trl", ignore=shutil.ignore_patterns("toy"))
+    (package / "models" / "families" / "solar.py").write_text(
+        "from dialsum_trl.models.families.family import APACHE, Chat, Checkpoint, Family, Layer\n"
+        "SOLAR = Family('SOLAR', ('solar',), Chat('<|solar|>', '<|end|>'), Layer('SolarDecoderLayer'),\n"
+        "               checkpoints=(Checkpoint('upstage/SOLAR', APACHE),))\n"
+    )
+    code = (
+        "from dialsum_trl.models.families.registry import *; "
+        "print(family_of('solar').name, FUSED['SolarDecoderLayer'].activation, "
+        "chat_of('{{ <|solar|> }}').turn_end, named_like('SOLAR').license.id)"
+    )
+    there = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=there)
+    assert found.stdout == "SOLAR silu <|end|> apache-2.0\n", found.stderr
 
 
 def test_the_registry_loads_no_library_of_models():

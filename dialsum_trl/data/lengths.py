@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-LIMITS = (512, 1024)
+LIMITS = (512, 1024)  # tokens that shares of longer rows are given for
 PERCENTILES = (50, 90, 95, 99)
 _BAR = 40  # characters of the longest bar
 

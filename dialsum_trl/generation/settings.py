@@ -20,8 +20,8 @@ class GenerationSettings:
         max_new_tokens: longest summary, tokens.
         num_beams: beams; 1 is greedy, or sampling with `do_sample`.
         length_penalty: exponent of the length that a finished beam's score is divided by.
-        no_repeat_ngram_size: no n-gram of the summary occurs twice; 0 allows all. For Llama and Qwen the prompt is not
-            counted.
+        no_repeat_ngram_size: no n-gram of the summary occurs twice; 0 allows all. With slot decoding the prompt is
+            not counted.
         num_return_sequences: summaries per dialogue: the best beams, or independent samples.
         batch_size: prompts at a time; None: what the memory allows.
         temperature, top_p: of sampling.

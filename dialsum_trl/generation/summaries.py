@@ -1,6 +1,6 @@
 """Summaries from a model: settings, loading for inference, one function that every stage generates with.
 
-Llama and Qwen go through `decoding` (slots, captured steps); every other architecture, encoder-decoders included,
+Families with slot decoding go through `decoding` (slots, captured steps); all others, encoder-decoders included,
 through transformers' `generate`. Both give the same tokens for greedy decoding and beam search.
 """
 

@@ -71,6 +71,7 @@ def choose_pad_token(tokenizer) -> None:
     if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
         return
     chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
-    ends = {tokenizer.eos_token, chat and chat.turn_end}
-    candidates = [c for c in (*PADS, "<|pad|>", tokenizer.unk_token) if c in vocabulary and c not in ends]
+    own, ends = (chat.pads, chat.turn_end) if chat else ((), None)
+    candidates = [c for c in (*own, *PADS, "<|pad|>", tokenizer.unk_token) if c in vocabulary]
+    candidates = [c for c in candidates if c not in (tokenizer.eos_token, ends)]
     tokenizer.pad_token = candidates[0] if candidates else tokenizer.eos_token

@@ -1,14 +1,23 @@
-"""The families, and how one is found: by model type, layer class, chat template or checkpoint."""
+"""The families of this folder, and how one is found: by model type, layer class, chat template or checkpoint.
 
-from dialsum_trl.models.families.exaone import EXAONE
+A file that is added here is read too: a new family is one file.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from dialsum_trl.models import families
 from dialsum_trl.models.families.family import Chat, Checkpoint, Family
-from dialsum_trl.models.families.gemma import GEMMA, GEMMA4
-from dialsum_trl.models.families.llama import LLAMA
-from dialsum_trl.models.families.mistral import MISTRAL
-from dialsum_trl.models.families.qwen import QWEN2, QWEN3
-from dialsum_trl.models.families.t5 import T5
 
-FAMILIES = (LLAMA, QWEN2, QWEN3, GEMMA, GEMMA4, EXAONE, MISTRAL, T5)
+
+def _described() -> tuple[Family, ...]:
+    """Every `Family` of the other files, by the name of the file, then as they stand in it."""
+    names = sorted(found.name for found in iter_modules(families.__path__) if found.name != "registry")
+    modules = [import_module(f"{families.__name__}.{name}") for name in names]
+    return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Family))
+
+
+FAMILIES = _described()
 CHATS = tuple(dict.fromkeys(family.chat for family in FAMILIES if family.chat))
 CHECKPOINTS = {checkpoint.repo_id: checkpoint for family in FAMILIES for checkpoint in family.checkpoints}
 SIZED = {name: checkpoint for name, checkpoint in CHECKPOINTS.items() if checkpoint.sizes}

@@ -9,12 +9,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from dialsum_trl.data.audit import Audit
+from dialsum_trl.data.lengths import LIMITS
 from dialsum_trl.sharing.chart import drawable, training_curves
 from dialsum_trl.sharing.report import plots
 from dialsum_trl.sharing.report.figures import Change, Group, Scored, differences, extremes
 
 FOLDER = Path(__file__).parent
-LIMITS = (512, 1024)  # tokens
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Lengths:
 
     @property
     def shares(self) -> list[tuple[int, float]]:
-        """Percent of the rows over 512 and 1024 tokens."""
+        """Percent of the rows over each of `LIMITS` tokens."""
         return [(limit, self._over(limit)) for limit in LIMITS] if self.unit == "tokens" else []
 
     @property
