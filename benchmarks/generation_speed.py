@@ -94,7 +94,6 @@ def main(argv: list[str] | None = None) -> list[dict]:
     import torch
     from transformers.utils import logging
 
-    pass
     from dialsum_trl.generation.engine import generate_ids
     from dialsum_trl.generation.fallback import generate_with_transformers
     from dialsum_trl.generation.settings import GenerationSettings

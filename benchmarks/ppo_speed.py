@@ -61,7 +61,7 @@ def measure(folder: Path, steps: int, micro_batch: int, smoke: bool, log: Path, 
     ]  # fmt: skip
     settings += ["--use_cpu", "true", "--dtype", "float32"] if smoke else ["--dtype", "bfloat16"]
     code = (
-        "import json, sys; from dialsum_trl.ppo import train_ppo; "
+        "import json, sys; from dialsum_trl import train_ppo; "
         "print('FIGURES ' + json.dumps(train_ppo({}, sys.argv[1:])))"
     )
     env = environment(PYTORCH_CUDA_ALLOC_CONF="expandable_segments:True")

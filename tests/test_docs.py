@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 
+import dialsum_trl
 from dialsum_trl.cli.app import app
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.resolve import read_recipe, resolve
@@ -114,9 +115,20 @@ def test_every_folder_that_the_pipeline_reads_is_made_by_a_command_before_it():
         made.update(re.findall(r"outputs/\w+", output or ""))
 
 
-def test_python_examples_of_the_docs_run(capsys):
-    code = [c for page in PAGES for c in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
-    assert code
-    for example in code:
-        if "torch" not in example and "PeftModel" not in example:
-            exec(compile(example, "docs", "exec"), {})
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=lambda p: p.name
+)
+def test_python_examples_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+    (tmp_path / "dialsum_trl").symlink_to(ROOT / "dialsum_trl")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for example in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        if "import torch" not in example and "PeftModel" not in example:  # those need a model of the Hub
+            exec(compile(example, page.name, "exec"), names)
+
+
+def test_the_python_page_names_what_is_there():
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    public = set(dialsum_trl.__all__)
+    assert public - {"RougeReport", "Summarizer", "Summary"} <= set(re.findall(r"\w+", page))
+    assert all(hasattr(dialsum_trl, name) for name in dialsum_trl.__all__)

@@ -21,8 +21,6 @@ from dialsum_trl.generation.fallback import asked_settings_only
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
 from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
-from dialsum_trl.models.adapter_settings import use_adapter_settings
-from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 
 QUANTIZATIONS = get_args(ModelArguments.__annotations__["quantization"])
@@ -38,18 +36,7 @@ def load(adapter: str | None, model: str | None, quantization: str | None) -> Su
     if quantization not in (None, *QUANTIZATIONS):
         raise InputError(f"--quantization {quantization}: must be {', '.join(QUANTIZATIONS)}")
     logging.disable_progress_bar()  # a chat shows dialogues and summaries only
-    values = {
-        "adapter_path": adapter and str(adapter_folder(adapter)),
-        "model_name_or_path": model,
-        "model_revision": "main",
-        "dtype": "bfloat16",
-        "quantization": quantization or "4bit",
-        "prompt_style": "native",
-    }
-    given = {"model_name_or_path": model, "quantization": quantization}
-    use_adapter_settings(values, {name for name, value in given.items() if value is not None})
-    name, path = values.pop("model_name_or_path"), values.pop("adapter_path")
-    return load_summarizer(name, path, revision=values.pop("model_revision"), **values)
+    return load_summarizer(model, adapter, quantization=quantization)
 
 
 def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:

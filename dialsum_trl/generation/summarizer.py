@@ -9,9 +9,11 @@ from transformers.utils import logging
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.vllm_engine import load_vllm
+from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import auto_class_of, load_base, resize_embeddings
 from dialsum_trl.models.encoder_decoder import check_precision
+from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 
@@ -25,27 +27,34 @@ class Summarizer:
 
 
 def load_summarizer(
-    model_name_or_path: str,
+    model_name_or_path: str | None = None,
     adapter_path: str | None = None,
     *,
-    dtype: str = "bfloat16",
-    quantization: str = "4bit",
+    dtype: str | None = None,
+    quantization: str | None = None,
     device: str | int | torch.device | None = None,
     merge: bool = True,
     engine: str = "torch",
-    revision: str = "main",
-    prompt_style: str = "native",
+    revision: str | None = None,
+    prompt_style: str | None = None,
     auto_class: Any = None,
     trust_remote_code: bool = False,
 ) -> Summarizer:
     """Loads a base model, with an adapter or without, for inference.
+
+    Base, revision, dtype, quantization and prompt style are those of the adapter's training (or of the fully fine-tuned
+    model's) unless they are given; of a model that records nothing "main", "bfloat16", "4bit" and "native".
 
     A quantized base is dequantized to `dtype` and the adapter merged into that copy when the GPU has memory for it: the
     function that was trained (the adapter on the rounded weights) up to the rounding of `dtype`, without its cost per
     token. On the original weights the adapter would be another function; merging into 4-bit weights would round twice.
 
     Args:
-        quantization: "4bit", "8bit" (how the adapter was trained) or "none".
+        model_name_or_path: Hub id or folder.
+        adapter_path: folder, or Hub id.
+        dtype: "bfloat16", "float16" or "float32".
+        quantization: "4bit", "8bit" or "none".
+        prompt_style: "native" or "instruction".
         device: default: the GPU of this process, else the CPU.
         merge: False keeps the base quantized and the adapter apart: least memory, slower.
         engine: "torch", or "vllm" where that is installed.
@@ -55,6 +64,18 @@ def load_summarizer(
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
     """
+    if None in (model_name_or_path, dtype, quantization, revision, prompt_style):
+        values = {
+            "adapter_path": adapter_path and str(adapter_folder(adapter_path)),
+            "model_name_or_path": model_name_or_path,
+            "model_revision": revision or "main",
+            "dtype": dtype or "bfloat16",
+            "quantization": quantization or "4bit",
+            "prompt_style": prompt_style or "native",
+        }
+        chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style)
+        use_adapter_settings(values, {name for name, value in zip(values, chosen, strict=True) if value is not None})
+        adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style = values.values()
     tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style, trust_remote_code, adapter_path)
     if engine == "vllm":
         vllm = load_vllm(model_name_or_path, adapter_path, dtype=dtype, revision=revision)
