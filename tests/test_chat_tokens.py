@@ -188,11 +188,3 @@ def test_tied_embeddings_are_refused_before_any_weights_are_loaded(tmp_path):
     with pytest.raises(InputError, match="tied no adapter can train them: add --prompt_style instruction") as caught:
         train_sft({}, argv)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("named", ["all", {"embed_tokens": 7}, {"embed_tokens": [-1]}, {"embed_tokens": [True]}, [1.5]])
-def test_token_ids_that_are_none_are_one_line(named, tmp_path):
-    from dialsum_trl.models.files import trained_tokens
-
-    with pytest.raises(InputError, match="trainable_token_indices are no token ids"):
-        trained_tokens({"trainable_token_indices": named}, tmp_path)
