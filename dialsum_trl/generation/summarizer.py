@@ -64,41 +64,41 @@ def load_summarizer(
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
     """
-    if None in (model_name_or_path, dtype, quantization, revision, prompt_style):
-        values = {
-            "adapter_path": adapter_path and str(adapter_folder(adapter_path)),
-            "model_name_or_path": model_name_or_path,
-            "model_revision": revision or "main",
-            "dtype": dtype or "bfloat16",
-            "quantization": quantization or "4bit",
-            "prompt_style": prompt_style or "native",
-        }
-        chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style)
+    values: dict[str, Any] = {
+        "adapter_path": adapter_path and str(adapter_folder(adapter_path)),
+        "model_name_or_path": model_name_or_path,
+        "model_revision": revision or "main",
+        "dtype": dtype or "bfloat16",
+        "quantization": quantization or "4bit",
+        "prompt_style": prompt_style or "native",
+    }
+    chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style)
+    if None in chosen[1:]:  # a stage has compared its settings with the adapter's already
         use_adapter_settings(values, {name for name, value in zip(values, chosen, strict=True) if value is not None})
-        adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style = values.values()
-    tokenizer = load_tokenizer(model_name_or_path, revision, prompt_style, trust_remote_code, adapter_path)
+    adapter, base, revision, dtype, quantization, style = values.values()
+    tokenizer = load_tokenizer(base, revision, style, trust_remote_code, adapter)
     if engine == "vllm":
-        vllm = load_vllm(model_name_or_path, adapter_path, dtype=dtype, revision=revision)
+        vllm = load_vllm(base, adapter, dtype=dtype, revision=revision)
         return Summarizer(None, tokenizer, vllm)
     if engine != "torch":
         raise InputError(f"--engine {engine}: must be torch or vllm")
     if device is None:
         device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
     model = load_base(
-        model_name_or_path,
+        base,
         dtype=dtype,
         quantization=quantization,
         revision=revision,
         device=device,
-        auto_class=auto_class or auto_class_of(model_name_or_path, revision, trust_remote_code),
+        auto_class=auto_class or auto_class_of(base, revision, trust_remote_code),
         trust_remote_code=trust_remote_code,
     )
     check_precision(model.config, dtype)
     resize_embeddings(model, tokenizer)
     if quantization != "none" and merge:
         merge = dequantize(model, dtype)
-    if adapter_path is not None:
-        model = load_adapter(model, adapter_path)
+    if adapter is not None:
+        model = load_adapter(model, adapter)
         model = model.merge_and_unload() if merge else model
     return Summarizer(model.eval().requires_grad_(False), tokenizer)
 
