@@ -105,7 +105,8 @@ def test_the_apostrophe_of_a_jsonl_belongs_to_its_text(tmp_path):
 
 
 def test_a_neutralized_submission_scores_as_the_summaries_do(tmp_path):
-    from dialsum_trl.cli.score import paired
+    from dialsum_trl.data.dialogues import read_dialogues
+    from dialsum_trl.data.submission import read_aligned
     from dialsum_trl.metrics.rouge import score
 
     names, texts = ["a", "b", "c"], ["=1 더하기 1은 2", "@민수가 간다", "+82로 전화한다"]
@@ -118,9 +119,10 @@ def test_a_neutralized_submission_scores_as_the_summaries_do(tmp_path):
             ]
         )
     write_submission(tmp_path / "s.csv", names, texts)
-    pairs = paired(tmp_path / "s.csv", tmp_path / "dev.csv")
-    assert pairs.predictions == texts
-    assert score(pairs.predictions, pairs.references, bootstrap=0) == score(texts, references, bootstrap=0)
+    rows = read_dialogues(tmp_path / "dev.csv")
+    found = read_aligned(tmp_path / "s.csv", rows["fname"][:])
+    assert found == texts
+    assert score(found, rows["summaries"][:], bootstrap=0) == score(texts, references, bootstrap=0)
 
 
 # Places

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from dialsum_trl.cli.score import Pairs, configurations
+from dialsum_trl.cli.score import configurations
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import System
 from dialsum_trl.data.submission import check_submission, check_template, read_aligned, write_submission
@@ -94,7 +94,7 @@ def test_texts_that_look_alike_score_100(config):
 
 
 def test_decomposed_references_are_korean():
-    assert configurations(Pairs([TEXT], [[decomposed(TEXT)]]))[0].tokenizer == "mecab"
+    assert configurations([[decomposed(TEXT)]])[0].tokenizer == "mecab"
     assert "drops Hangul" in message(score, [TEXT], [[decomposed(TEXT)]], RougeConfig("english"))
 
 

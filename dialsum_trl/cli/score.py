@@ -1,6 +1,5 @@
 """`dialsum score`: one file of summaries under every ROUGE configuration, with intervals and floors."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -15,14 +14,6 @@ from dialsum_trl.data.submission import read_aligned
 from dialsum_trl.metrics.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Summaries and the references of the same rows, in the order of the reference file."""
-
-    predictions: list[str]
-    references: list[list[str]]
-
-
 def score_files(
     predictions: Path, references: Path, bootstrap: int = BOOTSTRAP, columns: dict[str, str] | None = None
 ) -> list[RougeReport]:
@@ -35,23 +26,18 @@ def score_files(
         InputError: the files do not hold the same fnames, or the second has no references.
     """
     check_number("bootstrap", bootstrap, AT_LEAST_0)
-    pairs = paired(predictions, references, columns)
-    reports = [score(pairs.predictions, pairs.references, config, bootstrap) for config in configurations(pairs)]
-    print_reports(reports, pairs)
+    rows = read_dialogues(references, columns=columns)
+    texts, wanted = read_aligned(predictions, rows["fname"][:]), rows["summaries"][:]
+    reports = [score(texts, wanted, config, bootstrap) for config in configurations(wanted)]
+    print_reports(reports)
     return reports
 
 
-def paired(predictions: Path, references: Path, columns: dict[str, str] | None = None) -> Pairs:
-    """Summaries matched to references by fname."""
-    rows = read_dialogues(references, columns=columns)
-    return Pairs(read_aligned(predictions, rows["fname"][:]), rows["summaries"][:])
-
-
-def configurations(pairs: Pairs) -> list[RougeConfig]:
-    """Every configuration that says something about these rows, the competition's first."""
-    korean = any(HANGUL.search(text) for row in pairs.references for text in row)
+def configurations(references: list[list[str]]) -> list[RougeConfig]:
+    """Every configuration that says something about rows with these references, the competition's first."""
+    korean = any(HANGUL.search(text) for row in references for text in row)
     tokenizers = ("mecab", "whitespace", "char") if korean else ("english", "whitespace")
-    several = any(len(row) > 1 for row in pairs.references)
+    several = any(len(row) > 1 for row in references)
     masks = ("split", "atomic")
     return [
         RougeConfig(tokenizer, mask, combined)
@@ -61,12 +47,12 @@ def configurations(pairs: Pairs) -> list[RougeConfig]:
     ]
 
 
-def print_reports(reports: list[RougeReport], pairs: Pairs) -> None:
+def print_reports(reports: list[RougeReport]) -> None:
     """The table of all configurations, and a line where the summaries are no better than a constant one."""
     console = open_console()
-    several = any(len(row) > 1 for row in pairs.references)
-    counts = sorted({len(row) for row in pairs.references})
-    console.print(f"F1 x 100, {len(pairs.predictions):,} rows, references a row: {', '.join(map(str, counts))}")
+    low, high = reports[0].references_per_row
+    several, counts = high > 1, f"{low}" if low == high else f"{low} to {high}"
+    console.print(f"F1 x 100, {reports[0].n:,} rows, references per row: {counts}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("tokens")
     table.add_column("masks")
@@ -77,20 +63,13 @@ def print_reports(reports: list[RougeReport], pairs: Pairs) -> None:
     for report in reports:
         config = report.config
         names = [config.tokenizer, config.masks, *([config.references] if several else [])]
-        low, high = report.interval or (None, None)
-        span = f"{low:.1f}-{high:.1f}" if low is not None else ""
+        span = "{:.1f}-{:.1f}".format(*report.interval) if report.interval else ""
         below = report.mean <= report.floor.mean
-        figures = (report.rouge1, report.rouge2, report.rougeL, report.mean)
-        table.add_row(
-            *names,
-            *(f"{value:.2f}" for value in figures),
-            span,
-            f"{report.sum:.2f}",
-            Text(f"{report.floor.mean:.2f}", "bold red" if below else "dim"),
-        )
+        figures = [f"{value:.2f}" for value in (report.rouge1, report.rouge2, report.rougeL, report.mean)]
+        floor = Text(f"{report.floor.mean:.2f}", "bold red" if below else "dim")
+        table.add_row(*names, *figures, span, f"{report.sum:.2f}", floor)
     console.print(table)
-    console.print(
-        Text(f"first line: the competition's; floor: the mean that {CONSTANT_LINE!r} reaches on all rows", "dim")
-    )
+    line = f"first line: the competition's; floor: the mean that {CONSTANT_LINE!r} reaches on all rows"
+    console.print(Text(line, "dim"))
     if reports[0].mean <= reports[0].floor.mean:
         console.print(Text("these summaries are no better than one constant line", "bold red"))

@@ -2,17 +2,19 @@
 
 A pack is one row of T tokens that holds several documents back to back; `bounds` is the int32 tensor
 (0, n1, n1 + n2, .., T) of their edges. On a GPU, with half precision, PyTorch's own variable-length FlashAttention does
-the work (the one behind `torch.nn.attention.varlen`, called below its wrapper, which has no grouped queries before
-torch 2.13); elsewhere each document goes through `scaled_dot_product_attention`. Both cost what the documents cost,
+the work (that of `torch.nn.attention.varlen`, called below its wrapper, which has no grouped queries before torch
+2.13); elsewhere each document goes through `scaled_dot_product_attention`. Both cost what the documents cost,
 not T squared.
 
 `register()` makes it `attn_implementation="packed"` of transformers. Without document edges (generation, padded
 evaluation) that name behaves exactly as "sdpa", mask included, so it never has to be switched off.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -21,13 +23,13 @@ from transformers.masking_utils import sdpa_mask
 PACKED = "packed"
 
 
-def uses_flash(query: torch.Tensor) -> bool:
+def uses_flash(query: Tensor) -> bool:
     """Whether FlashAttention takes this tensor (any shape that ends with the head dimension)."""
     half = query.dtype in (torch.float16, torch.bfloat16)
     return query.is_cuda and torch.version.cuda is not None and half and query.shape[-1] <= 256
 
 
-def _documents(bounds):
+def _documents(bounds: Tensor) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(bounds.tolist()) if end > start]
 
 
@@ -38,16 +40,20 @@ def _one_document(query, key, value, scale):
     return out[0].transpose(0, 1)
 
 
-def attend(query, key, value, bounds, longest: int, scale: float):
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scale: float
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Attention of every document, without autograd.
 
     Args:
-        query: (T, heads, D); key, value: (T, key heads, D), which divide the query heads. Strided views are fine.
+        query: (T, heads, D) of any float dtype. Strided views are fine, here and below.
+        key, value: (T, key heads, D) of the same dtype; the key heads divide the query heads.
         bounds: int32 (documents + 1,), first 0 and last T; empty documents are allowed.
         longest: tokens of the longest document. A smaller number would leave rows unwritten.
+        scale: factor of the scores, D ** -0.5 as a rule.
 
     Returns:
-        The output (T, heads, D) and what `attend_backward` needs besides it.
+        The output (T, heads, D) in the dtype of the query, and what `attend_backward` needs besides it.
     """
     if uses_flash(query):
         out, lse, rng, unused, _ = torch.ops.aten._flash_attention_forward(
@@ -60,8 +66,16 @@ def attend(query, key, value, bounds, longest: int, scale: float):
     return out, ()
 
 
-def attend_backward(grad, query, key, value, out, saved, bounds, longest: int, scale: float):
-    """Gradients of query, key and value from that of the output; arguments as in `attend`."""
+def attend_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, saved: Sequence[Tensor], bounds: Tensor,
+    longest: int, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of query, key and value, in their shapes and dtypes.
+
+    Args:
+        grad: gradient of the output, (T, heads, D).
+        out, saved: what `attend` returned for the other arguments.
+    """
     if uses_flash(query):
         lse, rng, unused = saved
         return torch.ops.aten._flash_attention_backward(
@@ -78,7 +92,7 @@ def attend_backward(grad, query, key, value, out, saved, bounds, longest: int, s
 
 
 class DocumentAttention(torch.autograd.Function):
-    """`attend` as a differentiable function, for models whose layers run as transformers wrote them."""
+    """`attend` as a differentiable function of query, key and value: for layers that run as transformers wrote them."""
 
     @staticmethod
     def forward(ctx, query, key, value, bounds, longest, scale):
@@ -95,18 +109,16 @@ class DocumentAttention(torch.autograd.Function):
 
 
 def packed_attention(
-    module,
-    query,
-    key,
-    value,
-    attention_mask,
-    dropout=0.0,
-    scaling=None,
-    cu_seq_lens_q=None,
-    max_length_q=None,
-    **kwargs,
-):
-    """transformers' attention interface, (1, heads, T, D) -> (1, T, heads, D); `cu_seq_lens_q`: document edges."""
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    dropout: float = 0.0, scaling: float | None = None, cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int | None = None, **kwargs,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """transformers' attention interface: query (1, heads, T, D) -> output (1, T, heads, D) in its dtype.
+
+    Args:
+        cu_seq_lens_q: int32 edges of the documents; without them this is transformers' own sdpa.
+        max_length_q: tokens of the longest document.
+    """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -122,7 +134,7 @@ def packed_attention(
     return out[None], None
 
 
-def packed_mask(q_length, kv_length, attention_mask=None, **kwargs):
+def packed_mask(q_length: int, kv_length: int, attention_mask: Tensor | None = None, **kwargs) -> Tensor | None:
     """No mask for a pack, whose model has no windows (`packable`); otherwise that of sdpa."""
     if attention_mask is None and q_length == kv_length and kwargs.get("local_size") is None:
         return None

@@ -1,7 +1,9 @@
 """One Triton kernel: attention of a decoding step over the slots, each read only as far as it is filled.
 
-PyTorch's attention with a mask reads every slot up to the longest one, and a captured graph up to the end of the room.
+PyTorch's attention with a mask reads every slot up to the longest one, and a captured graph up to the end of each.
 """
+
+from typing import Any
 
 import torch
 import triton
@@ -71,8 +73,18 @@ def _attend(
     tl.store(out_at, result, mask=in_m[:, None] & in_d[None, :])
 
 
-def attend(query, key, value, cache, scaling: float) -> torch.Tensor:
-    """The kernel's call; shapes as in `slots.slot_attention`. Returns `(n, width, heads, size)`."""
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cache: Any, scaling: float) -> torch.Tensor:
+    """Attention of the queries of n slots, each over its own entries.
+
+    Args:
+        query: (n, heads, width, size), float32 or half.
+        key, value: (n, key heads, entries, size) of the same dtype; the last dimension is contiguous.
+        cache: `visible` (slots, width, capacity) bool, `length` and `step` (slots,) int64, `limit` steps at most.
+        scaling: factor of the scores.
+
+    Returns:
+        (n, width, heads, size) in the dtype of the query.
+    """
     n, heads, width, size = query.shape
     kv_heads = key.shape[1]
     group = heads // kv_heads

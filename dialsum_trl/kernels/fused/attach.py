@@ -11,20 +11,20 @@ from dialsum_trl.kernels.fused.weights import group_problem
 from dialsum_trl.models.families.registry import FUSED
 
 
-def decoder_layers(model) -> list[torch.nn.Module]:
+def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """The decoder layers of a causal LM, PEFT-wrapped or not; empty where they are not a list named `layers`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     modules = dict(base.base_model.named_children())
     return list(modules["layers"]) if "layers" in modules else []
 
 
-def known(model) -> bool:
+def known(model: torch.nn.Module) -> bool:
     """Whether all decoder layers are of a class whose arithmetic is written out here."""
     names = {type(layer).__name__ for layer in decoder_layers(model)}
     return bool(names) and names <= FUSED.keys()
 
 
-def problem(model, adapters: tuple[str, ...] = ()) -> str | None:
+def problem(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str | None:
     """Why this model's layers cannot be fused with these adapters (default: the active one), as one clause; or None."""
     if not isinstance(model, PeftModel):
         return "no LoRA adapter"
@@ -81,7 +81,7 @@ def _forward(choices: dict[str, FusedLayer]):
                 **kwargs,
             )
         cos, sin = position_embeddings
-        # one number of torch's generator a layer: checkpointed RNG states resume the masks too
+        # one number of torch's generator per layer: checkpointed RNG states resume the masks too
         seed = int(torch.randint(2**31 - 1, ())) if query.training else 0
         output = LayerFunction.apply(
             hidden_states[0], cos[0].contiguous(), sin[0].contiguous(), bounds, kwargs["max_length_q"], fused,
@@ -93,14 +93,14 @@ def _forward(choices: dict[str, FusedLayer]):
 
 
 def attach(
-    model, keep: list[str] | None = None, resident: bool = False, adapters: tuple[str, ...] = ()
+    model: PeftModel, keep: list[str] | None = None, resident: bool = False, adapters: tuple[str, ...] = ()
 ) -> list[FusedLayer]:
     """Fuses every decoder layer; `problem(model, adapters)` must be None.
 
     Args:
         keep: per layer "all", "mlp" or "layer" (see `layer`); "all" everywhere by default.
-        resident: dequantize every base once and keep it, 2 bytes a parameter, instead of twice a micro-batch. For one
-            adapter only.
+        resident: dequantize every base once and keep it, 2 bytes per parameter, instead of twice per micro-batch.
+            For one adapter only.
         adapters: those that packs may run with; the active one by default.
 
     Returns:

@@ -1,7 +1,7 @@
 """One decoder layer on a pack, forward and backward by hand, with as much kept for the backward pass as memory allows.
 
 Only what LoRA trains gets a gradient: per projection one product forward, one backward, and low-rank ones. What the
-backward pass needs besides weights, in numbers a token (H hidden, Q and KV attention widths, F intermediate):
+backward pass needs besides weights, in numbers per token (H hidden, Q and KV attention widths, F intermediate):
 
     keep = "all"    input H, q/k/v Q + 2 KV, attention Q, middle H, gate and up 2 F
     keep = "mlp"    the same without gate and up, made again by one product
@@ -9,6 +9,8 @@ backward pass needs besides weights, in numbers a token (H hidden, Q and KV atte
 
 The recomputed values are the same bits: same kernels, same dropout keys.
 """
+
+from types import ModuleType
 
 import torch
 from torch.nn.functional import linear
@@ -21,11 +23,11 @@ from dialsum_trl.models.families.registry import FUSED
 KEEP = ("all", "mlp", "layer")
 
 
-def operations(tensor: torch.Tensor):
+def operations(tensor: torch.Tensor) -> ModuleType:
     """The module of kernels for this tensor: Triton on a GPU, PyTorch elsewhere."""
     if not tensor.is_cuda or tensor.dtype == torch.float32:
         return torch_ops
-    from dialsum_trl.kernels.fused import triton_ops
+    from dialsum_trl.kernels.fused import triton_ops  # Triton is not everywhere
 
     return triton_ops
 
@@ -54,9 +56,11 @@ class FusedLayer:
         self.head_norm = built.qk_norm
 
     def parameters(self) -> list[torch.nn.Parameter]:
+        """A and B of the seven projections, in the order of the gradients."""
         return [parameter for group in self.groups for parameter in group.parameters()]
 
-    def qk_norm(self):
+    def qk_norm(self) -> torch_ops.HeadNorms | None:
+        """Weights and eps of the norms of queries and keys, where the family has them."""
         if not self.head_norm:
             return None
         attention = self.module.self_attn
@@ -82,7 +86,7 @@ class _Pass:
         return group.weight(self.ops, self.dtype, self.device)
 
     def normed(self, group: Group, hidden, norm):
-        """Norm, A and product of the projections behind a norm: output, A's output, rstd."""
+        """Norm, A and product of the projections after a norm: output (T, sum N), A's output (T, n R), rstd (T,)."""
         wide, rstd = self.ops.rms_norm(hidden, norm[0], norm[1], group.extra)
         low = self.ops.lora_down(wide, *self.lora(group))
         return linear(wide, self.weight(group), group.bias), low, rstd

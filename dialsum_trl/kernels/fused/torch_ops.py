@@ -1,19 +1,29 @@
 """The elementwise and low-rank steps of a fused layer in plain PyTorch: the specification, and what runs without a GPU.
 
-Shapes: T tokens, H hidden, F intermediate, D head dim, r LoRA rank, R the rank padded for the matrix units, n adapters
-that read one input, E >= n R extra columns that carry the adapters through the base's matrix product. A "wide" buffer
-is (T, K + E): the input of a group of projections and, beside it, what the adapters' A made of it; `weights` builds the
-matching weight.
+Shapes: T tokens, H hidden, F intermediate, D head dim, K inputs of a projection, N its outputs, r LoRA rank, R the rank
+padded for the matrix units, n adapters that read one input (1 to 3), E >= n R extra columns that carry the adapters
+through the base's matrix product. A "wide" buffer is (T, K + E): the input of a group of projections and, beside it,
+what the adapters' A made of it; `weights` builds the matching weight.
+
+Dtypes: activations, weights of norms, cos and sin are of one dtype (`triton_ops`: bfloat16 or float16); sums run in
+float32. A and B may be float32, and are rounded to the activations' dtype; gradients of A are float32.
+
+Arguments of LoRA: `a` is the list of the adapters' A, each (r, K); `rank` is R; `scale` is alpha / r; `p` the dropout;
+`keys` two int32 keys of the dropout masks.
 
 Dropout masks are a hash of (key, token, column) instead of stored bits, so that the backward pass makes them anew:
 16 bits decide one element, hence p is exact to 1/65536. Two adapters on one input share a hash, one half each.
 """
 
 import torch
-from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.functional import QuantState, dequantize_4bit
+from torch import Tensor
+
+Keys = tuple[int, int]
+HeadNorms = tuple[Tensor, Tensor, float]
 
 
-def _keep(shape, key: int, half: int, p: float, device) -> torch.Tensor:
+def _keep(shape: torch.Size, key: int, half: int, p: float, device: torch.device) -> Tensor:
     """Boolean (T, K) mask of the elements that dropout keeps, by the hash "lowbias32" of C. Wellons' hash-prospector.
 
     The arithmetic is that of unsigned 32-bit numbers, written with signed ones: products wrap around, and the bits that
@@ -28,13 +38,13 @@ def _keep(shape, key: int, half: int, p: float, device) -> torch.Tensor:
     return (x >> (16 * half) & 0xFFFF) >= round(p * 65536)
 
 
-def _dropped(x: torch.Tensor, adapter: int, p: float, keys: tuple[int, int]) -> torch.Tensor:
+def _dropped(x: Tensor, adapter: int, p: float, keys: Keys) -> Tensor:
     """x with the elements of this adapter's mask zeroed, not rescaled."""
     return x * _keep(x.shape, keys[adapter // 2], adapter % 2, p, x.device) if p else x
 
 
-def rms_norm(hidden, weight, eps: float, extra: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T, H) -> the wide buffer (T, H + E) whose first H columns are the norm, and rstd (T,) in float32."""
+def rms_norm(hidden: Tensor, weight: Tensor, eps: float, extra: int) -> tuple[Tensor, Tensor]:
+    """hidden (T, H), weight (H,) -> wide (T, H + E) whose first H columns are the norm, and rstd (T,), float32."""
     x = hidden.float()
     rstd = torch.rsqrt(x.pow(2).mean(-1) + eps)
     wide = hidden.new_zeros(hidden.shape[0], hidden.shape[1] + extra)
@@ -42,16 +52,16 @@ def rms_norm(hidden, weight, eps: float, extra: int) -> tuple[torch.Tensor, torc
     return wide, rstd
 
 
-def rms_norm_backward(grad, hidden, weight, rstd, residual) -> torch.Tensor:
-    """residual + the gradient of the norm's input; `grad` may be a strided (T, H) view."""
+def rms_norm_backward(grad: Tensor, hidden: Tensor, weight: Tensor, rstd: Tensor, residual: Tensor) -> Tensor:
+    """residual (T, H) + the gradient of the norm's input `hidden`; `grad` may be a strided (T, H) view."""
     normed = hidden.float() * rstd[:, None]
     weighted = grad.float() * weight.float()
     mean = (weighted * normed).mean(-1, keepdim=True)
     return (residual.float() + rstd[:, None] * (weighted - normed * mean)).to(hidden.dtype)
 
 
-def lora_down(wide, a, rank: int, scale: float, p: float, keys) -> torch.Tensor:
-    """Fills the extra columns of `wide` with scale * dropout(x) @ A_j^T and returns them as (T, n R)."""
+def lora_down(wide: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys) -> Tensor:
+    """Fills the extra columns of wide (T, K + E) with scale * dropout(x) @ A_j^T and returns them as (T, n R)."""
     k = a[0].shape[1]
     x, out = wide[:, :k], wide.new_zeros(wide.shape[0], len(a) * rank)
     for j, matrix in enumerate(a):
@@ -62,14 +72,17 @@ def lora_down(wide, a, rank: int, scale: float, p: float, keys) -> torch.Tensor:
     return out
 
 
-def widen(x, extra: int) -> torch.Tensor:
+def widen(x: Tensor, extra: int) -> Tensor:
     """(T, K) -> wide (T, K + E); the extra columns are left for `lora_down`."""
     wide = x.new_zeros(x.shape[0], x.shape[1] + extra)
     wide[:, : x.shape[1]] = x
     return wide
 
 
-def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None, low_only=False):
+def lora_backward(
+    grad_wide: Tensor, x: Tensor, norm: tuple[Tensor, Tensor] | None, a: list[Tensor], rank: int, scale: float,
+    p: float, keys: Keys, out: Tensor | None = None, low_only: bool = False,
+) -> Tensor:  # fmt: skip
     """Adds the adapters' part to the input gradient and returns the gradients of A as float32 (n R, K).
 
     grad_wide (T, K + E): the input gradient of the base and, in the extra columns, that of A's output; or, `low_only`,
@@ -106,10 +119,13 @@ def _head_norm(x, weight, eps: float):
     return weight * (x.float() * rstd).to(x.dtype), rstd
 
 
-def rope(qkv, cos, sin, heads: tuple[int, int], dim: int, qk_norm=None):
+def rope(
+    qkv: Tensor, cos: Tensor, sin: Tensor, heads: tuple[int, int], dim: int, qk_norm: HeadNorms | None = None
+) -> Tensor:
     """Rotated queries and keys, (T, (nq + nk) D), of qkv (T, (nq + 2 nk) D); in place without `qk_norm`.
 
-    cos, sin (T, D). qk_norm: (query weight, key weight, eps) of Qwen3's head norms, which keeps qkv unchanged.
+    cos, sin (T, D). heads: (nq, nk). qk_norm: weights (D,) of queries and of keys, and eps, of norms before the
+    rotation; qkv stays unchanged then.
     """
     nq, nk = heads
     x = qkv[:, : (nq + nk) * dim].view(-1, nq + nk, dim)
@@ -122,7 +138,9 @@ def rope(qkv, cos, sin, heads: tuple[int, int], dim: int, qk_norm=None):
     return qkv[:, : (nq + nk) * dim]
 
 
-def rope_backward(dq, dk, dv, cos, sin, qkv, qk_norm=None) -> torch.Tensor:
+def rope_backward(
+    dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor, qkv: Tensor, qk_norm: HeadNorms | None = None
+) -> Tensor:
     """Gradients of rotated heads, (T, nq, D), (T, nk, D), (T, nk, D) -> of qkv, (T, (nq + 2 nk) D)."""
     nq = dq.shape[1]
     x = _rotated(torch.cat((dq, dk), 1), cos, -sin)
@@ -137,13 +155,15 @@ def rope_backward(dq, dk, dv, cos, sin, qkv, qk_norm=None) -> torch.Tensor:
     return torch.cat((x, dv), 1).flatten(1)
 
 
-def swiglu(gate_up, extra: int) -> torch.Tensor:
-    """(T, 2 F) -> wide (T, F + E) with silu(gate) * up."""
+def swiglu(gate_up: Tensor, extra: int) -> Tensor:
+    """gate and up (T, 2 F) -> wide (T, F + E) whose first F columns are silu(gate) * up."""
     gate, up = gate_up.chunk(2, -1)
     return widen(torch.nn.functional.silu(gate.float()).to(gate.dtype) * up, extra)
 
 
-def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, keys) -> torch.Tensor:
+def swiglu_backward(
+    grad_wide: Tensor, gate_up: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys
+) -> Tensor:
     """Turns gate_up (T, 2 F) into its gradient, in place; returns the gradient of A, float32 (R, F).
 
     grad_wide (T, F + E): gradient of swiglu's output from the base and, in the extra columns, of A's output.
@@ -160,10 +180,13 @@ def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, ke
     return grad_a
 
 
-def load_weight(out, row: int, k: int, base, state, b, adapter: int, rank: int) -> None:
+def load_weight(
+    out: Tensor, row: int, k: int, base: Tensor | None, state: QuantState | None, b: Tensor, adapter: int, rank: int
+) -> None:
     """Writes rows [row, row + N) of a wide weight `out` (.., K + E): the base's, when given, and B in its columns.
 
-    base: a dense (N, K) tensor, or 4-bit data with its bitsandbytes `state`, or None to refresh B (N, r) only.
+    base: a dense (N, K) tensor, or 4-bit data (uint8) with its bitsandbytes `state`, or None to refresh B (N, r) only.
+    adapter: its place among the n, which decides its columns.
     """
     rows = slice(row, row + b.shape[0])
     if base is not None:

@@ -1,4 +1,7 @@
-"""`torch_ops` as Triton kernels: the same functions, shapes and dropout masks; see there for what each one computes."""
+"""`torch_ops` as Triton kernels: the same functions, arguments, shapes and dropout masks, documented there.
+
+Tensors are bfloat16 or float16 on one GPU, with a contiguous last dimension.
+"""
 
 import torch
 import triton

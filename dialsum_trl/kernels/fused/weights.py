@@ -10,6 +10,9 @@ outputs twice, and its transpose gives both gradients. 4-bit bases are dequantiz
 all groups share (forward and backward of every micro-batch) or once, `resident`, when memory allows.
 """
 
+from collections.abc import Sequence
+from types import ModuleType
+
 import torch
 from bitsandbytes.nn import Params4bit
 from peft.tuners.lora import LoraLayer
@@ -35,7 +38,7 @@ class Group:
         pool: dict that holds the buffer shared by all groups.
     """
 
-    def __init__(self, modules, adapter: str, pool: dict):
+    def __init__(self, modules: Sequence[LoraLayer], adapter: str, pool: dict[str, torch.Tensor]):
         self.modules, self.adapter, self.pool = modules, adapter, pool
         self.layers = [module.get_base_layer() for module in modules]
         self.states = [w.quant_state if isinstance(w, Params4bit) else None for w in (x.weight for x in self.layers)]
@@ -52,6 +55,7 @@ class Group:
         self.resident = None
 
     def a(self) -> list[torch.Tensor]:
+        """The A of each projection, (r, K), without gradients."""
         return [module.lora_A[self.adapter].weight.detach() for module in self.modules]
 
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -59,7 +63,7 @@ class Group:
         names = [(module.lora_A, module.lora_B) for module in self.modules]
         return [side[self.adapter].weight for pair in names for side in pair]
 
-    def gradients(self, grad_a, grad_b) -> list[torch.Tensor]:
+    def gradients(self, grad_a: torch.Tensor, grad_b: torch.Tensor) -> list[torch.Tensor]:
         """Splits the gradients of all A (n R, K) and of the B columns (sum N, n R) into those of `parameters`."""
         out, start = [], 0
         for j, module in enumerate(self.modules):
@@ -69,8 +73,8 @@ class Group:
             start += self.rows[j]
         return out
 
-    def weight(self, ops, dtype, device) -> torch.Tensor:
-        """W with today's adapters, (sum N, K + E); valid until the next group's call unless resident."""
+    def weight(self, ops: ModuleType, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """W with the adapters as they are, (sum N, K + E); valid until the next group's call unless resident."""
         shape = (sum(self.rows), self.inputs + self.extra)
         fresh = self.resident is None
         if fresh:
@@ -84,8 +88,8 @@ class Group:
         self._fill(ops, out, fresh)
         return out
 
-    def make_resident(self, ops, dtype, device) -> None:
-        """Dequantizes once and for all; 2 bytes a base parameter."""
+    def make_resident(self, ops: ModuleType, dtype: torch.dtype, device: torch.device) -> None:
+        """Dequantizes once and for all; 2 bytes per base parameter."""
         self.resident = torch.empty(sum(self.rows), self.inputs + self.extra, dtype=dtype, device=device)
         self._fill(ops, self.resident, True)
 
@@ -99,7 +103,7 @@ class Group:
             row += self.rows[j]
 
 
-def group_problem(modules, adapter: str) -> str | None:
+def group_problem(modules: Sequence[torch.nn.Module], adapter: str) -> str | None:
     """Why these projections cannot run as a group, or None."""
     for module in modules:
         if not isinstance(module, LoraLayer) or adapter not in module.lora_A:

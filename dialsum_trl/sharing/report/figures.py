@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,12 @@ class Change:
     delta: float
     interval: tuple[float, float]
 
+    @classmethod
+    def between(cls, one: "Scored", other: "Scored", bootstrap: int) -> "Change":
+        """From `one` to `other`."""
+        gained = other.means - one.means
+        return cls(one.name, float(gained.mean()), bootstrap_interval(gained, bootstrap))
+
     @property
     def verdict(self) -> str:
         """ "better", "worse", or "unclear" when the interval holds 0."""
@@ -36,7 +42,6 @@ class Scored:
     name: str
     texts: list[str]
     report: RougeReport
-    change: Change | None  # since the system before it; None for the first
     length_ratio: float  # characters of the summary over those of the reference, mean over rows
     masks: float
     no_repetition: float
@@ -44,6 +49,7 @@ class Scored:
     hit_limit: float | None
     tokens: float | None
     how: dict
+    change: Change | None = None  # since the system before it; None for the first
 
     @cached_property
     def means(self) -> np.ndarray:
@@ -56,32 +62,20 @@ def score_systems(systems: list[System], rows, config: RougeConfig, bootstrap: i
     scored: list[Scored] = []
     for system in systems:
         texts = [system.summaries[name] for name in rows["fname"]]
-        report = score(texts, rows["summaries"], config, bootstrap)
-        change = None
-        if scored:
-            differences = report.per_row.mean(axis=1) - scored[-1].means
-            interval = bootstrap_interval(differences, bootstrap)
-            change = Change(scored[-1].name, float(differences.mean()), interval)
-        ratios = [
-            len(text) / statistics.mean(map(len, references))
-            for text, references in zip(texts, rows["summaries"], strict=True)
-        ]
-        dialogues = rows["dialogue"]
-        scored.append(
-            Scored(
-                system.name,
-                texts,
-                report,
-                change,
-                length_ratio=statistics.mean(ratios),
-                masks=100 * statistics.mean(mask_fidelity(texts, dialogue=dialogues)),
-                no_repetition=100 * statistics.mean(no_repetition(texts)),
-                hangul=100 * statistics.mean(hangul_share(texts)),
-                hit_limit=_mean(system.hit_limit, rows["fname"], 100),
-                tokens=_mean(system.tokens, rows["fname"]),
-                how=system.how,
-            )
+        lengths = [statistics.mean(map(len, references)) for references in rows["summaries"]]
+        one = Scored(
+            system.name,
+            texts,
+            score(texts, rows["summaries"], config, bootstrap),
+            length_ratio=statistics.mean(len(text) / length for text, length in zip(texts, lengths, strict=True)),
+            masks=100 * statistics.mean(mask_fidelity(texts, dialogue=rows["dialogue"])),
+            no_repetition=100 * statistics.mean(no_repetition(texts)),
+            hangul=100 * statistics.mean(hangul_share(texts)),
+            hit_limit=_mean(system.hit_limit, rows["fname"], 100),
+            tokens=_mean(system.tokens, rows["fname"]),
+            how=system.how,
         )
+        scored.append(replace(one, change=Change.between(scored[-1], one, bootstrap)) if scored else one)
     return scored
 
 
@@ -101,7 +95,7 @@ class Group:
 
 
 def by_topic(scored: list[Scored], topics: list[str | None]) -> list[Group]:
-    """One group a topic, the most frequent first; empty when no row has one."""
+    """One group per topic, the most frequent first; empty when no row has one."""
     names = {topic for topic in topics if topic}
     groups = [_group(name, [topic == name for topic in topics], scored) for name in names]
     return sorted(groups, key=lambda group: (-group.rows, group.name))

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -60,77 +61,68 @@ class Lengths:
         return round(statistics.median(self.values))
 
     @property
-    def longest(self) -> int:
-        return max(self.values)
-
-    @property
     def plot(self) -> Markup:
         limits = [(limit, f"{limit}: {share:.2f} % over") for limit, share in self.shares]
         return plots.histogram(self.values, self.unit, limits)
 
-    def _over(self, limit):
+    def _over(self, limit: int) -> float:
         return 100 * sum(value > limit for value in self.values) / len(self.values)
 
 
-def render(
-    *,
-    title: str,
-    note: str | None,
-    test_name: str,
-    rows,
-    scored: list[Scored],
-    total: Change | None,
-    focus: Scored,
-    topics: list[Group],
-    lengths_of_dialogues: list[Group],
-    runs: list[Run],
-    audits: list[tuple[str, Audit]],
-    leaks: list[str] | None,
-    lengths: Lengths,
-    versions: dict[str, str],
-) -> str:
-    """The HTML document. `rows` are those of `data.read_dialogues`; `total` compares the best system with the first."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((FOLDER / "page.html.jinja").read_text(encoding="utf-8"))
-    best = max(scored, key=lambda one: one.report.mean)
-    good, bad = extremes(focus)
-    low, high = best.report.references_per_row
-    floor = best.report.floor
-    html = template.render(
-        title=title,
-        note=note,
-        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
-        test_name=test_name,
-        rows=rows,
-        references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
-        scored=scored,
-        best=best,
-        total=total,
-        floor=floor,
-        floor_line=best.report.floor_line,
-        focus=focus,
-        runs=[run for run in runs if run.plots],
-        audits=audits,
-        leaks=leaks,
-        lengths=lengths,
-        parts=[("By topic", topics), ("By length of the dialogue", lengths_of_dialogues)],
-        dialogues=[
-            (f"The {len(good)} best", [card(rows, index, focus, scored) for index in good]),
-            (f"The {len(bad)} worst", [card(rows, index, focus, scored) for index in bad]),
-        ],
-        settings=settings(scored, runs),
-        versions=versions,
-        made=time.strftime("%Y-%m-%d %H:%M"),
-        span=lambda interval, form="%.2f": f"{form % interval[0]} to {form % interval[1]}",
-        heat=lambda mean: round(min(70, max(0, 0.7 * mean))),
-        shade=shade,
-        interval_plot=plots.intervals(
-            [(one.name, one.report.mean, one.report.interval) for one in scored],
-            floor.mean,
-            f"constant line {floor.mean:.2f}",
-        ),
-    )
-    return html.encode("utf-8", "backslashreplace").decode()  # JSON can hold half a surrogate pair
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Attributes:
+        rows: of `data.dialogues.read_dialogues`, all with references.
+        scored: the systems, in the order given.
+        total: the best system compared with the first; None where that is the best.
+        focus: the system whose best and worst rows are shown.
+        parts: heading -> groups of rows.
+        audits: name and audit of each data file.
+        leaks: what training rows give away of these rows; None without a training file.
+    """
+
+    title: str
+    note: str | None
+    test_name: str
+    rows: Dataset
+    scored: list[Scored]
+    total: Change | None
+    focus: Scored
+    parts: dict[str, list[Group]]
+    runs: list[Run]
+    audits: list[tuple[str, Audit]]
+    leaks: list[str] | None
+    lengths: Lengths
+    versions: dict[str, str]
+
+    def html(self) -> str:
+        """The document."""
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        template = environment.from_string((FOLDER / "page.html.jinja").read_text(encoding="utf-8"))
+        best = max(self.scored, key=lambda one: one.report.mean)
+        low, high = best.report.references_per_row
+        floor = best.report.floor
+        means = [(one.name, one.report.mean, one.report.interval) for one in self.scored]
+        html = template.render(
+            **vars(self),
+            style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+            references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
+            best=best,
+            floor=floor,
+            dialogues=[
+                (f"The {len(found)} {which}", [card(self.rows, index, self.focus, self.scored) for index in found])
+                for which, found in zip(("best", "worst"), extremes(self.focus), strict=True)
+            ],
+            settings=settings(self.scored, self.runs),
+            made=time.strftime("%Y-%m-%d %H:%M"),
+            span=lambda interval, form="%.2f": f"{form % interval[0]} to {form % interval[1]}",
+            heat=lambda mean: round(min(70, max(0, 0.7 * mean))),
+            shade=shade,
+            interval_plot=plots.intervals(means, floor.mean, f"constant line {floor.mean:.2f}"),
+        )
+        return html.encode("utf-8", "backslashreplace").decode()  # JSON can hold half a surrogate pair
 
 
 def shade(mean: float, groups: list[Group]) -> int:
@@ -140,7 +132,7 @@ def shade(mean: float, groups: list[Group]) -> int:
     return round(65 * (mean - low) / (high - low)) if high > low else 30
 
 
-def card(rows, index: int, focus: Scored, scored: list[Scored]) -> dict:
+def card(rows: Dataset, index: int, focus: Scored, scored: list[Scored]) -> dict:
     """One dialogue with its reference, the summary of `focus`, and those of the other systems."""
     row = rows[index]
     reference, *more = row["summaries"]
@@ -172,7 +164,7 @@ def settings(scored: list[Scored], runs: list[Run]) -> list[tuple[str, list[tupl
     return found
 
 
-def _items(values):
+def _items(values: dict) -> list[tuple[str, str]]:
     items = []
     for key, value in values.items():
         if isinstance(value, dict):
@@ -184,6 +176,6 @@ def _items(values):
     return items
 
 
-def _turn(line):
+def _turn(line: str) -> tuple[str, str]:
     head, colon, text = line.partition(": ")
     return (head, text) if colon and head.startswith("#") else ("", line)

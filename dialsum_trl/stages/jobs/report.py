@@ -10,7 +10,7 @@ from dialsum_trl.core.versions import versions
 from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import read_system
-from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval
+from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.sharing.report import figures, page
 from dialsum_trl.sharing.report.data_files import audit_file, count_lengths
 from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
@@ -67,13 +67,9 @@ def run(data, rouge, args) -> dict:
     _, prompts = count_lengths(rows, Path(args.test_file).name, tokenizer, None)
 
     best = max(scored, key=lambda one: one.report.mean)
-    total = None
-    if best is not scored[0]:
-        gained = best.means - scored[0].means
-        interval = bootstrap_interval(gained, args.bootstrap)
-        total = figures.Change(scored[0].name, float(gained.mean()), interval)
+    total = None if best is scored[0] else figures.Change.between(scored[0], best, args.bootstrap)
     topics, by_length = figures.by_topic(scored, rows["topic"][:]), figures.by_length(scored, prompts, lengths.unit)
-    html = page.render(
+    html = page.Page(
         title=args.title or f"Summaries of {Path(args.test_file).name}",
         note=args.note,
         test_name=Path(args.test_file).name,
@@ -81,14 +77,13 @@ def run(data, rouge, args) -> dict:
         scored=scored,
         total=total,
         focus=focus,
-        topics=topics,
-        lengths_of_dialogues=by_length,
+        parts={"By topic": topics, "By length of the dialogue": by_length},
         runs=runs,
         audits=[audit_file(path, data.columns()) for path in (data.train_file, args.test_file) if path],
         leaks=contamination_warnings(train, rows) if train is not None else None,
         lengths=lengths,
         versions=versions(),
-    )
+    ).html()
     write_text(args.output_file, html)
     content = summary_of(scored, topics, by_length, lengths)
     write_json(figures_path, content)
