@@ -1,6 +1,8 @@
 """`dialsum preview` and the reading of recipes: what is shown is what the trainer gets."""
 
+import json
 import re
+import shutil
 
 import pytest
 from rich.console import Console
@@ -127,6 +129,15 @@ def test_settings_are_merged_as_the_run_would_merge_them(tmp_path):
     assert settings["model_name_or_path"] == "Bllossom/llama-3.2-Korean-Bllossom-3B"  # recipe
     assert (settings["max_length"], settings["lora_r"], settings["lora_alpha"]) == (700, 4, 7)
     assert settings["lora_dropout"] == 0.05
+
+
+def test_an_adapter_that_is_trained_further_is_shown_in_its_own_prompt_style(trained_adapter, tmp_path, capsys):
+    shutil.copytree(trained_adapter, adapter := tmp_path / "adapter")
+    record = json.loads((adapter / "dialsum.json").read_text(encoding="utf-8"))
+    (adapter / "dialsum.json").write_text(json.dumps(record | {"prompt_style": "instruction"}), encoding="utf-8")
+    changes = {"model_name_or_path": record["base_model"], "adapter_path": str(adapter)}
+    assert "### Instruction" in shown(capsys, **changes)
+    assert "### Instruction" not in shown(capsys, **changes, prompt_style="native")
 
 
 @pytest.mark.parametrize("content", ["x = 1\n", "RECIPE = {}\n"])

@@ -54,8 +54,13 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     if not settings["train_file"]:
         raise InputError("no training rows: give --train_file train.csv")
     number, source = find_row(settings, row)
-    style, max_length = settings["prompt_style"], settings.get("max_length", MAX_LENGTH)
-    tokenizer = load_tokenizer(settings["model_name_or_path"], settings["model_revision"], style)
+    max_length = settings.get("max_length", MAX_LENGTH)
+    tokenizer = load_tokenizer(
+        settings["model_name_or_path"],
+        settings["model_revision"],
+        settings["prompt_style"],
+        adapter_path=settings["adapter_path"],
+    )
     add_missing_chat_tokens(tokenizer)
     shown_with = choose_instructions(number + 1, settings["instructions"], settings.get("seed", SEED))[number]
     encoded, fitted = encode_row(
