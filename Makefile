@@ -32,11 +32,14 @@ demo: .venv/ready
 	$(LAUNCH) recipes/sft_llama3b.py --config recipes/demo.yaml --output_dir $(DEMO)/adapter
 	$(BIN)/python -m toy.story $(DEMO)/adapter $(DEMO)
 
+# Two workers; the tests of a file share what it trains, so a file stays on one of them.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: .venv/ready
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 # Lines of the package that the default suite runs, in the processes it starts too. Left out: a test in whose processes
 # no file may grow, the coverage database neither.
