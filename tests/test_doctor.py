@@ -99,9 +99,9 @@ def test_several_gpus_are_started_with_ddp(two_cards):
 
 def test_the_smallest_card_decides_on_memory_and_the_slowest_on_time(two_cards):
     finding = state(doctor.fits("sft", settings(), False), "fits")
-    minutes = int(re.search(r"of 15.0 GiB a GPU; about (\d+) min", finding.text)[1])
+    minutes = int(re.search(r"of 15.0 GiB per GPU; about (\d+) min", finding.text)[1])
     two_cards[1] = two_cards[0]
-    assert "of 79.0 GiB a GPU" in state(doctor.fits("sft", settings(), False), "fits").text
+    assert "of 79.0 GiB per GPU" in state(doctor.fits("sft", settings(), False), "fits").text
     assert minutes > 20
 
 
@@ -141,7 +141,7 @@ def test_a_missing_token_is_a_warning(monkeypatch, tmp_path):
 def test_a_recipe_that_fits_says_how_much_memory_it_takes():
     finding = state(doctor.fits("sft", settings(memory_gib=24.0), False), "fits")
     assert finding.state == "ok"
-    assert "of 24.0 GiB a GPU" in finding.text
+    assert "of 24.0 GiB per GPU" in finding.text
 
 
 def test_a_recipe_that_does_not_fit_says_what_would(capsys):

@@ -1,4 +1,4 @@
-"""`dialsum`: what needs no launcher. Each command is one flow in its own room; heavy imports happen there."""
+"""`dialsum`: what needs no launcher. Each command loads the module of its flow when it runs: `--help` stays fast."""
 
 import sys
 import warnings
@@ -27,6 +27,8 @@ Fname = Annotated[str | None, typer.Option("--fname_column", help="Column that h
 Dialogue = Annotated[str | None, typer.Option("--dialogue_column", help="Column that holds the dialogue.")]
 Summary = Annotated[str | None, typer.Option("--summary_column", help="Column that holds the summary.")]
 Config = Annotated[str | None, typer.Option("--config", help="The YAML that the recipe will get.")]
+NewTokens = Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")]
+Quantization = Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")]
 
 
 def columns_of(fname: str | None, dialogue: str | None, summary: str | None) -> dict[str, str]:
@@ -70,7 +72,7 @@ def check(
     dialogue: Dialogue = None,
     summary: Summary = None,
 ):
-    """Look through data files before a GPU is paid for.
+    """Look through data files before training.
 
     Columns, dirt, masks, turns, duplicates, leakage and lengths; exit code 1 on what training would refuse.
     """
@@ -109,8 +111,8 @@ def summarize(
     adapter: Adapter = None,
     model: Model = None,
     num_beams: Annotated[int, typer.Option("--num_beams", help="Above 1: beam search, printed at the end.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = MAX_NEW_TOKENS,
-    quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
+    max_new_tokens: NewTokens = MAX_NEW_TOKENS,
+    quantization: Quantization = None,
 ):
     """Summarize a file or standard input, as it is written."""
     from dialsum_trl.cli.chat import summarize_file
@@ -122,8 +124,8 @@ def summarize(
 def chat(
     adapter: Adapter = None,
     model: Model = None,
-    max_new_tokens: Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")] = MAX_NEW_TOKENS,
-    quantization: Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")] = None,
+    max_new_tokens: NewTokens = MAX_NEW_TOKENS,
+    quantization: Quantization = None,
     ui: Annotated[bool, typer.Option("--ui", help="A page in the browser instead (needs the extra `ui`).")] = False,
     port: Annotated[int, typer.Option("--port", help="Port of that page, on this machine only.")] = 7860,
 ):

@@ -1,4 +1,4 @@
-"""`dialsum check`: data files looked through before a GPU is paid for."""
+"""`dialsum check`: data files looked through before training."""
 
 import json
 from pathlib import Path

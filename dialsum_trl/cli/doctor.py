@@ -224,7 +224,7 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
         return [*findings, Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))]
     peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
     pace = _time(result.hours(min(peaks))) if peaks and all(peaks) else f"{_time(result.hours())} on an H100"
-    text = f"about {result.best.gib:.1f} of {budget:.1f} GiB a GPU; {pace} (without evaluations)"
+    text = f"about {result.best.gib:.1f} of {budget:.1f} GiB per GPU; {pace} (without evaluations)"
     return [*findings, Finding("fits", "ok", text)]
 
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.generation.vllm_engine import load_vllm
+from dialsum_trl.generation.vllm_engine import VllmEngine, load_vllm
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import auto_class_of, load_base, resize_embeddings
@@ -21,9 +23,9 @@ from dialsum_trl.prompts.tokenizer import load_tokenizer
 class Summarizer:
     """A model ready for inference with its tokenizer; with `--engine vllm` it is in `vllm` and `model` is None."""
 
-    model: Any
-    tokenizer: Any
-    vllm: Any = None
+    model: PreTrainedModel | PeftModel | None
+    tokenizer: PreTrainedTokenizerBase
+    vllm: VllmEngine | None = None
 
 
 def load_summarizer(

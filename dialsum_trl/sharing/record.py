@@ -3,7 +3,11 @@
 import hashlib
 import time
 from pathlib import Path
+from typing import Any
 
+from transformers import PreTrainedTokenizerBase, Trainer
+
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments
 from dialsum_trl.core.versions import versions
 from dialsum_trl.models.provenance import base_origin
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
@@ -29,13 +33,22 @@ SETTINGS = {  # fields of the trainer's arguments that a card shows, where the t
 }
 
 
-def run_record(trainer, metrics: dict, *, tokenizer, model_args, prompt, data=None, method: str = "SFT") -> dict:
+def run_record(
+    trainer: Trainer,
+    metrics: dict[str, float],
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    model_args: ModelArguments,
+    prompt: PromptArguments,
+    data: DataArguments | None = None,
+    method: str = "SFT",
+) -> dict[str, Any]:
     """The content of `dialsum.json`: base, prompt style, template hash, settings, data, scores, versions.
 
     Args:
-        trainer: a `checked.CheckedTrainer`.
+        trainer: a `checked.CheckedTrainer`, which has `rows_per_step` and `dev_rouge`.
         metrics: of the last evaluation.
-        data: `DataArguments`; the card names the training and the evaluation file.
+        data: the card names its training and its evaluation file.
         method: how it was trained, for the card.
 
     `base_model` and `base_revision` load the base on this machine, wherever it is asked for; `base_origin` names its
@@ -67,7 +80,7 @@ def run_record(trainer, metrics: dict, *, tokenizer, model_args, prompt, data=No
     }
 
 
-def _settings(trainer) -> dict:
+def _settings(trainer: Trainer) -> dict:
     values = trainer.args.to_dict()
     if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
         del values["beta"]
@@ -75,14 +88,14 @@ def _settings(trainer) -> dict:
     return {**shown, "rows a step": trainer.rows_per_step, "optimizer steps": trainer.state.global_step}
 
 
-def _data(trainer, data) -> dict:
+def _data(trainer: Trainer, data: DataArguments | None) -> dict:
     rows = {"rows": len(trainer.train_dataset)}
     if data is None:
         return rows
     return {**rows, "file": data.train_file and Path(data.train_file).name, "dataset_name": data.dataset_name}
 
 
-def _evaluation(trainer, data) -> dict | None:
+def _evaluation(trainer: Trainer, data: DataArguments | None) -> dict | None:
     rouge = trainer.dev_rouge
     if rouge is None or rouge.report is None:
         return None

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase, Trainer
+
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.files import move_files, write_json, write_text
 from dialsum_trl.core.json_file import read_json
+from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.adapters import check_adapter, learned
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.sharing.card import CURVE_FILE, model_card
@@ -13,12 +16,17 @@ from dialsum_trl.sharing.chart import line_charts, training_curves
 ADAPTER_CONFIG, CARD = "adapter_config.json", "README.md"
 
 
-def save_adapter(trainer, tokenizer, model_args, metrics: dict) -> None:
+def save_adapter(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, model_args: ModelArguments, metrics: dict[str, float]
+) -> None:
     """Writes the trainer's model (adapter, or full weights), tokenizer, run record, curve and card to `output_dir`.
 
     Args:
-        trainer: a `checked.CheckedTrainer`.
+        trainer: a `checked.CheckedTrainer`: its `record` writes the run record.
         metrics: of the last evaluation.
+
+    Raises:
+        TrainingError: the adapter was not saved whole, or has learned nothing after more than one step.
     """
     folder = Path(trainer.args.output_dir)
     aside = folder / ".saving"  # a run that dies here leaves no half an adapter under its name
