@@ -70,7 +70,6 @@ def test_the_choice_is_one_of_the_candidates(row):
     [
         ([["a"], []], None, 2, "row 2 has no list of candidates"),
         (["ab"], None, 2, "row 1 has no list of candidates"),
-        ([["a", None]], None, 2, "not text"),
         ([["a", "b"]], [1], 2, "row 1 has 2 candidates for 1 weights"),
         ([["a", "b"]], [-1, 2], 2, "must be finite, 0 or more"),
         ([["a", "b"]], [0, 0], 2, "not all 0"),

@@ -51,7 +51,7 @@ def test_a_base_that_is_not_at_hand_is_told(trained_adapter, tmp_path, toy_base,
     adapter = shutil.copytree(trained_adapter, tmp_path / "adapter")
     write_json(adapter / "dialsum.json", read_json(adapter / "dialsum.json", "") | {"base_model": "acme/toy-llama"})
     [line] = compare(adapter, toy_base, capsys).splitlines()
-    assert "acme/toy-llama" in line and str(toy_base) in line and "not at hand" in line
+    assert "acme/toy-llama" in line and str(toy_base) in line and "not both are here" in line
 
 
 def test_another_model_is_refused_with_both_names(trained_adapter, toy_base, capsys):
@@ -63,7 +63,7 @@ def test_another_model_is_refused_with_both_names(trained_adapter, toy_base, cap
 def sft_settings(adapter, base, **more) -> dict:
     values = settings(adapter, base, use_cpu=True, bf16=False, fp16=False, optim="adamw_torch")
     values |= dict(eval_file=None, dataset_name=None, rouge_rows=0, eval_strategy="no", save_strategy="no")
-    return values | dict(metric_for_best_model=None, load_best_model_at_end=False) | more
+    return values | dict(max_length=1024, metric_for_best_model=None, load_best_model_at_end=False) | more
 
 
 def test_training_on_from_an_adapter_compares_the_recipes_own_base_too(trained_adapter):

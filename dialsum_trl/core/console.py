@@ -13,7 +13,7 @@ from rich.text import Text
 _JOINER = "\u200d"  # between the parts of an emoji
 
 
-def printable(text, keep: str = "") -> str:
+def printable(text: object, keep: str = "") -> str:
     """`text` with control, format and half characters written out (`\\x1b`), but for those in `keep`."""
     return "".join(c if c in keep or _harmless(c) else c.encode("unicode_escape").decode() for c in str(text))
 
@@ -45,7 +45,7 @@ def quiet_libraries() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # that a CPU is a CPU
 
 
-def say(*parts) -> None:
+def say(*parts: object) -> None:
     """`print` on the main process only; of control characters line feeds alone get through."""
     if is_main_process():
         print(*(printable(part, keep="\n") for part in parts), flush=True)
@@ -59,7 +59,7 @@ def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
     if not is_main_process():
         return
 
-    def text(cell, style="") -> Text:
+    def text(cell: object, style: str = "") -> Text:
         shown = "-" if cell is None else round(cell, 4) if isinstance(cell, float) else cell
         return Text(printable(shown), style)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from dialsum_trl.core.errors import InputError
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8 text with LF line endings; makes the folder.
 
     Raises:
@@ -27,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def check_place(path: Path) -> None:
+def check_place(path: str | Path) -> None:
     """Raises InputError where no file can come to `path`: it is a folder, or lies in something that is none."""
     path = Path(path)
     if path.is_dir():
@@ -54,7 +54,7 @@ def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
 
 
-def check_target(path: Path, flag: str, sources: Iterable) -> None:
+def check_target(path: str | Path, flag: str, sources: Iterable[str | Path | None]) -> None:
     """`check_place`, and an InputError where writing to `path` would replace one of the files that are read.
 
     Args:
@@ -78,11 +78,11 @@ def move_files(source: Path, target: Path) -> None:
     shutil.rmtree(source)
 
 
-def json_text(content) -> str:
+def json_text(content: object) -> str:
     """JSON with readable Korean."""
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
-def write_json(path: Path, content) -> None:
+def write_json(path: Path, content: object) -> None:
     """Writes `json_text`."""
     write_text(path, json_text(content))

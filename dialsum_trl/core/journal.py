@@ -36,7 +36,7 @@ class Journal:
         self.path, self.done = path, entries[1:] if entries and entries[0] == about else []
         self.about, self._begun = about, False
 
-    def add(self, piece) -> None:
+    def add(self, piece: object) -> None:
         """Keeps a finished piece; it is on the disk when this returns."""
         self.done.append(piece)
         if not is_main_process():
@@ -50,5 +50,5 @@ class Journal:
             os.fsync(file.fileno())
 
 
-def _line(entry) -> str:
+def _line(entry: object) -> str:
     return json.dumps(entry, ensure_ascii=False) + "\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
@@ -15,7 +16,7 @@ _locked: dict[Path, int] = {}  # folder -> the handle by which this process lock
 
 
 @contextlib.contextmanager
-def let_go_at_end():
+def let_go_at_end() -> Iterator[None]:
     """Releases the folders that were locked in this block; a process that dies releases them all."""
     before = set(_locked)
     try:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dialsum_trl.data.cleaning import clean_dialogue, normalized, unwritable
@@ -59,12 +60,12 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     masks, dialogues, seen = Counter(), {}, set()
     rows, kept = [], []
 
-    def report(level, text):
+    def report(level: str, text: str) -> None:
         nonlocal usable
         usable &= level != "error"
         found.setdefault((level, text), []).append(label)
 
-    def text_of(role):
+    def text_of(role: str) -> str | None:
         """Text, "" where there is none, or None where something else is (which is reported)."""
         value = source.values.get(names[role])
         value = name_of(value) if role == "fname" else value
@@ -118,7 +119,7 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     return Audit(columns, len(table), findings, rows, kept, has_references, names)
 
 
-def _dirt(raw: str):
+def _dirt(raw: str) -> Iterator[tuple[str, str]]:
     if not unicodedata.is_normalized("NFC", raw):
         yield "note", "decomposed Hangul (cleaned on reading)"
     for name, pattern in DIRT.items():
@@ -126,7 +127,7 @@ def _dirt(raw: str):
             yield "note", f"{name} (cleaned on reading)"
 
 
-def _turns(dialogue: str):
+def _turns(dialogue: str) -> Iterator[tuple[str, str]]:
     lines = dialogue.split("\n") if dialogue else []
     if any(not TURN.match(line) for line in lines):
         yield "warning", "dialogues with a line that starts with no speaker (#PersonN#: ...)"
@@ -136,7 +137,7 @@ def _turns(dialogue: str):
         yield "warning", "dialogues without Korean"
 
 
-def _summaries(dialogue: str, summaries: list[str]):
+def _summaries(dialogue: str, summaries: list[str]) -> Iterator[tuple[str, str]]:
     spoken = set(ANY_MASK.findall(dialogue))
     if any(set(ANY_MASK.findall(text)) - spoken for text in summaries):
         yield "warning", "summaries with a mask that their dialogue does not have"

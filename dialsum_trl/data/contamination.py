@@ -1,11 +1,19 @@
-"""Warns when training rows give evaluation rows away, beyond the exact copies that `data.check_disjoint` refuses."""
+"""Warns when training rows give evaluation rows away, beyond the exact copies that `check_disjoint` refuses."""
+
+from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import normalized
 from dialsum_trl.data.patterns import SYLLABLE
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    Rows = Dataset | list[dict]  # with `fname`, `dialogue` and `summaries`
 
 _TURN_HEAD = re.compile(r"^#Person\d+#:\s*")
 _SHORTEST_TURN = 12  # letters: shorter turns ("네, 알겠습니다.") are common property
@@ -13,10 +21,10 @@ _COMMON = 4  # dialogues: turns that more of them hold are formulas ("무엇을 
 _SHARE_OF_TURNS = 0.5
 
 
-def contamination_warnings(train, evaluation) -> list[str]:
+def contamination_warnings(train: Rows, evaluation: Rows) -> list[str]:
     """One line for each way in which `train` holds `evaluation`; an empty list when nothing was found.
 
-    Looks for rows that are equal (`data.shared_rows`), for near copies (one training dialogue holds at least half of
+    Looks for rows that are equal (`shared_rows`), for near copies (one training dialogue holds at least half of
     the longer, uncommon turns of an evaluation dialogue), and for English originals of Korean evaluation rows: the
     Korean DialogSum keeps the `fname` of the English one, which its competition bans from training.
     """
@@ -33,12 +41,12 @@ def contamination_warnings(train, evaluation) -> list[str]:
     ]
 
 
-def _turns(dialogue):
+def _turns(dialogue: str) -> set[str]:
     turns = (normalized(_TURN_HEAD.sub("", line)) for line in dialogue.split("\n"))
     return {turn for turn in turns if len(turn) >= _SHORTEST_TURN}
 
 
-def _near_copies(train, evaluation):
+def _near_copies(train: Rows, evaluation: Rows) -> list[tuple[str, str]]:
     train_turns, turns = ([_turns(row["dialogue"]) for row in rows] for rows in (train, evaluation))
     times = Counter(turn for each in (*train_turns, *turns) for turn in each)
     holders: dict[str, list[int]] = {}
@@ -57,14 +65,14 @@ def _near_copies(train, evaluation):
     return pairs
 
 
-def _originals(train, evaluation):
+def _originals(train: Rows, evaluation: Rows) -> list[tuple[str, str]]:
     korean = {row["fname"] for row in evaluation if SYLLABLE.search(row["dialogue"])}
     return [
         (row["fname"], row["fname"]) for row in train if row["fname"] in korean and not SYLLABLE.search(row["dialogue"])
     ]
 
 
-def shared_rows(train, evaluation) -> list[tuple[str, str]]:
+def shared_rows(train: Rows, evaluation: Rows) -> list[tuple[str, str]]:
     """`(train fname, evaluation fname)` of training rows that an evaluation set also holds.
 
     A row is shared when the dialogues are equal in letters and digits, or when `fname` and a reference are equal.
@@ -82,14 +90,14 @@ def shared_rows(train, evaluation) -> list[tuple[str, str]]:
     return pairs
 
 
-def drop_shared(train, evaluation):
-    """`train` without its `shared_rows`, and those pairs."""
+def drop_shared(train: Dataset, evaluation: Rows) -> tuple[Dataset, list[tuple[str, str]]]:
+    """`train` without its `shared_rows`, and the pairs that those returned."""
     pairs = shared_rows(train, evaluation)
     shared = {name for name, _ in pairs}
     return train.select([i for i, name in enumerate(train["fname"]) if name not in shared]), pairs
 
 
-def check_disjoint(train, evaluation) -> None:
+def check_disjoint(train: Rows, evaluation: Rows) -> None:
     """Raises InputError when training and evaluation rows overlap (see `shared_rows`)."""
     pairs = shared_rows(train, evaluation)
     if pairs:

@@ -1,15 +1,21 @@
 """Two halves of a file, to train on and to sample from."""
 
+from __future__ import annotations
+
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, write_text
 from dialsum_trl.data.cleaning import normalized
 from dialsum_trl.data.tables import csv_line
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def write_folds(rows, folder: str, seed: int) -> list[Path]:
+
+def write_folds(rows: Dataset, folder: str, seed: int) -> list[Path]:
     """Two CSVs with half of the dialogues each, drawn by `seed`: an adapter trained on one samples on the other.
 
     Rows of one dialogue stay together, since a model that has seen it under another name has seen it.

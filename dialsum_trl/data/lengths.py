@@ -58,12 +58,12 @@ def print_lengths(console: Console, rows: list[dict], how: Measure, max_length: 
     print_histogram(console, whole)
 
 
-def _share(values, limit):
+def _share(values: list[int], limit: int) -> float:
     return 100 * sum(value > limit for value in values) / len(values)
 
 
 def print_histogram(console: Console, values: list[int], bins: int = 10) -> None:
-    """One bar a range of lengths, ASCII in a pipe that cannot do better."""
+    """One bar per range of lengths, ASCII in a pipe that cannot do better."""
     step = _round_step(max(values) / bins)
     counts = [0] * (max(values) // step + 1)
     for value in values:

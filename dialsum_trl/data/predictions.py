@@ -1,8 +1,12 @@
 """What a system leaves in its folder: `submission.csv`, the same summaries row by row, and how they were made."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json, write_text
@@ -11,8 +15,25 @@ from dialsum_trl.data.submission import read_predictions, write_submission
 from dialsum_trl.data.tables import read_table
 from dialsum_trl.data.unicode_forms import in_forms_of
 
-GENERATED = {"fname": str, "tokens": int, "hit_limit": bool}  # of a line of predictions.jsonl
+if TYPE_CHECKING:
+    import numpy as np
+
 SUBMISSION, ROWS, SCORES = "submission.csv", "predictions.jsonl", "scores.json"
+
+
+class Generated(Protocol):
+    """What is read of a `generation.Summary`."""
+
+    tokens: int
+    hit_limit: bool
+
+
+class Scores(Protocol):
+    """What is read of a `metrics.RougeReport`."""
+
+    per_row: np.ndarray
+
+    def to_dict(self) -> dict: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +46,7 @@ class System:
     hit_limit: dict[str, bool]
     how: dict  # content of scores.json, {} where there is none
 
-    def named_as(self, fnames) -> "System":
+    def named_as(self, fnames: list[str]) -> System:
         """The same with names in the Unicode form that `fnames` has them in."""
         parts = {"summaries": self.summaries, "tokens": self.tokens, "hit_limit": self.hit_limit}
         return replace(self, **{
@@ -33,7 +54,16 @@ class System:
         })  # fmt: skip
 
 
-def write_predictions(folder, fnames, texts, how: dict, *, generated=None, scores=None, template=None) -> Path:
+def write_predictions(
+    folder: str | Path,
+    fnames: list[str],
+    texts: list[str],
+    how: dict,
+    *,
+    generated: Sequence[Generated] | None = None,
+    scores: Scores | None = None,
+    template: str | Path | None = None,
+) -> Path:
     """Writes the three files of a system and returns the path of its submission.
 
     A line of `predictions.jsonl` holds fname, summary and what is known of tokens, hit_limit, rouge1, rouge2, rougeL.
@@ -41,8 +71,8 @@ def write_predictions(folder, fnames, texts, how: dict, *, generated=None, score
     Args:
         texts: one summary per row, as submitted.
         how: settings that made them, for `scores.json`.
-        generated: one `generation.Summary` per row (length in tokens, cut by the limit or not), of a model of ours.
-        scores: `rouge.RougeReport` of these rows, where there are references.
+        generated: one per row (length in tokens, cut by the limit or not), where a model wrote them.
+        scores: of these rows, where there are references.
         template: as in `submission.write_submission`.
     """
     folder, lines = Path(folder), []
@@ -60,16 +90,6 @@ def write_predictions(folder, fnames, texts, how: dict, *, generated=None, score
     return folder / SUBMISSION
 
 
-def _value(path, row, name, kind):
-    value = row.values.get(name)
-    if type(value) is not kind:
-        raise InputError(
-            f"{path}: row {row.number} (line {row.line}): '{name}' is {value!r}, no {kind.__name__}; "
-            f"run the prediction again"
-        )
-    return value
-
-
 def submission_of(path: Path) -> Path:
     """The submission in a system's folder; any other path is one itself.
 
@@ -83,7 +103,7 @@ def submission_of(path: Path) -> Path:
     return path / SUBMISSION
 
 
-def read_system(name: str, path) -> System:
+def read_system(name: str, path: str | Path) -> System:
     """Reads a folder of `predict`, `ensemble` or `decoding_sweep`, or a CSV or JSONL of `fname,summary`.
 
     Raises:
@@ -97,8 +117,8 @@ def read_system(name: str, path) -> System:
     if (path / ROWS).exists():
         for row in read_table(path / ROWS):
             if "tokens" in row.values:
-                fname, tokens_of_row, cut = (_value(path / ROWS, row, *each) for each in GENERATED.items())
-                tokens[fname], hit_limit[fname] = tokens_of_row, cut
+                fname = row.values["fname"]
+                tokens[fname], hit_limit[fname] = row.values["tokens"], row.values["hit_limit"]
     if (path / SCORES).exists():
         how = read_json(path / SCORES, "run the prediction again")
     return System(name, read_predictions(submission), tokens, hit_limit, how)

@@ -1,17 +1,27 @@
 """Training and dev rows of a run."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.data.contamination import check_disjoint, contamination_warnings, drop_shared
 from dialsum_trl.data.dialogues import read_dialogues
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def read_rows(data: DataArguments):
+
+def read_rows(data: DataArguments) -> tuple[Dataset, Dataset | None]:
     """Train and dev rows from files or from a Hub dataset; dev may be None.
 
     Rows in both are an error, or left out of the training rows with `--drop_shared_rows true`; near copies and English
     originals are printed as warnings.
+
+    Raises:
+        InputError: no training rows, both kinds of them, rows in both, or what `read_dialogues` refuses.
     """
     if data.dataset_name and data.train_file:
         raise InputError("--dataset_name and --train_file exclude each other")

@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_target, write_text
+from dialsum_trl.data.cleaning import unwritable
 from dialsum_trl.data.tables import closest, csv_line, name_of, read_table
 from dialsum_trl.data.unicode_forms import in_forms_of
 
@@ -17,7 +19,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def read_predictions(path) -> dict[str, str]:
+def read_predictions(path: str | Path) -> dict[str, str]:
     """`fname -> summary` in file order, from a CSV or JSONL with the columns `fname` (or `id`) and `summary`.
 
     The apostrophe that `write_submission` puts before formulas is taken off cells of a CSV.
@@ -45,7 +47,7 @@ def read_predictions(path) -> dict[str, str]:
     return predictions
 
 
-def read_aligned(path, fnames: list[str]) -> list[str]:
+def read_aligned(path: str | Path, fnames: list[str]) -> list[str]:
     """The summaries of `read_predictions` in the order of `fnames`; ids missing or left over are an InputError.
 
     Ids that differ in their Unicode form alone are the same.
@@ -57,7 +59,9 @@ def read_aligned(path, fnames: list[str]) -> list[str]:
     return [texts[name] for name in fnames]
 
 
-def write_submission(path, fnames: list[str], summaries: list[str], template=None) -> None:
+def write_submission(
+    path: str | Path, fnames: list[str], summaries: list[str], template: str | Path | None = None
+) -> None:
     """Writes `fname,summary` aside and renames it; cells that a spreadsheet would run get an apostrophe before them.
 
     Args:
@@ -85,7 +89,7 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
         _check_ids("the summaries", fnames, template, [row[id_column] for row in rows])
     # byte-level vocabularies can spell a NUL, and no reader takes a file that holds one
     texts = {name: text.replace("\0", "") for name, text in zip(fnames, summaries, strict=True)}
-    broken = [name for name, text in texts.items() if any("\ud800" <= char <= "\udfff" for char in text)]
+    broken = [name for name, text in texts.items() if unwritable(text)]
     if broken:
         raise InputError(f"the summary of {_some(broken)} holds half a surrogate pair, which UTF-8 cannot write")
 
@@ -105,7 +109,9 @@ def write_submission(path, fnames: list[str], summaries: list[str], template=Non
             say(f"{path}: {count} of {len(summaries)} summaries {what}")
 
 
-def check_output(path, flag: str, sources, template=None) -> None:
+def check_output(
+    path: str | Path, flag: str, sources: Iterable[str | Path | None], template: str | Path | None = None
+) -> None:
     """Refuses a place for `write_submission` before anything is computed: no .csv, or a file that is something else.
 
     Args:
@@ -134,7 +140,7 @@ def check_output(path, flag: str, sources, template=None) -> None:
         )
 
 
-def check_template(template, fnames: list[str]) -> None:
+def check_template(template: str | Path | None, fnames: list[str]) -> None:
     """Raises InputError unless a template (None: there is none) can be read and has the ids `fnames`."""
     if template is not None:
         rows, id_column = _template_rows(template)
@@ -142,19 +148,7 @@ def check_template(template, fnames: list[str]) -> None:
         _check_ids("the rows", in_forms_of(expected, fnames), template, expected)
 
 
-def check_submission(path, template) -> None:
-    """Raises InputError unless `path` has the template's ids, all of them, no others, in its order."""
-    rows, id_column = _template_rows(template)
-    expected = [row[id_column] for row in rows]
-    names = in_forms_of(expected, read_predictions(path))
-    _check_ids(path, names, template, expected)
-    wrong = [f"{name} (row {i}) where the template has {want}"
-             for i, (name, want) in enumerate(zip(names, expected, strict=True), start=1) if name != want]  # fmt: skip
-    if wrong:
-        raise InputError(f"{path}: {len(wrong)} rows are out of the order of {template}: {_some(wrong)}; sort them")
-
-
-def _column(where, present, *names):
+def _column(where: str, present: Iterable[str], *names: str) -> str:
     for name in names:
         if name in present:
             return name
@@ -164,7 +158,8 @@ def _column(where, present, *names):
     raise InputError(f"{where}: no column '{names[0]}'; there are {there}; {hint}")
 
 
-def _template_rows(template):
+def _template_rows(template: str | Path) -> tuple[list[dict[str, str]], str]:
+    """The rows of a template, and the column that holds their ids."""
     if Path(template).suffix.lower() == ".jsonl":
         raise InputError(f"{template}: a submission template is a .csv file with the columns fname,summary")
     rows, seen = [], set()
@@ -182,11 +177,11 @@ def _template_rows(template):
     return rows, id_column
 
 
-def _header(rows):
+def _header(rows: list[dict[str, str]]) -> str:
     return csv_line(_neutral(name.strip()) for name in rows[0])
 
 
-def _check_ids(what, names, where, expected):
+def _check_ids(what: str | Path, names: list[str], where: str | Path, expected: list[str]) -> None:
     present = set(names)
     missing, extra = [name for name in expected if name not in present], sorted(present - set(expected))
     problems = [f"{len(missing)} ids are missing: {_some(missing)}"] if missing else []
@@ -195,13 +190,13 @@ def _check_ids(what, names, where, expected):
         raise InputError(f"{what} do not fit {where}: {'; '.join(problems)}; are they of the same test file?")
 
 
-def _some(names):
+def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _neutral(text):
+def _neutral(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _plain(text):
+def _plain(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

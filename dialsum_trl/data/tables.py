@@ -85,7 +85,7 @@ def closest(name: str, names: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def _not_empty(path, rows):
+def _not_empty(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
     empty = True
     for row in rows:
         empty = False
@@ -94,7 +94,7 @@ def _not_empty(path, rows):
         raise InputError(f"{path} has no data rows; check that the export finished")
 
 
-def _lines(path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines as text with their line endings, numbered from 1; one line in memory at a time."""
     offset = 0
     try:
@@ -109,7 +109,7 @@ def _lines(path) -> Iterator[tuple[int, str]]:
             offset += len(raw)
 
 
-def _decode(path, number, offset, raw):
+def _decode(path: Path, number: int, offset: int, raw: bytes) -> str:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -127,11 +127,11 @@ def _decode(path, number, offset, raw):
     return text
 
 
-def _iconv(encoding, path):
+def _iconv(encoding: str, path: Path) -> str:
     return f"iconv -f {encoding} -t utf-8 {path} > utf8{path.suffix}"
 
 
-def _csv_rows(path, keep_unnamed):
+def _csv_rows(path: Path, keep_unnamed: bool) -> Iterator[Row]:
     # The limit is global to the process: raised, never lowered, for whoever else reads CSV.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL))
     reader = csv.reader((text for _, text in _lines(path)), strict=True)
@@ -163,7 +163,7 @@ def _csv_rows(path, keep_unnamed):
         raise InputError(f"{path} is empty; it needs a header line such as fname,dialogue,summary,topic")
 
 
-def _checked_header(path, line, cells):
+def _checked_header(path: Path, line: int, cells: list[str]) -> list[str]:
     header = [cell.strip() for cell in cells]
     if re.fullmatch("sep=[,;]?", ",".join(header), re.IGNORECASE):
         raise InputError(f"{path}: line {line} is Excel's '{','.join(header)}'; remove this line")
@@ -177,7 +177,7 @@ def _checked_header(path, line, cells):
     return [name or " " * next(unnamed) for name in header]
 
 
-def _csv_problem(message):
+def _csv_problem(message: str) -> str:
     if "field larger" in message:
         return f" has a cell of more than {MAX_CELL:,} characters; a double quote before it was probably never closed"
     if "unexpected end of data" in message:
@@ -189,7 +189,7 @@ def _csv_problem(message):
     return f": {message}"
 
 
-def _jsonl_rows(path):
+def _jsonl_rows(path: Path) -> Iterator[Row]:
     number = 0
     for line, text in _lines(path):
         if not text.strip():

@@ -24,7 +24,7 @@ def in_forms_of(expected: Iterable[str], names: Iterable[str]) -> list[str]:
         written.setdefault(composed(name), []).append(name)
     times = Counter(map(composed, names))
 
-    def form_of(name):
+    def form_of(name: str) -> str:
         forms = written.get(composed(name), [])
         return forms[0] if name not in expected and len(forms) == times[composed(name)] == 1 else name
 

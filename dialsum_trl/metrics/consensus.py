@@ -41,7 +41,7 @@ def mbr(
         One `Consensus` per dialogue. Equal utilities go to the earlier candidate.
 
     Raises:
-        InputError: a row without candidates, something that is not text, or weights that do not fit.
+        InputError: a row without a list of candidates, or weights that do not fit.
     """
     _check(candidates, weights, length_ratio)
     return [_choose(row, weights, config, length_ratio) for row in candidates]
@@ -56,7 +56,7 @@ def utilities(tokens: list[tuple[str, ...]], weights: np.ndarray) -> np.ndarray:
     return np.divide((scores * votes).sum(axis=1), total, out=np.zeros(len(tokens)), where=total > 0)
 
 
-def _choose(row, weights, config, length_ratio):
+def _choose(row: list[str], weights: list[float] | None, config: RougeConfig, length_ratio: float | None) -> Consensus:
     tokens = [config.tokens(text) for text in row]
     lengths = np.array([len(sequence) for sequence in tokens])
     usable = lengths > 0
@@ -71,12 +71,10 @@ def _choose(row, weights, config, length_ratio):
     return Consensus(row[kept[best]], int(kept[best]), float(found[best]), rejected)
 
 
-def _check(candidates, weights, length_ratio):
+def _check(candidates: list[list[str]], weights: list[float] | None, length_ratio: float | None) -> None:
     for number, row in enumerate(candidates, start=1):
         if isinstance(row, str) or not row:
             raise InputError(f"row {number} has no list of candidates; give each row one or more texts")
-        if any(not isinstance(text, str) for text in row):
-            raise InputError(f"row {number} has a candidate that is not text; leave missing ones out")
         if weights is not None and len(row) != len(weights):
             raise InputError(f"row {number} has {len(row)} candidates for {len(weights)} weights; give one each")
     if weights is not None and (min(weights, default=0) < 0 or not sum(weights) > 0 or not np.isfinite(weights).all()):

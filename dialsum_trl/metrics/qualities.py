@@ -1,17 +1,23 @@
-"""Length band, mask fidelity, repetition, share of Hangul."""
+"""Qualities of a summary that need no model: length, masks, repetition, share of Hangul; each 0 to 1 per summary.
+
+Their signatures are those of TRL's reward functions: completions, and columns of the rows by name.
+"""
+
+from collections.abc import Sequence
 
 from dialsum_trl.data.patterns import ASCII_MASK, BROKEN_MASK, LETTER
 
+Completions = Sequence[str | list[dict]]  # texts, or TRL's: a list with one message
 LENGTH_BAND = (0.6, 1.4)  # of the references' mean length: no loss inside
 LENGTH_LIMITS = (0.2, 2.0)  # nothing is earned outside
 
 
-def texts(completions) -> list[str]:
+def texts(completions: Completions) -> list[str]:
     """The summaries in TRL's completions."""
     return [c if isinstance(c, str) else c[0]["content"] for c in completions]
 
 
-def length_band(completions, summaries, **kwargs) -> list[float]:
+def length_band(completions: Completions, summaries: Sequence[Sequence[str]], **kwargs) -> list[float]:
     """1 where the length in characters is 0.6 to 1.4 times the references' mean, falling to 0 at 0.2 and 2 times."""
     result = []
     for text, references in zip(texts(completions), summaries, strict=True):
@@ -26,7 +32,7 @@ def length_band(completions, summaries, **kwargs) -> list[float]:
     return result
 
 
-def mask_fidelity(completions, dialogue, **kwargs) -> list[float]:
+def mask_fidelity(completions: Completions, dialogue: Sequence[str], **kwargs) -> list[float]:
     """Share of the summary's masks (`#Person1#`) that the dialogue holds; broken ones (`#Person1`) count as invented.
 
     A summary that names nobody of a masked dialogue gets 0; without any masks on both sides it is 1.
@@ -42,7 +48,7 @@ def mask_fidelity(completions, dialogue, **kwargs) -> list[float]:
     return result
 
 
-def no_repetition(completions, **kwargs) -> list[float]:
+def no_repetition(completions: Completions, **kwargs) -> list[float]:
     """1 minus the share of word trigrams that occurred before in the summary; below three words: distinct words."""
     result = []
     for text in texts(completions):
@@ -53,7 +59,7 @@ def no_repetition(completions, **kwargs) -> list[float]:
     return result
 
 
-def hangul_share(completions, **kwargs) -> list[float]:
+def hangul_share(completions: Completions, **kwargs) -> list[float]:
     """Share of Hangul among the letters, masks left out (models leak Chinese or English words); 0 without letters."""
     result = []
     for text in texts(completions):

@@ -1,6 +1,6 @@
 """The tokens that ROUGE counts: Korean morphemes, words, characters, or `rouge_score`'s English words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -33,7 +33,7 @@ def tokenizer_version(tokenizer: str) -> str:
 
 
 @lru_cache(maxsize=100_000)
-def _tokenize(text, tokenizer, masks, stemmer):
+def _tokenize(text: str, tokenizer: str, masks: str, stemmer: bool) -> tuple[str, ...]:
     split = _splitter(tokenizer, stemmer)
     if masks == "split":
         return tuple(split(text))
@@ -50,7 +50,7 @@ def _splitter(tokenizer: str, stemmer: bool) -> Callable[[str], list[str]]:
     return TOKENIZERS[tokenizer].load(stemmer)
 
 
-def _pieces(text):
+def _pieces(text: str) -> Iterator[str]:
     text = UNWRITABLE.sub(" ", text)  # MeCab stops at NUL and takes no half surrogates
     while len(text) > _PIECE:
         cut = text.rfind(" ", 1, _PIECE)

@@ -1,7 +1,4 @@
-"""A run and its folder: where it may write, what it resumes from, what it used."""
-
-import re
-from pathlib import Path
+"""Settings that follow an adapter: its base, dtype, quantization, prompt style and LoRA layers."""
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
@@ -9,7 +6,7 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapters import check_adapter_values
 from dialsum_trl.models.file_names import CONFIG
 from dialsum_trl.models.files import check_adapter_files, refuse_reward
-from dialsum_trl.models.hub import adapter_folder, similar
+from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.models.record import BASE, LOADING, recorded_settings
 from dialsum_trl.models.same_base import compare_bases, find_recorded
 
@@ -19,7 +16,6 @@ LORA = {  # flag -> key of adapter_config.json
     "lora_dropout": "lora_dropout",
     "lora_target_modules": "target_modules",
 }
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def adapter_settings(adapter_path: str) -> dict:
@@ -31,27 +27,13 @@ def adapter_settings(adapter_path: str) -> dict:
     Raises:
         InputError: the folder is no adapter, or its files are damaged, pickled or do not fit one another.
     """
-    folder = Path(adapter_path)
-    if folder.is_file():
-        raise InputError(f"--adapter_path {folder}: is a file; give the folder that training wrote")
-    if not folder.is_dir() and not _HUB_ID.fullmatch(adapter_path):  # an adapter of the Hub has an owner
-        raise InputError(
-            f"--adapter_path {folder}: no such folder{similar(folder)}; give the folder that training wrote"
-        )
     folder = adapter_folder(adapter_path)
-    if not (folder / CONFIG).exists():
-        raise InputError(f"--adapter_path {folder}: holds no {CONFIG}; give the folder a training run wrote")
     config = check_adapter_files(folder)
     check_adapter_values(folder)
     if values := recorded_settings(folder, (*BASE, *LOADING)):
         names = dict(zip(BASE, ("model_name_or_path", "model_revision"), strict=True))
         return {names.get(key, key): value for key, value in values.items()}
-    base = config.get("base_model_name_or_path")
-    if not isinstance(base, str | None):
-        raise InputError(
-            f"{folder / CONFIG}: base_model_name_or_path is no text; name the base by --model_name_or_path"
-        )
-    return {"model_name_or_path": base}
+    return {"model_name_or_path": config.get("base_model_name_or_path")}
 
 
 def model_settings(model_name_or_path: str) -> dict:
@@ -113,7 +95,7 @@ def follow_adapter(values: dict, given: set[str]) -> None:
 
 
 def use_adapter_settings(values: dict, given: set[str]) -> None:
-    """`adjust` of `parse_recipe`: what the user did not set follows the adapter, or the fully fine-tuned model.
+    """What the user did not set follows the adapter, or the fully fine-tuned model.
 
     Raises:
         InputError: neither a model nor an adapter was named, or the adapter is a reward model's.

@@ -1,4 +1,4 @@
-"""The four verified models; tokenizer, quantized base and LoRA settings that match one another."""
+"""A base model: quantized while it loads, with a row for every token, put where the launcher wants it."""
 
 import os
 
@@ -9,6 +9,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     TrainingArguments,
     set_seed,
 )
@@ -21,7 +24,7 @@ from dialsum_trl.models.pretrained import check_kind, check_lora_targets, load
 NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
 
 
-def resize_embeddings(model, tokenizer) -> None:
+def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Adds rows to the embedding table for tokens beyond its end, if there are any."""
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         output = model.get_output_embeddings()
@@ -31,7 +34,7 @@ def resize_embeddings(model, tokenizer) -> None:
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
 
 
-def quantization_config(quantization: str, dtype: str, storage: str = "uint8"):
+def quantization_config(quantization: str, dtype: str, storage: str = "uint8") -> BitsAndBytesConfig | None:
     """bitsandbytes settings: nf4 with double quantization and the model's dtype for compute, or 8-bit, or None."""
     if quantization == "4bit":
         return BitsAndBytesConfig(
@@ -52,18 +55,21 @@ def load_base(
     revision: str = "main",
     quant_storage: str = "uint8",
     attn_implementation: str | None = None,
-    device=None,
-    auto_class=None,
+    device: torch.device | str | None = None,
+    auto_class: type | None = None,
     trust_remote_code: bool = False,
     **kwargs,
-):
+) -> PreTrainedModel:
     """The base model, quantized while it loads.
 
     Args:
+        name_or_path: folder or Hub id.
         dtype: dtype of what stays unquantized, and of 4-bit compute.
         quantization: "4bit", "8bit" or "none".
-        device: this process' device; the whole model goes there unless DeepSpeed or FSDP splits it (see `topology`).
+        quant_storage: dtype in which 4-bit weights are stored; FSDP needs the one of the unquantized weights.
+        device: this process' device; the whole model goes there unless DeepSpeed or FSDP splits it.
         auto_class: transformers auto class; causal LM by default.
+        kwargs: passed on to its `from_pretrained`.
 
     Raises:
         InputError: the folder or Hub id cannot be loaded, has no safetensors, is of another kind than `auto_class`, or
@@ -98,7 +104,7 @@ def load_base(
     return model
 
 
-def base_of(model_args, device, **more):
+def base_of(model_args: ModelArguments, device: torch.device | str | None, **more) -> PreTrainedModel:
     """`load_base` with the flags of a recipe (`ModelArguments`) on this process' device.
 
     Raises:
@@ -120,7 +126,9 @@ def base_of(model_args, device, **more):
     return model
 
 
-def load_training_base(model_args: ModelArguments, args: TrainingArguments, tokenizer, **more):
+def load_training_base(
+    model_args: ModelArguments, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase, **more
+) -> PreTrainedModel:
     """The base that a run trains on: `base_of` with a row for each of the tokenizer's tokens, and without a cache.
 
     All random generators start at `args.seed` here, so that new rows, heads and adapters are alike in every run and on
@@ -139,7 +147,7 @@ def load_training_base(model_args: ModelArguments, args: TrainingArguments, toke
     return model
 
 
-def keep_trainable_on_cpu(model) -> None:
+def keep_trainable_on_cpu(model: PreTrainedModel) -> None:
     """Switches off bitsandbytes' repacking of 4-bit weights on CPUs with AVX512-BF16.
 
     There the first forward in eval mode rounds the weights once more and packs them into a layout whose product has no
@@ -150,18 +158,18 @@ def keep_trainable_on_cpu(model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def load_config(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):
+def load_config(name_or_path: str, revision: str = "main", trust_remote_code: bool = False) -> PretrainedConfig:
     """The model's configuration. Raises InputError when it cannot be loaded."""
     return load(AutoConfig.from_pretrained, name_or_path, "configuration", trust_remote_code, revision=revision)
 
 
-def auto_class_of(name_or_path: str, revision: str = "main", trust_remote_code: bool = False):
+def auto_class_of(name_or_path: str, revision: str = "main", trust_remote_code: bool = False) -> type:
     """The transformers auto class that generates with this model: causal, or encoder-decoder."""
     config = load_config(name_or_path, revision, trust_remote_code)
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
-def device_map(device, quantization: str) -> dict | None:
+def device_map(device: torch.device | str | None, quantization: str) -> dict | None:
     """Where `from_pretrained` puts the base: whole on this process' device, or where the engine wants it.
 
     ZeRO-3 refuses a device map (it splits the weights while they load); FSDP moves an unquantized base from the host to

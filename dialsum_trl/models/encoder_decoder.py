@@ -1,18 +1,13 @@
-"""Encoder-decoder families (BART, T5, mBART): one form of tokenizer for all, the language, the start, the task prefix.
-
-transformers rebuilds a T5 or mBART tokenizer from its class each time it is loaded. Here it becomes a plain fast
-tokenizer whose `tokenizer.json` says everything, the language included, so that the saved folder reads and writes as
-training did.
-"""
+"""Encoder-decoder families (BART, T5, mBART): where a summary starts, the language, the task prefix, the dtype."""
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.families.registry import family_of
 
 
-def start_summaries_in(model, tokenizer, language: str | None) -> None:
+def start_summaries_in(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, language: str | None) -> None:
     """Makes generation start as training does: the decoder's start token, and the language where there is one.
 
     Nothing else of the base's own generation settings stays (minimum lengths, penalties, beams for another task).
@@ -33,13 +28,13 @@ def start_summaries_in(model, tokenizer, language: str | None) -> None:
     model.generation_config = config
 
 
-def source_prefix(config) -> str:
+def source_prefix(config: PretrainedConfig) -> str:
     """What T5 models of several tasks read before a text (`summarize: `); empty for others."""
     tasks = config.to_dict().get("task_specific_params") or {}
     return tasks.get("summarization", {}).get("prefix", "")
 
 
-def set_source_prefix(config, prefix: str | None) -> str:
+def set_source_prefix(config: PretrainedConfig, prefix: str | None) -> str:
     """Puts `prefix` where T5's own configurations have it, so that it is saved with the model; None keeps theirs."""
     if prefix is not None:
         tasks = config.to_dict().get("task_specific_params") or {}
@@ -47,7 +42,7 @@ def set_source_prefix(config, prefix: str | None) -> str:
     return source_prefix(config)
 
 
-def check_precision(config, dtype: str) -> None:
+def check_precision(config: PretrainedConfig, dtype: str) -> None:
     """Raises InputError for float16 where activations of the family overflow in it."""
     family = family_of(config.model_type)
     if dtype == "float16" and family and not family.float16:
@@ -57,7 +52,7 @@ def check_precision(config, dtype: str) -> None:
         )
 
 
-def start_only(own):
+def start_only(own: GenerationConfig) -> GenerationConfig:
     """A generation config with what starts a text in `own`, and nothing else of it.
 
     A model may bring minimum lengths, penalties, banned or forced tokens and beams that are meant for another task.
@@ -69,7 +64,7 @@ def start_only(own):
     )
 
 
-def start_from_pieces(model, pieces: dict[int, list[int]]) -> None:
+def start_from_pieces(model: PreTrainedModel, pieces: dict[int, list[int]]) -> None:
     """Sets the embedding of each new token to the mean of what it had been split into."""
     tables = {id(table.weight): table.weight for table in (model.get_input_embeddings(), model.get_output_embeddings())}
     with torch.no_grad():

@@ -16,7 +16,7 @@ NO_FUNCTION = {  # settings of an adapter that change nothing it computes, and w
 }
 
 
-def digest(content, digits: int = 12) -> str:
+def digest(content: object, digits: int = 12) -> str:
     """A short hash of anything JSON can write."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:digits]

@@ -1,8 +1,10 @@
 """Loading a model, with its many ways to fail: each is one line that names the flag or the recipe to use."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from dialsum_trl.core.console import say
@@ -16,8 +18,16 @@ NO_SAFETENSORS = (
 )
 
 
-def load(loader, name_or_path: str, what: str, trust_remote_code: bool = False, **kwargs):
-    """`loader`, a `from_pretrained`, with what it raises turned into one line."""
+def load(loader: Callable, name_or_path: str, what: str, trust_remote_code: bool = False, **kwargs):
+    """What `loader`, a `from_pretrained`, returns.
+
+    Args:
+        what: "configuration", "tokenizer" or "weights".
+        kwargs: passed on.
+
+    Raises:
+        InputError: whatever the loader raises, but for a full GPU, in one line.
+    """
     check_there(name_or_path)
     if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
         check_model_files(name_or_path)
@@ -65,7 +75,7 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def check_kind(config, name_or_path: str, encoder_decoder: bool) -> None:
+def check_kind(config: PretrainedConfig, name_or_path: str, encoder_decoder: bool) -> None:
     """Raises InputError that names the right recipe unless the model is an encoder-decoder, or a decoder, as wanted.
 
     Loaded as the other kind it would lack weights, or transformers would know no class for it.
@@ -83,7 +93,7 @@ def check_kind(config, name_or_path: str, encoder_decoder: bool) -> None:
         )
 
 
-def check_lora_targets(model, targets: list[str]) -> None:
+def check_lora_targets(model: PreTrainedModel, targets: list[str]) -> None:
     """Checks that the model has the layers that are to get LoRA (peft passes over those it does not find).
 
     Of the flag's default some may be missing, for architectures name their layers differently: a line says which.

@@ -33,7 +33,7 @@ _FIELDS = (
 SAME_START = 0.3
 
 
-def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
+def soup(adapters: list[str | Path], output: str | Path, weights: list[float] | None = None) -> Path:
     """Writes the weighted mean of saved LoRA adapters as a new adapter folder.
 
     Sums are kept in float64 and rounded once to the adapters' dtype, so that the soup of an adapter with itself is
@@ -42,7 +42,7 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     Args:
         adapters: folders with `adapter_config.json` and `adapter_model.safetensors`.
         output: folder to make; written aside, then renamed. It must not exist yet.
-        weights: one an adapter, any scale; default: all alike.
+        weights: one per adapter, on any scale; default: all alike.
 
     Raises:
         InputError: a folder is no safetensors adapter, adapters differ (the message says in what), or `output` exists.
@@ -71,7 +71,9 @@ def soup(adapters: list, output, weights: list[float] | None = None) -> Path:
     return output
 
 
-def greedy_soup(adapters: list, output, dev_score: Callable[[Path], float]) -> tuple[list[Path], float]:
+def greedy_soup(
+    adapters: list[str | Path], output: str | Path, dev_score: Callable[[Path], float]
+) -> tuple[list[Path], float]:
     """Adds adapters best first and keeps each whose soup does not score lower (the paper's greedy soup).
 
     On several processes all call it, and the first one writes.
@@ -140,7 +142,7 @@ def start_cosine(left: Path, right: Path) -> float:
     return sum(found) / len(found) if found else 1.0
 
 
-def _differences(left, right):
+def _differences(left: tuple[dict, dict], right: tuple[dict, dict]) -> list[str]:
     (config, shapes), (other_config, other_shapes) = left, right
     found = []
     for field in _FIELDS:
@@ -154,11 +156,11 @@ def _differences(left, right):
     return found
 
 
-def _comparable(value):
+def _comparable(value: object) -> object:
     return sorted(value) if isinstance(value, list) else (value or None)
 
 
-def _shares(folders, weights):
+def _shares(folders: list[Path], weights: list[float] | None) -> list[float]:
     if not folders:
         raise InputError("no adapters to average; name two or more folders")
     if weights is None:
@@ -170,7 +172,7 @@ def _shares(folders, weights):
     return [weight / sum(weights) for weight in weights]
 
 
-def _write_record(output, folders, shares):
+def _write_record(output: Path, folders: list[Path], shares: list[float]) -> None:
     """The first adapter's run record tells how to load the soup; its scores and data are not the soup's."""
     record = read_record(folders[0])
     if not record:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.families.registry import PADS, TEXT_ENDS, chat_of
@@ -9,13 +11,13 @@ from dialsum_trl.models.files import check_adapter_files, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
 
 
-def missing_chat_tokens(tokenizer) -> list[str]:
+def missing_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Control tokens that the template writes and the vocabulary lacks as single tokens."""
     chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
     return [token for token in chat.tokens if token not in vocabulary] if chat else []
 
 
-def add_missing_chat_tokens(tokenizer) -> list[int]:
+def add_missing_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Adds the chat tokens that the template writes and the vocabulary lacks; returns their ids (mostly none)."""
     missing = missing_chat_tokens(tokenizer)
     if missing:
@@ -24,7 +26,7 @@ def add_missing_chat_tokens(tokenizer) -> list[int]:
     return tokenizer.convert_tokens_to_ids(missing)
 
 
-def add_tokens_of(tokenizer, adapter_path: str | Path) -> None:
+def add_tokens_of(tokenizer: PreTrainedTokenizerBase, adapter_path: str | Path) -> None:
     """Adds the chat tokens that an adapter was trained with to the tokenizer of its base.
 
     Raises:
@@ -41,13 +43,10 @@ def add_tokens_of(tokenizer, adapter_path: str | Path) -> None:
         )
 
 
-def check_untied(config, name_or_path: str) -> None:
+def check_untied(config: PretrainedConfig, name_or_path: str) -> None:
     """Raises InputError where an adapter cannot train rows of added tokens: the embedding table is the output layer.
 
     peft wraps both, and TRL's loss takes the output layer's own weights.
-
-    Args:
-        config: the base's, of transformers.
     """
     if config.get_text_config().tie_word_embeddings:
         raise InputError(
@@ -56,14 +55,14 @@ def check_untied(config, name_or_path: str) -> None:
         )
 
 
-def stop_token_ids(tokenizer) -> list[int]:
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Every id that ends a summary: end of turn first, then end of text."""
     chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
     names = [*([chat.turn_end] if chat else []), tokenizer.eos_token, *TEXT_ENDS]
     return list(dict.fromkeys(vocabulary[name] for name in names if name in vocabulary))
 
 
-def choose_pad_token(tokenizer) -> None:
+def choose_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
     """Sets a pad token that exists and ends nothing: never a new one, and eos only where there is no other.
 
     A new token would resize the embeddings and put them into every adapter (36 MB become 676, peft#2898).

@@ -19,7 +19,7 @@ def measure(tokenizer_name: str | None) -> Measure:
     frame = len(ids)
     ending = len(encode_completion(tokenizer, ids, prompt_messages("") + bare["completion"], stop_token_ids(tokenizer)))
 
-    def count(texts, extra):
+    def count(texts: list[str], extra: int) -> list[int]:
         return [len(ids) + extra for ids in tokenizer(texts, add_special_tokens=False).input_ids]
 
     return Measure("tokens", lambda texts: count(texts, frame), lambda texts: count(texts, ending))

@@ -1,11 +1,15 @@
 """Pairs to token ids."""
 
+from transformers import PreTrainedTokenizerBase
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts.control_tokens import neutralize
 from dialsum_trl.prompts.prompt import encode_completion, fit, prompt_messages, render
 
 
-def encode_pairs(pairs: list[dict], tokenizer, stop_ids: list[int], max_length: int) -> list[dict]:
+def encode_pairs(
+    pairs: list[dict], tokenizer: PreTrainedTokenizerBase, stop_ids: list[int], max_length: int
+) -> list[dict]:
     """`{"prompt_ids", "chosen_ids", "rejected_ids"}` of each pair; both summaries end with the end of turn.
 
     The two share one prompt, shortened by whole turns until the longer of them fits into `max_length`.

@@ -4,11 +4,18 @@ A row becomes `{"prompt": [system, user], "completion": [assistant]}`, the token
 the completion is cut right after the end-of-turn token (Qwen's templates would also supervise a newline after it).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.prompts.control_tokens import neutralize
 from dialsum_trl.prompts.shortening import Fitted, shorten
 from dialsum_trl.prompts.templates import FAILURES, reason, template_kwargs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SYSTEM = "당신은 대화를 요약하는 전문가입니다."
 INSTRUCTIONS = (
@@ -36,7 +43,7 @@ def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUC
     }
 
 
-def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
+def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool) -> list[int]:
     """Token ids of `messages` under the tokenizer's chat template; `generation` adds the assistant header."""
     try:
         return tokenizer.apply_chat_template(
@@ -53,17 +60,21 @@ def render(tokenizer, messages: list[dict], *, generation: bool) -> list[int]:
         ) from error
 
 
-def encode_prompt(tokenizer, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[int]:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM
+) -> list[int]:
     """Token ids of the prompt up to and including the assistant header: what generation starts from."""
     return render(tokenizer, prompt_messages(neutralize(tokenizer, dialogue), instruction, system), generation=True)
 
 
-def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], stop_ids: list[int]) -> list[int]:
+def encode_completion(
+    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], messages: list[dict], stop_ids: list[int]
+) -> list[int]:
     """Token ids that the assistant turn adds to `prompt_ids`, ending with the end-of-turn token.
 
     Args:
         messages: system, user and assistant turns whose first two rendered to `prompt_ids`.
-        stop_ids: ids that end a turn (`models.stop_token_ids`).
+        stop_ids: ids that end a turn (`chat_tokens.stop_token_ids`).
 
     Raises:
         InputError: the template does not render the prompt as a prefix, writes something before the summary, or ends
@@ -87,7 +98,7 @@ def encode_completion(tokenizer, prompt_ids: list[int], messages: list[dict], st
     return completion
 
 
-def _check_beginning(tokenizer, completion: list[int], summary: str) -> None:
+def _check_beginning(tokenizer: PreTrainedTokenizerBase, completion: list[int], summary: str) -> None:
     """Raises InputError where `completion` reads as something else before `summary`."""
     again = tokenizer(summary, add_special_tokens=False, verbose=False).input_ids  # as its normalizer leaves it
     written, expected = (tokenizer.decode(ids, skip_special_tokens=True).split() for ids in (completion, again))
@@ -98,17 +109,17 @@ def _check_beginning(tokenizer, completion: list[int], summary: str) -> None:
         )
 
 
-def fit(tokenizer, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
+def fit(tokenizer: PreTrainedTokenizerBase, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
     """Shortens a dialogue until its prompt has at most `budget` tokens; header and instruction stay."""
 
-    def encode(text):
+    def encode(text: str) -> list[int]:
         return render(tokenizer, prompt_messages(text, instruction), generation=True)
 
     return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, budget)
 
 
 def encode_row(
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     dialogue: str,
     summary: str,
     stop_ids: list[int],

@@ -1,9 +1,14 @@
-"""One form of tokenizer for BART, T5 and mBART."""
+"""One form of tokenizer for BART, T5 and mBART.
+
+transformers rebuilds a T5 or mBART tokenizer from its class each time it is loaded. Here it becomes a plain fast
+tokenizer whose `tokenizer.json` says everything, the language included, so that the saved folder reads and writes as
+training did.
+"""
 
 import json
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
@@ -11,7 +16,7 @@ from dialsum_trl.core.errors import InputError
 PROBE = "#Person1#은 #Person2#에게 #PhoneNumber#로 전화한다."
 
 
-def plain_tokenizer(tokenizer, language: str | None):
+def plain_tokenizer(tokenizer: PreTrainedTokenizerBase, language: str | None) -> PreTrainedTokenizerBase:
     """The tokenizer as its backend alone, reading and writing `language` where the model has several.
 
     Raises:
@@ -36,14 +41,14 @@ def plain_tokenizer(tokenizer, language: str | None):
     return plain
 
 
-def language_codes(tokenizer) -> list[str]:
+def language_codes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The special tokens that a text is given beside its start and its end: mBART's language."""
     usual = {tokenizer.bos_token, tokenizer.cls_token, tokenizer.eos_token, tokenizer.sep_token}
     tokens = tokenizer.convert_ids_to_tokens(tokenizer("").input_ids)
     return [token for token in tokens if token not in usual]
 
 
-def _prefix_first_word_only(backend):
+def _prefix_first_word_only(backend: Tokenizer) -> Tokenizer:
     """SentencePiece's word prefix (the space before a word) at the start of a text, no longer after every added token.
 
     With it `#Person1#은` reads as `#Person1# 은`, and nothing that the model writes can come out without the space.
@@ -67,7 +72,7 @@ def _prefix_first_word_only(backend):
     return Tokenizer.from_str(json.dumps(spec))
 
 
-def check_round_trip(tokenizer) -> None:
+def check_round_trip(tokenizer: PreTrainedTokenizerBase) -> None:
     """Says so when the tokenizer cannot write masks as the references do."""
     written = tokenizer.decode(tokenizer(PROBE).input_ids, skip_special_tokens=True)
     if written != PROBE:

@@ -4,10 +4,12 @@ import random
 from dataclasses import dataclass, field
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import SEED
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, encode_prompt, encode_row
+from dialsum_trl.prompts.shortening import Fitted
 
 
 @dataclass
@@ -23,7 +25,15 @@ class FitReport:
         """Percent of the prompts with more than `limit` tokens."""
         return 100 * sum(length > limit for length in self.prompt_lengths) / max(1, len(self.prompt_lengths))
 
+    def add(self, fitted: Fitted, length: int) -> None:
+        """Counts a row; `length`: tokens of its prompt before shortening."""
+        self.prompt_lengths.append(length)
+        self.rows += 1
+        self.shortened += fitted.shortened
+        self.cut += fitted.cut
+
     def line(self, split: str, max_length: int) -> str:
+        """What a run prints of it."""
         return (
             f"{split}: {self.rows} rows, {self.shortened} shortened to {max_length} tokens"
             f"{f' ({self.cut} inside a turn)' if self.cut else ''}; "
@@ -42,14 +52,20 @@ def choose_instructions(rows: int, mode: str, seed: int) -> list[list[str]]:
 
 
 def encode_dataset(
-    dataset, tokenizer, stop_ids: list[int], max_length: int, instructions: str = "default", seed: int = SEED
-):
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_ids: list[int],
+    max_length: int,
+    instructions: str = "default",
+    seed: int = SEED,
+) -> tuple[Dataset, FitReport]:
     """Encodes every row of `data.read_dialogues` for SFT.
 
     Args:
         dataset: columns fname, dialogue, summaries; the first summary is the target.
-        stop_ids: `models.stop_token_ids(tokenizer)`.
-        instructions: "default", "all" (five rows a dialogue) or "random".
+        stop_ids: `chat_tokens.stop_token_ids(tokenizer)`.
+        max_length: tokens of prompt and summary together.
+        instructions: "default", "all" (five rows per dialogue) or "random" (drawn by `seed`).
 
     Returns:
         A Dataset with `input_ids` and `labels`, and the `FitReport`.
@@ -70,8 +86,5 @@ def encode_dataset(
             encoded["input_ids"].append(ids["input_ids"])
             encoded["labels"].append(ids["labels"])
             whole = encode_prompt(tokenizer, row["dialogue"], instruction) if fitted.shortened else fitted.prompt_ids
-            report.prompt_lengths.append(len(whole))
-            report.rows += 1
-            report.shortened += fitted.shortened
-            report.cut += fitted.cut
+            report.add(fitted, len(whole))
     return Dataset.from_dict(encoded), report

@@ -1,11 +1,18 @@
 """A dialogue that is too long loses its middle: whole turns first, then the middle of the longest one."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASK
 from dialsum_trl.prompts.control_tokens import neutralize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HEAD = re.compile(r"[^\s:]{1,40}:\s*")  # who speaks a turn
 
@@ -21,10 +28,13 @@ class Fitted:
 
     @property
     def shortened(self) -> bool:
+        """Whether anything was left out."""
         return bool(self.dropped) or self.cut
 
 
-def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
+def shorten(
+    tokenizer: PreTrainedTokenizerBase, dialogue: str, encode: Callable[[str], list[int]], budget: int
+) -> Fitted:
     """Shortens a dialogue until `encode(dialogue)` has at most `budget` ids.
 
     Turns are dropped from the middle outwards; the first and the last turn stay. When two turns alone are too long, the
@@ -62,7 +72,13 @@ def shorten(tokenizer, dialogue: str, encode, budget: int) -> Fitted:
     return _cut_longest(tokenizer, kept, encode, budget, tuple(sorted(dropped)))
 
 
-def _cut_longest(tokenizer, turns: list[str], encode, budget: int, dropped: tuple[int, ...]) -> Fitted:
+def _cut_longest(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: list[str],
+    encode: Callable[[str], list[int]],
+    budget: int,
+    dropped: tuple[int, ...],
+) -> Fitted:
     """Takes characters out of the middle of the longest turn (of every turn, if one is not enough).
 
     The speaker at its head and masks stay whole or go whole. The two halves may spell a control token where they meet:

@@ -1,8 +1,15 @@
 """Texts and values of templates; what rendering can raise."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from jinja2.exceptions import TemplateError
 
 from dialsum_trl.core.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # what rendering a template can raise: jinja's own errors, and what an expression in it can
 FAILURES = (
@@ -26,7 +33,7 @@ INSTRUCTION_TEMPLATE = (
 )
 
 
-def set_prompt_style(tokenizer, style: str = "native") -> None:
+def set_prompt_style(tokenizer: PreTrainedTokenizerBase, style: str = "native") -> None:
     """Puts the instruction format on a tokenizer that has no chat template, or on any with `style="instruction"`."""
     if style == "native" and tokenizer.chat_template:
         return
@@ -41,6 +48,6 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".removesuffix(": ")
 
 
-def template_kwargs(tokenizer) -> dict:
+def template_kwargs(tokenizer: PreTrainedTokenizerBase) -> dict:
     """What a template must be told, of what it names: `TEMPLATE_VALUES`."""
     return {name: value for name, value in TEMPLATE_VALUES.items() if name in (tokenizer.chat_template or "")}

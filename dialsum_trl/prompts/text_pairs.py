@@ -4,8 +4,11 @@ Training and inference encode a dialogue with the same `fit_source`. Some tokeni
 a text; both sides get one here.
 """
 
+from collections.abc import Iterable
+
 from datasets import Dataset
 from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerBase
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASKS
@@ -14,7 +17,7 @@ from dialsum_trl.prompts.sft_rows import FitReport
 from dialsum_trl.prompts.shortening import Fitted, shorten
 
 
-def add_mask_tokens(tokenizer, masks=MASKS) -> dict[int, list[int]]:
+def add_mask_tokens(tokenizer: PreTrainedTokenizerBase, masks: Iterable[str] = MASKS) -> dict[int, list[int]]:
     """Makes each mask one token that is never split.
 
     They are not flagged special: `skip_special_tokens` would take the speakers out of every summary.
@@ -29,11 +32,11 @@ def add_mask_tokens(tokenizer, masks=MASKS) -> dict[int, list[int]]:
     return dict(zip(tokenizer.convert_tokens_to_ids(new), pieces, strict=True))
 
 
-def _ended(tokenizer, ids: list[int]) -> list[int]:
+def _ended(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
     return ids if tokenizer.eos_token_id in ids[-2:] else [*ids, tokenizer.eos_token_id]
 
 
-def fit_source(tokenizer, dialogue: str, max_length: int, prefix: str = "") -> Fitted:
+def fit_source(tokenizer: PreTrainedTokenizerBase, dialogue: str, max_length: int, prefix: str = "") -> Fitted:
     """The dialogue as the encoder reads it, at most `max_length` tokens; an over-long one loses middle turns."""
 
     def encode(text: str) -> list[int]:
@@ -42,7 +45,7 @@ def fit_source(tokenizer, dialogue: str, max_length: int, prefix: str = "") -> F
     return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, max_length)
 
 
-def encode_target(tokenizer, summary: str, max_length: int) -> list[int]:
+def encode_target(tokenizer: PreTrainedTokenizerBase, summary: str, max_length: int) -> list[int]:
     """The summary as the decoder is to write it, its end token included.
 
     Raises:
@@ -54,11 +57,17 @@ def encode_target(tokenizer, summary: str, max_length: int) -> list[int]:
     return ids
 
 
-def encode_text_pairs(dataset, tokenizer, max_source_length: int, max_target_length: int, prefix: str = ""):
+def encode_text_pairs(
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_source_length: int,
+    max_target_length: int,
+    prefix: str = "",
+) -> tuple[Dataset, FitReport]:
     """Encodes every row of `data.read_dialogues`; `prefix` stands before each dialogue.
 
     Returns:
-        A Dataset with `input_ids` and `labels`, and an `encoding.FitReport`.
+        A Dataset with `input_ids` and `labels`, and the `FitReport`.
 
     Raises:
         InputError: a summary that does not fit, named by its fname.
@@ -74,8 +83,5 @@ def encode_text_pairs(dataset, tokenizer, max_source_length: int, max_target_len
         encoded["input_ids"].append(fitted.prompt_ids)
         encoded["labels"].append(labels)
         whole = len(tokenizer(prefix + row["dialogue"]).input_ids) if fitted.shortened else len(fitted.prompt_ids)
-        report.prompt_lengths.append(whole)
-        report.rows += 1
-        report.shortened += fitted.shortened
-        report.cut += fitted.cut
+        report.add(fitted, whole)
     return Dataset.from_dict(encoded), report

@@ -1,15 +1,16 @@
 """A model's tokenizer with its template, its pad and its chat tokens."""
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
 from dialsum_trl.models.pretrained import load
 from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token
 from dialsum_trl.prompts.prompt import prompt_messages, render
 from dialsum_trl.prompts.templates import set_prompt_style
 
 
-def _tokenizer(name_or_path: str, **kwargs):
+def _tokenizer(name_or_path: str, **kwargs) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(name_or_path, **kwargs)
     except TypeError:  # pko-t5 declares T5's class over a byte-level BPE: tokenizer.json as it stands
@@ -22,7 +23,7 @@ def load_tokenizer(
     prompt_style: str = "native",
     trust_remote_code: bool = False,
     adapter_path: str | None = None,
-):
+) -> PreTrainedTokenizerBase:
     """The tokenizer with its native template (or the instruction format) and a pad token that ends nothing.
 
     Args:
@@ -41,7 +42,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def check_template(tokenizer) -> None:
+def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Renders a short conversation with the tokenizer's chat template; of several named ones `default` is kept.
 
     Raises:
@@ -58,8 +59,8 @@ def check_template(tokenizer) -> None:
     render(tokenizer, turns, generation=False)
 
 
-def tokenizer_of(model_args, prompt):
-    """`load_tokenizer` with the flags of a recipe (`ModelArguments`, `PromptArguments`)."""
+def tokenizer_of(model_args: ModelArguments, prompt: PromptArguments) -> PreTrainedTokenizerBase:
+    """`load_tokenizer` with the flags of a recipe."""
     return load_tokenizer(
         model_args.model_name_or_path,
         model_args.model_revision,

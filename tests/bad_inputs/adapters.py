@@ -95,7 +95,7 @@ HEADER = (1 << 40).to_bytes(8, "little")
 
 CASES = [
     Case("adapter: a file", PREDICT, {"adapter": "x"}, ("adapter", "folder")),
-    Case("adapter: an empty folder", PREDICT, lambda p: (p.given / "adapter").mkdir(), (CONFIG, "training run wrote")),
+    Case("adapter: an empty folder", PREDICT, lambda p: (p.given / "adapter").mkdir(), (CONFIG, "training wrote")),
     Case("adapter: nowhere", PREDICT.replace("{given}/adapter", "{given}/nowhere/at/all"), {}, ("nowhere/at/all",)),
     Case(
         "adapter: a misspelt folder",

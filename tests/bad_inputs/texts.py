@@ -144,12 +144,6 @@ CASES = [
     ),
     system("scores that are no JSON", {"scores.json": "{"}, "scores.json", "run the prediction again"),
     system("scores that are a list", {"scores.json": "[]"}, "scores.json", "object"),
-    system(
-        "rows without their names",
-        {"predictions.jsonl": '{"tokens": 3, "hit_limit": false}\n'},
-        "predictions.jsonl: row 1",
-        "'fname'",
-    ),
     system("a focus that is none", {}, "--focus two", "one", command=f"{REPORT} --focus two"),
     run("a log that is no JSON", "{", "JSON"),
     run("a log that is a list", "[]", "object"),
