@@ -144,8 +144,8 @@ def test_the_readme_quotes_the_soak():
     lost, spread, kills = soak["most_steps_lost"], soak["memory_spread_percent"], len(soak["stretches"]) - 1
     peaks = {f"{peak:.2f}" for peak in soak["peak_memory_gib"]}
     assert (kills, peaks) == (7, {"22.57"})  # two of them at the end of a call
-    assert f"killed seven times: {soak['steps']:,} steps, at most {lost} of them to make again" in readme
-    assert f"GPU memory at {peaks.pop()} GiB throughout, {spread} % apart" in readme
+    assert f"killed seven times: {soak['steps']:,} steps, at most {lost} of them repeated per kill" in readme
+    assert f"GPU memory {peaks.pop()} GiB throughout, within {spread} %" in readme
 
 
 def test_a_soak_with_8_bit_adamw_lost_no_step_beyond_a_checkpoint_either():
