@@ -1,6 +1,9 @@
 """Toy models with LoRA adapters that already do something, and a pack for them."""
 
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+from trl import SFTConfig
 
 from dialsum_trl.kernels.attention import register
 from dialsum_trl.training.packing.packs import PackCollator
@@ -11,9 +14,6 @@ FAMILIES = ("llama", "qwen2", "qwen3")
 
 def lora_model(family: str = "llama", dropout: float = 0.0, rank: int = 8, base=None, vocabulary: int = 96, **lora):
     """A three-layer model of that family with random adapters, norms and biases, on packed attention."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     torch.manual_seed(1)
     if base is None:
         sizes = dict(
@@ -70,8 +70,6 @@ def difference(gradients: dict, others: dict) -> float:
 
 def arguments(folder, **more):
     """Arguments of a short float32 training on the CPU."""
-    from trl import SFTConfig
-
     settings = dict(
         output_dir=str(folder), per_device_train_batch_size=4, gradient_accumulation_steps=2, num_train_epochs=2,
         learning_rate=1e-3, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,

@@ -3,6 +3,8 @@
 import random
 
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
 from tests.conftest import TINY
@@ -26,8 +28,6 @@ DIALOGUES = [
 
 def toy(family: str, **changes):
     """A random causal model of `family` with a head size of 8."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     head = {} if family == "qwen2" else {"head_dim": 8}
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**SIZES, **head, **changes})).eval()
@@ -40,8 +40,6 @@ def random_prompts(count: int, seed: int = 0) -> list[list[int]]:
 
 
 def lora(model, std: float = 0.3):
-    from peft import LoraConfig, get_peft_model
-
     draw = torch.Generator().manual_seed(1)  # on the CPU: the same adapter on every device
     layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules=layers, task_type="CAUSAL_LM", lora_dropout=0.5))

@@ -1,7 +1,15 @@
 """Toys for the tests of Phase 3: a random Llama of two layers with the embedded tokenizer, an "SFT" adapter on it."""
 
 import json
+import shutil
 from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from dialsum_trl.rl.adapter_roles import SCORE
 
 TINY = Path(__file__).resolve().parents[1] / "dialsum_trl" / "toy"
 TRAIN, DEV = TINY / "data" / "train.csv", TINY / "data" / "dev.csv"
@@ -9,9 +17,6 @@ TRAIN, DEV = TINY / "data" / "train.csv", TINY / "data" / "dev.csv"
 
 def make_base(folder: Path) -> Path:
     """A folder with random weights, the tokenizer, and nothing pretrained."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     tokenizer = AutoTokenizer.from_pretrained(TINY / "llama")
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -35,10 +40,6 @@ ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 
 def make_adapter(base: Path, folder: Path, targets: tuple[str, ...] = PARTIAL) -> Path:
     """A LoRA adapter whose weights are random and not zero, as if it had been trained."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     torch.manual_seed(1)
     config = LoraConfig(
         r=4,
@@ -54,13 +55,6 @@ def make_adapter(base: Path, folder: Path, targets: tuple[str, ...] = PARTIAL) -
 
 def make_reward(sft: Path, folder: Path) -> Path:
     """A reward adapter: the layers of an SFT adapter, a random score head, the scale of its scores."""
-    import shutil
-
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    from dialsum_trl.rl.adapter_roles import SCORE
-
     shutil.copytree(sft, folder)
     state = load_file(sft / "adapter_model.safetensors")
     head = torch.randn(1, 32, generator=torch.Generator().manual_seed(2))

@@ -2,20 +2,19 @@
 
 import os
 
+from datasets import Dataset
+
 from dialsum_trl.metrics.qualities import hangul_share, no_repetition
 from dialsum_trl.models.adapters import load_policy
 from dialsum_trl.models.base import load_base
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import prompt_messages
 from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.rl.ppo_config import PPOConfig
+from dialsum_trl.rl.ppo_trainer import PPOTrainer
 
 
 def make_trainer(folders, output_dir, **changes):
-    from datasets import Dataset
-
-    from dialsum_trl.rl.ppo_config import PPOConfig
-    from dialsum_trl.rl.ppo_trainer import PPOTrainer
-
     tokenizer = load_tokenizer(str(folders["base"]))
     model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
     args = PPOConfig(

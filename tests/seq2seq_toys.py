@@ -4,6 +4,21 @@ import csv
 import json
 from pathlib import Path
 
+import sentencepiece
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    BartConfig,
+    BartModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    MT5Config,
+    MT5ForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
 from tests.conftest import TINY
 
 FAMILIES = ("t5", "mt5", "pko-t5", "mbart-50", "mbart-25", "kobart")
@@ -29,8 +44,6 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def sentencepiece_model(file: Path, **ids) -> None:
-    import sentencepiece
-
     with file.open("wb") as target:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts()), model_writer=target, vocab_size=600, minloglevel=2, **ids
@@ -39,9 +52,6 @@ def sentencepiece_model(file: Path, **ids) -> None:
 
 def untie(folder: Path) -> None:
     """T5 1.1 and mT5 have an output embedding of their own."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"] = torch.randn_like(weights["shared.weight"]) * 0.05
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -51,8 +61,6 @@ def untie(folder: Path) -> None:
 
 def t5(folder: Path, family: str) -> None:
     """T5, KE-T5 and mT5 ship `spiece.model` alone; pko-t5 a byte-level BPE that it declares as T5's class."""
-    from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
-
     config, model = (
         (MT5Config, MT5ForConditionalGeneration) if family == "mt5" else (T5Config, T5ForConditionalGeneration)
     )
@@ -64,7 +72,6 @@ def t5(folder: Path, family: str) -> None:
     if family != "pko-t5":
         sentencepiece_model(folder / "spiece.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
         return
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -85,8 +92,6 @@ def bart_sizes() -> dict:
 
 
 def mbart(folder: Path, family: str) -> None:
-    from transformers import MBartConfig, MBartForConditionalGeneration
-
     name = "MBart50Tokenizer" if family == "mbart-50" else "MBartTokenizer"
     config = MBartConfig(vocab_size=660, decoder_start_token_id=2, tokenizer_class=name, **bart_sizes())
     MBartForConditionalGeneration(config).save_pretrained(folder)
@@ -96,9 +101,6 @@ def mbart(folder: Path, family: str) -> None:
 
 def kobart(folder: Path) -> None:
     """No end token around a text, words told by SentencePiece's prefix, no `tokenizer_config.json`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import BartConfig, BartModel
-
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     special = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
@@ -115,8 +117,6 @@ def kobart(folder: Path) -> None:
 
 def build(family: str, folder: Path) -> Path:
     """Writes the model of `FAMILIES` into `folder`."""
-    import torch
-
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     if family.endswith("t5"):

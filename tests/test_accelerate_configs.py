@@ -4,6 +4,8 @@ from dataclasses import fields
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import ClusterConfig, load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from tests.conftest import ROOT
 
@@ -32,8 +34,6 @@ def test_the_configurations_are_those_the_readme_names():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_accelerate_loads_the_configuration(path):
-    from accelerate.commands.config.config_args import load_config_from_file
-
     config = load_config_from_file(str(path))
     assert config.distributed_type == KINDS[path.stem]
     assert config.use_cpu == (path.stem == "cpu")
@@ -41,9 +41,6 @@ def test_accelerate_loads_the_configuration(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_no_key_is_unknown_to_the_launcher(path):
-    from accelerate.commands.config.config_args import ClusterConfig
-    from accelerate.commands.launch import launch_command_parser
-
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     top = {field.name for field in fields(ClusterConfig)}
     flags = {action.dest for action in launch_command_parser()._actions}
@@ -71,8 +68,6 @@ def test_it_opens_with_when_cost_and_command(path):
 
 
 def test_several_machines_cannot_be_started_without_their_number():
-    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-
     arguments = ["--config_file", str(ROOT / "accelerate_configs/multi_node.yaml"), "recipe.py"]
     with pytest.raises(ValueError, match="num_processes"):
         _validate_launch_command(launch_command_parser().parse_args(arguments))

@@ -6,10 +6,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from dialsum_trl.core.errors import InputError, one_line
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapters import check_adapter_values, load_policy
+from dialsum_trl.models.base import load_base
 from dialsum_trl.models.file_names import CONFIG, INDEX, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, check_model_files, tensor_shapes
 from dialsum_trl.models.record import read_scale
@@ -43,8 +45,6 @@ def test_an_index_may_not_name_a_file_elsewhere(toy_base, tmp_path):
 
 
 def test_an_adapter_of_a_deeper_base_is_refused_on_its_names(adapter, toy_base):
-    from transformers import AutoModelForCausalLM
-
     tensors = load_file(adapter / WEIGHTS)
     deeper = {
         name.replace("layers.1.", "layers.2."): tensor.clone()
@@ -57,8 +57,6 @@ def test_an_adapter_of_a_deeper_base_is_refused_on_its_names(adapter, toy_base):
 
 
 def test_a_reward_adapter_is_checked_as_every_other(adapter, toy_base):
-    from transformers import AutoModelForCausalLM
-
     model = load_policy(AutoModelForCausalLM.from_pretrained(toy_base), adapter)
     with pytest.raises(InputError, match="has no score head"):
         add_reward(model, adapter)
@@ -78,8 +76,6 @@ def test_a_scale_that_is_none_is_an_error(scale, tmp_path):
 
 
 def test_a_base_with_a_missing_tensor_is_not_completed_at_random(toy_base, tmp_path):
-    from dialsum_trl.models.base import load_base
-
     base = shutil.copytree(toy_base, tmp_path / "base")
     tensors = load_file(base / "model.safetensors")
     del tensors["model.norm.weight"]
@@ -89,10 +85,6 @@ def test_a_base_with_a_missing_tensor_is_not_completed_at_random(toy_base, tmp_p
 
 
 def test_a_full_gpu_is_no_damaged_file(toy_base, monkeypatch):
-    from transformers import AutoModelForCausalLM
-
-    from dialsum_trl.models.base import load_base
-
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 

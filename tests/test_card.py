@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from huggingface_hub import constants
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.families.registry import CHECKPOINTS
@@ -155,8 +156,6 @@ def snapshot(cache, repo="models--Qwen--Qwen2.5-7B-Instruct"):
 
 
 def test_a_snapshot_folder_of_the_cache_is_known_by_repository_and_commit(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
     folder = snapshot(tmp_path)
     origin = base_origin(str(folder))
     assert (origin.repo_id, origin.commit, origin.loads_by_name) == ("Qwen/Qwen2.5-7B-Instruct", COMMIT, False)
@@ -165,8 +164,6 @@ def test_a_snapshot_folder_of_the_cache_is_known_by_repository_and_commit(tmp_pa
 
 
 def test_a_hub_id_gets_the_commit_that_the_cache_holds(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
     snapshot(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert base_origin("Qwen/Qwen2.5-7B-Instruct").commit == COMMIT

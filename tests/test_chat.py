@@ -8,6 +8,8 @@ import pytest
 
 from dialsum_trl.cli import chat
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import summarize
 
 DIALOGUE = "#Person1#: 내일 회의는 몇 시인가요?\n#Person2#: 오후 세 시입니다.\n"
 
@@ -18,9 +20,6 @@ def summarizer(trained_adapter):
 
 
 def test_the_stream_is_the_greedy_summary(summarizer):
-    from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summaries import summarize
-
     [expected] = summarize(summarizer, [DIALOGUE.strip()], GenerationSettings(num_beams=1, max_new_tokens=12), False)
     assert "".join(chat.stream(summarizer, DIALOGUE, 12)).strip() == expected.text
 

@@ -2,19 +2,31 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from dialsum_trl.cli.merge import merge_adapter
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.data.pairs import hold_out, read_pairs
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
 from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.models.adapters import load_base_and_policy
 from dialsum_trl.models.families.llama import LLAMA_CHAT
 from dialsum_trl.prompts.chat_tokens import missing_chat_tokens, stop_token_ids
-from dialsum_trl.prompts.prompt import encode_prompt
+from dialsum_trl.prompts.preference_pairs import encode_pairs
+from dialsum_trl.prompts.prompt import encode_prompt, prompt_messages
 from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.rl.learned_reward import LearnedReward
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.stages.reward import train_reward
 from dialsum_trl.stages.sft import train_sft
 from tests import phase3_toys as toys
 
@@ -23,8 +35,6 @@ DIALOGUE = "#Person1#: 방이 있나요?\n#Person2#: 네."
 
 def make_base(folder, spare: int, tied: bool = False):
     """A random Llama with Qwen's vocabulary and Llama's chat template, and `spare` rows behind the vocabulary."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     tokenizer = AutoTokenizer.from_pretrained(toys.TINY / "qwen3")
     tokenizer.chat_template = (toys.TINY / "llama" / "chat_template.jinja").read_text(encoding="utf-8")
     tokenizer.save_pretrained(folder)
@@ -87,8 +97,6 @@ def pairs_file(run):
 
 
 def test_dpo_starts_from_the_trained_rows_and_keeps_them_in_what_it_saves(run, tmp_path):
-    from dialsum_trl.stages.dpo import train_dpo
-
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     figures = train_dpo({}, flags(run["base"], tmp_path / "dpo", **settings))
     assert figures["first loss (ln 2 = 0.6931)"] == pytest.approx(0.693147, abs=1e-5)
@@ -103,9 +111,6 @@ def online(run, folder, **changes):
 
 
 def test_grpo_and_ppo_train_the_rows_further(run, tmp_path):
-    from dialsum_trl.stages.grpo import train_grpo
-    from dialsum_trl.stages.ppo import train_ppo
-
     group = dict(num_generations=4, gradient_accumulation_steps=2, mask_truncated_completions="false")
     figures = train_grpo({}, online(run, tmp_path / "grpo", **group, logging_steps=1))
     assert figures["last KL to SFT, nats a token"] < 1
@@ -116,16 +121,6 @@ def test_grpo_and_ppo_train_the_rows_further(run, tmp_path):
 
 
 def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
-    from types import SimpleNamespace
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.data.pairs import hold_out, read_pairs
-    from dialsum_trl.models.adapters import load_base_and_policy
-    from dialsum_trl.prompts.preference_pairs import encode_pairs
-    from dialsum_trl.prompts.prompt import prompt_messages
-    from dialsum_trl.rl.learned_reward import LearnedReward
-    from dialsum_trl.stages.reward import train_reward
-
     settings = dict(adapter_path=run["sft"], pairs_file=pairs_file(run), held_out=0.25, lora_dropout=None)
     train_reward({}, flags(run["base"], tmp_path / "reward", **settings, accept_weak="true"))
     tokenizer = load_tokenizer(str(run["base"]), adapter_path=str(run["sft"]))
@@ -142,8 +137,6 @@ def test_a_reward_model_scores_the_same_on_the_policys_base(run, tmp_path):
 
 
 def test_a_stopped_ppo_run_goes_on_with_them(run, tmp_path):
-    from dialsum_trl.stages.ppo import train_ppo
-
     more = dict(eval_file=toys.DEV, rouge_rows=2, eval_steps=2, save_steps=2, save_strategy="steps")
     more |= dict(rollout_batch_size=8, max_truncated=1.1, lr_scheduler_type="constant")
     train_ppo({}, online(run, tmp_path / "whole", **more, max_steps=4))
@@ -154,8 +147,6 @@ def test_a_stopped_ppo_run_goes_on_with_them(run, tmp_path):
 
 
 def test_sft_goes_on_from_such_an_adapter_and_merge_keeps_its_function(run, tmp_path):
-    from dialsum_trl.cli.merge import merge_adapter
-
     more = dict(adapter_path=run["sft"], train_file=toys.TRAIN, rouge_rows=0, optim="adamw_torch", lora_dropout=None)
     train_sft({}, flags(run["base"], tmp_path / "more", **more))
     assert saved(tmp_path / "more").keys() == saved(run["sft"]).keys()

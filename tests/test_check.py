@@ -9,7 +9,10 @@ from dialsum_trl.cli.check import check_files
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.lengths import percentile
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.lengths import measure
+from dialsum_trl.prompts.sft_rows import encode_dataset
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 from tests.checked_files import GOOD, checked, has, write, write_jsonl
 from tests.conftest import TINY
 
@@ -130,10 +133,6 @@ def test_the_first_of_several_files_is_for_training_and_needs_summaries(tmp_path
 
 
 def test_rows_that_training_refuses_under_max_length_are_an_error(tmp_path, capsys):
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-    from dialsum_trl.prompts.sft_rows import encode_dataset
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     rows = [("short", GOOD, "묻는다."), ("long", GOOD + " 네.", "#Person1#은 #Person2#에게 회의 시간을 묻는다. " * 4)]
     train, name = write(tmp_path / "train.csv", rows), str(TINY / "llama")
     tokenizer = load_tokenizer(name)
@@ -164,10 +163,6 @@ def test_max_length_counts_tokens_so_it_needs_a_tokenizer(tmp_path):
 
 
 def test_token_lengths_are_those_of_the_training_rows():
-    from dialsum_trl.prompts.chat_tokens import stop_token_ids
-    from dialsum_trl.prompts.sft_rows import encode_dataset
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     tokenizer = load_tokenizer(str(TINY / "llama"))
     rows = read_dialogues(TINY / "data" / "dev.csv")
     encoded, _ = encode_dataset(rows, tokenizer, stop_token_ids(tokenizer), 1024)

@@ -10,7 +10,8 @@ import pytest
 from dialsum_trl.core import lock as sole
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.stages.common.command import problem
-from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, clear_leftovers
+from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose, clear_leftovers
+from dialsum_trl.training.checkpoints.manifest import seal
 from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
 from dialsum_trl.training.checkpoints.whole import STATE, WholeCheckpoints
 from tests import test_checkpoints as runs
@@ -25,8 +26,6 @@ def same_adapter(one, other) -> bool:
 
 def best_is(folder, step: int | None) -> None:
     """The states of all checkpoints name that step as the best, or none, and are sealed again."""
-    from dialsum_trl.training.checkpoints.manifest import seal
-
     for path in checkpoints(folder):
         state = json.loads((path / STATE).read_text())
         best = step and str(folder / f"checkpoint-{step}")
@@ -73,7 +72,7 @@ def test_with_a_limit_of_one_the_newest_checkpoint_outlives_the_last_evaluation(
     toy_base, rows, tmp_path, monkeypatch
 ):  # fmt: skip
     """The best one is kept beside it until the run has written its adapter."""
-    monkeypatch.setattr("dialsum_trl.sharing.save.save_adapter", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("dialsum_trl.stages.common.run.save_adapter", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         runs.train(toy_base, rows, tmp_path / "out", save_total_limit=1, greater_is_better=True)
     assert [path.name for path in checkpoints(tmp_path / "out")] == ["checkpoint-4", "checkpoint-2"]
@@ -219,9 +218,6 @@ def test_checkpoints_in_the_middle_of_a_step_are_refused(tmp_path):
 
 
 def test_a_checkpoint_of_the_model_alone_is_passed_over(toy_base, rows, killed, capsys):
-    from dialsum_trl.training.checkpoints.choose import choose
-    from dialsum_trl.training.checkpoints.manifest import seal
-
     (killed / "checkpoint-4" / "rng_state.pth").unlink()
     seal(killed / "checkpoint-4")
     chosen, lines = choose(killed, "true")

@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import MANIFEST
+from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, clear_leftovers, newest_whole
 from dialsum_trl.training.checkpoints.manifest import flaw, seal
 from tests.conftest import TINY
@@ -39,8 +42,6 @@ def settings(base, rows, output, **changes):
 
 
 def train(base, rows, output, **changes):
-    from dialsum_trl.stages.sft import train_sft
-
     return train_sft({}, flags(settings(base, rows, output, **changes)))
 
 
@@ -224,9 +225,6 @@ def test_changed_rows_are_named(toy_base, rows, finished, tmp_path, change, mess
 
 
 def test_another_base_is_named(toy_base, rows, finished, tmp_path):
-    import torch
-    from safetensors.torch import load_file, save_file
-
     other = tmp_path / "base"
     shutil.copytree(toy_base, other)
     weights = load_file(other / "model.safetensors")

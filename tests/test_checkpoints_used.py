@@ -8,9 +8,12 @@ import pytest
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.adapter_settings import adapter_settings, model_settings
 from dialsum_trl.models.file_names import MANIFEST, RUN_FILE
+from dialsum_trl.models.soup import soup
 from dialsum_trl.stages.jobs.preferences import check_unseen
+from dialsum_trl.stages.seq2seq import train_seq2seq
 from tests import phase3_toys as toys
 from tests import test_checkpoints as runs
+from tests.conftest import TINY
 
 rows = runs.rows  # fixture
 STYLE = dict(prompt_style="instruction", max_steps=2, save_steps=1, eval_strategy="no", load_best_model_at_end="false")
@@ -51,8 +54,6 @@ def test_a_checkpoint_that_says_nothing_of_its_run_is_told(tuned, tmp_path, caps
 
 
 def test_a_soup_of_checkpoints_is_no_checkpoint_and_is_used_as_they_are(tuned, toy_base, tmp_path, monkeypatch):
-    from dialsum_trl.models.soup import soup
-
     monkeypatch.chdir(toy_base.parent)
     mixed = soup([tuned / "checkpoint-2", tuned / "checkpoint-1"], tmp_path / "soup")
     assert not {MANIFEST, "run.json", "trainer_state.json"} & {path.name for path in mixed.iterdir()}
@@ -75,9 +76,6 @@ def test_pairs_are_not_sampled_on_rows_that_a_checkpoint_was_trained_on(tuned, t
 
 
 def test_the_checkpoints_of_an_encoder_decoder_say_what_they_are(rows, tmp_path):
-    from dialsum_trl.stages.seq2seq import train_seq2seq
-    from tests.conftest import TINY
-
     settings = {
         "model_name_or_path": TINY / "bart", "train_file": rows / "train.csv", "output_dir": tmp_path / "out",
         "use_cpu": True, "dtype": "float32", "max_steps": 1, "save_strategy": "steps", "save_steps": 1,

@@ -5,6 +5,7 @@ import torch
 
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.slots import SlotCache
 from dialsum_trl.generation.summaries import summarize
 from tests.generation_toys import DIALOGUES, PAD, STOP, lora, random_prompts, tiny_summarizer, toy
 
@@ -16,8 +17,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
     "heads, kv_heads, size, width", [(24, 8, 128, 1), (24, 8, 128, 4), (28, 4, 128, 4), (6, 2, 8, 3)]
 )
 def test_the_kernel_equals_attention_with_a_mask(dtype, tolerance, heads, kv_heads, size, width):
-    from dialsum_trl.generation.slots import SlotCache
-
     torch.manual_seed(0)
     slots, limit = 5, 20
     cache = SlotCache(1, slots, 304 + width * limit, width, limit, torch.device("cuda"))

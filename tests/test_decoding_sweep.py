@@ -2,13 +2,16 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DecodingArguments
 from dialsum_trl.data.submission import read_predictions
+from dialsum_trl.generation import sharded as inference
 from dialsum_trl.generation.trials import Trials, compare_trials, once_each
 from dialsum_trl.stages.decoding_sweep import SweepArguments, decoding_sweep
 from dialsum_trl.stages.jobs.decoding_sweep import plan
@@ -128,10 +131,6 @@ def test_the_chosen_setting_runs_again_with_predict_and_gives_the_same_summaries
 
 
 def test_a_finished_sweep_generates_nothing_again(swept, toy_base, trained_adapter, dev, monkeypatch, tmp_path):
-    import shutil
-
-    from dialsum_trl.generation import sharded as inference
-
     output, result = swept
     shutil.copytree(output, tmp_path / "copy")
     lines = (output / "trials.jsonl").read_text(encoding="utf-8").splitlines()
@@ -149,10 +148,6 @@ def test_a_finished_sweep_generates_nothing_again(swept, toy_base, trained_adapt
 def test_trials_of_an_adapter_that_was_trained_again_in_its_folder_are_not_mixed(
     toy_base, trained_adapter, dev, tmp_path
 ):
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     adapter, flags = tmp_path / "adapter", ("--trials", "1", "--num_beams", "1")
     shutil.copytree(trained_adapter, adapter)
     sweep(toy_base, adapter, dev, tmp_path / "out", *flags)

@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dialsum_trl.models.file_names import MANIFEST
+from dialsum_trl.stages.predict import predict
 from dialsum_trl.training.checkpoints.manifest import seal
 from tests.bad_inputs.models import Exploit
 from tests.conftest import ROOT
@@ -56,8 +59,6 @@ def test_two_zero3_processes_train_4bit_as_one_does_and_one_process_continues_fr
 
 
 def test_two_ddp_processes_on_the_fast_path_train_and_summarize_as_one_does(toy):
-    from dialsum_trl.stages.predict import predict
-
     def predict_argv(output: Path, adapter: Path) -> list[str]:
         settings = {"adapter_path": adapter, "test_file": toy / "dev.csv", "output_dir": output, "use_cpu": True}
         settings |= {"model_name_or_path": toy / "base", "dtype": "float32", "num_beams": 2, "max_new_tokens": 6}
@@ -150,8 +151,6 @@ def test_two_processes_continue_from_one_process_checkpoint(toy, one_process, co
 @pytest.mark.parametrize("config", ["fsdp", ZERO2, ZERO3])
 def test_the_best_checkpoint_is_the_adapter_that_is_left(toy, config):
     """A learning rate that makes the loss worse after step 3: checkpoint-3 is the best, and what remains."""
-    from safetensors.torch import load_file
-
     # the warm-up of a huge rate: the first evaluation is better than the second
     output = train_there(toy, config, toy / f"best-{config}", learning_rate=0.5, load_best_model_at_end=True)
     state = json.loads((output / "trainer_state.json").read_text())
@@ -176,8 +175,6 @@ def test_a_killed_process_ends_the_job_and_the_run_continues_on_one_process(toy,
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["ddp", "fsdp", ZERO2, ZERO3])
 def test_full_fine_tuning_trains_as_one_process_does(toy, config):
-    from safetensors.torch import load_file
-
     settings = dict(use_peft="false", quantization="none", learning_rate=1e-3)
     one = toy / "one-full"
     if not one.exists():
@@ -203,8 +200,6 @@ def test_full_fine_tuning_continues_from_its_checkpoint(toy, config):
 @pytest.mark.slow
 @needs_compiler
 def test_no_code_in_a_checkpoint_of_deepspeed_is_run_when_training_goes_on(toy, tmp_path):
-    import torch
-
     settings = dict(use_peft="false", quantization="none", learning_rate=1e-3)
     made = train_there(toy, "deepspeed_zero2", toy / "full-strange", **settings)
     checkpoint = resumed(toy, made, tmp_path / "run") / "checkpoint-3"

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
+from dialsum_trl.stages.ensemble import ensemble
 from tests.conftest import ROOT
 from tests.phase3_toys import TINY, TRAIN, flags, make_adapter
 from tests.two_processes import (
@@ -69,8 +71,6 @@ def later_argv(toy: Path, output: Path, **settings) -> list[str]:
 @pytest.mark.parametrize("config", ["ddp", "fsdp", ZERO2, ZERO3])
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, config):
-    from safetensors.torch import load_file
-
     settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
     settings |= {"accept_weak": True} if stage == "reward" else {}
     folders = []
@@ -86,8 +86,6 @@ def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, conf
 
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, pairs, stage):
-    from safetensors.torch import load_file
-
     settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
     settings |= dict(save_strategy="steps", save_steps=2, save_total_limit=2)
     settings |= {"accept_weak": True} if stage == "reward" else {}
@@ -112,8 +110,6 @@ def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, p
     ],
 )
 def test_online_stages_run_on_two_processes_score_dev_rows_and_save_a_whole_policy(toy, pairs, stage, config):
-    from safetensors.torch import load_file
-
     settings = dict(train_file=TRAIN, max_completion_length=8, reward_functions=["hangul_share", "no_repetition"])
     settings |= dict(eval_file=toy / "dev.csv", eval_steps=2, rouge_rows=5, rouge_tokenizer="char")
     if stage == "grpo":
@@ -175,8 +171,6 @@ def test_two_processes_train_on_each_row_of_an_epoch_once_where_they_do_not_divi
 
 
 def test_two_processes_choose_the_greedy_soup_of_one_and_one_of_them_writes_it(toy, pairs):
-    from dialsum_trl.stages.ensemble import ensemble
-
     shutil.copytree(toy / "sft", toy / "sft-again")
     argv = {"adapter_paths": [toy / "sft", toy / "sft-again"], "greedy": True, "test_file": toy / "dev.csv"}
     argv |= {"use_cpu": True, "dtype": "float32", "max_new_tokens": 6, "rouge_tokenizer": "char", "bootstrap": 10}

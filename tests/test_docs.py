@@ -12,6 +12,7 @@ from dialsum_trl.cli.app import app
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.resolve import read_recipe, resolve
 from tests.conftest import ROOT
+from toy.story import NEXT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 KNOWN = ("accelerate", "dialsum", "make", "python", "pip", "git", "export", "cp", "cd", "cat", "hf", "source")
@@ -87,8 +88,6 @@ def test_links_and_named_files_are_there(page):
 
 
 def test_what_make_set_up_is_activated_before_the_first_launch():
-    from toy.story import NEXT
-
     for text in ((ROOT / "README.md").read_text(encoding="utf-8"), NEXT):
         assert text.index("source .venv/bin/activate") < text.index("accelerate launch")
 

@@ -3,10 +3,12 @@
 import re
 
 import pytest
+import torch
 from huggingface_hub import constants
 
 from dialsum_trl.cli import doctor
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
 from dialsum_trl.training.plan.memory import Shape
 from tests.conftest import ROOT, TINY
@@ -25,8 +27,6 @@ def hub_url(monkeypatch):
 
 
 def settings(**changes):
-    from dialsum_trl.core.settings.resolve import read_recipe
-
     return read_recipe(RECIPE, None, changes).values
 
 
@@ -57,8 +57,6 @@ def test_what_only_a_recipe_reads_is_refused_without_one(given):
 
 
 def test_a_machine_without_a_gpu_fails_for_a_recipe_that_needs_one(capsys):
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert not doctor.examine(RECIPE)
@@ -70,8 +68,6 @@ def test_a_machine_without_a_gpu_fails_for_a_recipe_that_needs_one(capsys):
 @pytest.fixture
 def two_cards(monkeypatch):
     """An H100 that is free and a T4 that others fill, as torch would report them."""
-    import torch
-
     cards = [("NVIDIA H100 80GB HBM3", (9, 0), 79.0, 80.0), ("Tesla T4", (7, 5), 15.0, 15.6)]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))

@@ -3,13 +3,19 @@
 import functools
 import json
 import runpy
+import shutil
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import RougeArguments
 from dialsum_trl.data.patterns import MASKS
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import encode_prompts
+from dialsum_trl.generation.summarizer import Summarizer
 from dialsum_trl.models.base import load_base, load_config, resize_embeddings
 from dialsum_trl.models.encoder_decoder import check_precision, source_prefix
 from dialsum_trl.prompts.seq2seq_tokenizer import PROBE, plain_tokenizer
@@ -98,8 +104,6 @@ def test_source_and_target_hold_the_end_token_once(base, family):
     ("family", "place", "start"), [("mbart-50", 0, ["</s>", "ko_KR"]), ("mbart-25", -1, ["ko_KR"])]
 )
 def test_mbart_reads_and_writes_its_language_code(base, family, place, start):
-    from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq
-
     tokenizer, _ = with_masks(base(family), family)
     source, target = fit_source(tokenizer, "안녕하세요.", 64).prompt_ids, encode_target(tokenizer, "인사한다.", 64)
     code = tokenizer.convert_tokens_to_ids("ko_KR")
@@ -128,9 +132,6 @@ def test_two_steps_train_and_the_saved_model_starts_as_its_labels_do(trained, fa
 
 @pytest.mark.parametrize("family", ["mt5", "pko-t5"])
 def test_an_output_embedding_of_its_own_stays_its_own_when_the_vocabulary_grows(base, family):
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
     model = load_base(str(base(family)), dtype="float32", quantization="none", auto_class=AutoModelForSeq2SeqLM)
     before = model.get_output_embeddings().weight.detach().clone()
     tokenizer = load_tokenizer(str(base(family)))
@@ -143,8 +144,6 @@ def test_an_output_embedding_of_its_own_stays_its_own_when_the_vocabulary_grows(
 
 @pytest.mark.parametrize("family", seq2seq_toys.FAMILIES)
 def test_the_saved_tables_have_a_row_for_every_mask_and_are_tied_as_before(trained, family):
-    from transformers import AutoModelForSeq2SeqLM
-
     output, _ = trained(family)
     model = load_base(str(output), dtype="float32", quantization="none", auto_class=AutoModelForSeq2SeqLM)
     tables = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
@@ -205,10 +204,6 @@ def test_t5_reads_no_position_limit_and_kobart_does(base, rows, tmp_path):
 
 
 def test_the_task_prefix_is_saved_with_the_model_and_read_by_prediction(base, rows, tmp_path):
-    from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summaries import encode_prompts
-    from dialsum_trl.generation.summarizer import Summarizer
-
     output = tmp_path / "model"
     train(base("t5"), rows, output, "--source_prefix", "요약: ")
     config = load_config(str(output))
@@ -220,10 +215,6 @@ def test_the_task_prefix_is_saved_with_the_model_and_read_by_prediction(base, ro
 
 
 def test_weights_that_are_pickles_only_are_refused_with_the_remedy(base, tmp_path):
-    import shutil
-
-    from transformers import AutoModelForSeq2SeqLM
-
     folder = tmp_path / "pickles"
     shutil.copytree(base("kobart"), folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

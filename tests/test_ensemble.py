@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from benchmarks import mbr_speed
 from dialsum_trl.core.errors import InputError
@@ -205,9 +207,6 @@ def test_wrong_flags_are_one_line(argv, expected):
 
 
 def test_adapters_of_the_toy_are_averaged_greedily_and_the_soup_loads(tmp_path, predictions):
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     folders = []
     for seed in (0, 1):
         torch.manual_seed(0)

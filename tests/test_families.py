@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import trl
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from dialsum_trl.core.settings.defaults import LORA_TARGETS
 from dialsum_trl.models.families.gemma import GEMMA4_CHAT, GEMMA_CHAT
@@ -61,8 +64,6 @@ def types():
 
 def decoder(model_type: str):
     """A random model of that type and its decoder layers."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     sizes = dict(vocab_size=32, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=8, pad_token_id=0)
     sizes |= dict(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1)
     if model_type.startswith("gemma4"):
@@ -73,8 +74,6 @@ def decoder(model_type: str):
 
 @pytest.mark.parametrize(("name", "chat"), TEMPLATES.items())
 def test_a_native_template_is_told_by_what_it_writes_and_writes_nothing_else_as_control_tokens(name, chat):
-    from transformers.utils.chat_template_utils import render_jinja_template
-
     assert chat_of(template(name)) is chat
     bos = {"bos_token": next((token for token in chat.tokens if token in ("<bos>", "<|begin_of_text|>")), "")}
     [text], _ = render_jinja_template([TURNS], chat_template=template(name), **bos)
@@ -124,8 +123,6 @@ def test_every_family_that_slots_decode_describes_its_layers():
 
 
 def test_encoder_decoders_of_the_registry_are_known_to_transformers():
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
     kinds = {kind for family in FAMILIES if not family.chat for kind in family.model_types}
     assert kinds <= CONFIG_MAPPING_NAMES.keys()
 

@@ -5,24 +5,22 @@ from functools import partial
 import pytest
 import torch
 import trl
+from datasets import Dataset
+from transformers import AutoTokenizer
 
+from dialsum_trl.kernels.fused.attach import decoder_layers
 from dialsum_trl.training.packing import deferred, rehearsal
 from dialsum_trl.training.packing.prepare import prepare
 from dialsum_trl.training.sft_trainer import SFTTrainer
+from tests.conftest import TINY
 from tests.fused_models import arguments, documents, lora_model
 
 
 def rows(count: int = 22):
-    from datasets import Dataset
-
     return Dataset.from_list(documents([8 + 5 * (i % 7) for i in range(count)]))
 
 
 def train(folder, fast: bool, dropout: float = 0.0, resume=None, trls_loss: bool = False, **more):
-    from transformers import AutoTokenizer
-
-    from tests.conftest import TINY
-
     data, args, model = (
         rows(),
         arguments(folder, **more),
@@ -132,8 +130,6 @@ def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     [(RuntimeError("no C compiler"), "do not run here (RuntimeError: no C compiler)"), (0.3, "differs from the plain")],
 )
 def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, monkeypatch, capsys, failure, words):
-    from dialsum_trl.kernels.fused.attach import decoder_layers
-
     def check(layers):
         if isinstance(failure, Exception):
             raise failure

@@ -3,6 +3,7 @@
 import pytest
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.stages.preferences import make_preferences
 from tests import phase3_toys as toys
 
@@ -16,8 +17,6 @@ def rows(tmp_path):
 
 
 def test_folds_split_the_rows_in_two(rows, tmp_path):
-    from dialsum_trl.data.dialogues import read_dialogues
-
     make_preferences({}, toys.flags({"train_file": rows, "write_folds": tmp_path / "folds"}))
     folds = [read_dialogues(tmp_path / "folds" / f"fold{n}.csv") for n in range(2)]
     whole = read_dialogues(rows)
@@ -26,8 +25,6 @@ def test_folds_split_the_rows_in_two(rows, tmp_path):
 
 
 def test_rows_of_one_dialogue_fall_into_the_same_fold(tmp_path):
-    from dialsum_trl.data.dialogues import read_dialogues
-
     lines = [f'r{n},"#Person1#: 안녕 {n % 4}",인사 {n}' for n in range(16)]
     (tmp_path / "rows.csv").write_text("\n".join(["fname,dialogue,summary", *lines]), encoding="utf-8")
     make_preferences({}, toys.flags({"train_file": tmp_path / "rows.csv", "write_folds": tmp_path / "folds"}))
@@ -36,8 +33,6 @@ def test_rows_of_one_dialogue_fall_into_the_same_fold(tmp_path):
 
 
 def test_folds_keep_lone_carriage_returns_of_summaries(tmp_path):
-    from dialsum_trl.data.dialogues import read_dialogues
-
     rows = tmp_path / "rows.csv"
     rows.write_bytes('fname,dialogue,summary\na,#Person1#: 네.,"앞\r뒤"\nb,#Person1#: 응.,"위\r아래"\n'.encode())
     make_preferences({}, toys.flags({"train_file": rows, "write_folds": tmp_path / "folds"}))

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from dialsum_trl.kernels.fused import torch_ops
 from dialsum_trl.kernels.fused.attach import attach, check, problem
 from dialsum_trl.kernels.fused.layer import KEEP
+from dialsum_trl.models.base import quantization_config
 from tests.fused_models import FAMILIES, difference, documents, lora_model, loss_and_gradients, pack, token_losses
 
 
@@ -39,10 +41,6 @@ def test_any_rank_up_to_64_is_padded_without_a_trace(rank):
 
 
 def test_four_bit_bases_give_the_plain_loss_and_gradients(tmp_path):
-    from transformers import AutoModelForCausalLM
-
-    from dialsum_trl.models.base import quantization_config
-
     source = lora_model()
     source.unload().save_pretrained(tmp_path)
     base = AutoModelForCausalLM.from_pretrained(

@@ -2,8 +2,18 @@
 
 import pytest
 import torch
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+)
 
+from benchmarks.generation_speed import main
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.decoding import can_decode
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import summarize
@@ -56,8 +66,6 @@ def test_beam_search_equals_that_of_transformers(family, beams, penalty, returne
 
 @pytest.mark.parametrize("beams, size", [(1, 1), (1, 2), (4, 2), (4, 3)])
 def test_repeated_ngrams_are_banned_as_transformers_bans_them_but_only_within_the_summary(beams, size):
-    from transformers import LogitsProcessor, NoRepeatNGramLogitsProcessor
-
     class WithinSummary(LogitsProcessor):
         def __init__(self, prompt_length):
             self.start, self.ban = prompt_length, NoRepeatNGramLogitsProcessor(size)
@@ -173,8 +181,6 @@ def test_compiled_layers_are_run_eagerly_and_stay_compiled():
 
 @pytest.mark.parametrize("beams", [1, 4])
 def test_other_decoders_go_through_transformers_with_left_padding(beams):
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
     torch.manual_seed(0)
     sizes = {k: v for k, v in SIZES.items() if k != "num_key_value_heads"}
     model = GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, max_position_embeddings=128)).eval()
@@ -184,15 +190,11 @@ def test_other_decoders_go_through_transformers_with_left_padding(beams):
 
 
 def test_sliding_window_models_go_through_transformers():
-    from dialsum_trl.generation.decoding import can_decode
-
     assert can_decode(toy("qwen3"))
     assert not can_decode(toy("qwen3", use_sliding_window=True, sliding_window=8, max_window_layers=1))
 
 
 def test_encoder_decoders_summarize_in_the_same_function():
-    from transformers import BartConfig, BartForConditionalGeneration
-
     summarizer = tiny_summarizer()
     ids = {name: summarizer.tokenizer.convert_tokens_to_ids(name) for name in ("<|begin_of_text|>", "<|eot_id|>")}
     torch.manual_seed(0)
@@ -214,8 +216,6 @@ def test_encoder_decoders_summarize_in_the_same_function():
 
 
 def random_bart():
-    from transformers import BartConfig, BartForConditionalGeneration
-
     torch.manual_seed(0)
     layers = dict(encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2)
     sizes = dict(vocab_size=60, d_model=32, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=128)
@@ -274,8 +274,6 @@ def test_an_empty_prompt_is_named_and_no_prompts_give_no_summaries():
 
 
 def test_the_speed_benchmark_runs_in_smoke_mode():
-    from benchmarks.generation_speed import main
-
     rows = main(["--smoke"])
     assert any(row["variant"] == "ours, beam 4" for row in rows)
     assert all(row["new_tokens"] > 0 for row in rows)

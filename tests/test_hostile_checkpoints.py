@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import MANIFEST
+from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.checkpoints.manifest import seal
+from dialsum_trl.training.checkpoints.untrusted import tensors_alone
 from tests.bad_inputs.models import Exploit
 from tests.conftest import TINY
 
@@ -25,8 +28,6 @@ SFT_FLAGS = dict(
 @pytest.fixture(scope="module")
 def halfway(toy_base, tmp_path_factory):
     """A run of two steps with its checkpoint."""
-    from dialsum_trl.stages.sft import train_sft
-
     folder = tmp_path_factory.mktemp("halfway") / "run"
     train_sft({**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4}, [])
     shutil.rmtree(folder / "checkpoint-4")
@@ -35,14 +36,9 @@ def halfway(toy_base, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_no_pickle_of_a_checkpoint_is_run_when_training_goes_on(name, halfway, toy_base, tmp_path):
-    from dialsum_trl.models.file_names import MANIFEST
-    from dialsum_trl.stages.sft import train_sft
-    from dialsum_trl.training.checkpoints.manifest import seal
-
     folder = shutil.copytree(halfway, tmp_path / "run")
     checkpoint = folder / "checkpoint-2"
     assert (checkpoint / name).exists()
-    import torch
 
     torch.save(Exploit(tmp_path / "owned"), checkpoint / name)
     (checkpoint / MANIFEST).unlink()
@@ -55,11 +51,6 @@ def test_no_pickle_of_a_checkpoint_is_run_when_training_goes_on(name, halfway, t
 
 def test_the_pickled_arguments_of_a_checkpoint_are_never_read(halfway, toy_base, tmp_path):
     """transformers writes them, and nothing here needs them."""
-    import torch
-
-    from dialsum_trl.stages.sft import train_sft
-    from dialsum_trl.training.checkpoints.manifest import seal
-
     folder = shutil.copytree(halfway, tmp_path / "run")
     torch.save(Exploit(tmp_path / "owned"), folder / "checkpoint-2" / "training_args.bin")
     (folder / "checkpoint-2" / "files.json").unlink()
@@ -76,8 +67,6 @@ def sealed_again(checkpoint: Path) -> None:
 
 
 def go_on(folder: Path, toy_base, **changes):
-    from dialsum_trl.stages.sft import train_sft
-
     settings = {**SFT_FLAGS, "model_name_or_path": str(toy_base), "output_dir": str(folder), "max_steps": 4, **changes}
     return train_sft({**settings, "resume_from_checkpoint": "true"}, [])
 
@@ -109,8 +98,6 @@ def name_best(folder: Path, path: str) -> None:
 
 
 def test_the_best_checkpoint_is_one_of_the_run_whatever_path_its_state_names(halfway, toy_base, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     folder, elsewhere = shutil.copytree(halfway, tmp_path / "run"), tmp_path / "elsewhere" / "checkpoint-2"
     shutil.copytree(folder / "checkpoint-2", elsewhere)
     weights = load_file(elsewhere / "adapter_model.safetensors")
@@ -147,8 +134,6 @@ def test_deepspeed_runs_what_is_in_a_file_when_left_alone(engine, tmp_path):
 
 
 def test_deepspeed_runs_nothing_while_a_run_continues(engine, tmp_path):
-    from dialsum_trl.training.checkpoints.untrusted import tensors_alone
-
     torch.save({"module": Exploit(tmp_path / "owned")}, tmp_path / "states.pt")
     with (
         tensors_alone(),
@@ -162,8 +147,6 @@ def test_deepspeeds_own_settings_are_read_as_they_were(engine, tmp_path):
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
-
-    from dialsum_trl.training.checkpoints.untrusted import tensors_alone
 
     dynamic = DynamicLossScaler(2.0**16, 1000, 1.0, 2, False, False, torch.float16)
     saved = {

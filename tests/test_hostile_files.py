@@ -1,16 +1,23 @@
 """Files made to do harm: nothing in them runs, nothing leaves its folder, every text stays text."""
 
+import ast
 import csv
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import write_predictions
-from dialsum_trl.data.submission import read_predictions, write_submission
+from dialsum_trl.data.submission import read_aligned, read_predictions, write_submission
+from dialsum_trl.metrics.rouge import score
+from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.sharing.push import shared_files
+from dialsum_trl.stages.predict import predict
+from dialsum_trl.stages.report import report
 from tests.bad_inputs.case import snapshot
 
 ATTACK = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>]]>&lt;`|"
@@ -39,8 +46,6 @@ def strange_base(toy_base, tmp_path, monkeypatch):
 
 
 def summarize(base, output, *flags):
-    from dialsum_trl.stages.predict import predict
-
     rows = output.parent / "rows.csv"
     rows.write_text("fname,dialogue\na,#Person1#: 안녕\n", encoding="utf-8")
     given = ["--model_name_or_path", str(base), "--test_file", str(rows), "--output_dir", str(output)]
@@ -61,15 +66,11 @@ def test_code_that_comes_with_a_model_runs_by_the_flag_alone_and_with_a_warning(
 
 
 def test_a_recipe_cannot_switch_strange_code_on():
-    from dialsum_trl.stages.predict import predict
-
     with pytest.raises(InputError, match=r"recipe: trust_remote_code .* command line only"):
         predict({"trust_remote_code": True, "model_name_or_path": "x"}, [])
 
 
 def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_name(toy_base, tmp_path):
-    from dialsum_trl.prompts.tokenizer import load_tokenizer
-
     base = shutil.copytree(toy_base, tmp_path / "base")
     template = (base / "chat_template.jinja").read_text(encoding="utf-8")
     (base / "chat_template.jinja").unlink()
@@ -105,10 +106,6 @@ def test_the_apostrophe_of_a_jsonl_belongs_to_its_text(tmp_path):
 
 
 def test_a_neutralized_submission_scores_as_the_summaries_do(tmp_path):
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.data.submission import read_aligned
-    from dialsum_trl.metrics.rouge import score
-
     names, texts = ["a", "b", "c"], ["=1 더하기 1은 2", "@민수가 간다", "+82로 전화한다"]
     references = [["1 더하기 1은 2이다"], ["민수가 간다"], ["82로 전화한다"]]
     with (tmp_path / "dev.csv").open("w", encoding="utf-8", newline="") as file:
@@ -179,8 +176,6 @@ class Tags(HTMLParser):
 
 def page(tmp_path, text):
     """The report's page of a system and a run in which every free text is `text`, as its tags."""
-    from dialsum_trl.stages.report import report
-
     folder = tmp_path / text[:1].replace("<", "attack")
     (folder / "run").mkdir(parents=True)
     with (folder / "dev.csv").open("w", encoding="utf-8", newline="") as file:
@@ -205,9 +200,6 @@ def test_the_page_of_a_report_has_no_other_tags_or_attributes_whatever_its_texts
 
 
 def test_a_record_writes_neither_markup_nor_code_into_the_card(trained_adapter, tmp_path):
-    import ast
-    import re
-
     folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
     record = json.loads((folder / "dialsum.json").read_text(encoding="utf-8"))
     code = '"); import os; os.system("touch owned"); ("'

@@ -8,6 +8,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import HfApi
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer
 from trl import SFTConfig
 
@@ -185,8 +187,6 @@ def test_without_a_token_nothing_is_sent(server, trained_adapter, monkeypatch):
 
 
 def test_an_adapter_that_learned_nothing_is_not_pushed(server, trained_adapter, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     folder = shutil.copytree(trained_adapter, tmp_path / "adapter")
     weights = load_file(folder / "adapter_model.safetensors")
     zero = {name: tensor * 0 if "lora_B" in name else tensor for name, tensor in weights.items()}
@@ -236,8 +236,6 @@ def test_a_name_that_is_none_is_one_clear_line(server, trained_adapter, name):
 
 
 def test_a_failure_inside_the_xet_library_is_tried_again_and_then_one_line(server, trained_adapter, monkeypatch):
-    from huggingface_hub import HfApi
-
     tried = []
 
     def broken(*args, **kwargs):  # what hf_xet raises when its storage does not answer

@@ -6,6 +6,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.adapter_settings import adapter_settings
@@ -35,8 +36,6 @@ def server(monkeypatch, tmp_path):
 
 @pytest.fixture
 def bare(toy_base):
-    from transformers import AutoModelForCausalLM
-
     return AutoModelForCausalLM.from_pretrained(toy_base)
 
 

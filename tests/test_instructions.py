@@ -8,6 +8,7 @@ import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.models.adapters import check_adapter
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import INSTRUCTIONS
@@ -74,12 +75,10 @@ def phase2(toy_base, adapter, rows, output, *flags):
 def test_phase_2_goes_on_from_the_adapter_and_evaluates_the_default_instruction(
     toy_base, trained_adapter, rows, tmp_path, monkeypatch
 ):
-    from dialsum_trl.generation.engine import generate_ids
-
     prompts = []
     generate = generate_ids
     monkeypatch.setattr(
-        "dialsum_trl.generation.engine.generate_ids",
+        "dialsum_trl.training.dev_rouge.generate_ids",
         lambda model, ids, *rest: prompts.extend(ids) or generate(model, ids, *rest),
     )
     figures = phase2(

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from transformers import AutoConfig
 
 from benchmarks.record import RESULTS
 from benchmarks.shapes import SHAPES
@@ -24,8 +25,6 @@ ZERO = ["deepspeed_zero2", "deepspeed_zero3"]
 
 def planned(row):
     """The plan that the formula makes today for a measured run's budget and micro-batches."""
-    from transformers import AutoConfig
-
     family, sizes = SHAPES[row["shape"]]
     shape = Shape.of(AutoConfig.for_model(family, **sizes), rank=16, quantization="4bit")
     budget, count, tokens = re.match(
@@ -36,8 +35,6 @@ def planned(row):
 
 @pytest.mark.parametrize(("model", "shape"), MEASURED.items())
 def test_the_doctor_knows_the_shapes_that_are_measured(model, shape):
-    from transformers import AutoConfig
-
     family, sizes = SHAPES[shape]
     measured = Shape.of(AutoConfig.for_model(family, **sizes), rank=16, quantization="4bit")
     assert known_shape(model, "main", 16, "4bit") == measured

@@ -1,8 +1,10 @@
 """The memory plan: within the budget, never slower with more of it, and honest when nothing fits."""
 
+import os
 from itertools import pairwise
 
 import pytest
+from transformers import Qwen3Config
 
 from dialsum_trl.core.launcher import prepare_allocator
 from dialsum_trl.training.plan.memory import GIB, Shape, plain_tokens, plan
@@ -63,15 +65,11 @@ def test_the_line_for_the_user_names_budget_micro_batches_and_what_is_redone():
 
 
 def test_a_shape_is_read_from_a_config():
-    from transformers import Qwen3Config
-
     shape = Shape.of(Qwen3Config(head_dim=128, num_attention_heads=32, num_key_value_heads=8), 8, "4bit")
     assert (shape.heads, shape.keys, shape.rank) == (4096, 1024, 8)
 
 
 def test_the_users_allocator_settings_win(monkeypatch):
-    import os
-
     monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:64")
     prepare_allocator()
     assert os.environ["PYTORCH_ALLOC_CONF"] == "max_split_size_mb:64"

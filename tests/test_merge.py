@@ -7,13 +7,15 @@ import shutil
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 
 from dialsum_trl.cli import merge
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.generation.settings import Summary
 from dialsum_trl.prompts.prompt import encode_prompt, prompt_messages
 from dialsum_trl.prompts.templates import PINNED_DATE
+from dialsum_trl.sharing.push import shared_files
 from tests.conftest import TINY
 
 DEV = str(TINY / "data" / "dev.csv")
@@ -59,8 +61,6 @@ def test_verify_finds_equal_summaries_on_the_sample_rows(trained_adapter, tmp_pa
 
 
 def test_verify_fails_a_merged_model_that_is_clearly_worse(merged, trained_adapter, tmp_path, monkeypatch, capsys):
-    from dialsum_trl.generation.settings import Summary
-
     references = read_dialogues(DEV)["summaries"]
 
     def summaries(summarizer, dialogues, settings):
@@ -103,8 +103,6 @@ def test_weights_are_sharded_safetensors(trained_adapter, tmp_path):
 
 
 def test_the_merged_model_can_be_pushed_with_its_card(merged):
-    from dialsum_trl.sharing.push import shared_files
-
     files = shared_files(merged, "tester/merged", base="acme/toy-llama")
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"} <= files.keys()
     assert "adapter_config.json" not in files
@@ -153,7 +151,6 @@ def test_an_adapter_of_another_base_is_one_clear_line_and_leaves_nothing(trained
     other = shutil.copytree(toy_base, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(toy_base)
-    from transformers import LlamaConfig
 
     wide = LlamaConfig(**{**config, "hidden_size": 32, "head_dim": 8, "vocab_size": len(tokenizer)})
     AutoModelForCausalLM.from_config(wide).save_pretrained(other)

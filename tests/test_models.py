@@ -1,6 +1,10 @@
 """Tokenizer, base and LoRA fit one another; what cannot load says so in one line."""
 
+import shutil
+
 import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
@@ -34,8 +38,6 @@ def test_a_home_that_the_shell_left_alone_is_written_out(tmp_path, monkeypatch):
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):
-    import shutil
-
     shutil.copytree(TINY / "llama", tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "pytorch_model.bin")
     with pytest.raises(InputError, match="safetensors"):
@@ -43,8 +45,6 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path):
 
 
 def test_truncated_weights_are_one_line(tmp_path):
-    import shutil
-
     shutil.copytree(TINY / "llama", tmp_path / "model")
     path = tmp_path / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
@@ -53,8 +53,6 @@ def test_truncated_weights_are_one_line(tmp_path):
 
 
 def test_a_4bit_base_keeps_head_and_embeddings_unquantized():
-    import torch
-
     model = load_base(str(TINY / "llama"), dtype="float32", device="cpu")
     assert type(model.model.layers[0].self_attn.q_proj).__name__ == "Linear4bit"
     assert type(model.get_output_embeddings()) is torch.nn.Linear
@@ -90,9 +88,6 @@ def test_rows_of_added_tokens_are_trained():
 
 
 def test_a_default_layer_that_the_architecture_lacks_is_told(capsys):
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=8, bos_token_id=1, eos_token_id=1))
     model.transformer.h[0].attn.q_proj = torch.nn.Linear(8, 8)
     check_lora_targets(model, ModelArguments().lora_target_modules)

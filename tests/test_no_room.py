@@ -7,11 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.stages.common.command import command, problem
-from dialsum_trl.stages.sft import SFT
+from dialsum_trl.stages.decoding_sweep import decoding_sweep
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.stages.predict import predict
+from dialsum_trl.stages.preferences import make_preferences
+from dialsum_trl.stages.reward import train_reward
+from dialsum_trl.stages.seq2seq import train_seq2seq
+from dialsum_trl.stages.sft import SFT, train_sft
 from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints
 from dialsum_trl.training.checkpoints.manifest import flaw
 from tests.conftest import ROOT, TINY
@@ -33,8 +42,6 @@ def size(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def checkpoint_bytes(toy_base, tmp_path_factory):
-    from dialsum_trl.stages.sft import train_sft
-
     output = tmp_path_factory.mktemp("size") / "out"
     train_sft({}, settings(toy_base, output, max_steps=1))
     return size(output / "checkpoint-1")
@@ -64,8 +71,6 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
 def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_base, checkpoint_bytes, small_disk, share):
     """`share`: how much of the second checkpoint still fits."""
-    from dialsum_trl.stages.sft import train_sft
-
     disk = small_disk(int(checkpoint_bytes * (1 + share)) + 2**16)
     with pytest.raises(TrainingError) as caught:
         train_sft({}, settings(toy_base, disk / "out"))
@@ -78,8 +83,6 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_bas
 
 
 def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_room(toy_base, tmp_path):
-    from dialsum_trl.stages.sft import train_sft
-
     run = [sys.executable, str(ROOT / "recipes" / "sft_llama3b.py"), *settings(toy_base, tmp_path / "out", max_steps=2)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     shell = ["bash", "-c", 'ulimit -f "$0"; exec "$@"', "16"]  # 16 KiB: no file of weights
@@ -93,16 +96,6 @@ def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_
 
 
 def stages():
-    from dialsum_trl.stages.decoding_sweep import decoding_sweep
-    from dialsum_trl.stages.dpo import train_dpo
-    from dialsum_trl.stages.grpo import train_grpo
-    from dialsum_trl.stages.ppo import train_ppo
-    from dialsum_trl.stages.predict import predict
-    from dialsum_trl.stages.preferences import make_preferences
-    from dialsum_trl.stages.reward import train_reward
-    from dialsum_trl.stages.seq2seq import train_seq2seq
-    from dialsum_trl.stages.sft import train_sft
-
     return [decoding_sweep, make_preferences, predict, train_dpo, train_grpo, train_ppo, train_reward, train_seq2seq,
             train_sft]  # fmt: skip
 
@@ -126,8 +119,6 @@ def stage(run):
     "text", ["CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has", "CUBLAS_STATUS_ALLOC_FAILED"]
 )
 def test_a_full_gpu_becomes_a_line_with_three_flags(text):
-    import torch
-
     kind = torch.OutOfMemoryError if "Tried" in text else RuntimeError
 
     def full(*settings):

@@ -7,12 +7,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+from trl import SFTConfig, SFTTrainer
 
 from dialsum_trl.core.errors import TrainingError
-from dialsum_trl.training.checked import RunInfo
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.stages.reward import train_reward
+from dialsum_trl.stages.sft import train_sft
+from dialsum_trl.training.checked import CheckedTrainer, RunInfo
 from dialsum_trl.training.step_rows import not_finite, rows_of
 from tests import phase3_toys as toys
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
+from tests.fused_models import lora_model
 from tests.two_processes import finish, start
 
 MARK = "뷁"  # its tokens are in one row alone; their embeddings are made NaN below
@@ -30,9 +39,6 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     """A base on which one row (and one pair) has a loss of NaN and no other has; an adapter; rows; pairs."""
-    from safetensors.torch import load_file, save_file
-    from transformers import AutoTokenizer
-
     folder = tmp_path_factory.mktemp("numbers")
     base = toys.make_base(folder / "base")
     config = json.loads((base / "config.json").read_text())
@@ -68,8 +74,6 @@ def settings(toy, output, **changes):
 @pytest.mark.parametrize("optimizer", ["adamw_torch", "adamw_torch_fused"])
 @pytest.mark.parametrize("fast", ["true", "false"])
 def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, fast, optimizer):
-    from dialsum_trl.stages.sft import train_sft
-
     changes = dict(train_file=toy.folder / "train.csv", fast=fast, rouge_rows=0, optim=optimizer)
     with pytest.raises(TrainingError) as caught:
         train_sft({}, settings(toy, tmp_path / "out", **changes))
@@ -84,8 +88,6 @@ def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, f
 
 
 def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path):
-    from dialsum_trl.stages.sft import train_sft
-
     with (toy.folder / "train.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     for name, part in (("seen", rows[:4]), ("dev", rows[4:])):
@@ -110,9 +112,6 @@ def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path
     ],
 )
 def test_held_out_pairs_without_a_number_are_named(toy, tmp_path, stage, message):
-    from dialsum_trl.stages.dpo import train_dpo
-    from dialsum_trl.stages.reward import train_reward
-
     lines = (toy.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     for name, part in (("seen", lines[6:]), ("held", lines[:6])):
         (tmp_path / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
@@ -126,14 +125,6 @@ def test_held_out_pairs_without_a_number_are_named(toy, tmp_path, stage, message
 
 @pytest.mark.parametrize("poisoned", [1, 3])
 def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-
-    from dialsum_trl.training.checked import CheckedTrainer
-    from tests.conftest import TINY
-    from tests.fused_models import lora_model
-
     class Trainer(CheckedTrainer, SFTTrainer):
         def _get_train_sampler(self, *_):
             return torch.utils.data.SequentialSampler(self.train_dataset)
@@ -160,9 +151,6 @@ def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
 
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_pairs_are_named_by_their_dialogue(toy, tmp_path, stage):
-    from dialsum_trl.stages.dpo import train_dpo
-    from dialsum_trl.stages.reward import train_reward
-
     train = {"reward": train_reward, "dpo": train_dpo}[stage]
     files = dict(pairs_file=toy.folder / "pairs.jsonl", held_out=0.1, seed=1, adapter_path=toy.sft)
     with pytest.raises(
@@ -172,8 +160,6 @@ def test_pairs_are_named_by_their_dialogue(toy, tmp_path, stage):
 
 
 def test_a_policy_that_exploded_is_told_from_bad_rows(toy, tmp_path):
-    from dialsum_trl.stages.ppo import train_ppo
-
     changes = dict(
         adapter_path=toy.sft,
         train_file=toys.TRAIN,

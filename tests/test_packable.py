@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from dialsum_trl.kernels.attention import register
 from dialsum_trl.training.packing.packs import PackCollator
@@ -17,8 +18,6 @@ EXPERTS = dict(GROUPED, head_dim=16, num_local_experts=2, num_experts_per_tok=1)
 
 
 def toy(family, **sizes):
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**SIZES, **sizes}))
 

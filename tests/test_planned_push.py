@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from trl import SFTConfig
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.sharing.push import plan_push
 from tests.conftest import ROOT, TINY
 from tests.hub_server import HubServer
@@ -16,10 +18,6 @@ BASE = "acme/toy-llama"
 
 
 def test_a_run_with_push_to_hub_is_refused_before_training_without_a_token(server, trained_adapter, monkeypatch):
-    from trl import SFTConfig
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     monkeypatch.delenv("HF_TOKEN")
     args = SFTConfig(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
     with pytest.raises(InputError, match="HF_TOKEN"):
@@ -27,30 +25,18 @@ def test_a_run_with_push_to_hub_is_refused_before_training_without_a_token(serve
 
 
 def test_the_trainers_own_uploads_are_switched_off(server):
-    from trl import SFTConfig
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     args = SFTConfig(output_dir="unused", push_to_hub=True, use_cpu=True, bf16=False)
     plan_push(args, ModelArguments(model_name_or_path=BASE))
     assert not args.push_to_hub
 
 
 def test_a_run_without_push_to_hub_pushes_nothing(server, trained_adapter):
-    from trl import SFTConfig
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     args = SFTConfig(output_dir=str(trained_adapter), use_cpu=True, bf16=False)
     plan_push(args, ModelArguments(model_name_or_path=BASE))()
     assert server.requests == []
 
 
 def test_a_planned_push_is_private_and_goes_where_the_flags_say(server, trained_adapter, tmp_path):
-    from trl import SFTConfig
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     run = shutil.copytree(trained_adapter, tmp_path / "run")
     record = json.loads((run / "dialsum.json").read_text(encoding="utf-8"))
     record["base_origin"] = {"repo_id": BASE, "commit": None}
@@ -62,10 +48,6 @@ def test_a_planned_push_is_private_and_goes_where_the_flags_say(server, trained_
 
 
 def test_a_token_in_a_flag_is_an_error():
-    from trl import SFTConfig
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     args = SFTConfig(output_dir="unused", hub_token="hf_x", use_cpu=True, bf16=False)
     with pytest.raises(InputError, match="HF_TOKEN") as error:
         plan_push(args, ModelArguments(model_name_or_path=BASE))

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState
 
+from benchmarks import ppo_learns
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_policy
 from dialsum_trl.models.base import load_base
@@ -250,8 +251,6 @@ def test_two_processes_end_with_the_same_policy_and_critic(folders, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_it_learns_from_a_rouge_reward(tmp_path):
-    from benchmarks import ppo_learns
-
     seen, unseen = ppo_learns.split_rows(tmp_path)
     adapter = ppo_learns.sft_start(tmp_path, ppo_learns.TINY / "llama", seen)
     figures = ppo_learns.learn(tmp_path, adapter, unseen, 1, ppo_learns.STEPS["rouge"], ppo_learns.ROUGE)

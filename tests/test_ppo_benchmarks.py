@@ -4,6 +4,9 @@ import csv
 import json
 
 import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForSequenceClassification
 
 from benchmarks import ppo_learns, ppo_vs_trl112
 from tests import phase3_toys as toys
@@ -38,10 +41,6 @@ def test_a_run_tells_what_it_earned_on_dev_rows_and_how_far_it_went(folders, tmp
 
 
 def test_the_models_for_trl_score_as_our_adapters_do(folders, tmp_path):
-    import torch
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoModelForSequenceClassification
-
     def base():
         return AutoModelForSequenceClassification.from_pretrained(folders["base"], num_labels=1, pad_token_id=0)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dialsum_trl.rl.ppo_trainer import PPOTrainer
 from dialsum_trl.stages.ppo import train_ppo
 from dialsum_trl.training.dev_rouge import DevRouge
 from tests import phase3_toys as toys
@@ -82,8 +83,6 @@ class Killed(Exception):
 
 @pytest.mark.slow
 def test_a_run_that_died_resumes_exactly_across_an_epoch(folders, tmp_path, monkeypatch):
-    from dialsum_trl.rl.ppo_trainer import PPOTrainer
-
     small = tmp_path / "train.csv"  # three rollouts an epoch
     pd.read_csv(toys.TRAIN).head(24).to_csv(small, index=False)
     change = {"train_file": small, "max_steps": 12, "save_total_limit": 9, "eval_steps": 4}

@@ -9,6 +9,9 @@ import pytest
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.predictions import read_system, write_predictions
 from dialsum_trl.data.submission import read_predictions, write_submission
+from dialsum_trl.generation import sharded
+from dialsum_trl.generation import sharded as inference
+from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.sharded import UNFINISHED, summarize_kept, summarize_sharded
 from dialsum_trl.stages.predict import predict
 from tests.conftest import TINY
@@ -134,8 +137,6 @@ def test_dialogues_without_references_are_summarized_and_not_scored(toy_base, de
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_shares_of_all_processes_come_back_in_order(monkeypatch, processes):
-    from dialsum_trl.generation import sharded
-
     monkeypatch.setattr(
         sharded,
         "summarize",
@@ -162,9 +163,6 @@ def part(start, *texts):
 @pytest.fixture
 def upper_case(monkeypatch):
     """`summarize_kept` of five dialogues, two a part, where the "summary" is the dialogue in capitals."""
-    from dialsum_trl.generation import sharded as inference
-    from dialsum_trl.generation.settings import GenerationSettings, Summary
-
     made = []
 
     def summarize(summarizer, dialogues, *rest):

@@ -1,13 +1,18 @@
 """The scripts that made the toy models: they learn, go on from weights, and leave what is shipped."""
 
 import shutil
+from random import Random
 
 import pytest
 import torch
+from bitsandbytes.functional import get_4bit_type
 from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tests.conftest import TINY
 from toy import pretrain
+from toy.batches import PROMPT_WEIGHT, chat_batches, text_pair_batches
+from toy.make_tokenizers import save_tokenizers
 
 SMALL = dict(hidden_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
 
@@ -29,8 +34,6 @@ def answers(printed: str) -> list[float]:
 
 
 def test_the_weights_of_a_chat_model_lie_on_the_4_bit_grid(tmp_path, monkeypatch):
-    from bitsandbytes.functional import get_4bit_type
-
     weights = train(tmp_path, "llama", monkeypatch, steps=4)
     levels = get_4bit_type("nf4", device="cpu")
     for name, weight in weights.items():
@@ -50,8 +53,6 @@ def test_pretraining_lowers_the_loss_and_goes_on_where_it_stopped(tmp_path, monk
 
 
 def test_the_encoder_decoder_is_pretrained_on_pairs_with_its_own_start_token(tmp_path, monkeypatch):
-    from transformers import AutoModelForSeq2SeqLM
-
     monkeypatch.setattr(pretrain, "BART_SHAPE", {**pretrain.BART_SHAPE, "d_model": 64, "encoder_layers": 1})
     train(tmp_path, "bart", monkeypatch, steps=2)
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "bart")
@@ -61,12 +62,6 @@ def test_the_encoder_decoder_is_pretrained_on_pairs_with_its_own_start_token(tmp
 
 @pytest.mark.parametrize("name", ["llama", "bart"])
 def test_batches_are_padded_to_one_width_and_weigh_answers_most(name):
-    from random import Random
-
-    from transformers import AutoTokenizer
-
-    from toy.batches import PROMPT_WEIGHT, chat_batches, text_pair_batches
-
     tokenizer = AutoTokenizer.from_pretrained(TINY / name)
     batches = (text_pair_batches if name == "bart" else chat_batches)(tokenizer, Random(0), 1024)
     inputs, labels, weights = next(batches)
@@ -77,8 +72,6 @@ def test_batches_are_padded_to_one_width_and_weigh_answers_most(name):
 
 @pytest.mark.slow
 def test_the_shipped_tokenizers_are_what_the_script_writes(tmp_path):
-    from toy.make_tokenizers import save_tokenizers
-
     save_tokenizers(tmp_path)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) == 8

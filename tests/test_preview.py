@@ -10,6 +10,7 @@ from rich.console import Console
 from dialsum_trl.cli import preview
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.resolve import read_recipe
+from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import encode_row
 from dialsum_trl.prompts.tokenizer import load_tokenizer
@@ -30,8 +31,6 @@ def margin(output, kind):
 
 
 def first_row():
-    from dialsum_trl.data.dialogues import read_dialogues
-
     return read_dialogues(TOY["train_file"])[0]
 
 

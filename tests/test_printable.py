@@ -12,11 +12,13 @@ import pytest
 from rich.console import Console
 
 from dialsum_trl.cli import chat, preview
-from dialsum_trl.cli.check import check_files
+from dialsum_trl.cli.check import check_files, print_finding
 from dialsum_trl.core import console
 from dialsum_trl.core.console import printable, say, table
 from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.data.audit import Finding
 from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.jobs.reward import accuracy_by_kind
 from tests.conftest import ROOT, TINY
 from tests.test_check import GOOD, write
 
@@ -67,8 +69,6 @@ def test_a_table_shows_control_characters_written_out(capsys):
 
 @pytest.mark.parametrize("kind", ["[/b]", ESCAPES])
 def test_pairs_of_any_kind_get_their_line(capsys, kind):
-    from dialsum_trl.stages.jobs.reward import accuracy_by_kind
-
     table("Held-out accuracy by kind", accuracy_by_kind([{"kind": kind}], [(1, 0)]), ("kind", "pairs", "accuracy"))
     assert any(printable(kind) in line and "100.0 %" in line for line in lines_of(capsys.readouterr()))
 
@@ -93,9 +93,6 @@ def test_check_shows_what_it_cannot_read_as_text(tmp_path, capsys, text):
 
 
 def test_check_shows_text_in_a_terminal_too(capsys):
-    from dialsum_trl.cli.check import print_finding
-    from dialsum_trl.data.audit import Finding
-
     screen = io.StringIO()
     print_finding(
         Console(file=screen, force_terminal=True, color_system=None, width=200),

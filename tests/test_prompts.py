@@ -1,5 +1,6 @@
 """What the model sees: one prompt for training and inference, and a loss on the summary and its end of turn only."""
 
+import copy
 import re
 
 import pytest
@@ -136,8 +137,6 @@ def test_fitting_never_loses_a_supervised_token(real_tokenizers, family, turns, 
 
 
 def test_the_instruction_style_renders_the_designs_format(real_tokenizers):
-    import copy
-
     tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
     set_prompt_style(tokenizer, "instruction")
     row, _ = encode(tokenizer)
@@ -147,8 +146,6 @@ def test_the_instruction_style_renders_the_designs_format(real_tokenizers):
 
 
 def test_a_tokenizer_without_a_template_gets_the_instruction_format(real_tokenizers):
-    import copy
-
     tokenizer = copy.deepcopy(real_tokenizers["llama3"])
     tokenizer.chat_template = None
     set_prompt_style(tokenizer)
@@ -156,8 +153,6 @@ def test_a_tokenizer_without_a_template_gets_the_instruction_format(real_tokeniz
 
 
 def test_a_template_whose_prompt_is_no_prefix_is_an_error(real_tokenizers):
-    import copy
-
     tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
     tokenizer.chat_template = (
         "{{ messages|length }}{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
@@ -167,8 +162,6 @@ def test_a_template_whose_prompt_is_no_prefix_is_an_error(real_tokenizers):
 
 
 def test_a_template_that_raises_is_one_line(real_tokenizers):
-    import copy
-
     tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
     tokenizer.chat_template = "{{ raise_exception('no system role') }}"
     with pytest.raises(InputError, match="--prompt_style instruction"):
@@ -190,8 +183,6 @@ def test_only_truly_missing_chat_tokens_are_reported(tokenizer):
 
 
 def test_a_vocabulary_without_the_templates_tokens_is_noticed(real_tokenizers):
-    import copy
-
     tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
     tokenizer.chat_template = real_tokenizers["llama3"].chat_template
     assert missing_chat_tokens(tokenizer) == list(LLAMA_CHAT.tokens)

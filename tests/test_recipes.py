@@ -5,6 +5,7 @@ import runpy
 import pytest
 
 from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.rl.ppo_config import PPOConfig
 from tests.conftest import ROOT
 
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.py"))
@@ -52,8 +53,6 @@ def test_a_recipe_uses_the_public_functions_alone(path):
 
 
 def test_ppo_shows_the_defaults_of_its_config():
-    from dialsum_trl.rl.ppo_config import PPOConfig
-
     _, recipe = read(ROOT / "recipes" / "ppo.py")
     fields = PPOConfig.__dataclass_fields__
     for name in ("rollout_batch_size", "ppo_epochs", "kl_coef", "kl_target", "max_rouge_drop", "critic_learning_rate"):

@@ -11,6 +11,7 @@ import pytest
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import write_predictions
+from dialsum_trl.data.submission import read_aligned
 from dialsum_trl.generation.settings import Summary
 from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.sharing.report.runs import named
@@ -130,7 +131,6 @@ def test_every_section_and_its_figures_are_there(page):
 def test_the_figures_are_the_scores_of_the_summaries(page, dev, folders):
     rows = read_dialogues(dev)
     content = page[1]["systems"]
-    from dialsum_trl.data.submission import read_aligned
 
     for name in ("start", "more", "whole"):
         texts = read_aligned(folders / name / "submission.csv", rows["fname"][:])

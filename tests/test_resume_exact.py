@@ -9,8 +9,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.reward import train_reward
+from dialsum_trl.stages.seq2seq import train_seq2seq
+from dialsum_trl.stages.sft import train_sft
 from tests import phase3_toys as toys
 from tests.conftest import TINY
 
@@ -57,9 +62,6 @@ def assert_same(whole: Path, again: Path, last: str, weights: str) -> None:
 
 @pytest.mark.parametrize("stage", ["reward", "dpo"])
 def test_pairs_go_on_in_the_middle_of_an_epoch(toy, tmp_path, stage):
-    from dialsum_trl.stages.dpo import train_dpo
-    from dialsum_trl.stages.reward import train_reward
-
     settings = dict(
         model_name_or_path=toy["base"], quantization="none", adapter_path=toy["sft"], pairs_file=toy["pairs"],
         held_out=0.25, per_device_train_batch_size=2, effective_batch_size=4, max_steps=9,
@@ -71,8 +73,6 @@ def test_pairs_go_on_in_the_middle_of_an_epoch(toy, tmp_path, stage):
 
 
 def test_an_encoder_decoder_goes_on_with_its_dropout(tmp_path):
-    from dialsum_trl.stages.seq2seq import train_seq2seq
-
     settings = dict(
         model_name_or_path=TINY / "bart", train_file=TINY / "data" / "dev.csv", per_device_train_batch_size=2,
         effective_batch_size=4, max_steps=4,
@@ -83,8 +83,6 @@ def test_an_encoder_decoder_goes_on_with_its_dropout(tmp_path):
 
 @pytest.mark.parametrize("optim", ["adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit"])
 def test_sft_goes_on_with_every_optimizer(toy, tmp_path, optim):
-    from dialsum_trl.stages.sft import train_sft
-
     settings = dict(
         model_name_or_path=toy["base"], quantization="4bit", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
         per_device_train_batch_size=2, effective_batch_size=4, max_steps=4, optim=optim,
@@ -93,15 +91,11 @@ def test_sft_goes_on_with_every_optimizer(toy, tmp_path, optim):
     whole, again = continue_behind(train_sft, settings, tmp_path, 2)
     assert_same(whole, again, "checkpoint-4", "adapter_model.safetensors")
     if optim.endswith("8bit"):  # kept in 8 bit in the checkpoint too, with its scales
-        import torch
-
         state = torch.load(whole / "checkpoint-4" / "optimizer.pt", weights_only=True)["state"]
         assert any("__bnb_optimizer_quant_state__" in each for each in state.values())
 
 
 def test_lines_that_average_steps_are_those_of_the_unbroken_run(toy, tmp_path):
-    from dialsum_trl.stages.sft import train_sft
-
     settings = dict(
         model_name_or_path=toy["base"], quantization="none", train_file=TINY / "data" / "dev.csv", rouge_rows=0,
         per_device_train_batch_size=2, effective_batch_size=4, max_steps=6, logging_steps=4,
@@ -134,8 +128,6 @@ STAGES = {
     [("sft", 1), ("sft", -1), ("seq2seq", 1), ("reward", -1), ("dpo", 1), ("ppo", 1), ("ppo", -1), ("grpo", -1)],
 )
 def test_adamw_goes_on_in_another_implementation(toy, tmp_path, stage, order):
-    import torch
-
     train = vars(importlib.import_module(f"dialsum_trl.{stage}"))[f"train_{stage}"]
     settings = dict(per_device_train_batch_size=2, max_steps=4, lr_scheduler_type="linear") | STAGES[stage]
     if stage == "seq2seq":

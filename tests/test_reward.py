@@ -2,22 +2,29 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
+from trl import RewardConfig
 
 from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.data.pairs import hold_out, length_baselines, read_pairs, read_sides
-from dialsum_trl.models.adapters import POLICY, load_policy
+from dialsum_trl.models.adapters import CRITIC, POLICY, REWARD, load_policy
 from dialsum_trl.models.base import load_base
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.preference_pairs import encode_pairs
 from dialsum_trl.prompts.prompt import encode_prompt, prompt_messages
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.rl.adapter_roles import active_adapter
+from dialsum_trl.rl.adapter_roles import active_adapter, fingerprints
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
+from dialsum_trl.rl.ppo_trainer import PPOTrainer
 from dialsum_trl.rl.reward_model import RewardTrainer, load_model, padding_id, score_pairs
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.ppo import train_ppo
 from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
 
@@ -118,11 +125,6 @@ def padded_with_its_eos(base, folder):
 
 @pytest.mark.parametrize("own_pad", [True, False], ids=["a pad token of its own", "pads with eos"])
 def test_a_summary_is_scored_at_the_token_that_it_was_trained_at(folders, tmp_path, own_pad):
-    from datasets import Dataset
-    from trl import RewardConfig
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     base = folders["base"] if own_pad else padded_with_its_eos(folders["base"], tmp_path / "base")
     tokenizer = load_tokenizer(str(base))
     assert (tokenizer.pad_token_id != tokenizer.eos_token_id) is own_pad
@@ -190,10 +192,6 @@ def test_a_metric_that_no_evaluation_has_is_refused_before_anything_is_loaded(fo
 
 
 def test_the_score_head_stays_out_of_4_bit(folders):
-    from types import SimpleNamespace
-
-    from dialsum_trl.core.settings.flags import ModelArguments
-
     model_args = ModelArguments(
         str(folders["base"]), dtype="float32", quantization="4bit", adapter_path=str(folders["sft"])
     )
@@ -280,12 +278,6 @@ def online_settings(folders, trained, output_dir):
 
 
 def test_ppo_and_grpo_are_paid_by_it_and_leave_it_alone(folders, trained, tmp_path, monkeypatch):
-    from dialsum_trl.models.adapters import CRITIC, REWARD
-    from dialsum_trl.rl.adapter_roles import fingerprints
-    from dialsum_trl.rl.ppo_trainer import PPOTrainer
-    from dialsum_trl.stages.grpo import train_grpo
-    from dialsum_trl.stages.ppo import train_ppo
-
     seen, train = {}, PPOTrainer.train
 
     def compared(self, **kwargs):

@@ -3,11 +3,16 @@
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from dialsum_trl.cli.merge import merge_adapter
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapter_settings import compare_with_adapter, use_adapter_settings
+from dialsum_trl.stages.decoding_sweep import decoding_sweep
+from dialsum_trl.stages.ensemble import ensemble
 from dialsum_trl.stages.jobs.sft import adjust
 from tests.conftest import TINY
 
@@ -36,9 +41,6 @@ def test_a_relative_path_to_the_base_is_the_base(trained_adapter, toy_base, caps
 
 
 def test_other_weights_of_the_same_architecture_are_told(trained_adapter, toy_base, tmp_path, capsys):
-    import torch
-    from safetensors.torch import load_file, save_file
-
     other = shutil.copytree(toy_base, tmp_path / "other")
     tensors = load_file(other / "model.safetensors")
     tensors = {name: torch.ones_like(tensor) for name, tensor in tensors.items()}
@@ -121,20 +123,14 @@ def test_the_revision_of_the_recorded_base_is_not_asked_of_another(trained_adapt
 
 
 def merge_there(adapter, other, dev, output):
-    from dialsum_trl.cli.merge import merge_adapter
-
     merge_adapter(adapter, output, model=str(other))
 
 
 def soup_there(adapter, other, dev, output):
-    from dialsum_trl.stages.ensemble import ensemble
-
     ensemble({}, ["--adapter_paths", str(adapter), str(adapter), "--model_name_or_path", str(other)])
 
 
 def sweep_there(adapter, other, dev, output):
-    from dialsum_trl.stages.decoding_sweep import decoding_sweep
-
     flags = ["--adapter_paths", str(adapter), "--model_name_or_path", str(other), "--eval_file", str(dev)]
     decoding_sweep({}, [*flags, "--use_cpu", "true", "--output_dir", str(output)])
 

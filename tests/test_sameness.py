@@ -4,11 +4,15 @@ import json
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.file_names import SETTINGS_FILE
 from dialsum_trl.models.identity import adapter_identity, base_identity
+from dialsum_trl.rl.ppo_config import PPOConfig
 from dialsum_trl.stages.common.flags import RewardArguments
 from dialsum_trl.training.checkpoints.same_run import describe, same_run
 
@@ -24,10 +28,6 @@ def adapter(folders, tmp_path):
 @pytest.fixture
 def describe_run(folders, adapter, tmp_path):
     """`describe` of a run of PPO from `adapter`, paid by it too, with these flags changed."""
-    from transformers import AutoTokenizer
-
-    from dialsum_trl.rl.ppo_config import PPOConfig
-
     tokenizer = AutoTokenizer.from_pretrained(folders["base"])
 
     def describe_it(rouge_rows=4, **changes):
@@ -106,9 +106,6 @@ def test_a_checkpoint_of_an_older_version_continues(describe_run, tmp_path):
 
 
 def test_weights_that_changed_in_the_middle_are_another_base(tmp_path):
-    import torch
-    from safetensors.torch import save_file
-
     (tmp_path / "config.json").write_text("{}")
     layers = {f"layer{number}": torch.zeros(512, 512) for number in range(8)}
     save_file(layers, tmp_path / "model.safetensors")

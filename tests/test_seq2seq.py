@@ -5,10 +5,18 @@ import json
 import runpy
 
 import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from tokenizers import processors
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Seq2SeqTrainingArguments
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.patterns import MASKS
+from dialsum_trl.models.base import resize_embeddings
+from dialsum_trl.models.encoder_decoder import start_from_pieces
 from dialsum_trl.prompts.text_pairs import add_mask_tokens, encode_target, encode_text_pairs, fit_source
+from dialsum_trl.stages.predict import predict
 from dialsum_trl.stages.seq2seq import train_seq2seq
 from dialsum_trl.training.seq2seq_trainer import Seq2SeqTrainer
 from tests import phase3_toys as toys
@@ -19,8 +27,6 @@ BART = str(TINY / "bart")
 
 @pytest.fixture
 def tokenizer():
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(BART)
 
 
@@ -69,12 +75,6 @@ def test_adding_masks_twice_adds_nothing(tokenizer):
 
 
 def test_a_new_token_starts_at_the_mean_of_its_pieces(tokenizer):
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
-    from dialsum_trl.models.base import resize_embeddings
-    from dialsum_trl.models.encoder_decoder import start_from_pieces
-
     model = AutoModelForSeq2SeqLM.from_pretrained(BART)
     pieces = add_mask_tokens(tokenizer)
     resize_embeddings(model, tokenizer)
@@ -85,8 +85,6 @@ def test_a_new_token_starts_at_the_mean_of_its_pieces(tokenizer):
 
 
 def test_source_and_target_end_with_one_end_token_whatever_the_tokenizer_adds(tokenizer):
-    from tokenizers import processors
-
     for bare in (False, True):
         if bare:  # as KoBART's: nothing around a text
             tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
@@ -103,8 +101,6 @@ def test_an_overlong_dialogue_loses_middle_turns_only(tokenizer):
 
 
 def test_a_summary_that_would_be_cut_is_an_error_that_names_the_row(tokenizer):
-    from datasets import Dataset
-
     rows = Dataset.from_list([{"fname": "train_7", "dialogue": "#Person1#: 안녕", "summaries": ["인사한다. " * 50]}])
     with pytest.raises(InputError, match=r"row train_7: .*--max_target_length 20"):
         encode_text_pairs(rows, tokenizer, 64, 20)
@@ -142,9 +138,6 @@ def test_a_step_is_the_same_however_its_rows_are_divided(rows, tmp_path, smoothi
 
 def test_tied_weights_are_saved_once_where_copies_of_all_weights_are_given(trained, tmp_path):
     """As DeepSpeed gives them."""
-    from safetensors.torch import load_file
-    from transformers import AutoModelForSeq2SeqLM, Seq2SeqTrainingArguments
-
     model = AutoModelForSeq2SeqLM.from_pretrained(trained[0])
     args = Seq2SeqTrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
     copies = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -154,8 +147,6 @@ def test_tied_weights_are_saved_once_where_copies_of_all_weights_are_given(train
 
 
 def test_predict_serves_the_trained_model(trained, rows, tmp_path):
-    from dialsum_trl.stages.predict import predict
-
     output, _ = trained
     argv = ["--model_name_or_path", str(output), "--test_file", str(rows / "dev.csv"), "--use_cpu", "true"]
     result = predict({}, [*argv, "--output_dir", str(tmp_path), "--max_new_tokens", "8", "--bootstrap", "10"])

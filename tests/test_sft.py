@@ -8,10 +8,17 @@ import shutil
 import pytest
 
 from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.settings.flags import RougeArguments
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import summarize
+from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.models.adapters import check_adapter
 from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.stages.jobs.sft import dev_rouge
 from dialsum_trl.stages.sft import SFTArguments, train_sft
 from dialsum_trl.training.dev_rouge import DevRouge
+from dialsum_trl.training.plan.memory import plan
 from tests.conftest import ROOT, TINY
 
 RECIPES = {"sft_llama3b": "llama", "sft_llama8b": "llama", "sft_qwen25_7b": "qwen3", "sft_qwen3_4b": "qwen3"}
@@ -77,11 +84,6 @@ def test_the_run_record_tells_how_to_use_the_adapter(trained):
 
 
 def test_a_reloaded_adapter_summarizes_alike_in_batches_of_1_and_8(trained, rows):
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summaries import summarize
-    from dialsum_trl.generation.summarizer import load_summarizer
-
     name, output, _ = trained
     summarizer = load_summarizer(
         str(TINY / RECIPES[name]), str(output), dtype="float32", quantization="4bit", device="cpu"
@@ -160,10 +162,6 @@ def test_the_best_checkpoint_can_be_chosen_by_rouge(rows, tmp_path):
 
 
 def test_evaluations_summarize_dialogues_as_short_as_predict_makes_them(tmp_path):
-    from dialsum_trl.core.settings.flags import RougeArguments
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.stages.jobs.sft import dev_rouge
-
     rows, tokenizer = read_dialogues(TINY / "data" / "dev.csv"), load_tokenizer(str(TINY / "llama"))
     given = dev_rouge(tokenizer, [0], rows, RougeArguments(), SFTArguments(rouge_max_new_tokens=40), 200)
     assert 150 < max(map(len, given.prompts)) <= 160
@@ -188,8 +186,6 @@ def test_fewer_summaries_at_the_limit_are_better_unless_the_user_says_otherwise(
 
 
 def test_the_record_counts_the_rows_of_a_step_also_where_packs_share_them_unevenly(rows, tmp_path, monkeypatch):
-    from dialsum_trl.training.plan.memory import plan
-
     original = plan
     monkeypatch.setattr(
         "dialsum_trl.training.plan.memory.plan",

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import CONFIG, RUN_FILE, WEIGHTS
 from dialsum_trl.models.soup import greedy_soup, soup, start_cosine
+from dialsum_trl.stages.sft import train_sft
 from tests.conftest import TINY
 
 
@@ -87,8 +88,6 @@ def test_adapters_that_do_not_share_their_start_are_an_error_with_the_cosine(tmp
 
 
 def test_a_continued_adapter_shares_its_start_and_one_of_another_seed_does_not(toy_base, trained_adapter, tmp_path):
-    from dialsum_trl.stages.sft import train_sft
-
     recipe = dict(model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True, fast=False)
     recipe |= dict(train_file=str(TINY / "data" / "train.csv"), max_steps=2, per_device_train_batch_size=2)
     recipe |= dict(effective_batch_size=2, learning_rate=1e-2, optim="adamw_torch", save_strategy="no")

@@ -3,9 +3,15 @@
 import pytest
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.models.adapter_settings import adapter_settings
+from dialsum_trl.models.adapter_settings import adapter_settings, use_adapter_settings
+from dialsum_trl.models.adapters import load_adapter
+from dialsum_trl.models.base import load_base
 from dialsum_trl.models.record import read_record
 from dialsum_trl.sharing.report.runs import read_run
+from dialsum_trl.stages.dpo import train_dpo
+from dialsum_trl.stages.grpo import train_grpo
+from dialsum_trl.stages.ppo import train_ppo
+from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
 from tests import test_dpo, test_grpo, test_ppo, test_reward
 
@@ -14,11 +20,6 @@ STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
 
 def train(stage, folders, folder):
     """Two steps of a stage, with a checkpoint behind the second."""
-    from dialsum_trl.stages.dpo import train_dpo
-    from dialsum_trl.stages.grpo import train_grpo
-    from dialsum_trl.stages.ppo import train_ppo
-    from dialsum_trl.stages.reward import train_reward
-
     pairs = toys.write_pairs(folder / "pairs.jsonl", toys.polite_pairs(16))
     output = folder / stage
     dpo = test_dpo.settings({**folders, "pairs": pairs}, output, logging_steps=1)
@@ -49,10 +50,6 @@ def test_its_curves_are_shown_in_a_report(output):
 
 
 def test_a_reward_adapter_writes_no_summaries_and_the_line_says_where_it_goes(folders, tmp_path):
-    from dialsum_trl.models.adapter_settings import use_adapter_settings
-    from dialsum_trl.models.adapters import load_adapter
-    from dialsum_trl.models.base import load_base
-
     output = train("reward", folders, tmp_path)
     base = load_base(str(folders["base"]), dtype="float32", quantization="none")
     for folder in (output, output / "checkpoint-2"):

@@ -1,8 +1,14 @@
 """What models bring: tokenizers whose normalizer writes control tokens, and chat templates that fail."""
 
-import pytest
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+import copy
+from pathlib import Path
 
+import pytest
+import trl
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from dialsum_trl.cli.merge import pin_values
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts import control_tokens
 from dialsum_trl.prompts.prompt import encode_prompt, encode_row, fit, prompt_messages, render
@@ -17,8 +23,6 @@ def wide(text: str) -> str:
 
 
 def fast(backend, end: str):
-    from transformers import PreTrainedTokenizerFast
-
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, unk_token="<unk>")
 
 
@@ -114,11 +118,6 @@ def test_of_named_templates_the_default_is_tried_and_kept():
 
 def hybrid(tokenizer):
     """`tokenizer` with the template of Qwen3's hybrid models, which reason unless they are told not to."""
-    import copy
-    from pathlib import Path
-
-    import trl
-
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text("utf-8")
     return tokenizer
@@ -132,8 +131,6 @@ def test_a_hybrid_models_empty_reasoning_is_in_the_prompt_and_not_in_the_summary
 
 
 def test_a_merged_hybrid_model_is_served_with_the_prompt_of_training(real_tokenizers):
-    from dialsum_trl.cli.merge import pin_values
-
     tokenizer, messages = hybrid(real_tokenizers["qwen3_2507"]), prompt_messages("#Person1#: 네.")
     trained = render(tokenizer, messages, generation=True)
     tokenizer.chat_template = pin_values(tokenizer.chat_template)

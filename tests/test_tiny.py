@@ -6,8 +6,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import dialsum_trl
+from dialsum_trl.models.base import load_base
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, prompt_messages
 from dialsum_trl.prompts.templates import template_kwargs
 from toy.make_data import SCENES, sample_plays, write_samples
@@ -30,8 +33,6 @@ def rows(name: str) -> list[dict]:
 
 
 def tokenizer(name: str):
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(TINY / name)
 
 
@@ -143,9 +144,6 @@ def test_the_native_templates_render_a_prompt(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_models_load_from_safetensors_with_grouped_query_attention_and_both_stop_tokens(name):
-    import torch
-    from transformers import AutoModelForCausalLM
-
     model = AutoModelForCausalLM.from_pretrained(TINY / name, use_safetensors=True)
     config = model.config
     assert config.num_key_value_heads < config.num_attention_heads
@@ -157,9 +155,6 @@ def test_models_load_from_safetensors_with_grouped_query_attention_and_both_stop
 
 
 def test_bart_loads_from_safetensors_and_reads_1024_tokens():
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
     model = AutoModelForSeq2SeqLM.from_pretrained(TINY / "bart", use_safetensors=True)
     assert model.config.vocab_size == len(tokenizer("bart"))
     assert model.config.max_position_embeddings >= 1024
@@ -168,10 +163,6 @@ def test_bart_loads_from_safetensors_and_reads_1024_tokens():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_4_bit_loading_gives_nearly_the_same_predictions(name):
-    import torch
-
-    from dialsum_trl.models.base import load_base
-
     ids = torch.tensor([tokenizer(name)(rows("dev.csv")[0]["dialogue"]).input_ids])
     with torch.no_grad():
         plain, rounded = (

@@ -7,8 +7,16 @@ import json
 
 import pytest
 import torch
+from accelerate.data_loader import prepare_data_loader
+from datasets import Dataset
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.prompts.text_pairs import encode_text_pairs
+from dialsum_trl.stages.seq2seq import train_seq2seq
+from dialsum_trl.training.packing.packs import PackCollator
+from dialsum_trl.training.sft_trainer import SFTTrainer
 from tests.conftest import TINY
 from tests.fused_models import arguments, documents, lora_model
 from tests.phase3_toys import flags
@@ -35,12 +43,6 @@ def dialogues() -> list[dict]:
 
 
 def sft_trainer(folder, batch_size: int, packed: bool = False):
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-
-    from dialsum_trl.training.packing.packs import PackCollator
-    from dialsum_trl.training.sft_trainer import SFTTrainer
-
     model = lora_model(vocabulary=2048)
     if not packed:
         model.set_attn_implementation("sdpa")
@@ -78,8 +80,6 @@ def test_each_evaluation_starts_to_count_anew(tmp_path):
 @pytest.mark.parametrize(("batch_size", "packed"), itertools.product((1, 2, 5), (False, True)))
 def test_rows_that_fill_the_last_batch_of_several_processes_up_do_not_count(tmp_path, monkeypatch, batch_size, packed):
     """The batches that accelerate gives to each of three processes, evaluated one process after the other."""
-    from accelerate.data_loader import prepare_data_loader
-
     trainer = sft_trainer(tmp_path, batch_size, packed)
     accelerator, total, given = type(trainer.accelerator), 0, 0
     monkeypatch.setattr(accelerator, "num_processes", 3)
@@ -104,8 +104,6 @@ def rows(tmp_path_factory):
 
 def train_bart(rows, output, **settings) -> list[float]:
     """The evaluation losses of a run of one step."""
-    from dialsum_trl.stages.seq2seq import train_seq2seq
-
     common = {"model_name_or_path": TINY / "bart", "train_file": rows / "train.csv", "eval_file": rows / "dev.csv"}
     common |= {"use_cpu": True, "dtype": "float32", "max_steps": 1, "effective_batch_size": 4, "save_strategy": "no"}
     common |= {"disable_tqdm": True, "generation_max_length": 8, "per_device_train_batch_size": 4}
@@ -116,11 +114,6 @@ def train_bart(rows, output, **settings) -> list[float]:
 
 @torch.no_grad()
 def bart_by_hand(rows, folder, smoothing: float) -> float:
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    from dialsum_trl.data.dialogues import read_dialogues
-    from dialsum_trl.prompts.text_pairs import encode_text_pairs
-
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
     encoded, _ = encode_text_pairs(
         read_dialogues(rows / "dev.csv"), AutoTokenizer.from_pretrained(folder), 1024, 200, ""
@@ -145,8 +138,6 @@ def test_the_evaluation_loss_of_an_encoder_decoder_is_the_mean_over_all_tokens_a
 
 def test_one_dev_row_without_a_number_ends_an_encoder_decoder_also_where_trainers_would_leave_it_out(rows, tmp_path):
     """Its dialogue reaches positions whose embeddings are NaN; `logging_nan_inf_filter` is transformers' default."""
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
     model = AutoModelForSeq2SeqLM.from_pretrained(TINY / "bart")
     model.model.encoder.embed_positions.weight.data[902:] = torch.nan
     model.save_pretrained(tmp_path / "base")

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from transformers import TrainingArguments
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import Topology, current
@@ -131,8 +132,6 @@ def test_fsdp_quantizes_on_the_device_and_streams_unquantized_weights_from_the_h
 
 
 def test_a_single_process_uses_the_first_of_several_gpus_and_says_how_to_use_all(monkeypatch, tmp_path, capsys):
-    from transformers import TrainingArguments
-
     # what transformers finds in a process that sees four GPUs
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda args: args.__dict__.get("_n_gpu") or 4))
     settings = ["--use_cpu", "true", "--dtype", "float32", "--output_dir", str(tmp_path)]

@@ -5,6 +5,7 @@ silently start one process or another kind.
 """
 
 import contextlib
+import csv
 import itertools
 import json
 import os
@@ -16,7 +17,9 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
+from dialsum_trl.stages.sft import train_sft
 from tests.conftest import ROOT
 from tests.phase3_toys import DEV, TRAIN, flags, make_base
 
@@ -36,8 +39,6 @@ def make_toy(folder: Path) -> Path:
 
 
 def first_rows(source: Path, rows: int, target: Path) -> Path:
-    import csv
-
     with open(source, encoding="utf-8") as file:
         lines = list(csv.reader(file))[: rows + 1]
     with open(target, "w", encoding="utf-8", newline="") as file:
@@ -132,8 +133,6 @@ def launch(toy: Path, config: str, jobs: list[dict], processes: int = 2) -> subp
 
 
 def train_here(toy: Path, output: Path, **settings) -> Path:
-    from dialsum_trl.stages.sft import train_sft
-
     train_sft({}, sft_argv(toy, output, **settings))
     return output
 
@@ -151,8 +150,6 @@ def losses(folder: Path, key: str = "loss") -> list[float]:
 
 def assert_same_run(one: Path, other: Path) -> None:
     """Equal losses in every step and the same whole adapter to 1e-4; evaluation losses equal to 1e-5 of themselves."""
-    from safetensors.torch import load_file
-
     assert losses(other) == pytest.approx(losses(one), abs=TOLERANCE)
     assert losses(other, "eval_loss") == pytest.approx(losses(one, "eval_loss"), rel=1e-5)
     mine, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (one, other))

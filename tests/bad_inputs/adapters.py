@@ -4,6 +4,8 @@ import pickle
 import shutil
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
+
 from tests.bad_inputs.case import Case, Place
 from tests.bad_inputs.models import BASE, Exploit, changed, cut, file, in_place, without
 from tests.conftest import TINY
@@ -45,8 +47,6 @@ def tensors(change_one):
     """Every tensor through `change_one(name, tensor)` -> (name, tensor), or None to leave it out."""
 
     def change(place, folder):
-        from safetensors.torch import load_file, save_file
-
         pairs = [change_one(name, tensor) for name, tensor in load_file(folder / WEIGHTS).items()]
         save_file(dict(pair for pair in pairs if pair), folder / WEIGHTS, {"format": "pt"})
 

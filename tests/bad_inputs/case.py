@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dialsum_trl.cli.app import main
 from tests.conftest import ROOT, TINY
 
 ROWS = (TINY / "data" / "dev.csv").read_text(encoding="utf-8")
@@ -72,8 +73,6 @@ class Case:
 
     def run(self, place: Place, monkeypatch) -> int:
         """Runs the command in this process; returns its exit code."""
-        from dialsum_trl.cli.app import main
-
         first, *rest = self.words(place)
         recipe = ROOT / "recipes" / f"{first}.py"
         monkeypatch.setattr(sys, "argv", [str(recipe), *rest] if recipe.exists() else ["dialsum", first, *rest])

@@ -3,6 +3,9 @@
 import json
 import pickle
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
 from tests.bad_inputs.case import Case, Place
 from tests.conftest import TINY
 
@@ -87,8 +90,6 @@ def lacking(part: str):
     """Weights without the tensors whose name holds `part`."""
 
     def change(place, base):
-        from safetensors.torch import load_file, save_file
-
         path = base / "model.safetensors"
         tensors = {name: tensor for name, tensor in load_file(path).items() if part not in name}
         save_file(tensors, path, {"format": "pt"})
@@ -100,8 +101,6 @@ def sharded(shard: str):
     """An index that names `shard` for every tensor."""
 
     def change(place, base):
-        from safetensors import safe_open
-
         with safe_open(base / "model.safetensors", "pt") as weights:
             names = list(weights.keys())
         (base / "model.safetensors").unlink()
