@@ -1,4 +1,4 @@
-"""Adapters x decoding on dev: the table, the chosen setting, and its submission. Continues where it was stopped.
+"""Adapters x decoding on dev: a table, the best setting, and its submission. A stopped sweep continues.
 
     accelerate launch recipes/decoding_sweep.py --adapter_paths outputs/sft_llama3b outputs/instruction_tuned \
         --eval_file data/dev.csv --test_file data/test.csv --template data/sample_submission.csv

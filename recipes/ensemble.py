@@ -5,8 +5,8 @@
     python recipes/ensemble.py --adapter_paths outputs/seed1 outputs/seed2 --output_dir outputs/soup
     ... --adapter_paths a b c --greedy true --test_file data/dev.csv
 
-Every file is one model, fold or sample of the same dialogues. Scores are printed where --test_file has references.
-Adapters to average were continued from one by --adapter_path.
+Each file holds the summaries of one model, fold or sample for the same dialogues. Scores are printed if --test_file has
+references. Adapters to average must have been trained further from the same one (--adapter_path).
 """
 
 from dialsum_trl import ensemble

@@ -4,7 +4,7 @@
     accelerate launch recipes/predict.py --model_name_or_path Qwen/Qwen3-4B-Instruct-2507 --test_file data/dev.csv
     ... --test_file data/test.csv --template data/sample_submission.csv
 
-The second is the zero-shot evaluation. Decoding: beam 4 and 100 new tokens by default; --num_beams 1 is greedy.
+The second is the zero-shot evaluation. The default is beam 4 with at most 100 new tokens; --num_beams 1 is greedy.
 """
 
 from dialsum_trl import predict
