@@ -1,14 +1,14 @@
-"""New tokens a second: transformers' `generate` beside ours, on random weights of a true shape.
+"""New tokens per second: transformers' `generate` and ours, on random weights of a real shape.
 
     python -m benchmarks.generation_speed                    # one GPU, Llama-3.2-3B shape
     python -m benchmarks.generation_speed --shape qwen3_4b
     python -m benchmarks.generation_speed --smoke            # CPU, toy shape
 
 499 prompts of real lengths, exactly 64 new tokens each (no stop token), tokenization not counted. transformers runs on
-the 64 of medium length in one batch, which favours it, after a short call that is not timed. Both must choose the same
-tokens in float32 on a toy shape on the same device; on the bfloat16 model near ties of random weights fall either way,
-so there the share of equal first tokens and the mean common beginning are recorded, for ours and for transformers
-against itself in another batch.
+the 64 of medium length in one batch, which favours it, after a short warm-up call that is not timed. Both must choose
+the same tokens in float32 on a toy shape on the same device. On the bfloat16 model random weights leave near ties,
+which can break either way, so there the share of equal first tokens and the mean length of the common prefix are
+recorded, for ours and for transformers compared with itself in another batch.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def synchronized() -> float:
 
 
 def measured(function, prompts: list, tokens: int) -> dict:
-    """Runs `function(prompts)` once and returns its outputs with seconds and new tokens a second."""
+    """Runs `function(prompts)` once and returns its outputs with seconds and new tokens per second."""
     start = synchronized()
     outputs = function(prompts)
     seconds = synchronized() - start

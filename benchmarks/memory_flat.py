@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory_flat
 
-Each runs in a process of its own; the peak is the kernel's (`ru_maxrss`). What may grow is what the rows themselves
-are, a few times over: the text as read, its cleaned copy, the token ids of the prompts, the summaries.
+Each runs in its own process; the peak is the kernel's (`ru_maxrss`). Only a small multiple of the rows' own size may
+grow: the text as read, its cleaned copy, the token ids of the prompts, the summaries.
 """
 
 import csv
@@ -33,7 +33,7 @@ def write_rows(path: Path, count: int) -> int:
     return path.stat().st_size
 
 
-# The kernel hands a parent's peak on to its children: a light process stands between, whose own peak is 10 MiB.
+# A child inherits its parent's peak from the kernel, so a light process with a peak of 10 MiB is started in between.
 BETWEEN = """
 import os, sys
 child = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[2:]], os.environ)

@@ -1,4 +1,4 @@
-"""What several processes hold and send, by configuration: the arithmetic of docs/scaling.md.
+"""Memory and traffic of several processes by configuration: the arithmetic of docs/scaling.md.
 
 Compute time and activations come from `memory.plan`, which was fitted to measured single-GPU steps. This file adds how
 weights and states are split, and the traffic of each step over the slowest link.
@@ -46,8 +46,8 @@ def load(shape: Shape, kind: str, processes: int, micro_batches: int = 1) -> Loa
     layer = shape.layer_parameters * shape.stored
     table = shape.vocabulary * shape.hidden * 2 * (1 if shape.tied else 2)
     weights = shape.layers * layer + table
-    held, split = TRAINED_BYTES[kind]
-    states = shape.adapter_parameters * (held + split / processes)
+    whole, split = TRAINED_BYTES[kind]
+    states = shape.adapter_parameters * (whole + split / processes)
     passed = (processes - 1) / processes
     if "weights" not in SPLIT_BY[kind]:
         # an all-reduce is a reduce-scatter and an all-gather

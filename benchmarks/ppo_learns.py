@@ -3,13 +3,14 @@
     python -m benchmarks.ppo_learns                      # reward: ROUGE
     python -m benchmarks.ppo_learns --learned            # reward: a reward model from pairs sampled by the SFT adapter
 
-Figures: mean reward of sampled summaries in the first rollout (the SFT adapter) and in the last three, the share of the
-distance to 1 that was gained (ROUGE only), greedy dev ROUGE and reward at the start, in the middle and at the end, the
-highest KL beside its target, processor seconds; reward and ROUGE of the adapters kept on the test rows, on which no
-setting here was chosen (the dev rows were looked at while settings were).
+Figures: mean reward of sampled summaries in the first rollout (the SFT adapter) and in the last three, the share of
+the distance to 1 that was gained (ROUGE only), greedy dev ROUGE and reward at the start, in the middle and at the end,
+the highest KL and its target, processor seconds; reward and ROUGE of the kept adapters on the test rows, on which no
+setting was chosen (settings were chosen on the dev rows).
 
-With `--learned` no row serves twice: SFT learns from one half of the toy's training rows, PPO's prompts are the other
-half, the pairs come from rows drawn here whose facts are in no committed split, and the dev rows are held out from all.
+With `--learned` no row is used twice: SFT is trained on one half of the toy's training rows, PPO's prompts are the
+other half, the pairs come from rows drawn here whose facts are in no committed split, and the dev rows are in none of
+these.
 """
 
 import argparse
@@ -207,9 +208,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         seen, unseen = split_rows(folder)
         adapter = sft_start(folder, args.base, seen, LEARNED_EPOCHS if args.learned else 2)
-        about, extra = {}, ROUGE
+        reward_figures, extra = {}, ROUGE
         if args.learned:
-            reward, about = learned_reward(folder, adapter)
+            reward, reward_figures = learned_reward(folder, adapter)
             extra = ["--reward_functions", "none", "--reward_adapter_path", str(reward), *LEARNED]
         runs_file, runs, tested = folder / f"runs_{kind}.json", [], []
         if runs_file.exists():
@@ -218,10 +219,10 @@ def main() -> None:
             if seed not in {run["seed"] for run in runs}:
                 runs.append(learn(folder, adapter, unseen, seed, steps, extra))
                 runs_file.write_text(json.dumps(runs), encoding="utf-8")
-            write(kind, steps, {**about, "runs": runs})
+            write(kind, steps, {**reward_figures, "runs": runs})
         for name, trained in [("sft", adapter), *((f"ppo{seed}", folder / f"ppo{seed}") for seed in args.seeds)]:
             tested.append(on_test_rows(folder, name, trained, unseen, extra))
-        write(kind, steps, {**about, "test_rows": tested, "runs": runs})
+        write(kind, steps, {**reward_figures, "test_rows": tested, "runs": runs})
 
 
 def write(kind: str, steps: int, figures: dict) -> None:

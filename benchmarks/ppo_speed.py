@@ -1,10 +1,10 @@
-"""PPO steps on random weights of a true shape: memory, and seconds of generating, scoring and learning.
+"""PPO steps on random weights of a real shape: memory, and seconds of generation, scoring and learning.
 
     python -m benchmarks.ppo_speed --shapes llama3b llama8b    # one GPU
     python -m benchmarks.ppo_speed --smoke                     # CPU, toy shape
 
-One 4-bit base with policy, reference, critic and reward as LoRA r16 adapters; 64 dialogues of real lengths a rollout,
-100 new tokens each (random weights never end their turn). A rollout is learned from twice: two PPO steps.
+One 4-bit base with policy, reference, critic and reward as LoRA r16 adapters; 64 dialogues of real lengths per
+rollout, 100 new tokens each (random weights never end their turn). A rollout is learned from twice: two PPO steps.
 """
 
 import argparse
@@ -37,14 +37,14 @@ def make_adapters(shape: str, folder: Path) -> None:
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
         config = LoraConfig(r=16, target_modules=ModelArguments().lora_target_modules, task_type="CAUSAL_LM")
         names = get_peft_model_state_dict(get_peft_model(model, config))
-    for room in ("sft", "reward"):
-        torch.manual_seed(len(room))
+    for role in ("sft", "reward"):
+        torch.manual_seed(len(role))
         state = {name: torch.randn(tensor.shape) * 0.01 for name, tensor in names.items()}
-        config.task_type, config.modules_to_save = ("SEQ_CLS", ["score"]) if room == "reward" else ("CAUSAL_LM", None)
-        if room == "reward":
+        config.task_type, config.modules_to_save = ("SEQ_CLS", ["score"]) if role == "reward" else ("CAUSAL_LM", None)
+        if role == "reward":
             state[SCORE] = torch.randn(1, sizes["hidden_size"]) * 0.01
-        config.save_pretrained(folder / room)
-        save_file(state, folder / room / "adapter_model.safetensors")
+        config.save_pretrained(folder / role)
+        save_file(state, folder / role / "adapter_model.safetensors")
     (folder / "reward" / "reward.json").write_text(json.dumps({"score_mean": 0.0, "score_std": 1.0}))
 
 

@@ -1,12 +1,12 @@
-"""Our PPO beside trl==1.12.0's, the last with a PPOTrainer: the same toy policy, reward model and number of samples.
+"""Our PPO and trl==1.12.0's, the last with a PPOTrainer: the same toy policy, reward model and number of samples.
 
-    python -m benchmarks.ppo_vs_trl112        # CPU; pip fetches trl 1.12.0 into a temporary folder of its own
+    python -m benchmarks.ppo_vs_trl112        # CPU; pip fetches trl 1.12.0 into a temporary folder
 
-trl 1.12 holds policy, reference, value and reward as models of their own and trains policy and value in full; ours
-holds one base and adapters. Each side runs with each of its learning rates, and its best one counts. Both minimize the
-same losses: 64 summaries a rollout, four optimizer steps on 16 each, the same KL weight and penalty. Memory on the toy
-is mostly the libraries', so the bytes of weights, gradients and optimizer states are given too, here and computed for
-the 3B shape. Processor seconds are those of the whole process, imports and loading included.
+trl 1.12 has separate models for policy, reference, value and reward and trains all weights of policy and value; ours
+has one base and adapters. Each side runs with each of its learning rates, and its best one is compared. Both minimize
+the same losses: 64 summaries per rollout, four optimizer steps on 16 each, the same KL weight and penalty. Memory on
+the toy is mostly the libraries', so the bytes of weights, gradients and optimizer states are recorded too, here and
+computed for the 3B shape. Processor seconds are those of the whole process, imports and loading included.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def merge(folder: Path, base: Path, adapter: Path, reward: Path) -> None:
 
 
 def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: int) -> dict:
-    """Runs in the process that imports trl 1.12: rewards a rollout, seconds, memory."""
+    """Runs in the process that imports trl 1.12: rewards per rollout, seconds, memory."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -147,7 +147,7 @@ def toy_bytes(base: Path, adapter: Path) -> int:
 
 
 def bytes_at(shape: str) -> dict:
-    """GiB of weights, gradients and AdamW states at a true shape; activations and caches come on top of each.
+    """GiB of weights, gradients and AdamW states at a real shape; activations and caches come on top of each.
 
     trl 1.12: four bf16 models, two of them trained; with `peft_config` the policy is its own reference and trains LoRA
     alone, value and reward stay models of their own and the value model is trained in full.
@@ -190,7 +190,7 @@ def main() -> None:
         subprocess.run(pip, check=True)
         seen, unseen = ppo_learns.split_rows(folder)
         adapter = ppo_learns.sft_start(folder, args.base, seen, ppo_learns.LEARNED_EPOCHS)
-        trained, about = ppo_learns.learned_reward(folder, adapter)
+        trained, reward_figures = ppo_learns.learned_reward(folder, adapter)
         reward = folder / "reward_as_it_scores"  # trl 1.12 takes the scores as they are
         shutil.copytree(trained, reward, dirs_exist_ok=True)
         scale = json.loads((reward / "reward.json").read_text())
@@ -209,11 +209,11 @@ def main() -> None:
                 found = run_theirs(site, folder, unseen, args.samples, rate, seed)
             runs.append({"side": side, "seed": seed, "learning_rate": rate, **found})
             runs_file.write_text(json.dumps(runs), encoding="utf-8")
-            write(runs, about, args.samples)
-        write(runs, about, args.samples)
+            write(runs, reward_figures, args.samples)
+        write(runs, reward_figures, args.samples)
 
 
-def write(runs: list[dict], about: dict, samples: int, results: Path = RESULTS) -> dict:
+def write(runs: list[dict], reward_figures: dict, samples: int, results: Path = RESULTS) -> dict:
     """Writes the file: means of the last three rollouts, and each side's best run for each seed.
 
     "Best" by the reward, and by what both maximize: the reward minus its KL times `KL`.
@@ -238,7 +238,7 @@ def write(runs: list[dict], about: dict, samples: int, results: Path = RESULTS) 
         "PPO from the same SFT policy with the same reward model, one thread",
         f"toy, {samples} sampled summaries of at most {NEW_TOKENS} tokens, {ROLLOUT} a rollout",
         ["torch", "transformers", "trl", "peft"],
-        {**about, "best": best, "computed_at_3b_shape": bytes_at("llama3b"), "runs": runs},
+        {**reward_figures, "best": best, "computed_at_3b_shape": bytes_at("llama3b"), "runs": runs},
         results,
     )
 

@@ -1,11 +1,11 @@
-"""Each of the four recipes takes optimizer steps on random weights of its true shape, in its own dtype.
+"""Each of the four recipes takes optimizer steps on random weights of its real shape, in its own dtype.
 
     python -m benchmarks.recipes_on_gpu            # one GPU of 80 GB
     python -m benchmarks.recipes_on_gpu --smoke    # CPU, toy shapes
 
 Nothing is bypassed: the recipe's own file, 4-bit loading, the default path, the NaN filter off. A step whose loss or
 gradient norm is not finite and positive fails the run (so does a step that the fp16 gradient scaler skips).
-Tokens a second are of the steps behind the first three (compilation), tokens of the rows without padding.
+Tokens per second are those of the steps after the first three (compilation), tokens of the rows without padding.
 """
 
 import argparse
@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 from benchmarks.record import write_result
-from benchmarks.runner import ROOT, build_in_process, logged_steps, run_timed, tokens_a_step, write_rows
+from benchmarks.runner import ROOT, build_in_process, logged_steps, run_timed, tokens_per_step, write_rows
 
 WARM_UP = 3  # steps before the clock
-# recipe -> true shape, smoke shape, --memory_gib that it is given and must stay within (reserved)
+# recipe -> real shape, smoke shape, --memory_gib that it is given and must stay within (reserved)
 RECIPES = {
     "sft_llama3b": ("llama3b", "smoke", 8),
     "sft_qwen3_4b": ("qwen3_4b", "smoke_qwen3", 10),
@@ -38,7 +38,7 @@ def figures(recipe: str, options, folder: Path) -> list[dict]:
     model, rows = folder / "model", folder / "rows.csv"
     build_in_process(shape, model)
     write_rows(rows, model, 64 * options.steps)
-    tokens = tokens_a_step(rows, model, 64)
+    tokens = tokens_per_step(rows, model, 64)
     built = round(time.monotonic() - started, 1)
     print(f"{recipe}: model and rows after {built} s", flush=True)
     results = []

@@ -1,4 +1,4 @@
-"""Writes a measurement where the README finds it: variant, shape, machine, versions and figures as JSON."""
+"""Writes a measurement to benchmarks/results: variant, shape, machine, versions and figures as JSON."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def write_result(name: str, rows: list[dict]) -> Path:
     """Measured rows (`variant`, `shape` and figures), each with machine and versions, to `benchmarks/results`."""
     from dialsum_trl.core.versions import versions
 
-    about = {"machine": machine(), "versions": versions()}
-    return write_json(name, [{**row, **about} for row in rows])
+    where = {"machine": machine(), "versions": versions()}
+    return write_json(name, [{**row, **where} for row in rows])
 
 
 def record(name: str, variant: str, shape: str, packages: list[str], figures: dict, folder: Path = RESULTS) -> dict:

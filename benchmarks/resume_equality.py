@@ -1,12 +1,13 @@
-"""A run that died half way and went on, against the unbroken one: losses, adapter and optimizer, for each optimizer.
+"""A run killed half way and resumed against an uninterrupted one: losses, adapter and states, for each optimizer.
 
     python -m benchmarks.resume_equality --full-determinism     # one GPU; every kernel gives the same sums each time
     python -m benchmarks.resume_equality                        # as users run: what two unbroken runs differ by as well
     python -m benchmarks.resume_equality --smoke                # CPU, a toy shape
 
-The recipe's own file runs on random weights. The second run gets the folder of the first with its first checkpoint
-alone, as a kill leaves it, and `--resume_from_checkpoint true`. Losses and norms are those of the trainer's state, with
-every digit. 8-bit optimizers keep tensors of 4,096 values and more in 8 bits (`optimizer_dtypes`): the toy's are fewer.
+The recipe's own file runs on random weights. The second run gets a copy of the first run's folder with only its first
+checkpoint, as after a kill, and `--resume_from_checkpoint true`. Losses and norms are those of the trainer's state,
+with every digit. 8-bit optimizers keep tensors of 4,096 values and more in 8 bits (`optimizer_dtypes`): the toy's are
+fewer.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def tensors(value, name: str = "") -> dict:
 
 
 def difference(one: Path, other: Path, steps: int) -> dict:
-    """How far two runs are apart behind their last step; 0 and all tensors equal where they are the same bytes."""
+    """How much two runs differ after their last step; 0 and all tensors equal if they are the same bytes."""
     import torch
     from safetensors.torch import load_file
 

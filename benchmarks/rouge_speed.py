@@ -1,4 +1,4 @@
-"""Seconds to score 499 summaries against three references each on Mecab tokens, beside `rouge_score`'s pure Python.
+"""Seconds to score 499 summaries against three references each on Mecab tokens, and by `rouge_score`'s pure Python.
 
 python -m benchmarks.rouge_speed [--smoke]
 """
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> dict:
     return record(
         "rouge_speed",
         variant="rouge.score, mecab, 1000 bootstrap resamples, constant-line floor",
-        shape=f"{rows} rows x 3 references, {sum(map(len, predictions)) / rows:.0f} characters a summary",
+        shape=f"{rows} rows x 3 references, {sum(map(len, predictions)) / rows:.0f} characters per summary",
         packages=["python-mecab-ko", "rapidfuzz", "rouge-score", "numpy"],
         figures={
             "first_call": dict(zip(("seconds", "cpu_seconds"), cold, strict=True)),

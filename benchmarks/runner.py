@@ -25,7 +25,7 @@ def environment(**more: str) -> dict:
 
 
 def build_in_process(shape: str, folder: Path) -> None:
-    """Random weights of a shape in `folder`, made by a process of its own: the GPU is free again behind it."""
+    """Random weights of a shape in `folder`, made in a separate process, so that the GPU is free again afterwards."""
     maker = [sys.executable, "-m", "benchmarks.shapes", shape, str(folder)]
     subprocess.run(maker, check=True, cwd=ROOT, env=environment())
 
@@ -53,7 +53,7 @@ def write_rows(path: Path, tokenizer_folder: Path, rows: int) -> None:
 
 
 @functools.cache
-def tokens_a_step(rows: Path, model: Path, rows_a_step: int) -> list[int]:
+def tokens_per_step(rows: Path, model: Path, rows_per_step: int) -> list[int]:
     """Tokens of each optimizer step's rows, without padding; the same for every number of processes."""
     from dialsum_trl.prompts.chat_tokens import stop_token_ids
     from dialsum_trl.prompts.sft_rows import encode_dataset
@@ -63,7 +63,7 @@ def tokens_a_step(rows: Path, model: Path, rows_a_step: int) -> list[int]:
     tokenizer = load_tokenizer(str(model))
     encoded, _ = encode_dataset(read_dialogues(str(rows)), tokenizer, stop_token_ids(tokenizer), 1024)
     sizes = [len(ids) for ids in encoded["input_ids"]]
-    return [sum(sizes[row] for row in step) for step in Schedule(sizes, rows_a_step, 1, seed=42).epoch(0)]
+    return [sum(sizes[row] for row in step) for step in Schedule(sizes, rows_per_step, 1, seed=42).epoch(0)]
 
 
 def recipe_command(recipe: str, settings: dict) -> list[str]:

@@ -1,4 +1,4 @@
-"""One GPU against several: the recipes under every accelerate configuration, on random weights of the true shapes.
+"""One GPU and several: the recipes under every accelerate configuration, on random weights of the real shapes.
 
     python -m benchmarks.scaling                  # every GPU of this machine, 3B shape, stops within 9 minutes
     python -m benchmarks.scaling --shape llama8b --runs single_gpu ddp deepspeed_zero3 deepspeed_zero2
@@ -6,14 +6,14 @@
     python -m benchmarks.scaling --smoke          # two CPU processes, toy shape; writes no result file
 
 Each run is `accelerate launch --config_file accelerate_configs/X.yaml recipes/sft_llama3b.py ...` as a user types it,
-64 rows a step (--rows_a_step) whatever the number of processes, dropout 0 so that adapters can be compared. Three runs
-are made only when named: `ddp_weak` takes 64 rows a process; `share` runs on one GPU with the rows that each of several
-gets; `fsdp_one` is the plain path on one GPU. Where weights are split the layers are plain ones, whose bf16 rounds
-LoRA's first updates away (`sft_curves`): that run is what FSDP's and ZeRO-3's adapters can be equal to.
+64 rows per step (--rows_per_step) for any number of processes, dropout 0 so that adapters can be compared. Three runs
+are made only when named: `ddp_weak` has 64 rows per process (weak scaling); `share` runs on one GPU with the rows that
+each of several gets; `fsdp_one` is the plain path on one GPU. Where weights are split, layers are plain ones, whose
+bf16 rounds LoRA's first updates away (`sft_curves`), so FSDP's and ZeRO-3's adapters are compared with that run.
 
-Seconds are those between the log lines, each five steps; the first five, with compilation, are left out. Tokens are
-those of the rows, without padding. Efficiency is tokens a second over processes times those of one. A run that does not
-end in its time is stopped and recorded as failed; the others go on.
+Seconds are those between log lines, every five steps; the first five, with compilation, are left out. Tokens are
+those of the rows, without padding. Efficiency is tokens per second divided by processes times those of one. A run
+that exceeds its time is stopped and recorded as failed; the others continue.
 """
 
 import argparse
@@ -27,10 +27,10 @@ import time
 from pathlib import Path
 
 from benchmarks.record import write_result
-from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, tokens_a_step, write_rows
+from benchmarks.runner import ROOT, build_in_process, environment, logged_steps, run_timed, tokens_per_step, write_rows
 
 LINE = 5  # steps between log lines: at each the devices wait for the host; those before the first are not timed
-WEAK = "ddp_weak"  # every process has the rows that one has alone
+WEAK = "ddp_weak"  # weak scaling: every process has the rows of a single one
 SHARE = "share"  # one process has the rows that each of several gets: what several could reach without a wire
 PLAIN = "fsdp_one"  # one process under fsdp.yaml: nothing is split, but the layers are plain ones
 SFT = ("single_gpu", SHARE, "ddp", WEAK, PLAIN, "fsdp", "deepspeed_zero2", "deepspeed_zero3")
@@ -94,7 +94,7 @@ class Bench:
         if not (self.model / "config.json").exists():
             build_in_process(self.shape, self.model)
         times = options.processes if WEAK in options.runs else 1
-        write_rows(self.rows, self.model, options.rows_a_step * self.steps * times)
+        write_rows(self.rows, self.model, options.rows_per_step * self.steps * times)
 
     def said(self, processes: int) -> int | None:
         """What the command line says: nothing when it is one process, or every GPU."""
@@ -110,12 +110,12 @@ class Bench:
         processes = 1 if run in ("single_gpu", SHARE, PLAIN) else self.options.processes
         one = "cpu" if self.options.smoke else "single_gpu"
         config = one if run in ("single_gpu", SHARE) else run.removesuffix("_weak").removesuffix("_one")
-        rows_a_step = self.options.rows_a_step * (processes if run == WEAK else 1)
-        rows_a_step //= self.options.processes if run == SHARE else 1
+        rows_per_step = self.options.rows_per_step * (processes if run == WEAK else 1)
+        rows_per_step //= self.options.processes if run == SHARE else 1
         output = self.folder / run
         arguments = [
             ROOT / f"recipes/{RECIPES[self.shape]}.py", *self.common(), "--train_file", self.rows,
-            "--output_dir", output, "--max_steps", self.steps, "--effective_batch_size", rows_a_step,
+            "--output_dir", output, "--max_steps", self.steps, "--effective_batch_size", rows_per_step,
             "--logging_steps", LINE, "--save_strategy", "no", "--warmup_steps", 0, "--lora_dropout", 0,
             "--disable_tqdm", "true",
         ]  # fmt: skip
@@ -126,7 +126,7 @@ class Bench:
         memory.stopped.set()
         times, losses, norms = logged_steps(lines, self.steps, LINE)
         seconds = times[-1] - times[0]
-        tokens = tokens_a_step(self.rows, self.model, rows_a_step)[LINE : self.steps]
+        tokens = tokens_per_step(self.rows, self.model, rows_per_step)[LINE : self.steps]
         printed = " ".join(line for _, line in lines)
         return {
             "processes": processes,
@@ -203,7 +203,7 @@ class Bench:
         return self.options.logs / f"{run}.log"
 
     def measure(self, run: str, limit: float) -> None:
-        """One run into `results`; one that fails is recorded as that, and the others go on."""
+        """One run into `results`; one that fails is recorded as that, and the others continue."""
         started = time.monotonic()
         kind = self.sft if run in SFT else self.ppo if run == "ppo" else self.predict
         try:
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--shape", default="llama3b", choices=["llama3b", "llama8b"])
     parser.add_argument("--processes", type=int, default=None, help="default: every GPU of this machine")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rows_a_step", type=int, default=64, help="over all processes, the same for each number")
+    parser.add_argument("--rows_per_step", type=int, default=64, help="over all processes, the same for each number")
     parser.add_argument("--runs", nargs="+", default=USUAL, choices=RUNS)
     parser.add_argument("--seconds", type=float, default=530, help="for all runs together")
     parser.add_argument("--limit", type=float, default=110, help="for one run")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling_table
 
-Nothing is measured here. Compute time is `memory.plan`'s for 80 GiB (fitted to one H100), traffic `network.load`'s; the
-wire is taken as not overlapped with compute. docs/scaling.md says how far measured efficiencies were from these.
+Nothing is measured here. Compute time is `memory.plan`'s for 80 GiB (fitted to one H100), traffic `network.load`'s; no
+overlap of communication and compute is assumed. docs/scaling.md compares the estimates with measured efficiencies.
 """
 
 from benchmarks.network import LINKS, efficiency, load
@@ -40,7 +40,7 @@ def main() -> None:
         shape = known_shape(model, "main", 16, "4bit")
         for count in (2, 8):
             print(row([name, count, *(f"{load(shape, kind, count).resident_gib:.1f}" for kind in kinds)]))
-    print("\nSent by one GPU in a step of one micro-batch, MB\n")
+    print("\nSent by one GPU per step of one micro-batch, MB\n")
     print(row(["model", "GPUs", *kinds]) + "\n" + row(["---"] * 6))
     for name, model in MODELS.items():
         shape = known_shape(model, "main", 16, "4bit")
@@ -50,8 +50,8 @@ def main() -> None:
     for name, model in MODELS.items():
         shape = known_shape(model, "main", 16, "4bit")
         for rows_per_step in (64, 512):
-            print(f"\n{name}, DDP, {rows_per_step} rows a step: seconds of compute, then efficiency over each link\n")
-            print(row(["GPUs", "rows a GPU", "s", *LINKS]) + "\n" + row(["---"] * (3 + len(LINKS))))
+            print(f"\n{name}, DDP, {rows_per_step} rows per step: seconds of compute, then efficiency over each link\n")
+            print(row(["GPUs", "rows per GPU", "s", *LINKS]) + "\n" + row(["---"] * (3 + len(LINKS))))
             one = compute(shape, lengths, rows_per_step, 1).seconds
             for count in COUNTS:
                 share = compute(shape, lengths, rows_per_step, count)

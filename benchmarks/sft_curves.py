@@ -1,6 +1,6 @@
-"""Whether both paths learn the same: 50 steps side by side, and the first steps in float32 and bfloat16.
+"""Do both paths train the same? 50 steps side by side, and the first steps in float32 and bfloat16.
 
-    python -m benchmarks.sft_curves            # CPU, the embedded toy, minutes
+    python -m benchmarks.sft_curves            # CPU, the toy, minutes
     python -m benchmarks.sft_curves --smoke    # a few steps
 
 Without dropout the losses of 50 steps of TRL's padded path and of the fast path are compared one by one. The second

@@ -1,17 +1,17 @@
-"""Training tokens a second: the design's settings in plain TRL, TRL's packing, and ours.
+"""Training tokens per second: the design's settings in plain TRL, TRL's packing, and ours.
 
     python -m benchmarks.sft_speed                          # one GPU, Llama-3.2-3B shape
     python -m benchmarks.sft_speed --shape llama8b --variants plain ours ours_16gib
-    python -m benchmarks.sft_speed --curve 50               # also the loss curves of both paths, 8 rows a step
-    python -m benchmarks.sft_speed --unsloth_site SITE      # Unsloth beside them, in the same run
+    python -m benchmarks.sft_speed --curve 50               # also the loss curves of both paths, 8 rows per step
+    python -m benchmarks.sft_speed --unsloth_site SITE      # Unsloth too, in the same run
     python -m benchmarks.sft_speed --smoke                  # CPU, toy shape
 
-Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows a step of
-the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see the
-same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off. The
-first steps, with compilation, are timed apart; nothing waits for the device between the timed ones; one step after
-them is profiled. Unsloth pins trl <= 1.15 and transformers <= 5.17, so it runs in a process of its own, from a folder
-that holds it and what it pins (`pip install --no-deps --target SITE unsloth unsloth_zoo trl==1.15.0 ...`).
+Random weights through the real 4-bit loading path, LoRA r 16 on seven projections with dropout 0.05, 64 rows per step
+with the lengths of real dialogues. Tokens are those of the rows: prompt and completion, no padding. All variants see
+the same rows in the same order. Every step's loss and gradient norm must be finite; the trainer's NaN filter is off.
+The first steps, with compilation, are timed separately; between the timed steps nothing waits for the device; one step
+after them is profiled. Unsloth pins trl <= 1.15 and transformers <= 5.17, so it runs in its own process, from a folder
+with Unsloth and what it pins (`pip install --no-deps --target SITE unsloth unsloth_zoo trl==1.15.0 ...`).
 """
 
 import argparse
@@ -41,7 +41,7 @@ KINDS = {
     "optimizer and clipping": ("adam", "Adam", "multi_tensor", "optimizer", "lpnorm"),
     "lm head": ("_forward_kernel", "_backward_kernel"),
 }
-# Unsloth's variants -> its checkpointing, packs of eight rows' tokens a micro-batch
+# Unsloth's variants -> its checkpointing, packs of eight rows' tokens per micro-batch
 UNSLOTH = {"unsloth_4_packs": ("none", 4), "unsloth": ("none", 1), "unsloth_checkpointing": ("unsloth", 4)}
 UNPRINTED = ("plain", "ours")  # the curves, step by step
 # variant -> (steps before the clock, measured steps, memory budget in GiB)
@@ -68,7 +68,7 @@ def make_rows(count: int, vocabulary: int, seed: int = 0):
     return Dataset.from_dict({"input_ids": ids, "labels": labels})
 
 
-def settings(folder: str, variant: str, steps: int, smoke: bool, rows_a_step: int, **more):
+def settings(folder: str, variant: str, steps: int, smoke: bool, rows_per_step: int, **more):
     """The recipes' shared settings as trainer arguments for one variant."""
     from trl import SFTConfig
 
@@ -79,17 +79,17 @@ def settings(folder: str, variant: str, steps: int, smoke: bool, rows_a_step: in
     values |= dict(
         output_dir=folder, max_steps=steps, eval_strategy="no", save_strategy="no",
         load_best_model_at_end=False, report_to="none", disable_tqdm=True, bf16=not smoke, use_cpu=smoke,
-        per_device_train_batch_size=min(8, rows_a_step), gradient_accumulation_steps=max(1, rows_a_step // 8),
+        per_device_train_batch_size=min(8, rows_per_step), gradient_accumulation_steps=max(1, rows_per_step // 8),
         dataset_kwargs={"skip_prepare_dataset": True}, warmup_steps=0,
     )  # fmt: skip
-    if variant == "trl_packing":  # packs of 8 rows' tokens, so that a step stays about 64 rows
+    if variant == "trl_packing":  # packs of 8 rows' tokens, so that a step stays near 64 rows
         values |= dict(
             packing=True, max_length=1024 if smoke else 2560, per_device_train_batch_size=1, dataset_kwargs=None
         )
     return SFTConfig(**(values | more))
 
 
-def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) -> dict:
+def run(path, variant: str, rows, smoke: bool, rows_per_step: int = 64, **more) -> dict:
     """Trains one variant and returns its figures."""
     import torch
     from transformers import AutoTokenizer, TrainerCallback
@@ -123,7 +123,7 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
                 recorder.stop()
 
     with tempfile.TemporaryDirectory() as folder:
-        args = settings(folder, variant, steps + profiled, smoke, rows_a_step, **more)
+        args = settings(folder, variant, steps + profiled, smoke, rows_per_step, **more)
         model, fast = load(path, smoke, dropout), None
         pad = 0
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -140,7 +140,7 @@ def run(path, variant: str, rows, smoke: bool, rows_a_step: int = 64, **more) ->
         raise SystemExit(f"{variant}: not finite, or zero, in {losses} {norms}")
     times = [started, *ends[:steps]]
     seconds = times[-1] - times[warmup]
-    tokens = step_tokens(rows, rows_a_step, args.seed, steps, trainer if variant == "trl_packing" else None)
+    tokens = step_tokens(rows, rows_per_step, args.seed, steps, trainer if variant == "trl_packing" else None)
     return {
         "tokens_per_second": round(sum(tokens[warmup:]) / seconds),
         "seconds_a_step": round(seconds / (steps - warmup), 3),
@@ -206,7 +206,7 @@ def shares(averages, seconds: float) -> dict:
     return {kind: round(100 * value / seconds, 1) for kind, value in sorted(sums.items(), key=lambda item: -item[1])}
 
 
-def step_tokens(rows, rows_a_step: int, seed: int, steps: int, packed_trainer) -> list[int]:
+def step_tokens(rows, rows_per_step: int, seed: int, steps: int, packed_trainer) -> list[int]:
     """Real tokens of each optimizer step; TRL packs its own way, so there it is the mean of its packs."""
     from dialsum_trl.training.plan.schedule import Schedule
 
@@ -214,8 +214,8 @@ def step_tokens(rows, rows_a_step: int, seed: int, steps: int, packed_trainer) -
     if packed_trainer is not None:
         packs = [len(ids) for ids in packed_trainer.train_dataset["input_ids"]]
         return [round(sum(packs) / len(packs) * packed_trainer.args.gradient_accumulation_steps)] * steps
-    schedule = Schedule(sizes, rows_a_step, 1, seed=seed)
-    batches = [batch for epoch in range(1 + steps * rows_a_step // len(sizes)) for batch in schedule.epoch(epoch)]
+    schedule = Schedule(sizes, rows_per_step, 1, seed=seed)
+    batches = [batch for epoch in range(1 + steps * rows_per_step // len(sizes)) for batch in schedule.epoch(epoch)]
     return [sum(sizes[row] for row in batch) for batch in batches[:steps]]
 
 

@@ -1,6 +1,7 @@
-"""Random weights in the verified models' true shapes, and rows of the lengths that real dialogues have.
+"""Random weights in the verified models' real shapes, and rows with the lengths of real dialogues.
 
-No model is downloaded: speed, memory and finite gradients depend on shapes and lengths, not on what the weights say.
+No model is downloaded: speed, memory and finite gradients depend on shapes and lengths, not on the values of the
+weights.
 """
 
 import shutil

@@ -1,14 +1,14 @@
-"""Thirty minutes of SFT on a true shape, killed at random moments and resumed: steps lost, peak memory, equal losses.
+"""Thirty minutes of SFT on a real shape, killed at random moments and resumed: steps lost, peak memory, equal losses.
 
     python -m benchmarks.soak --minutes 30 --kills 5                                   # one GPU
-    python -m benchmarks.soak --minutes 30 --kills 5 --keep .soak --seconds-a-call 520   # in pieces: repeat until done
+    python -m benchmarks.soak --minutes 30 --kills 5 --keep .soak --seconds-per-call 520  # in parts: repeat until done
     python -m benchmarks.soak --minutes 4 --kills 2 --optim paged_adamw_8bit           # equal losses with 8-bit states
     python -m benchmarks.soak --smoke                                                  # CPU, a toy shape
 
-The recipe's own file runs on random weights, with a checkpoint every 50 steps, and is ended by SIGKILL of its process
-group: at the drawn moments, and where a call's time is up. Minutes count from the start of each process. Memory is what
-the device has in use (the CPU: the process), read twice a second; its spread is over each stretch after 20 steps
-and at its end. Steps that were lost are made again: their losses are compared with those of the first time.
+The recipe's own file runs on random weights with a checkpoint every 50 steps. Its process group is killed by SIGKILL at
+random moments, and when a call's time is up. Minutes count from the start of each process. Memory is what
+the device has in use (on the CPU: the process), read twice per second; its spread is between the values of each stretch
+after 20 steps and at its end. Lost steps are repeated, and their losses compared with the first ones.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from dialsum_trl.training.checkpoints.choose import newest_whole
 
 MOST_STEPS = 5_000  # more than the minutes allow; the plan looks at every pack of as many
 START = 60  # seconds that a process may take before its first step: no call begins one with less
-SETTLED = 20  # steps of a stretch behind which its peak should not move
+SETTLED = 20  # steps of a stretch after which its peak should not grow
 
 
 def memory_gib(pid: int, smoke: bool) -> float:
@@ -130,7 +130,7 @@ def summary(options, stretches: list[dict]) -> dict:
 
 def soak(options, keep: Path) -> dict | None:
     """Goes on until the minutes are over or this call's time is; None in the latter case: call again."""
-    call_ends = time.monotonic() + (options.seconds_a_call or 10**9)
+    call_ends = time.monotonic() + (options.seconds_per_call or 10**9)
     keep.mkdir(parents=True, exist_ok=True)
     state_file = keep / "state.json"
     total = options.minutes * 60
@@ -166,8 +166,8 @@ def main(argv: list[str] | None = None) -> dict | None:
     parser.add_argument("--memory-gib", type=float, default=24)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--optim", help="another optimizer than the recipe's, such as paged_adamw_8bit")
-    parser.add_argument("--keep", type=Path, help="folder that a further call goes on in")
-    parser.add_argument("--seconds-a-call", type=float, help="end this call then; the next one goes on")
+    parser.add_argument("--keep", type=Path, help="folder in which a further call continues")
+    parser.add_argument("--seconds-per-call", type=float, help="end this call then; the next one continues")
     parser.add_argument("--smoke", action="store_true", help="a toy on the CPU; writes no result file")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,8 +3,8 @@
     PYTHONPATH=SITE python benchmarks/unsloth_run.py MODEL ROWS.json STEPS WARMUP none|unsloth DROPOUT PACKS
 
 Called by `benchmarks.sft_speed --unsloth_site SITE`; imports nothing of this project. Its settings are those of the
-other variants: LoRA r 16 on seven projections, 4-bit, packs of eight rows' tokens, PACKS of them a micro-batch, about
-64 rows a step. Prints one line of JSON.
+other variants: LoRA r 16 on seven projections, 4-bit, packs of eight rows' tokens, PACKS of them per micro-batch, about
+64 rows per step. Prints one line of JSON.
 """
 
 import json

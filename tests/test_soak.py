@@ -8,7 +8,7 @@ from benchmarks import resume_equality, soak
 @pytest.mark.slow
 def test_a_soak_in_two_calls_loses_no_step_beyond_the_last_checkpoint(tmp_path):
     flags = ["--smoke", "--minutes", "0.05", "--kills", "2", "--save-steps", "4", "--keep", str(tmp_path / "keep")]
-    assert soak.main([*flags, "--seconds-a-call", "61"]) is None
+    assert soak.main([*flags, "--seconds-per-call", "61"]) is None
     figures = soak.main(flags)
     assert figures["kills"] == 2 and figures["most_steps_lost"] <= 4
     second = figures["stretches"][1]
