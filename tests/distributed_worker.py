@@ -19,16 +19,16 @@ from dialsum_trl.core.processes import end_process_group
 def plant_failure(rank: int, step: int, how: str) -> None:
     from dialsum_trl.training.checked import CheckedTrainer
 
-    original = CheckedTrainer._get_grad_norm
+    original = CheckedTrainer.norm_known
 
-    def failing(trainer, model, grad_norm=None):
+    def failing(trainer, norm):
         if trainer.state.global_step + 1 == step and int(os.environ["RANK"]) == rank:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError(f"planted failure on rank {rank}")
-        return original(trainer, model, grad_norm)
+        original(trainer, norm)
 
-    CheckedTrainer._get_grad_norm = failing
+    CheckedTrainer.norm_known = failing
 
 
 def allow_fsdp_on_cpus() -> None:

@@ -13,6 +13,8 @@ import torch.distributed as dist
 
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.training.distributed.four_bit import check_gathered, fingerprints
+from dialsum_trl.training.number_check import NumberCheck
+from dialsum_trl.training.upstream import Upstream
 
 
 def build(base: str, storage: str):
@@ -56,18 +58,21 @@ def train(model, batches):
 
 def checked_norm(norm) -> float:
     """The gradient norm as every trainer here reads it; the rest of a trainer needs GPUs under FSDP."""
-    from dialsum_trl.training.checked import CheckedTrainer
 
     class Trainer:
-        args, state = SimpleNamespace(fp16=False), SimpleNamespace(global_step=0, epoch=0.0)
-        is_deepspeed_enabled, is_fsdp_enabled = False, True
-
         def _get_grad_norm(self, model, grad_norm=None):
             return grad_norm
 
-    checked = type("Checked", (CheckedTrainer, Trainer), {})()
-    checked._step_parts.append(({}, torch.tensor(1.0)))
-    return float(checked._get_grad_norm(None, norm))
+    class Checked(Upstream, Trainer):
+        args, state = SimpleNamespace(fp16=False), SimpleNamespace(global_step=0, epoch=0.0)
+        is_deepspeed_enabled, is_fsdp_enabled = False, True
+
+        def norm_known(self, norm):
+            numbers = NumberCheck(self)
+            numbers.add({}, torch.tensor(1.0))
+            numbers.step(norm)
+
+    return float(Checked()._get_grad_norm(None, norm))
 
 
 def finds_a_flipped_bit(model, stored) -> bool:

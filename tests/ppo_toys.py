@@ -38,13 +38,13 @@ def make_trainer(folders, output_dir, **changes):
     )
     dialogues = [f"#Person1#: {'방이 있나요? ' * (1 + i % 3)}\n#Person2#: 네, {i}개 있어요." for i in range(16)]
     rows = Dataset.from_dict({"prompt": [prompt_messages(d) for d in dialogues], "dialogue": dialogues})
-    return PPOTrainer(model, [hangul_share, no_repetition], args, rows, tokenizer, stop_token_ids(tokenizer))
+    return PPOTrainer(model, [hangul_share, no_repetition], args, rows, tokenizer, stop_ids=stop_token_ids(tokenizer))
 
 
 def rollout(trainer):
     trainer.model.train()
     rows = [trainer.train_dataset[i] for i in range(8)]
-    return trainer._generate_and_score_completions(rows)
+    return trainer.rollout(rows, None)
 
 
 def gradients(trainer, batch, parts=1):
@@ -56,7 +56,7 @@ def gradients(trainer, batch, parts=1):
     size = 8 // parts
     for start in range(0, 8, size):
         part = {k: v if v.dim() == 0 else v[start : start + size] for k, v in batch.items()}
-        trainer.accelerator.backward(trainer._compute_loss(trainer.model, part))
+        trainer.accelerator.backward(trainer.compute_loss(trainer.model, part))
     return {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
 
 

@@ -10,10 +10,11 @@ import pytest
 from dialsum_trl.core import lock as sole
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.stages.common.command import problem
+from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose, clear_leftovers
 from dialsum_trl.training.checkpoints.manifest import seal
 from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
-from dialsum_trl.training.checkpoints.whole import STATE, WholeCheckpoints
+from dialsum_trl.training.checkpoints.whole import STATE, Checkpoints
 from tests import test_checkpoints as runs
 
 WEIGHTS = "adapter_model.safetensors"
@@ -130,9 +131,10 @@ def test_a_run_that_goes_on_in_another_folder_takes_its_best_checkpoint_along(
 def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(killed):
     (killed / "checkpoint-2" / WEIGHTS).unlink()
     state = SimpleNamespace(best_model_checkpoint=str(killed / "checkpoint-2"))
-    trainer = SimpleNamespace(state=state, is_world_process_zero=lambda: True)
+    args = SimpleNamespace(output_dir=killed, save_total_limit=None)
+    trainer = SimpleNamespace(args=args, state=state, is_world_process_zero=lambda: True)
     with pytest.raises(TrainingError, match=r"the best checkpoint, .*checkpoint-2, cannot be loaded: .* is missing"):
-        WholeCheckpoints._load_best_model(trainer)
+        Checkpoints(trainer).load_best(None)
 
 
 # Who writes where
@@ -182,8 +184,8 @@ def test_a_killed_process_lets_go(held):
     other.wait()
     with sole.let_go_at_end():
         sole.sole_writer(folder)
-        assert folder.resolve() in sole._held
-    assert folder.resolve() not in sole._held
+        assert folder.resolve() in sole._locked
+    assert folder.resolve() not in sole._locked
 
 
 def arguments(folder, **more):
@@ -206,7 +208,7 @@ def test_a_file_in_the_way_is_named(tmp_path, name):
 
 
 def test_a_right_that_is_taken_away_later_is_one_line():
-    line = problem(PermissionError(13, "Permission denied", "/data/out/x"), "train_sft")
+    line = problem(PermissionError(13, "Permission denied", "/data/out/x"), train_sft.stage)
     assert line.startswith("/data/out/x: Permission denied; ")
 
 

@@ -142,14 +142,6 @@ def test_leftovers_of_a_killed_save_go_and_nothing_else_does(tmp_path):
     assert (tmp_path / SAVING / "notes").exists() and (tmp_path / "checkpoint-4").exists()
 
 
-def test_a_linked_place_for_saving_is_refused(tmp_path):
-    (tmp_path / "elsewhere" / "checkpoint-1").mkdir(parents=True)
-    (tmp_path / SAVING).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is a link"):
-        clear_leftovers(tmp_path)
-    assert (tmp_path / "elsewhere" / "checkpoint-1").exists()
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -59,7 +59,7 @@ def test_a_reference_that_is_not_the_start_is_noticed(folders, tmp_path, monkeyp
             if f".{target}." in name:
                 parameter.data.mul_(3)
 
-    monkeypatch.setattr("dialsum_trl.rl.dpo_trainer.copy_weights", differs)
+    monkeypatch.setattr("dialsum_trl.rl.adapter_roles.copy_weights", differs)
     with pytest.raises(TrainingError, match="ln 2"):
         train_dpo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=2, warmup_steps=0)))
 
@@ -98,4 +98,4 @@ def test_what_may_choose_the_best_checkpoint_is_what_an_evaluation_measures(fold
 
 
 def test_the_rows_are_taken_as_they_are_tokenized(folders):
-    assert DPOTrainer._prepare_dataset(None, "rows", None, None, "train") == "rows"
+    assert DPOTrainer.prepare_rows(None, "rows", None) == "rows"

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.rl.rollouts import FastRollouts
+from dialsum_trl.rl.online_trainer import OnlineTrainer
 from dialsum_trl.stages.grpo import GRPO_SETTINGS, train_grpo
 from tests import phase3_toys as toys
 
@@ -59,16 +59,19 @@ def test_it_trains_and_saves_the_policy_alone(folders, tmp_path):
 def test_summaries_of_one_dialogue_differ_and_belong_to_their_prompt(monkeypatch):
     calls = []
 
-    class Trainer(FastRollouts):
+    class Trainer(OnlineTrainer):
+        __init__ = object.__init__
         use_vllm = use_transformers_continuous_batching = False
         model_wrapped = accelerator = None
 
-        def _sample(self, model, prompts, count):
+        def sample(self, model, prompts, count):
             calls.append((prompts, count))
             return [[[p[0], n] for n in range(count)] for p in prompts]
 
-    monkeypatch.setattr("trl.models.unwrap_model_for_generation", lambda *args: nullcontext())
-    ids, _ = Trainer()._generate_single_turn([[1], [1], [2], [3], [3]], None, {}, 2)
+    monkeypatch.setattr(
+        "dialsum_trl.training.distributed.sharding.unwrap_model_for_generation", lambda *args: nullcontext()
+    )
+    ids, _ = Trainer().generate([[1], [1], [2], [3], [3]], None)
     assert ids == [[1, 0], [1, 1], [2, 0], [3, 0], [3, 1]]
     assert calls == [([[2]], 1), ([[1], [3]], 2)]
 

@@ -1,4 +1,4 @@
-"""Checkpoints made to do harm: no code in them runs, and no file outside them is opened, before training goes on."""
+"""Checkpoints made to do harm: no code in them runs when training goes on."""
 
 import json
 import pickle
@@ -71,25 +71,6 @@ def go_on(folder: Path, toy_base, **changes):
     return train_sft({**settings, "resume_from_checkpoint": "true"}, [])
 
 
-@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
-@pytest.mark.parametrize("name", ["../../elsewhere.safetensors", "/etc/hostname", "sub/x.safetensors"])
-def test_an_index_of_a_checkpoint_cannot_name_files_elsewhere(index, name, halfway, toy_base, tmp_path):
-    folder = shutil.copytree(halfway, tmp_path / "run")
-    (folder / "checkpoint-2" / index).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
-    sealed_again(folder / "checkpoint-2")
-    with pytest.raises(InputError, match="which is not in its folder"):
-        go_on(folder, toy_base)
-
-
-@pytest.mark.parametrize("tag", ["../elsewhere", "/tmp", "global_step2/../..", ""])
-def test_the_folder_that_deepspeed_reads_is_one_of_the_checkpoint(tag, halfway, toy_base, tmp_path):
-    folder = shutil.copytree(halfway, tmp_path / "run")
-    (folder / "checkpoint-2" / "latest").write_text(tag)
-    sealed_again(folder / "checkpoint-2")
-    with pytest.raises(InputError, match=r"latest: names .* where DeepSpeed names global_step"):
-        go_on(folder, toy_base)
-
-
 def name_best(folder: Path, path: str) -> None:
     file = folder / "checkpoint-2" / "trainer_state.json"
     state = json.loads(file.read_text()) | {"best_model_checkpoint": path, "best_global_step": 2, "best_metric": -1e9}
@@ -107,13 +88,6 @@ def test_the_best_checkpoint_is_one_of_the_run_whatever_path_its_state_names(hal
     go_on(folder, toy_base)
     left, own = (load_file(path / "adapter_model.safetensors") for path in (folder, folder / "checkpoint-2"))
     assert all(torch.equal(left[name], own[name]) for name in own)
-
-
-def test_a_best_checkpoint_whose_name_is_none_is_an_error(halfway, toy_base, tmp_path):
-    folder = shutil.copytree(halfway, tmp_path / "run")
-    name_best(folder, "/etc")
-    with pytest.raises(InputError, match=r"trainer_state\.json names '/etc' as the best checkpoint"):
-        go_on(folder, toy_base)
 
 
 # DeepSpeed reads its own files, by pickle

@@ -184,7 +184,7 @@ def stub(rows, names, **changes):
     model = torch.nn.Linear(1, 1)
     args = SimpleNamespace(**{"fp16": False, "bf16": False, "world_size": 1, **changes})
     batch = {"input_ids": torch.tensor([[1, 2], [3, 0]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
-    names = dict(run_info=RunInfo(row_names=names), train_dataset=rows, overflows=20)
+    names = dict(run_info=RunInfo(row_names=names), train_dataset=rows, numbers=SimpleNamespace(overflows=20))
     return SimpleNamespace(args=args, model=model, batches=[batch], **names)
 
 

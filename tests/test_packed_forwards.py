@@ -28,7 +28,7 @@ def seeded(folders, output_dir, **changes):
 def trainers(folders, tmp_path, **changes):
     """A trainer on packs and a padded one, with the same three different adapters."""
     made = [seeded(folders, tmp_path / str(fast), fast=fast, **changes) for fast in (True, False)]
-    assert [trainer.packs for trainer in made] == [True, False]
+    assert [trainer.forwards.packs for trainer in made] == [True, False]
     for trainer in made:
         draw = torch.Generator().manual_seed(5)
         with torch.no_grad():
@@ -61,7 +61,7 @@ def test_log_probabilities_and_values_are_those_of_the_padded_path(folders, tmp_
     found = []
     for trainer in (fast, padded):
         with torch.no_grad(), active_adapter(trainer.model, adapter):
-            numbers = [*trainer._logps(batch), trainer._values(batch)]
+            numbers = [*trainer.forwards.logps(batch), trainer.forwards.values(batch)]
         found.append([value * batch["completion_mask"] for value in numbers])
     for mine, theirs in zip(*found, strict=True):
         assert mine.abs().sum() > 0
@@ -74,7 +74,7 @@ def test_adapters_differ_on_packs(folders, tmp_path):
     found = []
     for adapter in ADAPTERS:
         with torch.no_grad(), active_adapter(fast.model, adapter):
-            found.append(fast._logps(batch)[0])
+            found.append(fast.forwards.logps(batch)[0])
     assert not torch.allclose(found[0], found[1], atol=1e-4) and not torch.allclose(found[0], found[2], atol=1e-4)
 
 
@@ -109,10 +109,10 @@ def test_a_run_on_packs_ends_with_the_adapter_of_the_padded_run(folders, tmp_pat
 def test_adapters_that_cannot_be_fused_take_the_padded_way_and_say_so(folders, tmp_path, capsys):
     sft = toys.make_adapter(folders["base"], tmp_path / "partial")
     trainer = make_trainer({**folders, "sft": sft}, tmp_path / "out")
-    assert not trainer.packs
+    assert not trainer.forwards.packs
     assert "Padded, not fused: not every projection has a LoRA adapter" in capsys.readouterr().out
 
 
 def test_noise_that_is_scaled_by_the_length_of_a_row_is_not_for_packs(folders, tmp_path, capsys):
-    assert not seeded(folders, tmp_path, neftune_noise_alpha=5.0).packs
+    assert not seeded(folders, tmp_path, neftune_noise_alpha=5.0).forwards.packs
     assert "Padded, not fused: transformers scales the noise of --neftune_noise_alpha" in capsys.readouterr().out

@@ -110,7 +110,7 @@ def test_the_first_rollout_has_no_kl_and_its_ratios_are_one(folders, tmp_path):
 def test_a_summary_without_its_end_of_turn_is_paid_less(folders, tmp_path):
     trainer = make_trainer(folders, tmp_path, missing_end_penalty=5.0)
     end = trainer.stop_ids[0]
-    trainer._sample = lambda model, prompts, count: [[[300, 301, end] if i % 2 else [300, 301, 302]] for i in range(8)]
+    trainer.sample = lambda model, prompts, count: [[[300, 301, end] if i % 2 else [300, 301, 302]] for i in range(8)]
     rollout(trainer)
     logged = trainer._metrics["train"]
     assert logged["ended"] == [0.5]

@@ -19,6 +19,7 @@ from dialsum_trl.models.adapters import POLICY, REWARD, copy_weights, load_adapt
 from dialsum_trl.models.files import check_adapter_files
 
 SCORE = "base_model.model.score.weight"  # the reward head's name in a saved reward adapter
+TRL_REFERENCE = "ref"  # the adapter that TRL's trainers add as a copy of the policy
 
 
 def add_copy(model, source: str, name: str) -> None:
@@ -49,6 +50,18 @@ def add_reward(model, folder: str | Path) -> torch.nn.Linear:
         raise InputError(f"--reward_adapter_path {folder}: does not fit this base ({reason})") from error
     model.set_requires_grad(REWARD, False)
     return head.requires_grad_(False).to(model.device)
+
+
+def start_from(model, start: dict) -> None:
+    """Puts the policy's start into TRL's reference adapter, and that into the policy.
+
+    TRL's copy lacks the rows of added tokens, and TRL rounded the policy to bf16, but not its copy.
+
+    Args:
+        start: `adapter_state` of the policy before TRL's trainer was built.
+    """
+    load_adapter_state(model, start, TRL_REFERENCE)
+    copy_weights(model, TRL_REFERENCE, POLICY)
 
 
 @contextmanager

@@ -5,26 +5,12 @@ import math
 import trl
 
 from dialsum_trl.core.errors import TrainingError
-from dialsum_trl.models.adapters import POLICY, adapter_state, copy_weights, load_adapter_state
-from dialsum_trl.rl.rollouts import PolicyAlone
+from dialsum_trl.models.adapters import POLICY, adapter_state
+from dialsum_trl.rl.adapter_roles import start_from
 from dialsum_trl.training.checked import CheckedTrainer
 
-TRL_REFERENCE = "ref"  # the adapter that TRL's trainers add as a copy of the policy
 
-
-def start_from(model, start: dict) -> None:
-    """Puts the policy's start into TRL's reference adapter, and that into the policy.
-
-    TRL's copy lacks the rows of added tokens, and TRL rounded the policy to bf16, but not its copy.
-
-    Args:
-        start: `adapter_state` of the policy before TRL's trainer was built.
-    """
-    load_adapter_state(model, start, TRL_REFERENCE)
-    copy_weights(model, TRL_REFERENCE, POLICY)
-
-
-class DPOTrainer(PolicyAlone, CheckedTrainer, trl.DPOTrainer):
+class DPOTrainer(CheckedTrainer, trl.DPOTrainer):
     """TRL's trainer on our token ids; before the first step policy and reference must be the same model.
 
     Args:
@@ -39,8 +25,8 @@ class DPOTrainer(PolicyAlone, CheckedTrainer, trl.DPOTrainer):
         super().__init__(model, *args, **kwargs)
         start_from(self.model, start)
 
-    def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
-        return dataset  # tokenized by `encode_pairs`, as SFT and the reward model see the texts
+    def prepare_rows(self, rows, usual):
+        return rows  # tokenized by `encode_pairs`, as SFT and the reward model see the texts
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

@@ -40,64 +40,70 @@ def unpack(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return values.new_zeros(mask.shape).masked_scatter(mask.bool(), values)
 
 
-class PaddedForwards:
-    """Trainer mixin: log-probabilities and values of a padded batch, as transformers' layers compute them."""
+def fuse(model, args, adapters: tuple[str, ...]) -> bool:
+    """Fuses the layers for these adapters, or says why not. Before the trainer is built: it decides who recomputes.
 
-    def _logps(self, batch):
-        """Log-probabilities and entropies `(B, T)` of the completions under the active adapter."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        width = batch["completion_ids"].shape[1]
-        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, compute_entropy=True)[:2]
-
-    def _values(self, batch):
-        """The critic's values `(B, T)` before each token of the completions; its adapter must be active."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        hidden = backbone(self.model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        hidden = hidden[:, batch["prompt_ids"].shape[1] - 1 : -1]
-        with torch.autocast(hidden.device.type, enabled=False):
-            return self.model.value_head(hidden.float())[..., 0]
-
-
-class PackedForwards(PaddedForwards):
-    """Trainer mixin: `_logps` and `_values` on packs once `fuse` has found that the layers can be fused."""
-
-    packs = False
-
-    def fuse(self, model, args, adapters: tuple[str, ...]) -> None:
-        """Fuses the layers for these adapters, or says why not. Before the trainer is built: it decides who recomputes.
-
-        Dropout must be off already where it shall be.
-        """
-        reason = (noise_problem(args) or problem(model, adapters)) if args.fast else "--fast false"
-        if reason is None:
-            usual = model.get_base_model().config._attn_implementation
-            model.set_attn_implementation(register())
-            keep = "layer" if args.gradient_checkpointing else "all"
-            reason = verified(attach(model, [keep] * len(decoder_layers(model)), adapters=adapters))
-            if reason:
-                model.set_attn_implementation(usual)
+    Dropout must be off already where it shall be.
+    """
+    reason = (noise_problem(args) or problem(model, adapters)) if args.fast else "--fast false"
+    if reason is None:
+        usual = model.get_base_model().config._attn_implementation
+        model.set_attn_implementation(register())
+        keep = "layer" if args.gradient_checkpointing else "all"
+        reason = verified(attach(model, [keep] * len(decoder_layers(model)), adapters=adapters))
         if reason:
-            say(f"Padded, not fused: {reason}")
-            return
-        self.packs = True
-        args.gradient_checkpointing = args.activation_checkpointing = False  # the fused layers do it themselves
+            model.set_attn_implementation(usual)
+    if reason:
+        say(f"Padded, not fused: {reason}")
+        return False
+    args.gradient_checkpointing = args.activation_checkpointing = False  # the fused layers do it themselves
+    return True
 
-    def _logps(self, batch):
+
+class Forwards:
+    """Log-probabilities and values of a padded batch under the active adapter: on packs through fused layers, or padded
+    as transformers' layers compute them.
+
+    Args:
+        trainer: a `ppo_trainer.PPOTrainer`.
+        packs: what `fuse` returned.
+    """
+
+    def __init__(self, trainer, packs: bool):
+        self.trainer, self.model, self.packs = trainer, trainer.model, packs
+
+    def _packed(self, batch) -> tuple[dict, torch.Tensor]:
+        return pack(batch, self.trainer.processing_class.pad_token_id, self.trainer.accelerator.device)
+
+    def logps(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies `(B, T)` of the completions."""
         if not self.packs:
-            return super()._logps(batch)
-        inputs, places = pack(batch, self._tokenizer.pad_token_id, self.accelerator.device)
-        with self.accelerator.autocast():
+            ids, mask = _whole(batch)
+            width = batch["completion_ids"].shape[1]
+            logps = self.trainer._get_per_token_logps_and_entropies
+            return logps(self.model, ids, mask, width, compute_entropy=True)[:2]
+        inputs, places = self._packed(batch)
+        with self.trainer.accelerator.autocast():
             outputs = self.model(**inputs, use_cache=False, fused_lm_head=True)
         found = (outputs.log_probs[0, places - 1], outputs.entropy[0, places - 1])
         return tuple(unpack(values, batch["completion_mask"]) for values in found)
 
-    def _values(self, batch):
-        if not self.packs:
-            return super()._values(batch)
-        inputs, places = pack(batch, self._tokenizer.pad_token_id, self.accelerator.device)
-        del inputs["labels"]
-        hidden = backbone(self.model)(**inputs, use_cache=False).last_hidden_state[0, places - 1]
+    def values(self, batch) -> torch.Tensor:
+        """The critic's values `(B, T)` before each token of the completions; its adapter must be active."""
+        if self.packs:
+            inputs, places = self._packed(batch)
+            del inputs["labels"]
+            hidden = backbone(self.model)(**inputs, use_cache=False).last_hidden_state[0, places - 1]
+        else:
+            ids, mask = _whole(batch)
+            hidden = backbone(self.model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            hidden = hidden[:, batch["prompt_ids"].shape[1] - 1 : -1]
         with torch.autocast(hidden.device.type, enabled=False):
-            return unpack(self.model.value_head(hidden.float())[:, 0], batch["completion_mask"])
+            values = self.model.value_head(hidden.float())[..., 0]
+        return unpack(values, batch["completion_mask"]) if self.packs else values
+
+
+def _whole(batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of prompts and completions side by side."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)

@@ -5,7 +5,11 @@ rollout's scores and advantages and both losses are ours. The critic is trained 
 adapter is active: gradient checkpointing recomputes its layers then, and must not recompute them as the policy's.
 """
 
+import json
+import shutil
 import time
+from functools import partial
+from pathlib import Path
 
 import torch
 import trl
@@ -14,22 +18,26 @@ from torch import nn
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import disable_dropout_in_model
 
+from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, REWARD, copy_weights
 from dialsum_trl.rl import advantages as ppo
 from dialsum_trl.rl.adapter_roles import active_adapter, add_copy
-from dialsum_trl.rl.dev_rewards import DevRewards
-from dialsum_trl.rl.packed_forwards import PackedForwards
+from dialsum_trl.rl.online_trainer import OnlineTrainer
+from dialsum_trl.rl.packed_forwards import Forwards, fuse
 from dialsum_trl.rl.policy_watch import PolicyWatch
-from dialsum_trl.rl.ppo_checkpoints import HEAD_PREFIX, PPOCheckpoints
+from dialsum_trl.rl.ppo_checkpoints import (
+    BEST_FOLDER,
+    HEAD_PREFIX,
+    load_beside,
+    load_policy_weights,
+    put_best,
+    save_beside,
+)
 from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
-from dialsum_trl.rl.rollouts import FastRollouts, PolicyAlone
-from dialsum_trl.training.checked import CheckedTrainer
 
 
-class PPOTrainer(
-    DevRewards, FastRollouts, PPOCheckpoints, PolicyAlone, PackedForwards, CheckedTrainer, trl.GRPOTrainer
-):
+class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
     """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
 
     Args:
@@ -39,14 +47,13 @@ class PPOTrainer(
         args: a `PPOConfig`.
         train_dataset, eval_dataset: columns `prompt` (messages), `summaries`, and what else the reward functions take.
         processing_class: tokenizer.
-        stop_ids: `models.stop_token_ids(tokenizer)`; the first ends a turn.
-        rouge_config: a `rouge.RougeConfig`, for the evaluations.
+        stop_ids, rouge_config: as of `OnlineTrainer`.
     """
 
     _name = "PPO"
     _tag_names = ("trl", "ppo")
 
-    def __init__(self, model, reward_funcs, args, train_dataset, processing_class, stop_ids, **kwargs):
+    def __init__(self, model, reward_funcs, args, train_dataset, processing_class, **kwargs):
         add_copy(model, POLICY, REFERENCE)
         add_copy(model, POLICY, CRITIC)
         head = nn.Linear(model.config.hidden_size, 1)
@@ -55,48 +62,48 @@ class PPOTrainer(
         model.value_head = head.to(model.device)
         model.base_model.set_adapter(POLICY, inference_mode=True)
         model.set_requires_grad([POLICY, CRITIC])
-        model.generation_config.eos_token_id = list(stop_ids)
         if args.disable_dropout:
             disable_dropout_in_model(model)
-        self.fuse(model, args, (POLICY, REFERENCE, CRITIC))
+        packs = fuse(model, args, (POLICY, REFERENCE, CRITIC))
         super().__init__(
             model=model,
             reward_funcs=list(reward_funcs),
             args=args,
             train_dataset=train_dataset,
             processing_class=processing_class,
-            stop_ids=stop_ids,
             **kwargs,
         )
         for adapter in (POLICY, CRITIC):  # TRL rounded what trains to bf16; the frozen copy was not
             copy_weights(model, REFERENCE, adapter)
+        self.forwards = Forwards(self, packs)
         self._sums: dict[str, list] = {}
         self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
         self._first_step = self._first_weights = None
-        self.watch = PolicyWatch(self.keep_best)
+        self.best_report = None  # no checkpoint holds it: a resumed run measures it again where nothing better came
+        self.watch = PolicyWatch(self._keep_best)
         self.add_callback(self.watch)
 
     # rollout
 
-    def _generate_and_score_completions(self, inputs):
+    def rollout(self, rows, usual):
         self._check_adapters()
         started = time.perf_counter()
-        prompts = [row["prompt"] for row in inputs]
+        prompts = [row["prompt"] for row in rows]
         prompt_ids, completion_ids, _, completions, *_ = self._generate(prompts)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the key/value cache's memory is free for activations again
         generated = time.perf_counter()
 
-        batch = pad_rollout(prompt_ids, completion_ids, self._tokenizer.pad_token_id, self.accelerator.device)
+        batch = pad_rollout(prompt_ids, completion_ids, self.processing_class.pad_token_id, self.accelerator.device)
         mask = batch["completion_mask"]
         no_checkpoints = disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs)
         with torch.no_grad(), no_checkpoints, self.accelerator.autocast():
-            rewards = self.rewards_of(inputs, completions, completion_ids)
-            logps = in_chunks(batch, lambda part: self._logps(part)[0])
+            rewards = self.rewards_of(rows, completions, completion_ids)
+            logps = in_chunks(batch, lambda part: self.forwards.logps(part)[0])
             with active_adapter(self.model, REFERENCE):
-                reference = in_chunks(batch, lambda part: self._logps(part)[0])
+                reference = in_chunks(batch, lambda part: self.forwards.logps(part)[0])
             with active_adapter(self.model, CRITIC):
-                values = in_chunks(batch, self._values)
+                values = in_chunks(batch, self.forwards.values)
         ended = torch.tensor([ids[-1] in self.stop_ids for ids in completion_ids], device=mask.device)
         scores = self.weighted(rewards) - self.args.missing_end_penalty * ~ended
         per_token = ppo.token_rewards(scores, logps, reference, mask, self.args.kl_coef)
@@ -120,7 +127,7 @@ class PPOTrainer(
 
     # learning
 
-    def _compute_loss(self, model, inputs):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         batch = trim(inputs)
         mask, old_logps = batch["completion_mask"], batch["old_per_token_logps"]
         world, parts = self.accelerator.num_processes, self.args.steps_per_generation
@@ -129,11 +136,11 @@ class PPOTrainer(
 
         with active_adapter(self.model, CRITIC):
             with self.accelerator.autocast():
-                values = self._values(batch)
+                values = self.forwards.values(batch)
             losses, value_clipped = ppo.value_loss(values, batch["values"], batch["returns"], self.args.value_clip)
             self.accelerator.backward((losses * mask).sum() / tokens)
 
-        logps, entropies = self._logps(batch)
+        logps, entropies = self.forwards.logps(batch)
         policy_losses, clipped = ppo.policy_loss(logps, old_logps, batch["advantages"], self.epsilon_low)
         with torch.no_grad():
             ratio = logps - old_logps
@@ -198,7 +205,8 @@ class PPOTrainer(
         Raises:
             TrainingError: otherwise.
         """
-        wait = self.max_overflows if self.args.fp16 else 2  # fp16's first steps may be skipped while the scale falls
+        # fp16's first steps may be skipped while the scale falls
+        wait = self.numbers.max_overflows if self.args.fp16 else 2
         if self._first_weights is not None and self.state.global_step < self._first_step + wait:
             return
         if self._first_weights == {}:
@@ -217,6 +225,53 @@ class PPOTrainer(
                 f"{CRITIC} should; is --learning_rate or --critic_learning_rate 0?"
             )
         self._first_weights = {}
+
+    # checkpoints and the best adapter
+
+    def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
+        """No step in a run that continues after the one at which a tripwire stopped it."""
+        if self.watch.tripped is None:
+            return super().goes_on(skipped, checkpoint)
+        say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, no step is made")
+        self.control.should_training_stop = True
+        return False
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        if _internal_call and self.args.should_save:  # a checkpoint
+            save_beside(self.model, self.watch.to_dict(), Path(output_dir), Path(self.args.output_dir))
+
+    def load_weights(self, checkpoint, usual) -> None:
+        folder = Path(checkpoint)
+        self.watch.load(load_beside(self.model, folder))
+        if self.watch.best_step is not None and self.args.should_save:
+            copy = partial(shutil.copytree, folder / BEST_FOLDER, dirs_exist_ok=True)
+            put_best(Path(self.args.output_dir), copy)
+
+    def _keep_best(self) -> None:
+        """Makes the policy of now the run's best adapter."""
+        self.best_report = self.dev_rouge.report
+        if not self.args.should_save:
+            return
+
+        def fill(folder: Path) -> None:
+            self.write_model(str(folder), None, None)
+            self.checkpoints.write_record(folder)
+            (folder / "best.json").write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
+
+        put_best(Path(self.args.output_dir), fill)
+
+    def restore_best(self) -> None:
+        """Puts the best adapter back into the policy, on every process; without evaluations the last one stays."""
+        self.accelerator.wait_for_everyone()
+        if self.watch.best_step is None:
+            return
+        load_policy_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER)
+        if self.dev_rouge is not None:
+            if self.best_report is None:
+                self.dev_rouge.measure(self)
+                self.best_report = self.dev_rouge.report
+            self.dev_rouge.report = self.best_report
 
     # figures
 

@@ -16,7 +16,6 @@ from dialsum_trl.models.base import load_training_base
 from dialsum_trl.rl.adapter_roles import SCORE
 from dialsum_trl.rl.learned_reward import backbone, last_token_scores
 from dialsum_trl.training.checked import CheckedTrainer
-from dialsum_trl.training.checkpoints.portable import AnyAdamW
 
 
 def load_model(model_args: ModelArguments, args, tokenizer):
@@ -42,7 +41,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     return model
 
 
-class RewardTrainer(AnyAdamW, CheckedTrainer, trl.RewardTrainer):
+class RewardTrainer(CheckedTrainer, trl.RewardTrainer):
     """TRL's trainer with checked gradients.
 
     Args:

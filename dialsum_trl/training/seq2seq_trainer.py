@@ -7,7 +7,6 @@ import transformers
 from dialsum_trl.core.console import say
 from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.training.checked import CheckedTrainer
-from dialsum_trl.training.checkpoints.portable import AnyAdamW, TiedWeightsOnce
 from dialsum_trl.training.row_loss import RowLoss
 
 
@@ -32,7 +31,7 @@ def rouge_metrics(tokenizer, references: list[list[str]], config: RougeConfig):
     return compute
 
 
-class Seq2SeqTrainer(RowLoss, CheckedTrainer, AnyAdamW, TiedWeightsOnce, transformers.Seq2SeqTrainer):
+class Seq2SeqTrainer(RowLoss, CheckedTrainer, transformers.Seq2SeqTrainer):
     """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
     The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over accumulation

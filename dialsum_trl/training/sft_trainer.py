@@ -3,7 +3,6 @@
 import trl
 
 from dialsum_trl.training.checked import CheckedTrainer
-from dialsum_trl.training.checkpoints.portable import PortableCheckpoints, TiedWeightsOnce
 from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.packing.deferred import DeferredMetrics
 from dialsum_trl.training.packing.packs import ScheduleSampler, pack_loader
@@ -13,7 +12,7 @@ from dialsum_trl.training.row_loss import RowLoss
 from dialsum_trl.training.trackers import log_summaries
 
 
-class SFTTrainer(RowLoss, CheckedTrainer, PortableCheckpoints, TiedWeightsOnce, trl.SFTTrainer):
+class SFTTrainer(RowLoss, CheckedTrainer, trl.SFTTrainer):
     """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints.
 
     Args:

@@ -45,20 +45,20 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
         )
     if trainer.args.fp16 and loss is None:
         return (
-            f"{what}: fp16 overflow {trainer.overflows + 1} times in a row, a smaller loss scale does not mend it "
-            f"({where}); use --dtype bfloat16."
+            f"{what}: fp16 overflow {trainer.numbers.overflows + 1} times in a row, a smaller loss scale does not mend "
+            f"it ({where}); use --dtype bfloat16."
         )
     if trainer.args.fp16:
         return f"{what} in fp16 is not finite: an activation overflowed ({where}); use --dtype bfloat16."
     return f"{what} in {dtype} is not finite ({where}); look at these rows, or lower --learning_rate."
 
 
-def not_finite_there(trainer, dataset, loss: float) -> str:
+def not_finite_there(trainer, loss: float) -> str:
     """The sentence for an evaluation whose loss is not finite; with one process it names the first batch at fault."""
     if weights := _broken_weights(trainer.model):
         return f"loss {loss} in {dtype_of(trainer)} is not finite, and neither is {weights}; lower --learning_rate."
     where, size = "the evaluation rows", trainer.args.eval_batch_size
-    for index, batch in enumerate(trainer.get_eval_dataloader(dataset) if trainer.args.world_size == 1 else ()):
+    for index, batch in enumerate(trainer.get_eval_dataloader() if trainer.args.world_size == 1 else ()):
         found, _, _ = trainer.prediction_step(trainer.model, batch, prediction_loss_only=True)
         if found is not None and not math.isfinite(found.mean()):
             where = f"evaluation row {index * size + 1}" + (f" and the {size - 1} after it" if size > 1 else "")

@@ -78,7 +78,7 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
 
     tokens = sum(map(len, train_rows["input_ids"]))
     steps = trainer.state.global_step
-    epochs_here = trainer.state.epoch * (steps - trainer._initial_global_step) / steps  # since the checkpoint
+    epochs_here = trainer.state.epoch * (steps - trainer.checkpoints.first_step) / steps  # since the checkpoint
     figures = {
         "rows": len(train_rows),
         "tokens an epoch": tokens,

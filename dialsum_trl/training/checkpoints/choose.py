@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.training.checkpoints.manifest import flaw
-from dialsum_trl.training.checkpoints.untrusted import check_names
+from dialsum_trl.training.checkpoints.untrusted import check_safetensors
 
 SAVING = ".dialsum-saving"  # in output_dir: what is being written or deleted; never resumed from
 NAME = re.compile(r"checkpoint-(\d+)$")
@@ -52,8 +52,8 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
     """The checkpoint that a run continues from ("true" or a path, of `meant`), and lines to print.
 
     Raises:
-        InputError: there is none, or the one that was named is not whole, holds no optimizer state, names files
-            elsewhere or has its weights as a pickle only.
+        InputError: there is none, or the one that was named is not whole, holds no optimizer state or has
+            its weights as a pickle only.
     """
     if resume == "true":
         chosen, lines = newest_whole(folder) if folder.is_dir() else (None, [])
@@ -80,7 +80,7 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
             f"--resume_from_checkpoint {chosen}: holds the model alone (--save_only_model true): a run that continues "
             f"needs the optimizer's state too; use the adapter with --adapter_path and another --output_dir"
         )
-    check_names(chosen)
+    check_safetensors(chosen)
     return chosen, lines
 
 
@@ -89,15 +89,8 @@ def _has_optimizer(checkpoint: Path) -> bool:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Deletes what a killed run left half-written in its own place, and nothing else.
-
-    Raises:
-        InputError: that place is a link, to who knows where.
-    """
-    aside = folder / SAVING
-    if aside.is_symlink():
-        raise InputError(f"{aside}: is a link; checkpoints are written in it and deleted from it: remove the link")
-    for path in aside.glob("checkpoint-*"):
+    """Deletes what a killed run left half-written in its own place, and nothing else."""
+    for path in (folder / SAVING).glob("checkpoint-*"):
         delete(path)
 
 

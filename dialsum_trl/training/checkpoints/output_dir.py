@@ -5,6 +5,9 @@ from pathlib import Path
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_writable
+from dialsum_trl.core.lock import sole_writer
+from dialsum_trl.training.checkpoints.choose import checkpoints, choose, clear_leftovers, meant
+from dialsum_trl.training.distributed.once import once
 
 
 def prepare_output_dir(args) -> str | None:
@@ -17,11 +20,7 @@ def prepare_output_dir(args) -> str | None:
         InputError: the folder cannot be written, holds another run than the one to continue, or another process
             writes into it; or there is nothing whole to resume from.
     """
-    from dialsum_trl.core.lock import sole_writer
-    from dialsum_trl.training.checkpoints.choose import checkpoints, choose, clear_leftovers, meant
-    from dialsum_trl.training.distributed.once import once
-
-    if args.enable_jit_checkpoint:  # written inside a step, behind its random draws
+    if args.enable_jit_checkpoint:  # written inside a step, after its random draws
         raise InputError("--enable_jit_checkpoint: a run does not continue exactly from such; use --save_steps")
     folder = Path(args.output_dir)
     check_writable(folder)

@@ -8,19 +8,19 @@ float32, and FSDP casts no parameter: autocast computes in half precision, as it
 `topology.fit_topology` sets the storage; here is the rest, and a check that what was gathered is what was stored.
 """
 
+import torch
+from bitsandbytes.nn import Linear4bit
+from torch.distributed.fsdp import FSDPModule
+
 from dialsum_trl.core.errors import TrainingError
 
 
 def fingerprints(model) -> dict[str, int]:
     """Layer name -> a sum over the bits of its packed weight, of every 4-bit layer; weights must be whole."""
-    from bitsandbytes.nn import Linear4bit
-
     return {name: _bits(module.weight) for name, module in model.named_modules() if isinstance(module, Linear4bit)}
 
 
 def _bits(weight) -> int:
-    import torch
-
     raw = weight.detach().as_subclass(torch.Tensor).contiguous().view(torch.uint8).flatten()
     words = raw.view(torch.int32) if raw.numel() % 4 == 0 else raw
     return words.sum(dtype=torch.int64).item()
@@ -36,8 +36,6 @@ def check_gathered(model, stored: dict[str, int]) -> None:
     Raises:
         TrainingError: a weight is not what it was; all processes raise it.
     """
-    from torch.distributed.fsdp import FSDPModule
-
     for prefix, unit in model.named_modules():
         if not isinstance(unit, FSDPModule) or unit is model:
             continue
@@ -51,26 +49,21 @@ def check_gathered(model, stored: dict[str, int]) -> None:
             )
 
 
-class ExactShards:
-    """Trainer mixin: 4-bit weights that FSDP2 splits are gathered bit for bit. It changes nothing elsewhere."""
+class Shards:
+    """4-bit weights that FSDP2 splits are gathered bit for bit. It changes nothing elsewhere.
 
-    stored_bits: dict[str, int] | None = None  # of the 4-bit layers, until the first step has compared them
-    _autocasts = False
+    Args:
+        trainer: before it has prepared its model.
+    """
 
-    def create_accelerator_and_postprocess(self) -> None:
-        super().create_accelerator_and_postprocess()
-        if self.is_fsdp_enabled and (found := fingerprints(self.model)):
-            self.stored_bits, self._autocasts = found, True
-            self.accelerator.state.fsdp_plugin.mixed_precision_policy = None  # no cast: the packed weights stay as is
+    def __init__(self, trainer):
+        self.stored = fingerprints(trainer.model) if trainer.is_fsdp_enabled else {}
+        self.autocasts = bool(self.stored)
+        if self.autocasts:  # no cast: the packed weights stay as they are
+            trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = None
 
-    def compute_loss_context_manager(self):
-        stack = super().compute_loss_context_manager()
-        if self._autocasts:
-            stack.enter_context(self.accelerator.autocast())
-        return stack
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        if self.stored_bits is not None:
-            check_gathered(model, self.stored_bits)
-            self.stored_bits = None
-        return super().training_step(model, inputs, num_items_in_batch)
+    def check(self, model) -> None:
+        """Compares what is gathered with what was stored, once. Raises TrainingError where it differs."""
+        if self.stored:
+            check_gathered(model, self.stored)
+            self.stored = {}

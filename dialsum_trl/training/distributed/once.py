@@ -1,5 +1,8 @@
 """Built on the first process, handed to all."""
 
+from accelerate.utils import broadcast_object_list
+
+from dialsum_trl.core.console import is_main_process
 from dialsum_trl.core.launcher import current
 
 
@@ -8,8 +11,4 @@ def once(build):
     topology = current()
     if topology.processes == 1:
         return build()
-    from accelerate.utils import broadcast_object_list
-
-    from dialsum_trl.core.console import is_main_process
-
     return broadcast_object_list([build() if is_main_process() else None])[0]

@@ -5,6 +5,11 @@ Every function here is called by every rank, for the same parameters in the same
 
 from contextlib import contextmanager
 
+import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import distribute_tensor
+from trl.models import unwrap_model_for_generation
+
 from dialsum_trl.core.launcher import current
 
 
@@ -13,13 +18,9 @@ def whole_model(trainer):
     """The trainer's model to generate or score with: meanwhile every process holds all weights.
 
     Processes make different numbers of steps, and not through the whole model: nothing may be gathered in them. Under
-    FSDP2 all units are gathered before, and stay so behind their forward pass.
+    FSDP2 all units are gathered before, and stay so after their forward pass.
     """
-    from trl.models import unwrap_model_for_generation
-
     with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
-        from torch.distributed.fsdp import FSDPModule
-
         if not isinstance(model, FSDPModule):
             yield model
             return
@@ -85,13 +86,9 @@ def whole(parameter, moment: str | None = None, inner=None):
 
 def put(parameter, value, moment: str | None = None, inner=None) -> None:
     """Gives every rank its part of `value`; the counterpart of `whole`. Moments must exist (`make_moments`)."""
-    import torch
-
     kind = current().kind
     with torch.no_grad():
         if kind == "fsdp":
-            from torch.distributed.tensor import distribute_tensor
-
             target = inner.state[parameter][moment] if moment else parameter
             part = distribute_tensor(value.to(target.device, target.dtype), target.device_mesh, target.placements)
             target.copy_(part)
@@ -120,8 +117,6 @@ def make_moments(optimizer, step, names) -> None:
         step: steps taken so far, a scalar tensor.
         names: of the moments.
     """
-    import torch
-
     inner, engine = moment_source(optimizer), optimizer.optimizer
     if current().kind == "zero3":
         flat = engine.fp32_partitioned_groups_flat

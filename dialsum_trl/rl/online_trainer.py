@@ -1,0 +1,155 @@
+"""What PPO and GRPO share above TRL's GRPOTrainer: our sampling, an order that resumes, dev summaries with rewards."""
+
+import math
+import zlib
+from collections.abc import Callable
+from itertools import groupby
+
+import torch
+from trl.trainer.utils import RepeatSampler
+
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.engine import generate_ids
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.metrics.rouge import RougeConfig
+from dialsum_trl.prompts.prompt import render
+from dialsum_trl.training.checked import CheckedTrainer
+from dialsum_trl.training.dev_rouge import DevRouge
+from dialsum_trl.training.distributed.sharding import whole_model
+from dialsum_trl.training.trackers import log_summaries
+
+
+class OnlineTrainer(CheckedTrainer):
+    """Trainer mixin over TRL's GRPOTrainer.
+
+    Completions come from `generation.generate_ids` instead of transformers' `generate`. The seed of a rollout follows
+    from `--seed`, the optimizer step and the process: a resumed run samples what the uninterrupted one would have. Only
+    the end of turn ends a completion: a policy that writes another stop token is to learn the right one. With vLLM or
+    continuous batching TRL's own path is taken.
+
+    Each evaluation summarizes the dev rows greedily and scores them with ROUGE and the run's rewards; it samples no
+    groups and takes no loss, as TRL's would. It logs the metrics of `DevRouge`, `eval_reward` (the weighted sum) and
+    `eval_reward_<name>` of each reward function.
+
+    Args:
+        model: a LoRA model whose policy is the SFT adapter.
+        stop_ids: `chat_tokens.stop_token_ids(tokenizer)`; the first ends a turn.
+        eval_dataset: dev rows with the columns of the training rows (`online_rows.online_dev_rows`), or None.
+        rouge_config: how the dev summaries are scored.
+    """
+
+    def __init__(
+        self, model, *args, stop_ids: list[int], eval_dataset=None, rouge_config: RougeConfig | None = None, **kwargs
+    ):
+        self.stop_ids = stop_ids
+        model.generation_config.eos_token_id = list(stop_ids)
+        super().__init__(model, *args, eval_dataset=eval_dataset, **kwargs)
+        if eval_dataset is not None:
+            tokenizer = self.processing_class
+            prompts = [render(tokenizer, prompt, generation=True) for prompt in eval_dataset["prompt"]]
+            limit = self.max_completion_length
+            self.dev_rouge = DevRouge(
+                prompts, eval_dataset["summaries"], rouge_config, stop_ids, tokenizer.pad_token_id, limit
+            )
+
+    # rollouts
+
+    def train_sampler(self, usual: RepeatSampler):
+        trainer = self
+
+        class EpochOrder(RepeatSampler):
+            """TRL's order, drawn from seed and epoch: its own starts anew when a run resumes in a later epoch."""
+
+            def __iter__(self):
+                rollouts = len(self.data_source) // self.batch_size
+                args = trainer.args
+                batches = rollouts * args.num_iterations * args.steps_per_generation
+                steps = math.ceil(batches / args.gradient_accumulation_steps)  # the epoch's last may have fewer
+                self.generator.manual_seed(self.seed + trainer.state.global_step // max(1, steps))
+                return super().__iter__()
+
+        return EpochOrder(
+            usual.data_source, usual.mini_repeat_count, usual.batch_size, usual.repeat_count, usual.shuffle, usual.seed
+        )
+
+    def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
+        """Whether the epoch has steps to make.
+
+        Raises:
+            InputError: the run would continue in the middle of a generation.
+        """
+        going = super().goes_on(skipped, checkpoint)
+        if going and skipped % (self.args.steps_per_generation * self.num_iterations):
+            raise InputError(
+                f"--resume_from_checkpoint {checkpoint}: was written in the middle of a "
+                f"generation (at the end of a shorter run, or by a signal), and what was sampled is in no checkpoint; "
+                f"name an earlier one, or start anew in another --output_dir"
+            )
+        return going
+
+    def generate(self, prompt_ids: list[list[int]], usual: Callable):
+        if self.use_vllm or self.use_transformers_continuous_batching:
+            return usual()
+        groups = [(prompt, len(list(same))) for prompt, same in groupby(prompt_ids)]
+        completions = [None] * len(groups)
+        with whole_model(self) as model:
+            for count in sorted({count for _, count in groups}):
+                rows = [i for i, (_, n) in enumerate(groups) if n == count]
+                sampled = self.sample(model, [groups[i][0] for i in rows], count)
+                for i, candidates in zip(rows, sampled, strict=True):
+                    completions[i] = candidates
+        return [ids for candidates in completions for ids in candidates], None
+
+    def sample(self, model, prompts: list[list[int]], count: int) -> list[list[list[int]]]:
+        """`count` completions per prompt, each ending with the end of turn unless it was cut."""
+        limit, end = self.max_completion_length, self.stop_ids[0]
+        place = f"{self.args.seed} {self.state.global_step} {self.accelerator.process_index}"
+        settings = GenerationSettings(
+            num_beams=1,
+            do_sample=True,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_new_tokens=limit,
+            num_return_sequences=count,
+            seed=zlib.crc32(place.encode()),
+        )
+        sampled = generate_ids(model, prompts, settings, [end], self.processing_class.pad_token_id)
+        return [[ids if len(ids) == limit else [*ids, end] for ids in candidates] for candidates in sampled]
+
+    # evaluations
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        summaries = self.dev_rouge.summarize(self)
+        metrics = self.dev_rouge.score(self, summaries)
+        rewards = self._dev_rewards(summaries)
+        metrics["eval_reward"] = self.weighted(rewards).mean().item()
+        for name, value in zip(self.reward_func_names, rewards.mean(0).tolist(), strict=True):
+            metrics[f"eval_reward_{name}"] = value
+        training = self.model.training
+        self.model.eval()  # else TRL adds what it gathered of the rollouts since the last line
+        self.log(dict(metrics))
+        self.model.train(training)
+        log_summaries(self, self.dev_rouge.references, self.dev_rouge.texts)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _dev_rewards(self, summaries: list[list[int]]) -> torch.Tensor:
+        limit, end = self.max_completion_length, self.stop_ids[0]
+        ids = [row if len(row) == limit else [*row, end] for row in summaries]
+        texts = self.processing_class.batch_decode(ids, skip_special_tokens=True)
+        completions = [[{"role": "assistant", "content": text}] for text in texts]
+        return self.rewards_of(list(self.eval_dataset), completions, ids)
+
+    def rewards_of(self, rows, completions, completion_ids) -> torch.Tensor:
+        """`(rows, functions)`: the value of each reward function, unweighted; they are given the columns of `rows`."""
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+        prompts = [row["prompt"] for row in rows]
+        rewards = [
+            function(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
+            for function in self.reward_funcs
+        ]
+        return torch.tensor(rewards, device=self.accelerator.device).T
+
+    def weighted(self, rewards: torch.Tensor) -> torch.Tensor:
+        """`(rows,)`: the reward functions' weighted sum."""
+        return (rewards * self.reward_weights.to(rewards.device)).sum(1)
