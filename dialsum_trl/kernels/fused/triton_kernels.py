@@ -51,47 +51,46 @@ def _low_rank(x, a, cols, ri, K, r):
     return tl.dot(x, tl.trans(matrix.to(x.dtype)))
 
 
+@triton.jit
+def _keep(bits0, bits1, adapter: tl.constexpr, threshold):
+    """The elements that dropout keeps for an adapter: two of them share a hash, one half each."""
+    if adapter == 0:
+        half = bits0 & 0xFFFF
+    elif adapter == 1:
+        half = bits0 >> 16
+    else:
+        half = bits1 & 0xFFFF
+    return half >= threshold
+
+
 @triton.jit(do_not_specialize=["T", "key0", "key1"])
 def lora_down_kernel(
-    x, a0, a1, a2, low, ld_x, T, K, r, scale, threshold, key0, key1,
+    x, a, low, ld_x, T, K, r, scale, threshold, key0, key1,
     N: tl.constexpr, R: tl.constexpr, EXTRA: tl.constexpr, DROP: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * BT + tl.arange(0, BT)
     row_mask = (rows < T)[:, None]
     x_rows = x + rows.to(tl.int64)[:, None] * ld_x
     ri = tl.arange(0, R)
-    acc0 = tl.zeros((BT, R), tl.float32)
-    acc1 = tl.zeros((BT, R), tl.float32)
-    acc2 = tl.zeros((BT, R), tl.float32)
+    acc = (tl.zeros((BT, R), tl.float32),) * N
     for start in range(0, K, BK):
         cols = start + tl.arange(0, BK)
         tile = tl.load(x_rows + cols[None, :], mask=row_mask & (cols < K)[None, :], other=0.0)
-        bits = _hash(rows[:, None] * K + cols[None, :], key0)
-        kept = tile
-        if DROP:
-            kept = tl.where((bits & 0xFFFF) >= threshold, tile, 0.0)
-        acc0 += _low_rank(kept, a0, cols, ri, K, r)
-        if N > 1:
+        index = rows[:, None] * K + cols[None, :]
+        bits0, bits1 = _hash(index, key0), _hash(index, key1)
+        total = ()
+        for j in tl.static_range(N):
+            kept = tile
             if DROP:
-                kept = tl.where((bits >> 16) >= threshold, tile, 0.0)
-            acc1 += _low_rank(kept, a1, cols, ri, K, r)
-        if N > 2:
-            if DROP:
-                kept = tl.where((_hash(rows[:, None] * K + cols[None, :], key1) & 0xFFFF) >= threshold, tile, 0.0)
-            acc2 += _low_rank(kept, a2, cols, ri, K, r)
+                kept = tl.where(_keep(bits0, bits1, j, threshold), tile, 0.0)
+            total += (acc[j] + _low_rank(kept, a[j], cols, ri, K, r),)
+        acc = total
     low_rows = low + rows.to(tl.int64)[:, None] * (N * R) + ri[None, :]
     wide_rows = x_rows + K + ri[None, :]
-    value = (acc0 * scale).to(x.dtype.element_ty)
-    tl.store(low_rows, value, mask=row_mask)
-    tl.store(wide_rows, value, mask=row_mask)
-    if N > 1:
-        value = (acc1 * scale).to(x.dtype.element_ty)
-        tl.store(low_rows + R, value, mask=row_mask)
-        tl.store(wide_rows + R, value, mask=row_mask)
-    if N > 2:
-        value = (acc2 * scale).to(x.dtype.element_ty)
-        tl.store(low_rows + 2 * R, value, mask=row_mask)
-        tl.store(wide_rows + 2 * R, value, mask=row_mask)
+    for j in tl.static_range(N):
+        value = (acc[j] * scale).to(x.dtype.element_ty)
+        tl.store(low_rows + j * R, value, mask=row_mask)
+        tl.store(wide_rows + j * R, value, mask=row_mask)
     pad = tl.arange(0, EXTRA)
     zeros = tl.zeros((BT, EXTRA), tl.float32).to(x.dtype.element_ty)
     tl.store(x_rows + K + pad[None, :], zeros, mask=row_mask & (pad >= N * R)[None, :])
@@ -108,7 +107,7 @@ def _one_adapter(tile, keep, low, matrix):
 
 @triton.jit(do_not_specialize=["T", "key0", "key1", "rows_per_split"])
 def lora_backward_kernel(
-    x, rstd_in, weight, low, a0, a1, a2, grad, out, partial, ld_x, ld_low, ld_grad, ld_out, T, K, r, scale, threshold,
+    x, rstd_in, weight, low, a, grad, out, partial, ld_x, ld_low, ld_grad, ld_out, T, K, r, scale, threshold,
     key0, key1, rows_per_split,
     N: tl.constexpr, R: tl.constexpr, NORM: tl.constexpr, INPUT_GRAD: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
@@ -118,19 +117,12 @@ def lora_backward_kernel(
     ri = tl.arange(0, R)
     dtype = x.dtype.element_ty
     a_offsets = ri[:, None] * K + cols[None, :]
-    a_mask = (ri < r)[:, None] & col_mask
-    m0 = tl.load(a0 + a_offsets, mask=a_mask, other=0.0).to(dtype)
-    m1 = m0
-    m2 = m0
-    if N > 1:
-        m1 = tl.load(a1 + a_offsets, mask=a_mask, other=0.0).to(dtype)
-    if N > 2:
-        m2 = tl.load(a2 + a_offsets, mask=a_mask, other=0.0).to(dtype)
+    matrices = ()
+    for j in tl.static_range(N):
+        matrices += (tl.load(a[j] + a_offsets, mask=(ri < r)[:, None] & col_mask, other=0.0).to(dtype),)
     if NORM:
         w = tl.load(weight + cols, mask=cols < K, other=0.0).to(tl.float32)[None, :]
-    sum0 = tl.zeros((R, BK), tl.float32)
-    sum1 = tl.zeros((R, BK), tl.float32)
-    sum2 = tl.zeros((R, BK), tl.float32)
+    sums = (tl.zeros((R, BK), tl.float32),) * N
     first = split * rows_per_split
     last = tl.minimum(first + rows_per_split, T)
     for start in range(first, last, BT):
@@ -144,30 +136,24 @@ def lora_backward_kernel(
             tile = ((tile.to(tl.float32) * rstd).to(dtype).to(tl.float32) * w).to(dtype)
         low_rows = low + long_rows * ld_low + ri[None, :]
         index = rows[:, None] * K + cols[None, :]
-        bits = _hash(index, key0)
-        d = tl.load(low_rows, mask=row_mask, other=0.0)
-        grad_a, grad_x = _one_adapter(tile, (bits & 0xFFFF) >= threshold, d, m0)
-        sum0 += grad_a
-        if N > 1:
-            d = tl.load(low_rows + R, mask=row_mask, other=0.0)
-            grad_a, more = _one_adapter(tile, (bits >> 16) >= threshold, d, m1)
-            sum1 += grad_a
-            grad_x += more
-        if N > 2:
-            d = tl.load(low_rows + 2 * R, mask=row_mask, other=0.0)
-            grad_a, more = _one_adapter(tile, (_hash(index, key1) & 0xFFFF) >= threshold, d, m2)
-            sum2 += grad_a
-            grad_x += more
+        bits0, bits1 = _hash(index, key0), _hash(index, key1)
+        added = ()
+        for j in tl.static_range(N):
+            d = tl.load(low_rows + j * R, mask=row_mask, other=0.0)
+            grad_a, more = _one_adapter(tile, _keep(bits0, bits1, j, threshold), d, matrices[j])
+            added += (sums[j] + grad_a,)
+            if j == 0:
+                grad_x = more
+            else:
+                grad_x += more
+        sums = added
         if INPUT_GRAD:
             total = tl.load(grad + long_rows * ld_grad + cols[None, :], mask=mask, other=0.0).to(tl.float32)
             total += grad_x * scale
             tl.store(out + long_rows * ld_out + cols[None, :], total.to(dtype), mask=mask)
     partial += split.to(tl.int64) * (N * R) * K + ri[:, None] * K + cols[None, :]
-    tl.store(partial, sum0 * scale, mask=col_mask)
-    if N > 1:
-        tl.store(partial + R * K, sum1 * scale, mask=col_mask)
-    if N > 2:
-        tl.store(partial + 2 * R * K, sum2 * scale, mask=col_mask)
+    for j in tl.static_range(N):
+        tl.store(partial + j * R * K, sums[j] * scale, mask=col_mask)
 
 
 @triton.jit

@@ -27,10 +27,6 @@ def _threshold(p: float) -> int:
     return round(p * 65536)
 
 
-def _three(tensors) -> tuple:
-    return tuple(tensors[min(i, len(tensors) - 1)] for i in range(3))
-
-
 def _splits(rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
     """How many programs share the rows of one column block, and the rows of each: about two programs a processor."""
     splits = max(1, min(triton.cdiv(rows, block_rows), round(2 * _PROCESSORS / column_blocks)))
@@ -63,7 +59,7 @@ def lora_down(wide, a, rank: int, scale: float, p: float, keys):
     low = wide.new_empty(rows, len(a) * rank)
     block_rows, block_cols, warps, stages = DOWN
     kernels.lora_down_kernel[(triton.cdiv(rows, block_rows),)](
-        wide, *_three(a), low, wide.stride(0), rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys,
+        wide, tuple(a), low, wide.stride(0), rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys,
         N=len(a), R=rank, EXTRA=wide.shape[1] - k, DROP=p > 0, BT=block_rows, BK=block_cols,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
@@ -85,7 +81,7 @@ def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys
     splits, rows_per_split = _splits(rows, triton.cdiv(k, block_cols), block_rows)
     partial = torch.empty(splits, len(a) * rank, k, dtype=torch.float32, device=x.device)
     kernels.lora_backward_kernel[(triton.cdiv(k, block_cols), splits)](
-        x, rstd, weight, low, *_three(a), grad_wide, out, partial,
+        x, rstd, weight, low, tuple(a), grad_wide, out, partial,
         x.stride(0), low.stride(0), grad_wide.stride(0), out.stride(0),
         rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys, rows_per_split,
         N=len(a), R=rank, NORM=norm is not None, INPUT_GRAD=not low_only, BT=block_rows, BK=block_cols,
