@@ -79,44 +79,6 @@ def test_dictionaries_reach_the_trainer():
     assert trainer.activation_checkpointing_kwargs == {"use_reentrant": False}
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--learning_rat", "1"], "unknown setting --learning_rat; did you mean --learning_rate?"),
-        (["--lora_rank=4"], "unknown setting --lora_rank"),
-        (["--lora_r", "many"], "--lora_r"),
-        (["--dtype", "float8"], "--dtype"),
-        (["--config"], "path of a YAML file is missing"),
-        (["--config", "absent.yaml"], "absent.yaml: No such file"),
-        (["--fp16", "true"], "does not match --dtype float32"),
-        (["--eval_strategy", "sometimes"], "--eval_strategy"),
-        (["--load_best_model_at_end", "true"], "settings:"),
-        (["--output_dir="], "--output_dir is empty, which would be the working directory"),
-    ],
-)
-def test_a_wrong_flag_is_one_line_that_names_it(argv, message):
-    with pytest.raises(InputError, match=message) as caught:
-        parse(argv)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("lora_rank: 8\n", "unknown setting lora_rank; did you mean"),
-        ("- a\n- b\n", "key: value"),
-        ("a: [1\n", "not valid YAML"),
-        ("lora_r: [1, 2]\n", "lora_r|unknown setting"),
-        ("lora_r: null\n", "lora_r is null, and needs a value"),
-        ("!!python/object/apply:os.system ['true']\n", "tags are not read"),
-    ],
-)
-def test_a_wrong_config_file_is_one_line_that_names_it(tmp_path, text, message):
-    with pytest.raises(InputError, match=message) as caught:
-        parse(["--config", config_file(tmp_path, text)])
-    assert "\n" not in str(caught.value)
-
-
 def test_a_home_folder_is_written_out_wherever_a_shell_leaves_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "c.yaml").write_text("train_file: ~/rows.csv\n", encoding="utf-8")

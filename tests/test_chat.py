@@ -101,17 +101,6 @@ def test_the_base_comes_from_the_adapter_and_a_named_one_goes_before_it(trained_
         chat.load(str(trained_adapter), "elsewhere", None)
 
 
-@pytest.mark.parametrize(
-    ("content", "match"), [("안녕".encode("cp949"), "iconv"), (b" \n", "holds no dialogue"), (None, "No such file")]
-)
-def test_a_file_without_a_readable_dialogue_is_one_clear_line(tmp_path, content, match):
-    file = tmp_path / "dialogue.txt"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(InputError, match=match):
-        chat.read_dialogue(Path(file))
-
-
 @pytest.mark.parametrize("name", ["dev.csv", "dev.JSONL"])
 def test_a_table_is_no_dialogue_and_predict_is_named(tmp_path, name):
     (tmp_path / name).write_text(f"fname,dialogue\na,{DIALOGUE}", encoding="utf-8")

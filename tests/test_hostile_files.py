@@ -86,11 +86,12 @@ def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_n
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_no_cell_of_a_submission_starts_a_formula_and_every_text_comes_back(formula, tmp_path):
+def test_no_cell_of_a_submission_starts_a_formula_and_every_text_comes_back(formula, tmp_path, capsys):
     write_submission(tmp_path / "s.csv", [f"{formula.strip()}1", "b"], [formula, "둘"])
     cells = [cell for row in csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")) for cell in row]
     assert not [cell for cell in cells if cell[:1] in set("=+-@\t\r\n＝＋－＠")]
     assert read_predictions(tmp_path / "s.csv") == {f"{formula.strip()}1": formula, "b": "둘"}
+    assert "1 of 2 summaries start like a spreadsheet formula" in capsys.readouterr().out
 
 
 def test_formulas_in_a_template_are_neutralized_and_its_numbers_are_not(tmp_path):

@@ -1,7 +1,5 @@
 """Tokenizer, base and LoRA fit one another; what cannot load says so in one line."""
 
-import shutil
-
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -35,21 +33,6 @@ def test_a_home_that_the_shell_left_alone_is_written_out(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     with pytest.raises(InputError, match=f"~/model: the ~ was not replaced by the shell; give {tmp_path}/model"):
         load_tokenizer("~/model")
-
-
-def test_weights_that_are_no_safetensors_are_refused(tmp_path):
-    shutil.copytree(TINY / "llama", tmp_path / "model")
-    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "pytorch_model.bin")
-    with pytest.raises(InputError, match="safetensors"):
-        load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
-
-
-def test_truncated_weights_are_one_line(tmp_path):
-    shutil.copytree(TINY / "llama", tmp_path / "model")
-    path = tmp_path / "model" / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="is no whole safetensors file"):
-        load_base(str(tmp_path / "model"), dtype="float32", quantization="none", device="cpu")
 
 
 def test_a_4bit_base_keeps_head_and_embeddings_unquantized():

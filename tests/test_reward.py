@@ -208,24 +208,6 @@ def test_another_adapter_is_not_taken_for_a_reward_model(folders):
         LearnedReward(model, folders["sft"], None)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "line 2\\) is not JSON"),
-        ('["a"]', "line 2\\) is a JSON array"),
-        ('{"prompt": "a", "chosen": "b"}', "line 2\\): 'rejected'"),
-        ('{"prompt": "a", "chosen": "b", "rejected": " "}', "line 2\\): 'rejected'"),
-        ('{"prompt": "a", "chosen": "b", "rejected": "b "}', "line 2\\): chosen and rejected are the same"),
-        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": "big"}', "line 2\\): 'margin'"),
-    ],
-)
-def test_a_bad_pair_is_named_by_its_line(tmp_path, line, message):
-    good = json.dumps({"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"})
-    (tmp_path / "pairs.jsonl").write_text(good + "\n" + line + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=message):
-        read_pairs(tmp_path / "pairs.jsonl")
-
-
 def test_pairs_judged_by_people_need_no_margin_and_no_kind(tmp_path):
     file = toys.write_pairs(tmp_path / "pairs.jsonl", [{"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"}])
     assert read_pairs(file) == [

@@ -125,14 +125,18 @@ def test_help_of_a_recipe_loads_nothing_heavy(recipe):
     )
 
 
-def test_checking_files_loads_nothing_heavy():
-    argv = ("dialsum", "check", str(TOY / "train.csv"), str(TOY / "dev.csv"))
-    assert heavy_modules("from dialsum_trl.cli.app import main; main()", *argv) == []
-
-
-def test_scoring_a_file_loads_nothing_heavy():
-    argv = ("dialsum", "score", str(TOY / "dev.csv"), str(TOY / "dev.csv"), "--bootstrap", "20")
-    assert heavy_modules("from dialsum_trl.cli.app import main; main()", *argv) == []
+@pytest.mark.parametrize(
+    ("words", "besides"),
+    [
+        (("--help",), ["datasets", "huggingface_hub", "numpy"]),
+        (("check", TOY / "train.csv", TOY / "dev.csv"), ["datasets", "huggingface_hub", "numpy"]),
+        (("score", TOY / "dev.csv", TOY / "dev.csv", "--bootstrap", "20"), []),
+    ],
+    ids=lambda value: value[0] if value else "",
+)
+def test_help_check_and_score_load_nothing_heavy(words, besides):
+    argv = ("dialsum", *map(str, words))
+    assert heavy_modules("from dialsum_trl.cli.app import main; main()", *argv, heavy=[*HEAVY, *besides]) == []
 
 
 @pytest.mark.parametrize("module", LIGHT)

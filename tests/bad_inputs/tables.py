@@ -27,22 +27,19 @@ def huge_cell(place: Place) -> None:
     place.write("train.csv", f'{HEAD}a,"{"가" * 10_000_001}",b\n')
 
 
-def unclosed_quote_in_a_large_file(place: Place) -> None:
-    place.write("train.csv", HEAD + 'a,"#Person1#: 안녕,인사한다.\n' + GOOD * 400_000)
-
-
 def same_rows_in_both(place: Place) -> None:
     place.write("train.csv", HEAD + GOOD + "b,#Person1#: 다른 말,다르다.\n")
     place.write("dev.csv", HEAD + "x,#Person1#:  안녕!,다른 요약.\n")
 
 
 CASES = [
-    csv("cp949", (HEAD + GOOD).encode("cp949"), "line 2, byte", "iconv -f cp949 -t utf-8"),
+    csv("cp949", (HEAD + GOOD).encode("cp949"), "line 2, byte 36 (0xbe)", "iconv -f cp949 -t utf-8"),
     csv("utf-16 with its mark", (HEAD + GOOD).encode("utf-16"), "is UTF-16", "iconv -f UTF-16"),
     csv("one latin-1 byte", HEAD.encode() + b"a,#Person1#: caf\xe9,b\n", "line 2, byte", "0xe9", "iconv"),
     csv("a NUL byte", HEAD + "a,#Person1#: x\0y,b\n", "line 2 holds a NUL", "tr -d"),
     csv("a zip file by another name", b"PK\x03\x04\x14\x00\x06\x00" + bytes(60), "line 1", "export it again"),
     csv("nothing", "", "is empty", "header line"),
+    csv("a byte order mark alone", "\ufeff", "is empty", "header line"),
     csv("blank lines alone", "\n\r\n\n", "is empty", "header line"),
     csv("a header alone", HEAD, "no data rows", "export"),
     csv("rows without a header", GOOD + GOOD, "no column 'fname'", "--fname_column"),
@@ -50,9 +47,13 @@ CASES = [
     csv("semicolons", HEAD.replace(",", ";") + "a;b;c\n", "line 1 is separated by semicolons", "with commas"),
     csv("tabs", HEAD.replace(",", "\t") + "a\tb\tc\n", "separated by tabs", "with commas"),
     csv("Excel's line of the separator", "sep=,\n" + HEAD + GOOD, "line 1 is Excel's 'sep=,'", "remove this line"),
+    csv("Excel's line of semicolons", "sep=;\nfname;dialogue\na;b\n", "line 1 is Excel's 'sep=;'", "remove this line"),
+    csv("Excel's line of tabs", "SEP=\t\nfname\tdialogue\na\tb\n", "line 1 is Excel's 'SEP='", "remove this line"),
+    csv("Excel's line in quotes", '"sep=,"\nfname,dialogue\na,b\n', "line 1 is Excel's 'sep=,'", "remove this line"),
+    csv("an unclosed quote", HEAD + GOOD + 'b,"c,d\n\n\n', "row 2 (line 3): a double quote opened in this row"),
     csv("bare carriage returns", HEAD + "a,b\rc,d\n", "row 1 (line 2)", "line endings"),
     csv("a column named twice", "fname,dialogue,summary,summary\na,b,c,d\n", "'summary' twice", "rename"),
-    csv("a missing column", "fname,dialog,summary\na,b,c\n", "no column 'dialogue'", "--dialogue_column dialog"),
+    csv("a missing column", "fname,dialog,summary\na,b,c\n", "'fname', 'dialog'", "--dialogue_column dialog"),
     csv("no summaries", "fname,dialogue\na,b\n", "no column 'summary'", "--summary_column"),
     csv(
         "summary and summary1", "fname,dialogue,summary,summary1\na,b,c,d\n", "both 'summary' and 'summary1'", "rename"
@@ -81,6 +82,9 @@ CASES = [
     jsonl("an array over several lines", "[\n{}\n]\n", "row 1 (line 1) is not JSON", "one object per line"),
     jsonl("cut in the middle", json.dumps(JSON_ROW) + '\n{"fname": "b", "dial', "row 2 (line 2) is not JSON"),
     jsonl("a number", "3\n", "is a JSON int", "one object per line"),
+    jsonl("a number for a text", {"summary": 3}, "column 'summary': int instead of text"),
+    jsonl("a broken number for a name", {"fname": 1.0}, "'fname': float instead of text; write it in quotes"),
+    jsonl("true for a name", {"fname": True}, "column 'fname': bool instead of text"),
     jsonl("NaN for a text", {"dialogue": float("nan")}, "column 'dialogue': float instead of text"),
     jsonl("a list for a text", {"dialogue": ["a", "b"]}, "column 'dialogue': list instead of text"),
     jsonl("null for a text", {"dialogue": None}, "column 'dialogue': empty", "fill it"),

@@ -84,7 +84,8 @@ CASES = [
         ("--bootstrap -3", "at least 0"),
     ),
     scored("nothing", "", "is empty", "header line"),
-    scored("no column of summaries", submission(MINE, "fname,text"), "no column 'summary'", "'text'"),
+    scored("no column of summaries", submission(MINE, "fname,sumary"), "no column 'summary'", "rename 'sumary'"),
+    scored("a header alone", "fname,summary\n", "no data rows"),
     scored("no names", submission(MINE, "row,summary"), "no column 'fname'"),
     scored("half of the rows", submission(dict(list(MINE.items())[:5])), "ids are missing", "the same test file"),
     scored("rows of another file", submission({f"x{n}": "a" for n in NAMES}), "ids are missing", "not known there"),
@@ -156,6 +157,9 @@ CASES = [
     dialogue("nothing", " \n", "holds no dialogue", "#Person1#"),
     dialogue("cp949", "#Person1#: 안녕".encode("cp949"), "not UTF-8", "iconv -f cp949"),
     dialogue("a NUL byte", "#Person1#: a\0b", "NUL"),
+    Case(
+        "dialogue: nothing there", "summarize {given}/a.txt --model_name_or_path {toy}", {}, ("a.txt", "No such file")
+    ),
     Case("dialogue: a folder", "summarize {given} --model_name_or_path {toy} --quantization none", {}, ("irectory",)),
     Case("push: neither adapter nor model", "push {given} me/x", {}, ("neither an adapter", "config.json")),
     Case(
