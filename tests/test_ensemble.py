@@ -156,7 +156,7 @@ def test_a_folder_of_predict_stands_for_its_submission(tmp_path, predictions):
     ensemble({}, [*argv, "--output_dir", str(tmp_path / "out")])
     saved = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert saved["files"][1] == str(tmp_path / "system" / "submission.csv")
-    with pytest.raises(InputError, match=r"submission\.csv: stands twice"):
+    with pytest.raises(InputError, match=r"submission\.csv: is given twice"):
         ensemble({}, [*argv, saved["files"][1], "--output_dir", str(tmp_path / "other")])
 
 
@@ -195,8 +195,8 @@ def test_files_of_different_rows_are_an_error_and_nothing_is_written(tmp_path, p
         (["--prediction_files", "a.csv", "--adapter_paths", "x"], "give --prediction_files"),
         (["--adapter_paths", "nowhere", "other", "--greedy", "true"], "needs dev rows"),
         (["--adapter_paths", "nowhere"], "two adapters or more"),
-        (["--adapter_paths", "nowhere", "./nowhere"], r"\./nowhere: stands twice"),
-        (["--prediction_files", "a.csv", "b.csv", "a.csv"], r"--prediction_files a\.csv: stands twice"),
+        (["--adapter_paths", "nowhere", "./nowhere"], r"\./nowhere: is given twice"),
+        (["--prediction_files", "a.csv", "b.csv", "a.csv"], r"--prediction_files a\.csv: is given twice"),
         (["--prediction_files", "a.csv", "b.csv", "--bootstrap", "-1"], "--bootstrap -1: must be at least 0"),
         (["--prediction_file", "a.csv"], "did you mean --prediction_files"),
     ],

@@ -21,11 +21,13 @@ from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING_ONLY, rows
 @dataclass
 class EnsembleArguments:
     prediction_files: list[str] | None = flag(
-        None, "CSVs fname,summary or folders of predict, one a model or sample: the consensus is chosen."
+        None, "CSVs fname,summary or folders of predict, one per model or sample: the consensus is chosen."
     )
-    adapter_paths: list[str] | None = flag(None, "Adapters to average into one instead (all must share their start).")
+    adapter_paths: list[str] | None = flag(
+        None, "Adapters to average into one instead (all trained further from the same one)."
+    )
     weights: list[float] | None = flag(
-        None, "One an adapter, or a prediction file (how much agreeing with it counts); default: alike."
+        None, "One per adapter, or per prediction file (how much agreement with it counts); default: equal."
     )
     length_ratio: float = flag(2.0, "Candidates beyond this factor of the median length are left out; 0 keeps all.")
     greedy: bool = flag(False, "Adapters: average only those that do not lower ROUGE on --test_file.")

@@ -11,13 +11,13 @@ from dialsum_trl.stages.common.unread import ROLLOUTS
 
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
-    beta=0.04,  # TRL's default of 0 lets the policy drift where it will
+    beta=0.04,  # TRL's default of 0 lets the policy drift
     num_generations=8,
     num_generations_eval=1,  # dev summaries are greedy
     per_device_train_batch_size=8,
     gradient_accumulation_steps=8,
     max_completion_length=MAX_NEW_TOKENS,
-    mask_truncated_completions=True,  # a summary that was cut says nothing about its end
+    mask_truncated_completions=True,  # summaries cut by the limit are left out of the loss
     disable_dropout=True,
     num_train_epochs=1,
     lr_scheduler_type="constant_with_warmup",

@@ -14,13 +14,13 @@ from dialsum_trl.stages.common.unread import rows_come_from
 
 @dataclass
 class PostprocessArguments:
-    prediction_file: str | None = flag(None, "CSV fname,summary to measure or mend.")
-    test_file: str | None = flag(None, "CSV or JSONL of the dialogues; every rule is measured where it has references.")
+    prediction_file: str | None = flag(None, "CSV fname,summary to measure or repair.")
+    test_file: str | None = flag(None, "CSV or JSONL of the dialogues; every rule is measured if it has references.")
     rules: list[str] | None = flag(
         None, f"Rules to apply: {' '.join(RULES)}, or helping: those that help on these rows."
     )
-    template: str | None = flag(None, "Sample submission whose order is taken.")
-    output_file: str | None = flag(None, "Where the mended submission goes.")
+    template: str | None = flag(None, "Sample submission whose order is used.")
+    output_file: str | None = flag(None, "Where the repaired submission goes.")
     bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
 
 

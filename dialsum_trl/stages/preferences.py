@@ -25,15 +25,15 @@ PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0
 @dataclass
 class PreferenceArguments:
     output_dir: str = flag("outputs/preferences", "Where samples.jsonl and pairs.jsonl go.")
-    samples: int = flag(6, "Summaries sampled a dialogue, 4 to 8.")
+    samples: int = flag(6, "Summaries sampled per dialogue, 4 to 8.")
     margin: float = flag(
-        0.10, "Least difference in ROUGE (mean of 1, 2, L; 0 to 1) between chosen and rejected.", bounds=SHARE
+        0.10, "Smallest difference in ROUGE (mean of 1, 2, L; 0 to 1) between chosen and rejected.", bounds=SHARE
     )
     length_tolerance: float = flag(
         0.20, "How much shorter one of the two may be, as a share of characters.", bounds=AT_LEAST_0
     )
-    reference_share: float = flag(0.15, "Greatest share of reference-against-sample pairs (at most 0.3).")
-    faithfulness_share: float = flag(0.15, "Greatest share of pairs whose rejected summary has one fact changed.")
+    reference_share: float = flag(0.15, "Largest share of reference-against-sample pairs (at most 0.3).")
+    faithfulness_share: float = flag(0.15, "Largest share of pairs whose rejected summary has one fact changed.")
     write_folds: str | None = flag(None, "Folder: write the training rows as two folds to train on, and stop.")
     trained_rows: bool = flag(False, "Allow an adapter that was trained on a file of this name.")
     max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
@@ -41,7 +41,7 @@ class PreferenceArguments:
 
     def __post_init__(self) -> None:
         if not 2 <= self.samples <= 64:
-            raise InputError(f"--samples {self.samples}: 4 to 8 are usual, 2 are the least")
+            raise InputError(f"--samples {self.samples}: use 4 to 8; 2 is the minimum")
         if not 0 <= self.reference_share <= MAX_REFERENCE_SHARE:
             raise InputError(f"--reference_share {self.reference_share}: 0 to {MAX_REFERENCE_SHARE}")
         if not 0 <= self.faithfulness_share <= 0.5:

@@ -1,4 +1,4 @@
-"""The page that compares systems: its flags and `report`."""
+"""The report that compares systems: its flags and `report`."""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,13 +18,13 @@ class ReportArguments:
     )
     test_file: str | None = flag(None, "CSV or JSONL with dialogues and references that all systems are scored on.")
     runs: list[str] | None = flag(
-        None, "name=outputs/sft ..., training runs; default: the systems' own that lie beside them."
+        None, "name=outputs/sft ..., training runs; default: the systems' adapters in the same parent folder."
     )
     focus: str | None = flag(None, "System whose best and worst dialogues are shown; default: the last one.")
     tokenizer: str | None = flag(None, "Model whose tokens are counted; default: the runs' own, else characters.")
     title: str | None = flag(None, "Heading; default: the name of the test file.")
     note: str | None = flag(None, "A sentence under the heading.")
-    output_file: str = flag("outputs/report.html", "The page; its figures go beside it as .json.")
+    output_file: str = flag("outputs/report.html", "The page; its figures are written next to it as .json.")
     bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% intervals.", bounds=AT_LEAST_0)
 
 

@@ -22,7 +22,7 @@ REWARD_SETTINGS = dict(
     activation_checkpointing=True,
     activation_checkpointing_kwargs={"use_reentrant": False},
     ddp_find_unused_parameters=False,  # every adapter takes part in every step
-    eval_strategy="no",  # the held-out accuracy is measured at the end, on scores as PPO will see them
+    eval_strategy="no",  # held-out accuracy is measured at the end, on scores as PPO uses them
     save_strategy="epoch",
     save_total_limit=1,
     logging_steps=10,
@@ -58,7 +58,7 @@ train_reward = command(
     REWARD,
     job,
     "train_reward",
-    """Trains a reward adapter and its score head, and refuses one that only learned to count characters.
+    """Trains a reward adapter and its score head, and fails if it only learned to count characters.
 
     Returns:
         The figures of the closing table (held-out accuracy, the length baselines, scores' mean and deviation).

@@ -17,7 +17,7 @@ from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER
 class Seq2SeqArguments:
     effective_batch_size: int = flag(
         32,
-        "Rows an optimizer step over all processes; accumulation is derived unless given.",
+        "Rows per optimizer step over all processes; accumulation is derived unless given.",
         bounds=COUNT,
         may_change=True,
     )
@@ -25,7 +25,7 @@ class Seq2SeqArguments:
         MAX_LENGTH, "Tokens that the encoder reads; longer dialogues lose middle turns.", bounds=COUNT
     )
     max_target_length: int = flag(200, "Tokens of a summary, in training and when generating.", bounds=COUNT)
-    mask_tokens: list[str] = flag(list(MASKS), "Made one token each; none leaves the vocabulary alone.")
+    mask_tokens: list[str] = flag(list(MASKS), "Each becomes one token; none leaves the vocabulary unchanged.")
     language: str | None = flag(None, "Language code of both sides, for models that need one (mBART: ko_KR).")
     source_prefix: str | None = flag(
         None, "Text before each dialogue, as `summarize: ` for T5 models of several tasks; default: the model's own."

@@ -35,8 +35,8 @@ SFT_SETTINGS = dict(
     metric_for_best_model="eval_loss",  # rouge_mean chooses by the summaries instead
     logging_steps=10,
     logging_nan_inf_filter=False,  # it would average NaN steps away
-    ddp_find_unused_parameters=False,  # every adapter takes part in every step; looking for idle ones costs time
-    ddp_broadcast_buffers=False,  # the only ones are rotary frequencies, the same everywhere
+    ddp_find_unused_parameters=False,  # every adapter takes part in every step
+    ddp_broadcast_buffers=False,  # the only buffers are rotary frequencies, equal on all processes
 )
 
 
@@ -44,7 +44,7 @@ SFT_SETTINGS = dict(
 class SFTArguments:
     effective_batch_size: int = flag(
         64,
-        "Rows an optimizer step over all processes; accumulation is derived unless given.",
+        "Rows per optimizer step over all processes; accumulation is derived unless given.",
         bounds=COUNT,
         may_change=True,
     )
@@ -52,7 +52,7 @@ class SFTArguments:
         True, "Packing, variable-length attention and compiled layers; false: plain TRL, padded.", may_change=True
     )
     memory_gib: float | None = flag(
-        None, "GPU memory to stay within, GiB; default: what the GPU has free.", bounds=POSITIVE, may_change=True
+        None, "Limit on GPU memory, GiB; default: what the GPU has free.", bounds=POSITIVE, may_change=True
     )
     rouge_rows: int = flag(
         32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
@@ -69,10 +69,10 @@ SFT = Stage(
     unread=(
         Unread(
             ("dataloader_drop_last", "train_sampling_strategy"),
-            "a schedule of packs deals all rows in an order of its own; leave it out, or give --fast false",
+            "packs have an order of their own and use all rows; leave it out, or give --fast false",
             lambda values: values["fast"],
         ),
-        Unread(("completion_only_loss",), "the summary alone is learned; leave it out", fine=(True,)),
+        Unread(("completion_only_loss",), "only the summary is trained on; leave it out", fine=(True,)),
         Unread(("eos_token",), "the chat template says what ends a turn; leave it out"),
         Unread(("shuffle_dataset",), "every epoch is shuffled, by --data_seed; leave it out"),
         TRUNCATION_MODE,

@@ -21,7 +21,7 @@ from dialsum_trl.stages.common.names import STAGES
 
 OTHER_RANKS_WAIT = 5.0  # seconds
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
-# what Gloo and NCCL say in the processes that go on when another one has ended
+# what Gloo and NCCL report in the remaining processes when another one has ended
 ANOTHER_ENDED = ("gloo/transport", "Connection closed by peer", "remote process exited")
 
 
@@ -41,8 +41,8 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
     Called with a recipe alone (from a recipe file), it takes the flags of the command line; an `InputError` becomes one
     line on stderr and exit code 2, a `TrainingError` one line and exit code 1. Called with settings by keyword or with
     `argv` (from Python or a test), it leaves the command line alone and raises errors as they are; settings by keyword
-    count as flags. What a full GPU or a
-    full disk raises becomes a `TrainingError` that names the remedy.
+    count as flags. An error of a full GPU or a
+    full disk becomes a `TrainingError` that names the remedy.
 
     Args:
         job: imports the module that does the stage's work: `run(*settings)`, and what `settings.resolve` takes of it.
@@ -62,7 +62,7 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
             ) from error
         except (InputError, TrainingError):
             raise
-        except Exception as error:  # a full disk has as many types as there are libraries; all others go on
+        except Exception as error:  # each library has its own for a full disk; all others are raised as they are
             if (line := problem(error, stage)) is None:
                 raise
             raise TrainingError(line) from error
@@ -76,7 +76,7 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
         except (InputError, TrainingError) as error:
             sys.stdout.flush()
             if rank := int(os.environ.get("RANK", "0")):
-                # where all ranks fail alike, rank 0 speaks and the launcher ends the others within this time
+                # if all ranks fail alike, rank 0 prints and the launcher ends the others within this time
                 time.sleep(OTHER_RANKS_WAIT)
             print(f"error: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr, flush=True)
             sys.exit(2 if isinstance(error, InputError) else 1)
@@ -86,7 +86,7 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
             sys.exit(INTERRUPTED)
         except RuntimeError as error:
             if any(text in str(error) for text in ANOTHER_ENDED):
-                time.sleep(OTHER_RANKS_WAIT)  # the other one has said why; the launcher ends this one meanwhile
+                time.sleep(OTHER_RANKS_WAIT)  # the other one has printed the reason; the launcher ends this one
             raise
         end_process_group()
         return result
@@ -97,10 +97,10 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
 
 
 def _go_on(stage: Stage) -> str:
-    """How the work of an interrupted stage is taken up again."""
+    """How to resume an interrupted stage."""
     if stage.trains:
-        return "a run with checkpoints goes on with the same command and --resume_from_checkpoint true"
-    return "the same command starts it again, and goes on where it keeps what is done"
+        return "resume a run with checkpoints with the same command and --resume_from_checkpoint true"
+    return "the same command starts it again, and continues from what was kept"
 
 
 def gpu_memory_problem(error: BaseException, flags: tuple[str, str, str]) -> str | None:

@@ -14,7 +14,7 @@ from dialsum_trl.rl.rewards import NAMES
 @dataclass
 class PairArguments:
     pairs_file: str | None = flag(
-        None, "JSONL of preference pairs (recipes/preferences.py, or judged by people).", may_change=True
+        None, "JSONL of preference pairs (recipes/preferences.py, or human preferences).", may_change=True
     )
     eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.", may_change=True)
     held_out: float = flag(
@@ -22,7 +22,7 @@ class PairArguments:
     )
     effective_batch_size: int = flag(
         32,
-        "Pairs an optimizer step over all processes; accumulation is derived unless given.",
+        "Pairs per optimizer step over all processes; accumulation is derived unless given.",
         bounds=COUNT,
         may_change=True,
     )
@@ -41,7 +41,7 @@ class RewardArguments:
     )
     reward_model_weight: float = flag(
         1.0,
-        "Weight of its (standardized) score beside functions of weight 1; or give --reward_weights.",
+        "Weight of its (standardized) score; functions have weight 1. Or give --reward_weights.",
         bounds="(-inf, inf)",
     )
     rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.", bounds=AT_LEAST_0)
@@ -60,11 +60,11 @@ class RewardArguments:
                 )
 
     def weights(self) -> list[float]:
-        """One a reward, where `--reward_weights` are not given."""
+        """One per reward, if `--reward_weights` is not given."""
         return [1.0] * len(self.reward_functions) + ([self.reward_model_weight] if self.reward_adapter_path else [])
 
     def check_weights(self, weights: list[float] | None) -> None:
-        """Raises InputError when `--reward_weights` are not one a reward."""
+        """Raises InputError when `--reward_weights` is not one per reward."""
         names = [*self.reward_functions, *(["reward_model"] if self.reward_adapter_path else [])]
         if weights is not None and len(weights) != len(names):
             raise InputError(f"--reward_weights: {len(weights)} for {len(names)} rewards ({', '.join(names)})")

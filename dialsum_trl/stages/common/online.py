@@ -1,4 +1,4 @@
-"""What PPO and GRPO do alike before they have a trainer."""
+"""What PPO and GRPO share before the trainer is built."""
 
 from dialsum_trl.core.console import say
 from dialsum_trl.metrics.rouge import RougeConfig
@@ -12,7 +12,7 @@ from dialsum_trl.stages.common.run import Run
 
 
 def open_online(method: str, data, prompt, model_args, rouge, rewards, args) -> tuple[Run, dict]:
-    """A described run, and what its trainer is built of: prompts, policy, rewards, dev rows.
+    """A described run, and the arguments of its trainer: prompts, policy, rewards, dev rows.
 
     Args:
         method: "PPO" or "GRPO".

@@ -44,13 +44,13 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
 
 
 def check_several(flag: str, paths: list[str], needs: str) -> None:
-    """Raises InputError for fewer than two paths, or one that stands twice: it would agree with itself."""
+    """Raises InputError for fewer than two paths, or one that is given twice: it would agree with itself."""
     if len(paths) < 2:
         raise InputError(f"{flag}: {needs}")
     seen = set()
     for path in paths:
         if (place := os.path.realpath(path)) in seen:
-            raise InputError(f"{flag} {path}: stands twice; give each once, --weights says what counts more")
+            raise InputError(f"{flag} {path}: is given twice; give each once, and --weights for those that count more")
         seen.add(place)
 
 
@@ -65,7 +65,7 @@ def choose(args, config, rows) -> dict:
     texts = [read_aligned(path, fnames) for path in files]
     output = Path(args.output_dir)
     check_target(output / SUBMISSION, "--output_dir", [*files, args.test_file, args.template])
-    if (output / ROWS).exists():  # these summaries would stand beside the rows and tokens of others
+    if (output / ROWS).exists():  # of other summaries, whose rows and tokens would not fit these
         raise InputError(f"--output_dir {output}: holds the summaries of recipes/predict.py; give another folder")
     candidates = [list(row) for row in zip(*texts, strict=True)]
     chosen = mbr(candidates, args.weights, config, args.length_ratio or None)

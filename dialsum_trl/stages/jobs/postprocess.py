@@ -1,4 +1,4 @@
-"""What each rule is worth on dev; the chosen ones applied."""
+"""The effect of each rule on dev rows; the chosen ones applied."""
 
 from dataclasses import dataclass
 
@@ -28,13 +28,13 @@ def rule_deltas(
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
 ) -> list[RuleDelta]:
-    """What each rule alone, and `all` of them together, is worth on these rows.
+    """The effect of each rule alone, and of `all` together, on these rows.
 
     Raises:
         InputError: as `rouge.score`, or the lengths differ.
     """
     if len(dialogues) != len(summaries):
-        raise InputError(f"{len(summaries)} summaries for {len(dialogues)} dialogues; give one a row")
+        raise InputError(f"{len(summaries)} summaries for {len(dialogues)} dialogues; give one per row")
     deltas = []
     for name, rules in [*((name, [name]) for name in RULES), ("all", list(RULES))]:
         after = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
@@ -44,7 +44,7 @@ def rule_deltas(
 
 
 def helping(deltas: list[RuleDelta]) -> list[str]:
-    """The single rules whose 95 % interval lies above 0."""
+    """The single rules whose 95 % interval is above 0."""
     return [delta.rule for delta in deltas if delta.rule in RULES and delta.comparison.interval[0] > 0]
 
 
@@ -88,10 +88,10 @@ def run(data, rouge, args) -> dict:
         raise InputError(f"{what}: {args.test_file} lacks references to measure rules on; name the rules, or give them")
     if "helping" in rules:
         rules = [rule for rule in rules if rule != "helping"] + helping(deltas)
-    mended = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
+    repaired = [apply(text, rules, dialogue) for text, dialogue in zip(summaries, dialogues, strict=True)]
     if args.output_file:
-        write_submission(args.output_file, fnames, mended, template=args.template)
+        write_submission(args.output_file, fnames, repaired, template=args.template)
         say(f"{args.output_file}: {', '.join(rules) or 'no rule'} applied")
     elif args.rules:
-        say("nothing is written: --output_file mended.csv says where the mended summaries go")
-    return {"deltas": deltas, "rules": rules, "summaries": mended}
+        say("nothing is written: --output_file repaired.csv writes the repaired summaries")
+    return {"deltas": deltas, "rules": rules, "summaries": repaired}

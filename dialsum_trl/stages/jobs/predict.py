@@ -16,16 +16,16 @@ from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.models.adapter_settings import use_adapter_settings as adjust  # noqa: F401 - `settings.resolve` calls it
 from dialsum_trl.models.identity import digest
 
-CANDIDATES = "candidates"  # of several summaries a row: 1.csv, 2.csv, ..., each for an ensemble
+CANDIDATES = "candidates"  # of several summaries per row: 1.csv, 2.csv, ..., each for an ensemble
 
 
 def check_candidates(folder: Path, count: int) -> None:
-    """Raises InputError where candidates of an earlier run would be left beside those of this one."""
+    """Raises InputError where candidates of an earlier run would be left among those of this one."""
     written = {f"{number}.csv" for number in range(1, count + 1)} if count > 1 else set()
     if left := sorted({path.name for path in folder.glob("*.csv")} - written):
         raise InputError(
-            f"{folder}: {left[0]} is of an earlier run with more candidates, and would stand beside the new ones; "
-            f"give another --output_dir, or take the folder away"
+            f"{folder}: {left[0]} is of an earlier run with more candidates, and would be mixed with the new ones; "
+            f"give another --output_dir, or remove the folder"
         )
 
 
@@ -97,8 +97,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
 
 
 def _about(model_args, decoding, summarizer, settings, rows) -> dict:
-    """What the summaries depend on; the batch size is not among it, so that a run can go on with a smaller one."""
-
+    """What the summaries depend on; the batch size is not among it, so that a run can continue with a smaller one."""
     return {
         **inference.identity(model_args, decoding, summarizer.tokenizer),
         "decoding": {name: value for name, value in asdict(settings).items() if name != "batch_size"},

@@ -1,4 +1,4 @@
-"""Sample, score, pair; refuses rows that the adapter was trained on."""
+"""Samples, scores and pairs; rows that the adapter was trained on are an error."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ from dialsum_trl.rl.pair_making import make_pairs
 def check_unseen(adapter_path: str | None, train_file: str) -> None:
     """Raises InputError when the adapter's record says that it was trained on a file of this name.
 
-    On rows it has learned by heart, an adapter's samples are all good and their order says little.
+    On memorized rows an adapter's samples are all good and their order means little.
     """
     if not adapter_path:
         return
@@ -40,7 +40,7 @@ def check_unseen(adapter_path: str | None, train_file: str) -> None:
     if seen == Path(train_file).name:
         raise InputError(
             f"{adapter_path} was trained on {seen}: sample on rows it has not seen (--write_folds makes two halves to "
-            f"train on), or go on with --trained_rows true"
+            f"train on), or allow them with --trained_rows true"
         )
 
 

@@ -20,7 +20,7 @@ def figures_file(page: Path) -> Path:
     """Where the figures of `page` go, once it is sure that page and figures replace nothing but an earlier report.
 
     Raises:
-        InputError: `page` is no .html, or one of the two places is taken by something else.
+        InputError: `page` is no .html, or one of the two paths is taken by another file.
     """
     if page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--output_file {page}: the report is a page; name a .html file, such as outputs/report.html")
