@@ -128,7 +128,7 @@ STAGES = {
     [("sft", 1), ("sft", -1), ("seq2seq", 1), ("reward", -1), ("dpo", 1), ("ppo", 1), ("ppo", -1), ("grpo", -1)],
 )
 def test_adamw_goes_on_in_another_implementation(toy, tmp_path, stage, order):
-    train = vars(importlib.import_module(f"dialsum_trl.{stage}"))[f"train_{stage}"]
+    train = vars(importlib.import_module(f"dialsum_trl.stages.{stage}"))[f"train_{stage}"]
     settings = dict(per_device_train_batch_size=2, max_steps=4, lr_scheduler_type="linear") | STAGES[stage]
     if stage == "seq2seq":
         settings |= dict(model_name_or_path=TINY / "bart")
