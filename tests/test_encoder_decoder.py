@@ -3,7 +3,6 @@
 import functools
 import json
 import runpy
-import shutil
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.flags import RougeArguments
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts
 from dialsum_trl.generation.summarizer import Summarizer
+from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.models.base import load_base, load_config, resize_embeddings
 from dialsum_trl.models.encoder_decoder import check_precision, source_prefix
 from dialsum_trl.prompts.seq2seq_tokenizer import PROBE, plain_tokenizer
@@ -171,7 +170,7 @@ def test_a_summary_hits_the_limit_when_its_end_token_is_missing(base, last, shar
     tokenizer, _ = with_masks(base("t5"), "t5")  # it starts with the pad token
     words = tokenizer("안녕하세요", add_special_tokens=False).input_ids
     ids = [tokenizer.pad_token_id, *words, *tokenizer(last, add_special_tokens=False).input_ids]
-    metrics = rouge_metrics(tokenizer, [["인사한다."]], RougeArguments())
+    metrics = rouge_metrics(tokenizer, [["인사한다."]], RougeConfig())
     assert metrics(type("Prediction", (), {"predictions": np.array([ids])}))["hit_limit"] == share
 
 
@@ -212,11 +211,3 @@ def test_the_task_prefix_is_saved_with_the_model_and_read_by_prediction(base, ro
     model = type("Model", (), {"config": config})
     [ids] = encode_prompts(Summarizer(model, tokenizer), ["#Person1#: 안녕"], GenerationSettings())
     assert tokenizer.decode(ids, skip_special_tokens=True) == "요약: #Person1#: 안녕"
-
-
-def test_weights_that_are_pickles_only_are_refused_with_the_remedy(base, tmp_path):
-    folder = tmp_path / "pickles"
-    shutil.copytree(base("kobart"), folder)
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"no safetensors weights.*refused.*--model_revision refs/pr/N"):
-        load_base(str(folder), quantization="none", auto_class=AutoModelForSeq2SeqLM)

@@ -14,7 +14,6 @@ from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import write_predictions
 from dialsum_trl.data.submission import read_aligned, read_predictions, write_submission
 from dialsum_trl.metrics.rouge import score
-from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.sharing.push import shared_files
 from dialsum_trl.stages.predict import predict
 from dialsum_trl.stages.report import report
@@ -68,18 +67,6 @@ def test_code_that_comes_with_a_model_runs_by_the_flag_alone_and_with_a_warning(
 def test_a_recipe_cannot_switch_strange_code_on():
     with pytest.raises(InputError, match=r"recipe: trust_remote_code .* command line only"):
         predict({"trust_remote_code": True, "model_name_or_path": "x"}, [])
-
-
-def test_of_several_templates_only_the_default_is_kept_so_none_is_saved_by_its_name(toy_base, tmp_path):
-    base = shutil.copytree(toy_base, tmp_path / "base")
-    template = (base / "chat_template.jinja").read_text(encoding="utf-8")
-    (base / "chat_template.jinja").unlink()
-    config = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
-    config["chat_template"] = [{"name": "default", "template": template}, {"name": "../../owned", "template": "x"}]
-    (base / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    load_tokenizer(str(base)).save_pretrained(tmp_path / "out" / "deep")
-    assert (tmp_path / "out" / "deep" / "chat_template.jinja").read_text(encoding="utf-8") == template
-    assert not list(tmp_path.rglob("owned*"))
 
 
 # Spreadsheets

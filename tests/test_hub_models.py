@@ -91,12 +91,6 @@ def test_a_cached_adapter_that_is_a_pickle_only_is_refused_without_the_hub(adapt
             use()
 
 
-def test_an_adapter_folder_that_is_a_pickle_only_is_refused_where_it_is_loaded(adapter, bare):
-    hostile.to_pickle(adapter)
-    with pytest.raises(InputError, match=r"a pickle \(adapter_model\.bin\), which can run code"):
-        load_adapter(bare, adapter)
-
-
 @pytest.mark.parametrize("name", ["tester/nowhere", "a/b/c"])
 def test_an_adapter_that_is_nowhere_is_one_clear_line(name, server, bare):
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Post-processing: what each rule mends, what it leaves alone, and what it is worth on dev."""
+"""Post-processing: what each rule repairs, what it leaves alone, and what it is worth on dev."""
 
 from collections import Counter
 
@@ -85,7 +85,7 @@ def test_an_abbreviation_ends_no_sentence(text):
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended"),
+    ("broken", "restored"),
     [
         ("# Person 1 #은 간다", "#Person1#은 간다"),
         ("#Person1은 간다", "#Person1#은 간다"),
@@ -101,8 +101,8 @@ def test_an_abbreviation_ends_no_sentence(text):
         ("# Email #로 보낸다", "#Email#로 보낸다"),
     ],
 )
-def test_broken_masks_are_mended(broken, mended):
-    assert masks(broken, DIALOGUE) == mended
+def test_broken_masks_are_restored(broken, restored):
+    assert masks(broken, DIALOGUE) == restored
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,12 @@ def test_rules_without_an_output_file_say_that_nothing_is_written(tmp_path, comm
         ("dev.csv", None, r"dev\.csv, which this command reads"),
         ("p.csv", None, r"p\.csv, which this command reads"),
         ("copy.csv", "fname,dialogue,summary\n", r"is no submission \(its first line is 'fname,dialogue,summary'\)"),
-        ("mended.jsonl", None, r"a submission is a \.csv file"),
+        ("repaired.jsonl", None, r"a submission is a \.csv file"),
         ("", None, "is a folder"),
         ("dev.csv/x.csv", None, r"dev\.csv is no folder"),
     ],
 )
-def test_mended_summaries_replace_nothing_but_summaries(tmp_path, command, capsys, name, content, expected):
+def test_repaired_summaries_replace_nothing_but_summaries(tmp_path, command, capsys, name, content, expected):
     if content:
         (tmp_path / name).write_text(content, encoding="utf-8")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -227,7 +227,7 @@ def test_mended_summaries_replace_nothing_but_summaries(tmp_path, command, capsy
     assert "post-processing on" not in capsys.readouterr().out  # refused before anything is computed
 
 
-def test_mended_summaries_may_replace_earlier_ones_of_the_same_template(tmp_path, command):
+def test_repaired_summaries_may_replace_earlier_ones_of_the_same_template(tmp_path, command):
     (tmp_path / "template.csv").write_text(",fname,summary\n0,a,\n", encoding="utf-8")
     output = ["--rules", "masks", "--output_file", str(tmp_path / "out.csv")]
     postprocess({}, [*command, *output])

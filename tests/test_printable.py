@@ -1,24 +1,18 @@
 """What files say reaches the terminal as text: no control character acts, no markup is followed, no run ends by it."""
 
-import io
-import json
 import logging
-import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
-from dialsum_trl.cli import chat, preview
-from dialsum_trl.cli.check import check_files, print_finding
+from dialsum_trl.cli import preview
+from dialsum_trl.cli.check import check_files
 from dialsum_trl.core import console
 from dialsum_trl.core.console import printable, say, table
 from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.data.audit import Finding
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.jobs.reward import accuracy_by_kind
 from tests.conftest import ROOT, TINY
 from tests.test_check import GOOD, write
 
@@ -62,18 +56,7 @@ def test_a_figure_that_was_not_measured_is_a_dash_in_a_table(capsys):
     assert capsys.readouterr().out.split() == ["best", "step", "-"]
 
 
-def test_a_table_shows_control_characters_written_out(capsys):
-    table(ESCAPES, [(f"a\n{ESCAPES}", 1)], (ESCAPES, "n"))
-    assert "".join(lines_of(capsys.readouterr())).count(WRITTEN) == 3
-
-
-@pytest.mark.parametrize("kind", ["[/b]", ESCAPES])
-def test_pairs_of_any_kind_get_their_line(capsys, kind):
-    table("Held-out accuracy by kind", accuracy_by_kind([{"kind": kind}], [(1, 0)]), ("kind", "pairs", "accuracy"))
-    assert any(printable(kind) in line and "100.0 %" in line for line in lines_of(capsys.readouterr()))
-
-
-@pytest.mark.parametrize("text", [ESCAPES, *MARKUP])
+@pytest.mark.parametrize("text", [ESCAPES, MARKUP[0]])
 def test_check_shows_fnames_masks_and_headers_as_text(tmp_path, capsys, text):
     rows = [(f"a{text}", GOOD, "요약", ""), (f"a{text}", GOOD, "#Person7# 요약", ""), (f"c{text}", "", "요약", "")]
     train = write(tmp_path / "train.csv", rows, ("fname", "dialogue", "summary", f"x{text}"))
@@ -86,22 +69,7 @@ def test_check_shows_fnames_masks_and_headers_as_text(tmp_path, capsys, text):
     assert any(line.endswith(f"x{printable(text)}") for line in printed)
 
 
-@pytest.mark.parametrize("text", [ESCAPES, *MARKUP])
-def test_check_shows_what_it_cannot_read_as_text(tmp_path, capsys, text):
-    check_files([write(tmp_path / "train.csv", [("1", "2")], (f"id{text}", "text"))])
-    assert any(line.startswith("error") and f"id{printable(text)}" in line for line in lines_of(capsys.readouterr()))
-
-
-def test_check_shows_text_in_a_terminal_too(capsys):
-    screen = io.StringIO()
-    print_finding(
-        Console(file=screen, force_terminal=True, color_system=None, width=200),
-        Finding("error", f"rows{ESCAPES}", [f"[/b]{ESCAPES}"]),
-    )
-    assert f"rows{WRITTEN}: 1 ([/b]{WRITTEN})" in screen.getvalue()
-
-
-@pytest.mark.parametrize("text", [ESCAPES, *MARKUP])
+@pytest.mark.parametrize("text", [ESCAPES, MARKUP[0]])
 @pytest.mark.parametrize("tokens", [False, True])
 def test_preview_shows_fname_and_dialogue_as_text(tmp_path, capsys, text, tokens):
     train = write(tmp_path / "train.csv", [(f"a{text}", f"{GOOD} {text}", f"인사를 한다.{text}")])
@@ -110,15 +78,6 @@ def test_preview_shows_fname_and_dialogue_as_text(tmp_path, capsys, text, tokens
     first, *others = lines_of(capsys.readouterr())
     assert first.startswith(f"row a{printable(text)} (number 0 from 0): ")
     assert tokens or any(line.startswith("learned") and printable(text) in line for line in others)
-
-
-def test_preview_puts_dropped_turns_with_control_characters_where_they_stood(tmp_path, capsys):
-    turns = [f"#Person{1 + number % 2}#: 안녕하세요\x08 {number}번 손님, 무엇을 도와드릴까요?" for number in range(40)]
-    train = write(tmp_path / "train.csv", [("a", "\n".join(turns), "인사를 한다.")])
-    settings = {"model_name_or_path": str(TINY / "llama"), "train_file": str(train), "max_length": 200}
-    preview.show_row(ROOT / "recipes" / "sft_llama3b.py", "0", None, settings)
-    printed = [line[8:] for line in capsys.readouterr().out.splitlines()]
-    assert [line.split("<|eot")[0] for line in printed if "손님" in line] == [printable(turn) for turn in turns]
 
 
 def test_log_lines_of_libraries_are_printable():
@@ -169,16 +128,3 @@ def test_commands_set_it_up(monkeypatch):
         assert logging.getLogRecordFactory() is console.PrintableRecord
     finally:
         logging.setLogRecordFactory(factory)
-
-
-@pytest.mark.parametrize("beams", [1, 2])
-def test_what_a_model_writes_does_not_act_on_the_terminal(trained_adapter, toy_base, tmp_path, capsys, beams):
-    """Every token of this tokenizer is written as an escape sequence."""
-    base = shutil.copytree(toy_base, tmp_path / "base")
-    tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
-    step = {"type": "Replace", "pattern": {"Regex": r"[^\s]"}, "content": "\x1b[2J"}
-    tokenizer["decoder"] = {"type": "Sequence", "decoders": [tokenizer["decoder"], step]}
-    (base / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    (tmp_path / "dialogue.txt").write_text("#Person1#: 안녕하세요?\n", encoding="utf-8")
-    chat.summarize_file(tmp_path / "dialogue.txt", str(trained_adapter), str(base), None, beams, 6)
-    assert "\\x1b[2J" in "".join(lines_of(capsys.readouterr()))

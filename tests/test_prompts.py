@@ -161,13 +161,6 @@ def test_a_template_whose_prompt_is_no_prefix_is_an_error(real_tokenizers):
         encode(tokenizer)
 
 
-def test_a_template_that_raises_is_one_line(real_tokenizers):
-    tokenizer = copy.deepcopy(real_tokenizers["qwen2_5"])
-    tokenizer.chat_template = "{{ raise_exception('no system role') }}"
-    with pytest.raises(InputError, match="--prompt_style instruction"):
-        encode_prompt(tokenizer, DIALOGUE)
-
-
 def test_the_pad_token_is_reserved_and_ends_nothing(tokenizer):
     assert tokenizer.pad_token in PADS
     assert tokenizer.pad_token != tokenizer.eos_token

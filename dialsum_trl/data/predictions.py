@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json, write_text
@@ -15,25 +14,7 @@ from dialsum_trl.data.submission import read_predictions, write_submission
 from dialsum_trl.data.tables import read_table
 from dialsum_trl.data.unicode_forms import in_forms_of
 
-if TYPE_CHECKING:
-    import numpy as np
-
 SUBMISSION, ROWS, SCORES = "submission.csv", "predictions.jsonl", "scores.json"
-
-
-class Generated(Protocol):
-    """What is read of a `generation.Summary`."""
-
-    tokens: int
-    hit_limit: bool
-
-
-class Scores(Protocol):
-    """What is read of a `metrics.RougeReport`."""
-
-    per_row: np.ndarray
-
-    def to_dict(self) -> dict: ...
 
 
 @dataclass(frozen=True)
@@ -60,8 +41,8 @@ def write_predictions(
     texts: list[str],
     how: dict,
     *,
-    generated: Sequence[Generated] | None = None,
-    scores: Scores | None = None,
+    generated: Sequence | None = None,
+    scores: object | None = None,
     template: str | Path | None = None,
 ) -> Path:
     """Writes the three files of a system and returns the path of its submission.
@@ -71,8 +52,8 @@ def write_predictions(
     Args:
         texts: one summary per row, as submitted.
         how: settings that made them, for `scores.json`.
-        generated: one per row (length in tokens, cut by the limit or not), where a model wrote them.
-        scores: of these rows, where there are references.
+        generated: one `generation.Summary` per row, where a model wrote them.
+        scores: `metrics.RougeReport` of these rows, where there are references.
         template: as in `submission.write_submission`.
     """
     folder, lines = Path(folder), []

@@ -29,15 +29,20 @@ def compare_bases(adapter: str, trained_on: tuple[str, str], named: tuple[str, s
         return
     then, now = (_folder(*each) for each in (trained_on, named))
     if then and now:
-        if then.samefile(now):
+        if base_identity(str(then), "") == base_identity(str(now), ""):
             return
-        _refuse_another(adapter, trained_on[0], named[0], then, now)
-        if _same_weights(then, now):
-            return
+        old, new = (read_json(folder / "config.json", "give the folder of a model") for folder in (then, now))
+        if differ := [key for key in ARCHITECTURE if old.get(key) != new.get(key)]:
+            raise InputError(
+                f"--adapter_path {adapter}: was trained on {trained_on[0]}, and {named[0]} is another model "
+                f"({differ[0]} {old.get(differ[0])} and {new.get(differ[0])}): leave --model_name_or_path out, or name "
+                f"the base it was trained on"
+            )
         difference = "of the same architecture with other weights"
-    elif _same_repository(trained_on, named):
-        return
     else:
+        one, two = (base_origin(*each) for each in (trained_on, named))
+        if one.repo_id == two.repo_id is not None and (one.commit == two.commit or None in (one.commit, two.commit)):
+            return
         difference = "which may be another model: not both are here to compare"
     say(
         f"warning: --adapter_path {adapter} was trained on {_shown(*trained_on)} and is put on {_shown(*named)}, "
@@ -55,26 +60,6 @@ def _folder(name: str, revision: str) -> Path | None:
     if not folder.is_dir():
         return cached_folder(name, revision)
     return folder if (folder / "config.json").is_file() else None
-
-
-def _refuse_another(adapter: str, trained_on: str, named: str, then: Path, now: Path) -> None:
-    remedy = "give the folder of a model, or a Hub id"
-    old, new = (read_json(folder / "config.json", remedy) for folder in (then, now))
-    if differ := [key for key in ARCHITECTURE if old.get(key) != new.get(key)]:
-        was, found = old.get(differ[0]), new.get(differ[0])
-        raise InputError(
-            f"--adapter_path {adapter}: was trained on {trained_on}, and {named} is another model ({differ[0]} "
-            f"{was} and {found}): leave --model_name_or_path out, or name the base it was trained on"
-        )
-
-
-def _same_weights(then: Path, now: Path) -> bool:
-    return base_identity(str(then), "") == base_identity(str(now), "")
-
-
-def _same_repository(trained_on: tuple[str, str], named: tuple[str, str]) -> bool:
-    then, now = (base_origin(*each) for each in (trained_on, named))
-    return then.repo_id == now.repo_id is not None and (then.commit == now.commit or None in (then.commit, now.commit))
 
 
 def find_recorded(adapter: str, name: str, revision: str) -> None:
