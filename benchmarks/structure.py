@@ -353,10 +353,15 @@ def tree_of(commit: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+def described(*arguments: str) -> str:
+    """A commit as `git describe` names it."""
+    command = ["git", "describe", "--always", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def of_commit(commit: str) -> dict:
-    name = subprocess.run(["git", "rev-parse", "--short", commit], cwd=ROOT, capture_output=True, text=True)
     with tree_of(commit) as folder:
-        return {"commit": name.stdout.strip(), **figures(Source(folder))}
+        return {"commit": described(commit), **figures(Source(folder))}
 
 
 def table(before: dict, after: dict) -> str:
@@ -378,7 +383,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--commit", help="Figures of this commit; default: of the working tree.")
     commit = parser.parse_args(argv).commit
     before = of_commit(BEFORE)
-    after = of_commit(commit) if commit else {"commit": "working tree", **figures(Source(ROOT))}
+    after = of_commit(commit) if commit else {"commit": described("--dirty"), **figures(Source(ROOT))}
     write_json("structure", {"before": before, "after": after})
     print(table(before, after))
     for line in after["in_functions"]:

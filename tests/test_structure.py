@@ -83,6 +83,10 @@ def test_imports_of_our_own_stand_at_the_top_but_for_the_boundaries(source):
     assert not beyond
 
 
+def test_an_import_inside_a_function_has_its_reason_beside_it(source):
+    assert not [f"{each.file}:{each.line} imports {each.target}" for each in source.hidden() if not each.reason]
+
+
 def test_at_most_five_in_a_hundred_imports_of_our_own_stand_inside_a_function(source):
     assert len(source.hidden()) <= 0.05 * len(source.own_imports)
 

@@ -50,7 +50,7 @@ def doctor(
 
     Versions, GPU, memory, disk, launcher and Hub; exit code 1 when something is not ready.
     """
-    from dialsum_trl.cli.doctor import examine
+    from dialsum_trl.cli.doctor import examine  # loaded when its command runs
 
     sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary)) else 1)
 
@@ -76,7 +76,7 @@ def check(
 
     Columns, dirt, masks, turns, duplicates, leakage and lengths; exit code 1 on what training would refuse.
     """
-    from dialsum_trl.cli.check import check_files
+    from dialsum_trl.cli.check import check_files  # loaded when its command runs
 
     sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns_of(fname, dialogue, summary)) else 1)
 
@@ -98,7 +98,7 @@ def preview(
 
     Prompt grey, learned tokens green, dropped turns struck through; readable in a pipe too.
     """
-    from dialsum_trl.cli.preview import show_row
+    from dialsum_trl.cli.preview import show_row  # loaded when its command runs
 
     flags = {"train_file": train_file, "model_name_or_path": model, "max_length": max_length}
     flags |= {f"{role}_column": name for role, name in columns_of(fname, dialogue, summary).items()}
@@ -115,7 +115,7 @@ def summarize(
     quantization: Quantization = None,
 ):
     """Summarize a file or standard input, as it is written."""
-    from dialsum_trl.cli.chat import summarize_file
+    from dialsum_trl.cli.chat import summarize_file  # loaded when its command runs
 
     summarize_file(file, adapter, model, quantization, num_beams, max_new_tokens)
 
@@ -130,7 +130,7 @@ def chat(
     port: Annotated[int, typer.Option("--port", help="Port of that page, on this machine only.")] = 7860,
 ):
     """Paste dialogues, read summaries; the model stays loaded."""
-    from dialsum_trl.cli.chat import converse, open_page
+    from dialsum_trl.cli.chat import converse, open_page  # loaded when its command runs
 
     if ui:
         open_page(adapter, model, quantization, max_new_tokens, port)
@@ -151,7 +151,7 @@ def score(
 
     One table, with 95 % intervals and the floor that a constant line reaches.
     """
-    from dialsum_trl.cli.score import score_files
+    from dialsum_trl.cli.score import score_files  # loaded when its command runs
 
     score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary))
 
@@ -172,7 +172,7 @@ def merge(
     summary: Summary = None,
 ):
     """Merge an adapter into its unquantized base for serving."""
-    from dialsum_trl.cli.merge import merge_adapter
+    from dialsum_trl.cli.merge import merge_adapter  # loaded when its command runs
 
     columns = columns_of(fname, dialogue, summary)
     sys.exit(0 if merge_adapter(adapter, output, model, dtype, shard_size, verify, rows, columns) else 1)
@@ -196,7 +196,7 @@ def push(
 
     Weights, tokenizer and a model card; the token is read from HF_TOKEN or the Hub's own login.
     """
-    from dialsum_trl.sharing.push import push as push_folder
+    from dialsum_trl.sharing.push import push as push_folder  # loaded when its command runs
 
     push_folder(folder, repo_id, not public, base, scores)
 
