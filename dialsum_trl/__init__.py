@@ -1,7 +1,7 @@
 """Recipes on TRL that fine-tune open LLMs to summarize Korean dialogues.
 
-What recipes, notebooks and programs use is here, and loaded when it is first asked for: importing it costs nothing.
-`docs/python.md` shows each name at work.
+The public API for recipes, notebooks and programs. Modules are loaded on first use, so importing the package is
+instant. `docs/python.md` has an example of each name.
 """
 
 from importlib import import_module

@@ -151,7 +151,7 @@ def test_rows_that_training_refuses_under_max_length_are_an_error(tmp_path, caps
         assert ready == (limit == longest)
     fixed = tmp_path / "fixed.csv"
     _, lines = checked(capsys, train, tokenizer=name, max_length=longest - 1, fix=fixed)
-    assert has(lines, "error", f"no room for a prompt within --max_length {longest - 1}: 1 (long)")
+    assert has(lines, "error", f"do not fit into --max_length {longest - 1}: 1 (long)")
     assert read_dialogues(fixed)["fname"][:] == ["short"]
 
 

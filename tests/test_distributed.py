@@ -129,7 +129,7 @@ def test_cpu_yaml_refuses_several_processes_instead_of_starting_one(toy):
     command = [*launcher("cpu", 2), str(ROOT / "recipes/sft_llama3b.py"), *sft_argv(toy, toy / "refused")]
     done = finish(start(command, ROOT), 120)
     assert done.returncode != 0
-    assert "error: several processes were asked for and the launcher started one" in done.stderr
+    assert "error: several processes were requested and the launcher started one" in done.stderr
 
 
 @pytest.mark.slow

@@ -179,10 +179,10 @@ def test_killed_predictions_end_with_the_submission_of_the_unbroken_one(forker, 
             assert not (output / "submission.csv").exists()
             before, parts = parts, len(read(journal)) - 1
             assert parts >= wanted > before
-            figures.append(f"predict: killed behind part {parts}, of which {before} were kept from before")
+            figures.append(f"predict: killed after part {parts}, of which {before} were kept from before")
         forker.start("predict", toys.flags({**predict(toy), "output_dir": output}), log)
         assert forker.wait() == 0, log.read_text()[-3000:]
-        assert f"continues behind {16 * parts} of" in log.read_text()
+        assert f"continues after {16 * parts} of" in log.read_text()
         assert_same_files(whole, output, "submission.csv", "predictions.jsonl", "scores.json")
         assert not (output / "unfinished.jsonl").exists()
 

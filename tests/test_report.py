@@ -223,5 +223,5 @@ def test_a_path_with_an_equals_sign_is_a_path_bare_and_named(tmp_path):
 
 
 def test_a_system_named_twice_is_an_error(folders):
-    with pytest.raises(InputError, match="the name start stands twice"):
+    with pytest.raises(InputError, match="the name start is given twice"):
         named([f"start={folders / 'start'}", str(folders / "start")])

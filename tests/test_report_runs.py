@@ -15,7 +15,7 @@ from tests.conftest import TINY
 
 HISTORY = [{"step": step, "loss": 1 / step} for step in (1, 2)]
 ODD = [float("nan"), float("inf"), 10**400, -1.7e308, 1e308, "<x>", None, [1]]
-LINE = "x: its adapter does not lie beside its summaries; --runs x=folder shows its curves"
+LINE = "x: its adapter is not next to its summaries; --runs x=folder shows its curves"
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterat
                     eos_token_id=stop_token_ids(tokenizer),
                     pad_token_id=tokenizer.pad_token_id,
                 )
-        except Exception as error:  # raised again below: the reader would wait for the next piece for ever
+        except Exception as error:  # raised again below; otherwise the reader waits forever
             failures.append(error)
             streamer.end()
 

@@ -33,7 +33,7 @@ def check_files(
     fix: Path | None = None,
     columns: dict[str, str] | None = None,
 ) -> bool:
-    """Prints what there is to know about each file and about the files together.
+    """Prints the findings of each file and of the files together.
 
     Args:
         files: the first is for training, the others for evaluation.
@@ -43,7 +43,7 @@ def check_files(
         columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
 
     Returns:
-        Whether training would take the files; of a single file without summaries whether prediction would.
+        Whether the files are ready for training; for a single file without summaries, for prediction.
 
     Raises:
         InputError: `fix` would overwrite a file or cannot be written, the tokenizer cannot be loaded, or `max_length`
@@ -132,7 +132,7 @@ def print_finding(console: Console, finding: Finding) -> None:
 
 
 def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
-    """Prints how the training file gives `path` away; returns the fnames of equal rows, which training refuses."""
+    """Prints what the training file shares with `path`; returns the fnames of equal rows, which training refuses."""
     console.print(Text(printable(f"{train_path} and {path}"), "bold"))
     lines = contamination_warnings(train.rows, other.rows)
     for line in lines:

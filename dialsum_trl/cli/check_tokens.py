@@ -13,7 +13,7 @@ NEAR = 16  # tokens: rows nearer to --max_length than this are encoded as traini
 
 
 def lost_rows(rows: list[dict], tokenizer_name: str, counter: Measure, max_length: int) -> Finding | None:
-    """The rows that training refuses because their summary leaves no room for a prompt within `max_length`."""
+    """The rows that training refuses because prompt and summary do not fit into `max_length`."""
     [frame] = counter.prompt([""])
     summaries = counter.summary([row["summaries"][0] for row in rows])
     near = [row for row, summary in zip(rows, summaries, strict=True) if frame + summary + NEAR > max_length]
@@ -26,5 +26,5 @@ def lost_rows(rows: list[dict], tokenizer_name: str, counter: Measure, max_lengt
             encode_row(tokenizer, row["dialogue"], row["summaries"][0], stops, max_length)
         except InputError:
             lost.append(row["fname"])
-    text = f"rows whose summary leaves no room for a prompt within --max_length {max_length}"
+    text = f"rows whose prompt and summary do not fit into --max_length {max_length}"
     return Finding("error", text, lost) if lost else None

@@ -128,11 +128,11 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
 
 
 def pin_values(template: str) -> str:
-    """The template with what training told it, for servers that do not (Llama 3.2 would write today's date)."""
+    """The template with the values of training as defaults, for servers, which set none (Llama 3.2: today's date)."""
     for name, value in TEMPLATE_VALUES.items():
         if name in template:
-            told = f"{{%- set {name} = {json.dumps(value)} %}}"
-            template = f"{{%- if {name} is not defined %}}{told}{{%- endif %}}{template}"
+            assignment = f"{{%- set {name} = {json.dumps(value)} %}}"
+            template = f"{{%- if {name} is not defined %}}{assignment}{{%- endif %}}{template}"
     return template
 
 

@@ -93,7 +93,7 @@ def find_row(settings: dict, wanted: str) -> tuple[int, dict]:
 
 
 def pieces(tokenizer, encoded: dict) -> list[Piece]:
-    """The row's tokens as text; tokens that share a character stand together."""
+    """The row's tokens as text; tokens that share a character are shown as one."""
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     result, waiting = [], []
     pairs = list(zip(encoded["input_ids"], encoded["labels"], strict=True))
@@ -147,7 +147,7 @@ def print_text(console, found: list[Piece], turns: list[str], fitted: Fitted) ->
 
 
 def styled_lines(found: list[Piece]) -> list[tuple[str, Text]]:
-    """`(prompt|learned, line)`: printable, neighbouring tokens differ in shade, special tokens stand out."""
+    """`(prompt|learned, line)`: printable, neighbouring tokens differ in shade, special tokens are highlighted."""
     lines = [(LEARNED if found[0].learned else PROMPT, Text())]
     for index, piece in enumerate(found):
         kind = LEARNED if piece.learned else PROMPT

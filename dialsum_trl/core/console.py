@@ -1,4 +1,4 @@
-"""What a run prints: one rank speaks, numbers stand in tables, no file moves the terminal's cursor."""
+"""What a run prints: only on the first process, numbers in tables, control characters escaped."""
 
 import logging
 import os
@@ -54,7 +54,7 @@ def say(*parts: object) -> None:
 def table(title: str, rows: list[tuple], header: tuple[str, ...] = ()) -> None:
     """Prints rows as an aligned table on the main process, floats to four decimals, None as a dash; works in a pipe.
 
-    Texts stand as they are: rich's markup in them is not followed, control characters are written out.
+    Texts are printed as they are: without rich markup, control characters escaped.
     """
     if not is_main_process():
         return

@@ -28,7 +28,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def check_place(path: str | Path) -> None:
-    """Raises InputError where no file can come to `path`: it is a folder, or lies in something that is none."""
+    """Raises InputError if no file can be written at `path`: it is a folder, or its parent is a file."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")

@@ -1,4 +1,4 @@
-"""A journal that survives a kill: what the work is about, then one line per finished piece."""
+"""A journal that survives a kill: what the results depend on, then one line per finished piece."""
 
 import json
 import os
@@ -27,14 +27,14 @@ class Journal:
     """Appends finished pieces to `path`; `done` holds those of an earlier run of the same work.
 
     Args:
-        about: what the work is about, comparable after JSON. Other work in the file is forgotten: check with `read`
-            first where it must not be.
+        depends_on: what the results depend on, compared after JSON. Pieces of other work are dropped: check with `read`
+            first if they must be kept.
     """
 
-    def __init__(self, path: Path, about: dict):
+    def __init__(self, path: Path, depends_on: dict):
         entries = read(path)
-        self.path, self.done = path, entries[1:] if entries and entries[0] == about else []
-        self.about, self._begun = about, False
+        self.path, self.done = path, entries[1:] if entries and entries[0] == depends_on else []
+        self.depends_on, self._begun = depends_on, False
 
     def add(self, piece: object) -> None:
         """Keeps a finished piece; it is on the disk when this returns."""
@@ -42,7 +42,7 @@ class Journal:
         if not is_main_process():
             return
         if not self._begun:  # work that ends in an error before its first piece leaves no file
-            write_text(self.path, "".join(_line(entry) for entry in [self.about, *self.done[:-1]]))
+            write_text(self.path, "".join(_line(entry) for entry in [self.depends_on, *self.done[:-1]]))
             self._begun = True
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(piece))

@@ -1,7 +1,7 @@
-"""What runs under what: the launcher's configuration, checked before anything is downloaded.
+"""The launcher's configuration: how many processes there are, and what is split between them.
 
-`accelerate launch --config_file accelerate_configs/X.yaml` speaks to its processes through environment variables. Read
-here, they tell which stages, quantizations and devices that configuration can carry, and where the base is placed.
+`accelerate launch --config_file accelerate_configs/X.yaml` passes its settings in environment variables. They are
+read here; `core/settings/launch.py` says what each configuration can run.
 """
 
 import os

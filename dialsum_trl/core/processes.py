@@ -10,11 +10,12 @@ LAST_MOMENT = 0.2  # seconds
 def end_process_group() -> None:
     """Ends the connections of this process to the others, if there are any, and the threads that served them.
 
-    `destroy_process_group` alone leaves Gloo's threads to whoever still holds the group. One that releases a tensor
-    while the interpreter ends asks for its lock then, and aborts the process, its work done (pytorch/pytorch#190489).
-    Functions that were defined while the group was there hold it, as the default of an argument `group`: those of
-    `torch.distributed.nn.functional` and of DeepSpeed's backend. It is taken from them, and with the last holder the
-    threads end. Where others hold it still (DeepSpeed's engine, the mesh of FSDP2), the threads get a moment.
+    `destroy_process_group` alone leaves Gloo's threads to whoever still holds the group. A thread that releases a
+    tensor during interpreter shutdown waits for the interpreter's lock and aborts the finished process
+    (pytorch/pytorch#190489). Functions defined while the group exists keep a reference to it, as the default of an
+    argument `group`: those of `torch.distributed.nn.functional` and of DeepSpeed's backend. These references are
+    removed, and the threads end with the last one. If others remain (DeepSpeed's engine, the mesh of FSDP2), the
+    threads get a moment.
     """
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():

@@ -50,7 +50,7 @@ def read_dialogues(
 def iter_rows(
     source: str | Path, *, columns: dict[str, str] | None = None, require_summary: bool = True
 ) -> Iterator[dict]:
-    """The rows of `read_dialogues` one at a time, for files that should not stand in memory."""
+    """The rows of `read_dialogues` one at a time, for files that should not be held in memory."""
     source = str(source)
     if source.startswith(HUB):
         place, rows = source, _hub_rows(source)

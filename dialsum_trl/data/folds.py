@@ -21,7 +21,7 @@ def write_folds(rows: Dataset, folder: str, seed: int) -> list[Path]:
     Rows of one dialogue stay together, since a model that has seen it under another name has seen it.
 
     Raises:
-        InputError: there is one dialogue, nothing can be written there, or other folds lie there: adapters may have
+        InputError: there is one dialogue, nothing can be written there, or other folds are there: adapters may have
             been trained on them.
     """
     check_writable(Path(folder), "--write_folds")

@@ -42,7 +42,7 @@ def label(text: str, dialogue: str | None = None) -> str:
 
 
 def unfinished_sentence(text: str, dialogue: str | None = None) -> str:
-    """Without a last sentence that the token limit cut off, when a finished one stands before it."""
+    """Without a last sentence that the token limit cut off, if a finished one precedes it."""
     sentences = _sentences(text)
     if len(sentences) < 2 or _FINISHED.search(sentences[-1]):
         return text
@@ -61,8 +61,8 @@ def repeated_sentences(text: str, dialogue: str | None = None) -> str:
 def masks(text: str, dialogue: str | None = None) -> str:
     """Masks as the dialogue writes them: `# Person 1 #`, `#person1`, `Person1#`, `#사람1#` -> `#Person1#`.
 
-    Only masks that stand in the dialogue are restored, so no speaker is invented; without a dialogue nothing changes.
-    A particle that stands apart is put onto its mask (`#Person1# 은` -> `#Person1#은`).
+    Only masks of the dialogue are restored, so no speaker is invented; without a dialogue nothing changes.
+    A separated particle is joined to its mask (`#Person1# 은` -> `#Person1#은`).
     """
     known = {mask.lower(): mask for mask in reversed(MASK.findall(dialogue or ""))}
     if not known:
@@ -80,7 +80,7 @@ def masks(text: str, dialogue: str | None = None) -> str:
 
 
 def broken_characters(text: str, dialogue: str | None = None) -> str:
-    """Without the replacement characters that half a letter leaves (byte-level vocabularies spell letters in bytes)."""
+    """Without replacement characters, which stand for incomplete characters of a byte-level vocabulary."""
     return re.sub(" ?\ufffd+", "", text)
 
 
@@ -170,6 +170,6 @@ def _sentences(text: str) -> list[str]:
 
 
 def _is_foreign(char: str) -> bool:
-    # 2ℓ, 1º and half-width letters have names of their own: what they stand for has the script's
+    # 2ℓ, 1º and half-width letters have names of their own; their NFKC form has the name of the script
     script = unicodedata.name(unicodedata.normalize("NFKC", char)[0], "").split(" ")[0]
     return unicodedata.category(char)[0] == "L" and script not in ("HANGUL", "LATIN", "GREEK")

@@ -46,7 +46,7 @@ def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[st
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Keeps the settings beside the samples; raises InputError where earlier samples were drawn with others."""
+    """Saves the settings with the samples; raises InputError if earlier samples were drawn with others."""
     if not path.exists():
         if is_main_process():
             write_json(path, settings)

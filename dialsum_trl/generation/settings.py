@@ -9,7 +9,7 @@ from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS, NUM_B
 from dialsum_trl.core.settings.flags import DecodingArguments
 
 Ids = list[int]  # token ids of one sequence
-OnFinish = Callable[[int], None]  # told how many prompts have just finished
+OnFinish = Callable[[int], None]  # called with the number of prompts that have just finished
 
 
 @dataclass

@@ -94,26 +94,26 @@ def summarize_kept(
     settings: GenerationSettings,
     state: PartialState,
     folder: Path,
-    about: dict,
+    depends_on: dict,
     save_every: int,
 ) -> tuple[list[list[Summary]], Journal]:
     """`summarize_sharded` in parts of `save_every` dialogues, each kept in `folder` as soon as it is done.
 
-    A run that was killed makes the parts that were not kept. The parts do not depend on where it was killed, so every
-    dialogue is decoded beside the same others as in an unbroken run: the summaries are the same.
+    A killed run repeats only the parts that were not kept. The parts do not depend on where it was killed, so every
+    dialogue is decoded in the same batch as in an uninterrupted run, and the summaries are the same.
 
     Args:
-        about: what the summaries depend on; parts of a run about anything else are not used.
+        depends_on: what the summaries depend on; parts of a run that depends on anything else are not used.
 
     Returns:
         The summaries of each dialogue, and the journal: delete its file when the results are written.
     """
     path = folder / UNFINISHED
-    about = json.loads(json.dumps({**about, "save_every": save_every, "journal format": JOURNAL_FORMAT}))
-    if (found := read(path)) and found[0] != about:
-        other = ", ".join(key for key in about if found[0].get(key) != about[key])
+    depends_on = json.loads(json.dumps({**depends_on, "save_every": save_every, "journal format": JOURNAL_FORMAT}))
+    if (found := read(path)) and found[0] != depends_on:
+        other = ", ".join(key for key in depends_on if found[0].get(key) != depends_on[key])
         say(f"{path}: an unfinished run with other {other}; it is not used")
-    journal = Journal(path, about)
+    journal = Journal(path, depends_on)
     starts = range(0, len(dialogues), save_every)
     lengths = {start: min(save_every, len(dialogues) - start) for start in starts}
     parts = {line["start"]: [[Summary(**each) for each in row] for row in line["summaries"]] for line in journal.done}

@@ -47,7 +47,7 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The cache of all layers, and what the attention must know about the present call.
+    """The cache of all layers, and what the attention needs for the current call.
 
     Args:
         layers: decoder layers of the model.

@@ -56,7 +56,7 @@ def summarize(
 def encode_prompts(
     summarizer: Summarizer, dialogues: list[str], settings: GenerationSettings, instruction: str = INSTRUCTIONS[0]
 ) -> list[list[int]]:
-    """Token ids of each dialogue's prompt, over-long dialogues shortened to leave room for the summary."""
+    """Token ids of each dialogue's prompt, long dialogues shortened so that the summary fits."""
     tokenizer, budget = summarizer.tokenizer, settings.max_length - settings.max_new_tokens
     if summarizer.model is not None and summarizer.model.config.is_encoder_decoder:
         budget = settings.max_length  # the encoder's own: the summary is not in it

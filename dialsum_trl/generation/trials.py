@@ -17,7 +17,7 @@ BASE = "none"  # the base model without an adapter
 
 
 class Trials(Journal):
-    """`trials.jsonl`: what the sweep is about, then one line per finished setting.
+    """`trials.jsonl`: what the trials depend on, then one line per finished setting.
 
     Adapters are known by the folders that their paths lead to, however these are written.
 
@@ -25,14 +25,14 @@ class Trials(Journal):
         InputError: the file belongs to another sweep; the message names what differs.
     """
 
-    def __init__(self, path: Path, about: dict):
+    def __init__(self, path: Path, depends_on: dict):
         if entries := read(path):
-            then, now = _by_place(entries[0]), _by_place(about)
+            then, now = _by_place(entries[0]), _by_place(depends_on)
             if then != now:
                 different = ", ".join(key for key in now if then.get(key) != now[key])
                 raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
-            about = entries[0]
-        super().__init__(path, about)
+            depends_on = entries[0]
+        super().__init__(path, depends_on)
 
     def find(self, setting: dict) -> dict | None:
         """The trial of a setting, with the setting's own name for its adapter."""
@@ -57,8 +57,8 @@ def _placed(setting: dict) -> dict:
     return {**setting, "adapter": place_of(setting.get("adapter", BASE))}
 
 
-def _by_place(about: dict) -> dict:
-    return {**about, "models": {place_of(name): value for name, value in about.get("models", {}).items()}}
+def _by_place(depends_on: dict) -> dict:
+    return {**depends_on, "models": {place_of(name): value for name, value in depends_on.get("models", {}).items()}}
 
 
 def compare_trials(trials: list[dict], bootstrap: int) -> dict:

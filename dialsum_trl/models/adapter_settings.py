@@ -115,7 +115,7 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
 
 
 def keep_lora(values: dict, given: set[str]) -> None:
-    """Makes sure that the user asks for no other LoRA layers than the adapter has that is trained further.
+    """Raises InputError if the user gives other LoRA settings than those of the adapter to be trained further.
 
     Args:
         values: the merged settings; `adapter_path` is set and was checked.

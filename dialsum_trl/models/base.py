@@ -79,7 +79,7 @@ def load_base(
         config = kwargs.get("config") or load_config(name_or_path, revision, trust_remote_code)
         check_kind(config, name_or_path, encoder_decoder=auto_class is AutoModelForSeq2SeqLM)
 
-    # else it would take any open pull request with the converter's title in the place of the revision asked for
+    # otherwise transformers accepts any open pull request with the converter's title instead of the given revision
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     model, found = load(
         (auto_class or AutoModelForCausalLM).from_pretrained,
@@ -151,7 +151,7 @@ def keep_trainable_on_cpu(model: PreTrainedModel) -> None:
     """Switches off bitsandbytes' repacking of 4-bit weights on CPUs with AVX512-BF16.
 
     There the first forward in eval mode rounds the weights once more and packs them into a layout whose product has no
-    backward: after an evaluation or a rollout, training goes on with part of the gradient missing and no error.
+    backward: after an evaluation or a rollout, training would silently continue without part of the gradient.
     """
     for module in model.modules():
         if isinstance(module, Linear4bit):

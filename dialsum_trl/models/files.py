@@ -71,7 +71,7 @@ def refuse_reward(config: dict, adapter_path: str | Path, flag: str = "--adapter
 
 
 def shards_of(index: Path, remedy: str) -> set[str]:
-    """The names of the weight files that an index names; all lie in its folder.
+    """The weight files that an index names; all are in its folder.
 
     Raises:
         InputError: it is no index, or names a file elsewhere.
@@ -86,7 +86,7 @@ def shards_of(index: Path, remedy: str) -> set[str]:
 
 
 def check_model_files(folder: str | Path) -> None:
-    """Checks the files of a base model's folder that can be told to be damaged without loading them.
+    """Checks a base model's folder for damaged files, without loading weights.
 
     Raises:
         InputError: config.json is no JSON object, a weight file is not whole, or the index names a file elsewhere.

@@ -23,7 +23,7 @@ def digest(content: object, digits: int = 12) -> str:
 
 
 def adapter_identity(folder: str | None) -> str | None:
-    """Hashes of an adapter's weights and settings, so that it may have moved; a Hub id stands for itself."""
+    """Hashes of an adapter's weights and settings, so that its folder may move; a Hub id is returned as it is."""
     if not folder or not Path(folder).is_dir():
         return folder and str(folder)
     weights = hashlib.sha256()

@@ -60,7 +60,7 @@ def load(loader: Callable, name_or_path: str, what: str, trust_remote_code: bool
 
 
 def check_there(name_or_path: str) -> None:
-    """Raises InputError for a path, told by its looks from a Hub id, that is no folder."""
+    """Raises InputError if a name that looks like a path, not like a Hub id, is no folder."""
     place = Path(name_or_path)
     if place.is_dir() or not (name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1):
         return

@@ -1,7 +1,7 @@
-"""Whether a base is the one an adapter was trained on, told before either is loaded.
+"""Whether a base is the one an adapter was trained on, checked before either is loaded.
 
-The same model may lie elsewhere: a local copy, a download, a folder that moved. So names may differ; what decides is
-what both models say of themselves, where both are on this machine.
+The same model may be elsewhere: a local copy, a download, a folder that moved. So names may differ; if both are on this
+machine, their files are compared.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ def _shown(name: str, revision: str) -> str:
 
 
 def _folder(name: str, revision: str) -> Path | None:
-    """Where a model's config.json lies on this machine: its folder, or its snapshot in the Hub's cache."""
+    """Where a model's config.json is on this machine: its folder, or its snapshot in the Hub's cache."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return cached_folder(name, revision)

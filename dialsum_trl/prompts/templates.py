@@ -16,9 +16,9 @@ FAILURES = (
     *(TemplateError, NameError, AssertionError, TypeError, ValueError, ArithmeticError, LookupError),
     *(AttributeError, RecursionError, MemoryError),
 )
-PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would write today's date into every prompt
-# Told to templates that name them. Qwen3's hybrid ones put reasoning, or its empty block, into the answer; the prompt
-# holds that block where they are told that there is none.
+PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would insert today's date into every prompt
+# Passed to templates that use them. Qwen3's hybrid models put reasoning into the answer; with enable_thinking=False the
+# prompt ends with an empty reasoning block instead.
 TEMPLATE_VALUES = {"date_string": PINNED_DATE, "enable_thinking": False}
 # For base models without a chat template. The user turn is "instruction\n\ndialogue".
 INSTRUCTION_TEMPLATE = (
@@ -49,5 +49,5 @@ def reason(error: Exception) -> str:
 
 
 def template_kwargs(tokenizer: PreTrainedTokenizerBase) -> dict:
-    """What a template must be told, of what it names: `TEMPLATE_VALUES`."""
+    """The `TEMPLATE_VALUES` that a template uses."""
     return {name: value for name, value in TEMPLATE_VALUES.items() if name in (tokenizer.chat_template or "")}

@@ -64,7 +64,7 @@ def encode_text_pairs(
     max_target_length: int,
     prefix: str = "",
 ) -> tuple[Dataset, FitReport]:
-    """Encodes every row of `data.read_dialogues`; `prefix` stands before each dialogue.
+    """Encodes every row of `data.read_dialogues`; `prefix` is put before each dialogue.
 
     Returns:
         A Dataset with `input_ids` and `labels`, and the `FitReport`.

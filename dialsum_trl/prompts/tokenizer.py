@@ -13,7 +13,7 @@ from dialsum_trl.prompts.templates import set_prompt_style
 def _tokenizer(name_or_path: str, **kwargs) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(name_or_path, **kwargs)
-    except TypeError:  # pko-t5 declares T5's class over a byte-level BPE: tokenizer.json as it stands
+    except TypeError:  # pko-t5 declares T5's class over a byte-level BPE: tokenizer.json as it is
         return PreTrainedTokenizerFast.from_pretrained(name_or_path, **kwargs)
 
 

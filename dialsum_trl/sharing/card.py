@@ -46,9 +46,9 @@ def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | N
 
     Args:
         record: the run record (`record.run_record`), its base named by repository.
-        repo_id: where the card will stand; the loading snippet names it.
+        repo_id: of the card; the loading snippet names it.
         adapter: content of adapter_config.json; None for a full model.
-        has_curve: whether `CURVE_FILE` lies beside the card.
+        has_curve: whether `CURVE_FILE` is pushed with the card.
     """
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

@@ -88,7 +88,7 @@ def text(x: float, y: float, content: str, style: str, anchor: str = "start", fi
 
 
 def scale(marks: list[float], start: float, end: float) -> Callable[[float], float]:
-    """Where a number stands between `start`, the place of the first mark, and `end`, that of the last."""
+    """Maps numbers to positions: the first mark to `start`, the last to `end`."""
     return lambda value: start + (value - marks[0]) / (marks[-1] - marks[0]) * (end - start)
 
 

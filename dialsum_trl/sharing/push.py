@@ -69,7 +69,7 @@ def push(
     base: str | None = None,
     scores: str | Path | None = None,
 ) -> str | None:
-    """Uploads an adapter (or a full model) to the Hub in one commit; private unless asked otherwise.
+    """Uploads an adapter (or a full model) to the Hub in one commit; private by default.
 
     The token comes from the environment or the Hub's own login.
 

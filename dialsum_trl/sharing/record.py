@@ -1,4 +1,4 @@
-"""What a run used and reached: the record that lies beside an adapter and fills its card."""
+"""The record of a run: its settings and results, saved with the adapter and shown on its card."""
 
 import hashlib
 import time
@@ -51,10 +51,10 @@ def run_record(
         data: the card names its training and its evaluation file.
         method: how it was trained, for the card.
 
-    `base_model` and `base_revision` load the base on this machine, wherever it is asked for; `base_origin` names its
+    `base_model` and `base_revision` load the base on this machine from any folder; `base_origin` names its
     Hub repository and commit.
     """
-    told = template_kwargs(tokenizer)
+    template_values = template_kwargs(tokenizer)
     name, revision = model_args.model_name_or_path, model_args.model_revision
     origin = base_origin(name, revision)
     return {
@@ -68,8 +68,8 @@ def run_record(
         "prompt_style": prompt.prompt_style,
         "instructions": prompt.instructions,
         "template_sha256": hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest(),
-        "pinned_date": told.get("date_string"),
-        **{name: value for name, value in told.items() if name != "date_string"},
+        "pinned_date": template_values.get("date_string"),
+        **{name: value for name, value in template_values.items() if name != "date_string"},
         "stop_tokens": tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)),
         "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
         "settings": _settings(trainer),

@@ -29,7 +29,7 @@ def save_adapter(
         TrainingError: the adapter was not saved whole, or has learned nothing after more than one step.
     """
     folder = Path(trainer.args.output_dir)
-    aside = folder / ".saving"  # a run that dies here leaves no half an adapter under its name
+    aside = folder / ".saving"  # a run killed here leaves no incomplete adapter under the final name
     trainer.save_model(str(aside))
     if not is_main_process():
         return

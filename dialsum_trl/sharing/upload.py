@@ -47,7 +47,7 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
         is_private = bool(_persist(lambda: api.repo_info(repo_id), repo_id).private)
         if private and not is_private:
             raise InputError(
-                f"{repo_id} exists and is public, but a private push was asked for; choose another name, or push with "
+                f"{repo_id} exists and is public, but a private push was requested; choose another name, or push with "
                 f"--public (--hub_private_repo false in a recipe)"
             )
         _persist(lambda: _commit(api, files, repo_id), repo_id)

@@ -1,4 +1,4 @@
-"""The numbers that flags take. A flag of ours carries its bounds in its field; those of trainers' fields stand here.
+"""The numbers that flags take. Our own flags have their bounds in their field; those of trainers' fields are here.
 
 An interval is written as in mathematics: [0, 1) holds 0 and not 1. A flag that is left at its default is not looked at:
 trainers have defaults such as -1 for "not set".
@@ -58,7 +58,7 @@ def check_numbers(values: dict, bounds: dict[str, str], defaults: dict | None = 
 
 
 def check_number(name: str, number: float, interval: str | None) -> None:
-    """Raises InputError unless the number of flag `name` lies in `interval` (None: any number)."""
+    """Raises InputError unless the number of flag `name` is in `interval` (None: any number)."""
     if math.isnan(number):
         raise InputError(f"--{name} {number}: is not a number; give one, or leave --{name} out")
     if interval and not _within(number, interval):

@@ -134,8 +134,6 @@ class PredictArguments:
         1, "Summaries per dialogue, one file each in candidates/ (for recipes/ensemble.py).", bounds=COUNT
     )
     max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
-    save_every: int = flag(
-        512, "Dialogues between two savings: a run that is killed loses no more and goes on there.", bounds=COUNT
-    )
+    save_every: int = flag(512, "Dialogues between two saves; a killed run continues from the last one.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
     bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)

@@ -1,4 +1,4 @@
-"""What the launcher's configuration can carry."""
+"""What the launcher's configuration can run, checked before anything is downloaded."""
 
 import os
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ def fit_topology(stage: Stage, values: dict, given: set[str]) -> None:
     cpu = bool(values.get("use_cpu")) or launched_on_cpu()
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(
-            "several processes were asked for and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
+            "several processes were requested and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
             "with --use_cpu true after the recipe), or unset MASTER_PORT if one is what you want"
         )
     if not stage.trains:
@@ -83,7 +83,7 @@ def use_one_gpu(args) -> None:
     """Has a trainer's arguments of a single process use its first GPU, however many it sees.
 
     The trainer would wrap the model in `nn.DataParallel`, which TRL refuses. CUDA_VISIBLE_DEVICES comes too late: the
-    driver is started when the arguments ask whether there is a GPU.
+    driver is already initialized when the arguments check for a GPU.
     """
     if args.n_gpu > 1:
         say(

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from dialsum_trl.core.errors import InputError
 
 TRUE = ("true", "t", "yes", "y", "1")
-OURS = ("bounds", "may_change")  # what `settings.flags.flag` says of a field beside its help
+OURS = ("bounds", "may_change")  # what `settings.flags.flag` adds to a field's help
 FALSE = ("false", "f", "no", "n", "0")
 
 
@@ -65,7 +65,7 @@ def _spellings(name: str) -> list[str]:
 
 
 def _keywords(item: Field, hint: Any) -> dict[str, Any]:
-    """What `add_argument` is told of a field."""
+    """The keyword arguments of `add_argument` for a field."""
     kind, optional = _one_type(hint)
     default = item.default if item.default_factory is MISSING else item.default_factory()
     if default is MISSING and kind is bool:

@@ -19,7 +19,7 @@ def read_config(path: str, sections: tuple[str, ...]) -> dict:
     """The mapping in a YAML file.
 
     Args:
-        sections: keys that hold the settings of one stage each; all others serve every stage.
+        sections: keys that hold the settings of one stage each; all others apply to every stage.
 
     Raises:
         InputError: names file, line or key: it cannot be read, is no mapping of settings, holds a tag, a key twice, or
@@ -40,7 +40,7 @@ def read_config(path: str, sections: tuple[str, ...]) -> dict:
 
 
 def stage_settings(config: dict, stage: str, sections: tuple[str, ...]) -> dict:
-    """The settings of one stage: keys outside any section serve every stage, `sft:`, `predict:` ... only their own."""
+    """The settings of one stage: keys outside any section, and those of its own section (`sft:`, `predict:`, ...)."""
     common = {key: value for key, value in config.items() if key not in sections}
     own = config.get(stage) or {}
     return {**common, **own}

@@ -4,8 +4,8 @@ Only what LoRA trains gets a gradient: per projection one product forward, one b
 backward pass needs besides weights, in numbers per token (H hidden, Q and KV attention widths, F intermediate):
 
     keep = "all"    input H, q/k/v Q + 2 KV, attention Q, middle H, gate and up 2 F
-    keep = "mlp"    the same without gate and up, made again by one product
-    keep = "layer"  the input H; everything but the down projection is made again
+    keep = "mlp"    the same without gate and up, recomputed by one product
+    keep = "layer"  the input H; everything but the down projection is recomputed
 
 The recomputed values are the same bits: same kernels, same dropout keys.
 """

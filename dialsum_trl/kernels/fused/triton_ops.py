@@ -28,7 +28,7 @@ def _threshold(p: float) -> int:
 
 
 def _splits(rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
-    """How many programs share the rows of one column block, and the rows of each: about two programs a processor."""
+    """How many programs share the rows of one column block, and the rows of each: about two programs per processor."""
     splits = max(1, min(triton.cdiv(rows, block_rows), round(2 * _PROCESSORS / column_blocks)))
     rows_per_split = triton.cdiv(triton.cdiv(rows, splits), block_rows) * block_rows
     return triton.cdiv(rows, rows_per_split), rows_per_split

@@ -1,7 +1,7 @@
 """What is known of a model family, as data: one `Family` in one file beside this one, its checkpoints with it.
 
 What reads it: the fused layers and slot decoding (`Family.layer`, `slot_decoding`), prompts (`Family.chat`), the model
-card, `dialsum doctor` and the origin of a base (`Family.checkpoints`). A fact stands here only if something reads it.
+card, `dialsum doctor` and the origin of a base (`Family.checkpoints`). Only facts that something reads are here.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Layer:
     """How a decoder layer of transformers is computed, where families differ; the fused layers follow it.
 
     In all of them RMSNorm weights multiply, heads rotate by halves (`rotate_half`), and the MLP is gated. A family that
-    needs more (a norm behind attention, another rotation) gets a field, and the fused layers what it asks for.
+    needs more (a norm after attention, another rotation) gets a field here and its implementation in the fused layers.
 
     Attributes:
         class_name: of the layer in transformers.
@@ -60,7 +60,7 @@ class License:
     Attributes:
         id: identifier of the Hub's `license` field.
         name: what it is called where `id` is "other".
-        notice: sentence that has to stand with every derived model; None where the terms ask for none.
+        notice: sentence that every derived model must display; None if the terms require none.
     """
 
     id: str

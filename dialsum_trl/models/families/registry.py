@@ -11,7 +11,7 @@ from dialsum_trl.models.families.family import Chat, Checkpoint, Family
 
 
 def _described() -> tuple[Family, ...]:
-    """Every `Family` of the other files, by the name of the file, then as they stand in it."""
+    """Every `Family` of the other files, ordered by file name, then by position in the file."""
     names = sorted(found.name for found in iter_modules(families.__path__) if found.name != "registry")
     modules = [import_module(f"{families.__name__}.{name}") for name in names]
     return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Family))

@@ -150,7 +150,7 @@ def differences(left: str, right: str) -> tuple[list[Piece], list[Piece]]:
 
 
 def _spans(text):
-    """Where each morpheme stands in `text`; spaces lie between."""
+    """The span of each morpheme in `text`, without the spaces between them."""
     spans, end = [], 0
     for token in tokenize(text, "mecab", "atomic"):
         start = text.find(token, end)

@@ -34,7 +34,7 @@ def named(entries: list[str] | None) -> list[tuple[str, Path]]:
         if not path.exists():
             raise InputError(f"{entry}: {path} does not exist; give name=folder or name=file")
         if name in [other for other, _ in found]:
-            raise InputError(f"{entry}: the name {name} stands twice; give every system its own")
+            raise InputError(f"{entry}: the name {name} is given twice; give every system its own")
         found.append((name, path))
     return found
 
@@ -57,10 +57,10 @@ def read_run(name: str, folder: Path) -> Run:
 
 
 def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
-    """The runs of the systems' adapters or models that lie beside their summaries, each once.
+    """The runs of the systems' adapters or models in the parent folder of their summaries, each once.
 
     Args:
-        folders: where each system lies, by its name.
+        folders: name -> folder of a system.
 
     Raises:
         InputError: a run is damaged.
@@ -70,7 +70,7 @@ def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
         adapter, model = one.how.get("adapter"), one.how.get("model")
         folder = beside(folders[one.name], adapter or model)
         if folder is None and adapter:
-            say(f"{one.name}: its adapter does not lie beside its summaries; --runs {one.name}=folder shows its curves")
+            say(f"{one.name}: its adapter is not next to its summaries; --runs {one.name}=folder shows its curves")
         if folder is not None and folder not in seen and (folder / STATE_FILE).exists():
             runs.append(read_run(one.name, folder))
         seen.add(folder)
@@ -78,7 +78,7 @@ def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
 
 
 def beside(system: Path, wanted: str | None) -> Path | None:
-    """The folder that `wanted` (of a scores.json) names, where it is the one around `system` or lies in that."""
+    """The folder that `wanted` (of a scores.json) names, if it is the parent folder of `system` or in that folder."""
     if not wanted:
         return None
     around, found = Path(os.path.abspath(system)).parent, Path(os.path.abspath(wanted))

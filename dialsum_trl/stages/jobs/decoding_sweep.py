@@ -75,7 +75,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     config = RougeConfig.of(rouge)
     state = inference.start(args.use_cpu)
     models = {path: _model(path, model_args, prompt, args.given) for path in args.adapter_paths}
-    work = {
+    depends_on = {
         "rows": hashlib.sha256(json.dumps(dev.to_dict(), ensure_ascii=False).encode()).hexdigest(),
         "rouge": asdict(config),
         "models": {
@@ -88,7 +88,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         inference.generation_settings(_decoding(decoding, setting), args.max_length)
     if is_main_process():
         sole_writer(args.output_dir)
-    journal = Trials(Path(args.output_dir) / TRIALS, work)
+    journal = Trials(Path(args.output_dir) / TRIALS, depends_on)
 
     loaded, summarizer = None, None
     for number, setting in enumerate(settings, start=1):

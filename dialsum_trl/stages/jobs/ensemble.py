@@ -1,4 +1,4 @@
-"""Consensus by ROUGE, or a soup, greedy if asked."""
+"""Consensus by ROUGE, or a soup, on request greedy."""
 
 import os
 from dataclasses import asdict, replace

@@ -53,7 +53,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         settings,
         state,
         folder,
-        _about(model_args, decoding, summarizer, settings, rows),
+        _depends_on(model_args, decoding, summarizer, settings, rows),
         args.save_every,
     )
     summaries = [row[0] for row in candidates]
@@ -96,7 +96,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     return {"summaries": first, "scores": scores}
 
 
-def _about(model_args, decoding, summarizer, settings, rows) -> dict:
+def _depends_on(model_args, decoding, summarizer, settings, rows) -> dict:
     """What the summaries depend on; the batch size is not among it, so that a run can continue with a smaller one."""
     return {
         **inference.identity(model_args, decoding, summarizer.tokenizer),

@@ -29,7 +29,7 @@ def adjust(values: dict, given: set[str]) -> None:
     """Mixed precision from the dtype; full weights only; generation as long as the targets; no evaluation without dev.
 
     Raises:
-        InputError: adapters or a quantized base were asked for.
+        InputError: adapters or a quantized base were given.
     """
     match_precision(values, given)
     take_accumulation(values, given)
@@ -114,7 +114,7 @@ def load_config(model_args: ModelArguments, seq2seq):
 
 
 def load_model(model_args: ModelArguments, config, device, tokenizer, pieces: dict[int, list[int]], language):
-    """The model in float32 (mixed precision is the trainer's), with room for the mask tokens.
+    """The model in float32 (mixed precision is the trainer's), with embeddings for the mask tokens.
 
     Raises:
         InputError: it is no encoder-decoder.
