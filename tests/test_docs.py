@@ -1,26 +1,39 @@
 """Every command in the README and the docs is parsed by what it calls; every link and file that they name is there."""
 
+import ast
+import importlib
 import re
+import runpy
 import shlex
-from types import SimpleNamespace
 
 import pytest
+import torch
 import typer
+from safetensors.torch import save_file
 
 import dialsum_trl
 from dialsum_trl.cli.app import app
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import write_json
 from dialsum_trl.core.settings.resolve import read_recipe, resolve
 from tests.conftest import ROOT
 from toy.story import NEXT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RECIPES = sorted((ROOT / "recipes").glob("*.py"))
 KNOWN = ("accelerate", "dialsum", "make", "python", "pip", "git", "export", "cp", "cd", "cat", "hf", "source")
 
 
 def commands(page):
-    """The command lines of a page's bash blocks, continued lines joined, comments and placeholders left out."""
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    """The command lines of a page's bash blocks or a recipe's docstring: continued lines joined, comments and
+    placeholders left out."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    if page.suffix == ".py":
+        blocks = re.findall(
+            r"^    ((?:accelerate|python) (?:.*\\\n)*.*)$", ast.get_docstring(ast.parse(text)), re.MULTILINE
+        )
+    for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
             words = [word for word in shlex.split(line, comments=True) if word != "..."]
             while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
@@ -29,41 +42,54 @@ def commands(page):
                 yield words
 
 
-ALL = [pytest.param(words, id=f"{page.name}: {' '.join(words)[:70]}") for page in PAGES for words in commands(page)]
+ALL = [
+    pytest.param(words, id=f"{page.name}: {' '.join(words)[:70]}")
+    for page in PAGES + RECIPES
+    for words in commands(page)
+]
 
 
-def parse_recipe_command(words):
+def make_adapter(folder, base):
+    """What the settings of an adapter of that base, or of a reward model, are read from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = dict(base_model=base, base_revision="main", dtype="bfloat16", quantization="4bit", prompt_style="native")
+    write_json(folder / "dialsum.json", record)
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 1})
+    save_file({"lora_A": torch.ones(1, 1)}, folder / "adapter_model.safetensors")
+    write_json(folder / "reward.json", {})
+
+
+def parse_recipe_command(words, folder):
     """Has a recipe's own stage parse the flags, and stops there."""
     [at] = [i for i, word in enumerate(words) if re.fullmatch(r"recipes/\w+\.py", word)]
-    for i, word in enumerate(words[:at]):
+    for i, word in enumerate(words):
         if word == "--config_file":
             assert (ROOT / words[i + 1]).is_file(), words[i + 1]
-    stage = read_recipe(ROOT / words[at]).stage
-    on_cpu = {"use_cpu": True, "bf16": False} if stage.trains else {}
+        if word == "--config" and not (ROOT / words[i + 1]).exists():  # the reader's own file
+            write_json(folder / words[i + 1], {"model_name_or_path": "base"})
     argv = words[at + 1 :]
+    for name in ("recipes", "accelerate_configs"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "base").mkdir()
+    stage, recipe = read_recipe(ROOT / words[at]).stage, runpy.run_path(str(ROOT / words[at]))["RECIPE"]
+    for path in [word for word in argv if re.fullmatch(r"outputs/\w+", word)]:
+        make_adapter(folder / path, recipe.get("model_name_or_path", "base"))
+    recipe |= {"use_cpu": True, "dtype": "float32"} if stage.trains else {}
     try:
-        resolve(stage, on_cpu, argv, SimpleNamespace)
+        assert resolve(stage, recipe, argv, lambda: importlib.import_module(f"dialsum_trl.stages.jobs.{stage.name}"))
     except SystemExit as end:
         assert end.code == 0 and {"--help", "--help_all"} & set(argv)
     except InputError as error:  # every flag was understood; a file of the reader's own is not here
-        missing = [word for word in argv if not word.startswith("--") and not (ROOT / word).exists()]
+        missing = [word for word in argv if not word.startswith("--") and not (folder / word).exists()]
         assert "unknown" not in str(error)
         assert any(word in str(error) for word in missing), error
 
 
 @pytest.mark.parametrize("words", ALL)
 def test_the_command_is_understood(words, monkeypatch, tmp_path):
-    if any(word.startswith("recipes/") and word.endswith(".py") for word in words) and words[0] in (
-        "accelerate",
-        "python",
-    ):
-        for i, word in enumerate(words):
-            if word == "--config" and not (ROOT / words[i + 1]).exists():  # the reader's own file
-                own = tmp_path / "my.yaml"
-                own.write_text("{}", encoding="utf-8")
-                words = [*words[: i + 1], str(own), *words[i + 2 :]]
-        monkeypatch.chdir(ROOT)
-        parse_recipe_command(words)
+    if words[0] in ("accelerate", "python") and any(re.fullmatch(r"recipes/.*\.py", word) for word in words):
+        monkeypatch.chdir(tmp_path)
+        parse_recipe_command(words, tmp_path)
     elif words[0] == "dialsum":
         command = typer.main.get_command(app)
         with command.make_context("dialsum", words[1:]) as context:

@@ -5,7 +5,9 @@ import runpy
 import pytest
 
 from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.yaml_file import read_config, stage_settings
 from dialsum_trl.rl.ppo_config import PPOConfig
+from dialsum_trl.stages.common.names import STAGES
 from tests.conftest import ROOT
 
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.py"))
@@ -57,3 +59,9 @@ def test_ppo_shows_the_defaults_of_its_config():
     fields = PPOConfig.__dataclass_fields__
     for name in ("rollout_batch_size", "ppo_epochs", "kl_coef", "kl_target", "max_rouge_drop", "critic_learning_rate"):
         assert recipe[name] == fields[name].default
+
+
+@pytest.mark.parametrize("name", ["preferences", "reward", "ppo", "dpo", "grpo"])
+def test_the_demo_configures_every_stage(name):
+    config = stage_settings(read_config(str(ROOT / "recipes" / "demo.yaml"), STAGES), name, STAGES)
+    assert config["adapter_path"] == "outputs/demo/sft" and config["output_dir"] == f"outputs/demo/{name}"
