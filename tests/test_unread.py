@@ -118,6 +118,13 @@ def test_a_recipes_own_setting_is_no_error():
     assert refuse_unread("ppo", unread, values, set(), dict.fromkeys(values, 0)) is None
 
 
+def test_a_default_of_true_that_is_given_is_no_error_and_false_is(tmp_path):
+    with pytest.raises(InputError, match="no model"):
+        predict({}, ["--use_peft", "true"])
+    with pytest.raises(InputError, match="--use_peft false: has no effect in predict"):
+        predict({}, ["--use_peft", "false"])
+
+
 @pytest.mark.parametrize("stage", RUN)
 def test_every_flag_that_a_stage_says_it_does_not_read_is_one_of_its_flags(stage, capsys):
     with pytest.raises(SystemExit):

@@ -65,7 +65,8 @@ def as_tokens(settings: dict) -> tuple[list[str], dict]:
 
 def defaults_of(parser) -> dict:
     """Flag -> the value it has when nobody sets it."""
-    return {action.dest: action.default for action in parser._actions}
+    # of `--x` and `--no_x` the first has the field's default
+    return {action.dest: action.default for action in reversed(parser._actions)}
 
 
 def check_config_values(parser, groups, bounds: dict[str, str], config: dict, where: str) -> None:
