@@ -5,14 +5,14 @@ import warnings
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from dialsum_trl.core.console import quiet_libraries
 from dialsum_trl.core.disk import file_problem
 from dialsum_trl.core.errors import InputError, TrainingError, one_line
-from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH, MAX_NEW_TOKENS
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_NEW_TOKENS
 
-app = typer.Typer(
+app = Typer(
     help="Korean dialogue summaries on TRL: look at machine, data and prompts before training, share the model after.",
     no_args_is_help=True,
     add_completion=False,
@@ -21,14 +21,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Adapter = Annotated[str | None, typer.Option("--adapter_path", help="Adapter folder (or Hub id) to use.")]
-Model = Annotated[str | None, typer.Option("--model_name_or_path", help="Base model; default: the adapter's own.")]
-Fname = Annotated[str | None, typer.Option("--fname_column", help="Column that holds the row id.")]
-Dialogue = Annotated[str | None, typer.Option("--dialogue_column", help="Column that holds the dialogue.")]
-Summary = Annotated[str | None, typer.Option("--summary_column", help="Column that holds the summary.")]
-Config = Annotated[str | None, typer.Option("--config", help="The YAML that the recipe will get.")]
-NewTokens = Annotated[int, typer.Option("--max_new_tokens", help="Longest summary, tokens.")]
-Quantization = Annotated[str | None, typer.Option("--quantization", help="4bit, 8bit or none.")]
+Adapter = Annotated[str | None, Option("--adapter_path", help="Adapter folder (or Hub id) to use.")]
+Model = Annotated[str | None, Option("--model_name_or_path", help="Base model; default: the adapter's own.")]
+Fname = Annotated[str | None, Option("--fname_column", help="Column that holds the row id.")]
+Dialogue = Annotated[str | None, Option("--dialogue_column", help="Column that holds the dialogue.")]
+Summary = Annotated[str | None, Option("--summary_column", help="Column that holds the summary.")]
+Config = Annotated[str | None, Option("--config", help="The YAML that the recipe will get.")]
+MaxLength = Annotated[int | None, Option("--max_length", help="Tokens of prompt + summary in training.")]
+NewTokens = Annotated[int, Option("--max_new_tokens", help="Longest summary, tokens.")]
+Quantization = Annotated[str | None, Option("--quantization", help="4bit, 8bit or none.")]
 
 
 def columns_of(fname: str | None, dialogue: str | None, summary: str | None) -> dict[str, str]:
@@ -39,9 +40,9 @@ def columns_of(fname: str | None, dialogue: str | None, summary: str | None) -> 
 
 @app.command()
 def doctor(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe: adds its memory, its hours and its model.")] = None,
+    recipe: Annotated[Path | None, Argument(help="A recipe: adds its memory, its hours and its model.")] = None,
     config: Config = None,
-    train_file: Annotated[str | None, typer.Option("--train_file", help="Rows to estimate the hours with.")] = None,
+    train_file: Annotated[str | None, Option("--train_file", help="Rows to estimate the hours with.")] = None,
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
@@ -57,24 +58,18 @@ def doctor(
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="train.csv [dev.csv test.csv], CSV or JSONL.")],
-    tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Model whose tokens are counted; else characters.")
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option("--max_length", help=f"Tokens of prompt + summary in training; default: {MAX_LENGTH}.")
-    ] = None,
-    fix: Annotated[
-        Path | None,
-        typer.Option("--fix", help="Write a cleaned copy of the first file here; originals are not touched."),
-    ] = None,
+    files: Annotated[list[Path], Argument(help="train.csv [dev.csv test.csv], CSV or JSONL.")],
+    tokenizer: Annotated[str | None, Option("--tokenizer", help="Model whose tokens are counted.")] = None,
+    max_length: MaxLength = None,
+    fix: Annotated[Path | None, Option("--fix", help="Write a cleaned copy of the first file here.")] = None,
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
 ):
     """Look through data files before training.
 
-    Columns, dirt, masks, turns, duplicates, leakage and lengths; exit code 1 on what training would refuse.
+    Columns, dirt, masks, turns, duplicates, leakage and lengths (in characters without --tokenizer); exit code 1 on
+    what training would refuse.
     """
     from dialsum_trl.cli.check import check_files  # loaded when its command runs
 
@@ -83,13 +78,13 @@ def check(
 
 @app.command()
 def preview(
-    recipe: Annotated[Path, typer.Option("--recipe", help="An SFT recipe.")],
-    row: Annotated[str, typer.Option("--row", help="Row to show: its fname, or else its number from 0.")] = "0",
+    recipe: Annotated[Path, Option("--recipe", help="An SFT recipe.")],
+    row: Annotated[str, Option("--row", help="Row to show: its fname, or else its number from 0.")] = "0",
     config: Config = None,
-    train_file: Annotated[str | None, typer.Option("--train_file", help="Rows to show.")] = None,
+    train_file: Annotated[str | None, Option("--train_file", help="Rows to show.")] = None,
     model: Model = None,
-    max_length: Annotated[int | None, typer.Option("--max_length", help="Tokens of prompt + summary.")] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="List every token with its id and label.")] = False,
+    max_length: MaxLength = None,
+    tokens: Annotated[bool, Option("--tokens", help="List every token with its id and label.")] = False,
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
@@ -107,10 +102,10 @@ def preview(
 
 @app.command()
 def summarize(
-    file: Annotated[Path, typer.Argument(help="A text file with one dialogue, or - for standard input.")] = Path("-"),
+    file: Annotated[Path, Argument(help="A text file with one dialogue, or - for standard input.")] = Path("-"),
     adapter: Adapter = None,
     model: Model = None,
-    num_beams: Annotated[int, typer.Option("--num_beams", help="Above 1: beam search, printed at the end.")] = 1,
+    num_beams: Annotated[int, Option("--num_beams", help="Above 1: beam search, printed at the end.")] = 1,
     max_new_tokens: NewTokens = MAX_NEW_TOKENS,
     quantization: Quantization = None,
 ):
@@ -126,8 +121,8 @@ def chat(
     model: Model = None,
     max_new_tokens: NewTokens = MAX_NEW_TOKENS,
     quantization: Quantization = None,
-    ui: Annotated[bool, typer.Option("--ui", help="A page in the browser instead (needs the extra `ui`).")] = False,
-    port: Annotated[int, typer.Option("--port", help="Port of that page, on this machine only.")] = 7860,
+    ui: Annotated[bool, Option("--ui", help="A page in the browser instead (needs the extra `ui`).")] = False,
+    port: Annotated[int, Option("--port", help="Port of that page, on this machine only.")] = 7860,
 ):
     """Paste dialogues, read summaries; the model stays loaded."""
     from dialsum_trl.cli.chat import converse, open_page  # loaded when its command runs
@@ -140,9 +135,9 @@ def chat(
 
 @app.command()
 def score(
-    predictions: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,summary.")],
-    references: Annotated[Path, typer.Argument(help="CSV or JSONL with fname,dialogue,summary (or summary1..3).")],
-    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Resamples of the 95 % interval.")] = BOOTSTRAP,
+    predictions: Annotated[Path, Argument(help="CSV or JSONL with fname,summary.")],
+    references: Annotated[Path, Argument(help="CSV or JSONL with fname,dialogue,summary (or summary1..3).")],
+    bootstrap: Annotated[int, Option("--bootstrap", help="Resamples of the 95 % interval.")] = BOOTSTRAP,
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
@@ -158,15 +153,13 @@ def score(
 
 @app.command()
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="The adapter folder of a training run.")],
-    output: Annotated[Path, typer.Argument(help="New folder for the merged model.")],
+    adapter: Annotated[Path, Argument(help="The adapter folder of a training run.")],
+    output: Annotated[Path, Argument(help="New folder for the merged model.")],
     model: Model = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="bfloat16, float16 or float32.")] = "bfloat16",
-    shard_size: Annotated[str, typer.Option("--max_shard_size", help="Largest weight file.")] = "4GB",
-    verify: Annotated[
-        str | None, typer.Option("--verify", help="Dev file: compare adapter and merged model on its rows.")
-    ] = None,
-    rows: Annotated[int, typer.Option("--rows", help="Rows of that file to summarize.")] = 100,
+    dtype: Annotated[str, Option("--dtype", help="bfloat16, float16 or float32.")] = "bfloat16",
+    shard_size: Annotated[str, Option("--max_shard_size", help="Largest weight file.")] = "4GB",
+    verify: Annotated[str | None, Option("--verify", help="Dev file: compare adapter and merged model.")] = None,
+    rows: Annotated[int, Option("--rows", help="Rows of that file to summarize.")] = 100,
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
@@ -180,17 +173,11 @@ def merge(
 
 @app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="Adapter folder of a run, or a merged model.")],
-    repo_id: Annotated[
-        str | None, typer.Argument(help="owner/name; default: the folder's name under your user.")
-    ] = None,
-    public: Annotated[bool, typer.Option("--public", help="Visible to everybody; private otherwise.")] = False,
-    base: Annotated[
-        str | None, typer.Option("--base", help="owner/name[@commit] of the base, when the folder does not know it.")
-    ] = None,
-    scores: Annotated[
-        Path | None, typer.Option("--scores", help="scores.json of recipes/predict.py, for the card.")
-    ] = None,
+    folder: Annotated[Path, Argument(help="Adapter folder of a run, or a merged model.")],
+    repo_id: Annotated[str | None, Argument(help="owner/name; default: the folder's name under your user.")] = None,
+    public: Annotated[bool, Option("--public", help="Visible to everybody; private otherwise.")] = False,
+    base: Annotated[str | None, Option("--base", help="owner/name[@commit] of the base, where unknown.")] = None,
+    scores: Annotated[Path | None, Option("--scores", help="scores.json of recipes/predict.py, for the card.")] = None,
 ):
     """Share an adapter or a model on the Hub, private first.
 

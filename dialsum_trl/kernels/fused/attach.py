@@ -74,11 +74,7 @@ def _forward(choices: dict[str, FusedLayer]):
         fused = choices.get(active[0]) if len(active) == 1 and not query.disable_adapters else None
         if bounds is None or past_key_values is not None or fused is None:
             return original(
-                hidden_states,
-                *args,
-                position_embeddings=position_embeddings,
-                past_key_values=past_key_values,
-                **kwargs,
+                hidden_states, *args, position_embeddings=position_embeddings, past_key_values=past_key_values, **kwargs
             )
         cos, sin = position_embeddings
         # one number of torch's generator per layer: checkpointed RNG states resume the masks too
