@@ -44,7 +44,7 @@ ENGINES = {"use_vllm": False, "use_transformers_continuous_batching": False, "us
         ("dpo", "--truncation_mode keep_end", "middle of its dialogue"),
         ("sft", "--dataloader_drop_last true", "--fast false"),
         ("sft", "--train_sampling_strategy group_by_length", "--fast false"),
-        ("sft", "--completion_only_loss false", "the summary alone"),
+        ("sft", "--completion_only_loss false", "only the summary is trained on"),
         ("sft", "--eos_token <|end_of_text|>", "chat template"),
         ("sft", "--shuffle_dataset true", "every epoch is shuffled"),
         ("grpo", "--num_generations_eval 4", "greedy, one per dialogue"),
