@@ -211,5 +211,5 @@ def test_no_code_in_a_checkpoint_of_deepspeed_is_run_when_training_goes_on(toy, 
     argv = sft_argv(toy, tmp_path / "run", resume_from_checkpoint="true", **settings)
     done = launch(toy, "deepspeed_zero2", [{"stage": "sft", "argv": argv}])
     assert done.returncode != 0
-    assert "mp_rank_00_model_states.pt: holds more than tensors and settings" in done.stderr
+    assert "a file of the checkpoint holds more than tensors" in done.stderr
     assert not (tmp_path / "owned").exists()

@@ -111,7 +111,7 @@ def test_deepspeed_runs_nothing_while_a_run_continues(engine, tmp_path):
     torch.save({"module": Exploit(tmp_path / "owned")}, tmp_path / "states.pt")
     with (
         tensors_alone(),
-        pytest.raises(InputError, match=r"states.pt: holds more than tensors and settings \(.*open\)"),
+        pytest.raises(pickle.UnpicklingError, match="open"),
     ):
         engine.load(str(tmp_path / "states.pt"), map_location="cpu")
     assert not (tmp_path / "owned").exists()
