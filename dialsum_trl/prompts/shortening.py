@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HEAD = re.compile(r"[^\s:]{1,40}:\s*")  # who speaks a turn
+Encode = Callable[[str], list[int]]  # a dialogue -> the ids of its prompt
 
 
 @dataclass
@@ -32,9 +33,7 @@ class Fitted:
         return bool(self.dropped) or self.cut
 
 
-def shorten(
-    tokenizer: PreTrainedTokenizerBase, dialogue: str, encode: Callable[[str], list[int]], budget: int
-) -> Fitted:
+def shorten(tokenizer: PreTrainedTokenizerBase, dialogue: str, encode: Encode, budget: int) -> Fitted:
     """Shortens a dialogue until `encode(dialogue)` has at most `budget` ids.
 
     Turns are dropped from the middle outwards; the first and the last turn stay. When two turns alone are too long, the
@@ -75,7 +74,7 @@ def shorten(
 def _cut_longest(
     tokenizer: PreTrainedTokenizerBase,
     turns: list[str],
-    encode: Callable[[str], list[int]],
+    encode: Encode,
     budget: int,
     dropped: tuple[int, ...],
 ) -> Fitted:
