@@ -1,5 +1,7 @@
 """Mixed precision follows the dtype; is there a device to train on."""
 
+import torch
+
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current, launched_on_cpu
 
@@ -10,8 +12,6 @@ def match_precision(values: dict, given: set[str]) -> None:
     Raises:
         InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and the CPU was not asked for.
     """
-    import torch
-
     wanted = {"bfloat16": (True, False), "float16": (False, True), "float32": (False, False)}[values["dtype"]]
     for name, value in zip(("bf16", "fp16"), wanted, strict=True):
         if name in given and bool(values[name]) != value:

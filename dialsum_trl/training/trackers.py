@@ -1,5 +1,13 @@
 """The trackers of `--report_to`: whether they are here, and the summaries of an evaluation as a table in them."""
 
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    TensorBoardCallback,
+    TrackioCallback,
+    WandbCallback,
+    get_available_reporting_integrations,
+)
+
 from dialsum_trl.core.errors import InputError
 
 COLUMNS = ("reference", "summary")
@@ -11,11 +19,6 @@ def check_trackers(report_to: str | list[str] | None) -> None:
     names = [name for name in names if name not in ("none", "all")]
     if not names:
         return
-    from transformers.integrations.integration_utils import (
-        INTEGRATION_TO_CALLBACK,
-        get_available_reporting_integrations,
-    )
-
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(["none", "all", *sorted(INTEGRATION_TO_CALLBACK)])
@@ -31,8 +34,6 @@ def log_summaries(trainer, references: list[list[str]], summaries: list[str]) ->
         trainer: a transformers trainer; rank 0 logs.
         references: of each row; the first is shown.
     """
-    from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
-
     if not trainer.is_world_process_zero():
         return
     rows = [[row[0], summary] for row, summary in zip(references, summaries, strict=True)]
@@ -40,7 +41,7 @@ def log_summaries(trainer, references: list[list[str]], summaries: list[str]) ->
         if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
             callback.tb_writer.add_text("eval/summaries", _markdown(rows), trainer.state.global_step)
         elif isinstance(callback, TrackioCallback):
-            import trackio
+            import trackio  # optional, as wandb is
 
             trackio.log({"eval/summaries": trackio.Table(columns=list(COLUMNS), data=rows)})
         elif isinstance(callback, WandbCallback):

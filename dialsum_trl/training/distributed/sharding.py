@@ -76,6 +76,7 @@ def whole(parameter, moment: str | None = None, inner=None):
         inner: `moment_source(optimizer)`, for moments.
     """
     if current().owns_precision:
+        # optional, here and below: only a run of DeepSpeed's needs it
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         value = safe_get_full_optimizer_state(parameter, moment) if moment else safe_get_full_fp32_param(parameter)
