@@ -38,7 +38,7 @@ def best_is(folder, step: int | None) -> None:
 # The last step
 
 
-def test_a_run_killed_behind_its_last_checkpoint_makes_no_further_step(toy_base, rows, tmp_path):
+def test_a_run_killed_after_its_last_checkpoint_makes_no_further_step(toy_base, rows, tmp_path):
     """One that ends inside an epoch, with a learning rate that is not 0 there."""
     steady = dict(lr_scheduler_type="constant", max_steps=3, save_steps=3, eval_steps=3)
     runs.train(toy_base, rows, tmp_path / "whole", **steady)

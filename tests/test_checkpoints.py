@@ -55,7 +55,7 @@ def finished(toy_base, rows, tmp_path_factory):
 
 @pytest.fixture
 def killed(finished, tmp_path):
-    """The same run as a kill behind the fourth step's checkpoint leaves it."""
+    """The same run as a kill after the fourth step's checkpoint leaves it."""
     folder = tmp_path / "killed"
     folder.mkdir()
     for path in finished.glob("checkpoint-*"):
@@ -124,7 +124,7 @@ def test_no_whole_checkpoint_is_an_error_that_says_why(toy_base, rows, killed):
         train(toy_base, rows, killed, resume_from_checkpoint="true")
 
 
-def test_a_run_goes_on_behind_a_damaged_checkpoint_and_replaces_it(toy_base, rows, killed, finished, capsys):
+def test_a_run_goes_on_from_before_a_damaged_checkpoint_and_replaces_it(toy_base, rows, killed, finished, capsys):
     flip(killed / "checkpoint-4" / "optimizer.pt")
     train(toy_base, rows, killed, resume_from_checkpoint="true")
     assert "checkpoint-4 is passed over: optimizer.pt is not what was written" in capsys.readouterr().out

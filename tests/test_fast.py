@@ -89,7 +89,7 @@ def test_a_resumed_run_ends_at_the_same_adapters_dropout_included(tmp_path):
     assert torch.equal(adapters(whole), adapters(resumed))
 
 
-def test_the_longest_pack_is_rehearsed_once_behind_the_first_step(tmp_path, monkeypatch):
+def test_the_longest_pack_is_rehearsed_once_after_the_first_step(tmp_path, monkeypatch):
     packs, forward = [], deferred.loss_and_outputs
 
     def seen(model, inputs, tokens):

@@ -79,7 +79,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_last_checkpoint_whole(toy_bas
     assert f"{disk}/out/checkpoint-1, is untouched: continue with --resume_from_checkpoint true" in message
     assert [path.name for path in checkpoints(disk / "out")] == ["checkpoint-1"]
     assert flaw(disk / "out" / "checkpoint-1") is None
-    assert not list((disk / "out" / SAVING).glob("*"))  # the room that half a checkpoint took is free again
+    assert not list((disk / "out" / SAVING).glob("*"))  # the space that half a checkpoint took is free again
 
 
 def test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when_there_is_room(toy_base, tmp_path):

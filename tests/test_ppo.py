@@ -57,14 +57,14 @@ def test_policy_and_critic_move_and_nothing_else_does(folders, tmp_path):
     trainer.train()
     after = fingerprints(trainer.model)
     assert set(before) == {POLICY, REFERENCE, CRITIC, "base", "value_head"}
-    assert {room for room in before if before[room] != after[room]} == {POLICY, CRITIC, "value_head"}
+    assert {part for part in before if before[part] != after[part]} == {POLICY, CRITIC, "value_head"}
 
 
 def test_every_lora_tensor_of_policy_and_critic_gets_a_gradient(folders, tmp_path):
     trainer = make_trainer(folders, tmp_path)
     found = gradients(trainer, rollout(trainer))
-    for room in (POLICY, CRITIC):
-        named = [n for n, _ in trainer.model.named_parameters() if f".{room}." in n]
+    for adapter in (POLICY, CRITIC):
+        named = [n for n, _ in trainer.model.named_parameters() if f".{adapter}." in n]
         assert len(named) == 12 and all(found[n].abs().sum() > 0 for n in named)
     assert found["value_head.weight"].abs().sum() > 0
     assert not [n for n in found if f".{REFERENCE}." in n or ("lora" not in n and "value_head" not in n)]

@@ -26,7 +26,7 @@ def train(folders, output_dir, **changes):
 
 
 def continue_from(folders, whole, step, **changes):
-    """Trains again behind that step's checkpoint of `whole`, in a folder beside it; the folder and the figures."""
+    """Trains again from that step's checkpoint of `whole`, in a folder beside it; the folder and the figures."""
     again = whole.with_name(f"from-{step}")
     shutil.copytree(whole / f"checkpoint-{step}", again / f"checkpoint-{step}")
     return again, train(folders, again, resume_from_checkpoint="true", **changes)
@@ -51,7 +51,7 @@ def test_a_run_that_continues_evaluates_no_more_often_than_the_unbroken_one(fold
 
 @pytest.fixture
 def stopped(folders, tmp_path, monkeypatch):
-    """Folder and figures of a run that a tripwire stopped at step 4, and of one that continued behind that step."""
+    """Folder and figures of a run that a tripwire stopped at step 4, and of one that continued after that step."""
     score = DevRouge.score
 
     def falls(self, trainer, summaries):

@@ -266,7 +266,7 @@ def test_ppo_and_grpo_are_paid_by_it_and_leave_it_alone(folders, trained, tmp_pa
         before = fingerprints(self.model)
         train(self, **kwargs)
         after = fingerprints(self.model)
-        seen.update({room: before[room] == after[room] for room in before})
+        seen.update({part: before[part] == after[part] for part in before})
 
     monkeypatch.setattr(PPOTrainer, "train", compared)
     small = {"rollout_batch_size": 8, "per_device_train_batch_size": 4, "max_truncated": 1.1}

@@ -218,7 +218,7 @@ def test_resuming_equals_the_unbroken_run(rows, tmp_path):
              "--eval_steps", "2", "--save_steps", "2")  # fmt: skip
     train("sft_llama3b", rows, tmp_path / "whole", *flags)
     train("sft_llama3b", rows, tmp_path / "broken", *flags)
-    for path in ("checkpoint-4", "adapter_model.safetensors"):  # as after a kill behind step 2
+    for path in ("checkpoint-4", "adapter_model.safetensors"):  # as after a kill after step 2
         target = tmp_path / "broken" / path
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     train("sft_llama3b", rows, tmp_path / "broken", *flags, "--resume_from_checkpoint", "true")
