@@ -1,11 +1,12 @@
 """Packs: an optimizer step keeps its rows, and a pack says where its documents begin."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum_trl.training.packing.packs import PackCollator, ScheduleSampler
+from dialsum_trl.training.packing.packs import PackCollator, RowsAndCopies, ScheduleSampler
 from dialsum_trl.training.plan.schedule import Schedule, deal, padded
 
 LENGTHS = [20 + (37 * i) % 300 for i in range(150)]
@@ -42,11 +43,25 @@ def test_the_last_step_of_an_epoch_has_as_many_micro_batches_as_its_rows_allow()
     assert schedule.batches_per_epoch() == len(schedule.epoch(0)) == 8 + 2
 
 
-def test_a_last_row_alone_is_joined_by_one_of_the_epochs_first_so_that_every_process_has_one():
-    schedule = Schedule([10] * 65, rows_per_step=64, micro_batches=2, processes=2)
-    last = schedule.epoch(0)[-2:]
-    assert [len(batch) for batch in last] == [1, 1]
-    assert len(schedule.epoch(0)) == schedule.batches_per_epoch() == 4
+@given(st.integers(1, 60), st.integers(1, 16), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3))
+@settings(max_examples=150, deadline=None)
+def test_every_epoch_has_each_row_once_and_as_many_micro_batches_for_every_process(
+    rows, rows_per_step, per_process, processes, epoch
+):
+    schedule = Schedule([10 + row % 7 for row in range(rows)], rows_per_step, per_process * processes, processes)
+    batches = schedule.epoch(epoch)
+    assert sorted(row for batch in batches for row in batch if row < rows) == list(range(rows))
+    assert all(batches) and len(batches) % processes == 0 and len(batches) == schedule.batches_per_epoch()
+    if rows_per_step >= processes:  # copies stand in the last step alone, where it has too few rows
+        copies = sum(row >= rows for batch in batches for row in batch)
+        assert copies == max(0, processes - (rows % rows_per_step or rows_per_step))
+
+
+def test_a_copy_that_keeps_a_process_busy_has_nothing_to_learn():
+    schedule = Schedule([3, 2, 2], rows_per_step=2, micro_batches=2, processes=2)
+    rows = RowsAndCopies([{"input_ids": np.arange(size), "labels": np.arange(size)} for size in schedule.lengths])
+    last = [rows[row] for batch in schedule.epoch(0)[-2:] for row in batch]
+    assert sorted((row["labels"] == -100).all() for row in last) == [False, True]
 
 
 def test_the_largest_pack_of_all_epochs_is_known_before_training():

@@ -76,6 +76,20 @@ class PackCollator:
         }
 
 
+class RowsAndCopies:
+    """Rows by the numbers of a `Schedule`: from the number of rows on they are copies without labels."""
+
+    def __init__(self, rows: list[dict]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict:
+        row = self.rows[number % len(self.rows)]
+        return row if number < len(self.rows) else {**row, "labels": np.full_like(row["labels"], -100)}
+
+
 def pack_loader(trainer, sampler: ScheduleSampler) -> DataLoader:
     """The packs of `trainer.train_dataset`: rows from memory, since the GPU waits while the host collates."""
     if [len(ids) for ids in trainer.train_dataset["input_ids"]] != sampler.schedule.lengths:
@@ -83,7 +97,7 @@ def pack_loader(trainer, sampler: ScheduleSampler) -> DataLoader:
     columns, args = trainer.train_dataset.with_format("numpy"), trainer.args
     pairs = zip(columns["input_ids"], columns["labels"], strict=True)
     return DataLoader(
-        [{"input_ids": ids, "labels": labels} for ids, labels in pairs],
+        RowsAndCopies([{"input_ids": ids, "labels": labels} for ids, labels in pairs]),
         batch_sampler=sampler,
         collate_fn=trainer.data_collator,
         num_workers=args.dataloader_num_workers,

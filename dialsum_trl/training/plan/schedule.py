@@ -46,27 +46,36 @@ class Schedule:
     seed: int = SEED
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """Row numbers of every micro-batch of an epoch. The last step may have fewer rows, and then fewer groups."""
+        """Row numbers of every micro-batch of an epoch; each row stands in one.
+
+        The last step may have fewer rows, and then fewer groups. Where it has fewer rows than there are processes, the
+        others get the epoch's first rows as copies, which nothing is learned from: `len(lengths)` + the row's number.
+        """
+        count = len(self.lengths)
         generator = torch.Generator().manual_seed(self.seed + epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        order = torch.randperm(count, generator=generator).tolist()
         batches = []
         for start in range(0, len(order), self.rows_per_step):
             rows = order[start : start + self.rows_per_step]
-            if len(rows) < self.processes:  # every process needs one: start over, as accelerate does
-                rows += (order * self.processes)[: self.processes - len(rows)]
-            groups = min(self.micro_batches, len(rows) // self.processes * self.processes)
-            batches += [[rows[i] for i in group] for group in deal([self.lengths[row] for row in rows], groups)]
+            if len(rows) < self.processes:
+                rows += [count + row for row in (order * self.processes)[: self.processes - len(rows)]]
+            dealt = deal([self.lengths[row % count] for row in rows], self._groups(len(rows)))
+            batches += [[rows[i] for i in group] for group in dealt]
         return batches
 
     def batches_per_epoch(self) -> int:
         """Micro-batches of an epoch over all processes."""
         steps, rest = divmod(len(self.lengths), self.rows_per_step)
-        last = min(self.micro_batches, max(rest, self.processes) // self.processes * self.processes) if rest else 0
-        return steps * self.micro_batches + last
+        return steps * self._groups(self.rows_per_step) + (self._groups(rest) if rest else 0)
+
+    def _groups(self, rows: int) -> int:
+        """Micro-batches of a step of that many rows: as many for every process, and none of them empty."""
+        return min(self.micro_batches, max(rows, self.processes) // self.processes * self.processes)
 
     def longest(self, epochs: int) -> list[int]:
         """Row numbers of the longest pack of these epochs, over all processes."""
-        batches = (batch for epoch in range(epochs) for batch in self.epoch(epoch))
+        count = len(self.lengths)
+        batches = ([row % count for row in batch] for epoch in range(epochs) for batch in self.epoch(epoch))
         return max(batches, key=lambda batch: sum(self.lengths[row] for row in batch))
 
     def largest(self, epochs: int) -> int:
