@@ -84,18 +84,20 @@ def test_reward_and_dpo_train_on_two_processes_as_on_one(toy, pairs, stage, conf
     assert max((one[name] - two[name]).abs().max().item() for name in one) < TOLERANCE
 
 
-@pytest.mark.parametrize("stage", ["reward", "dpo"])
-def test_two_fsdp_processes_continue_reward_and_dpo_from_their_checkpoint(toy, pairs, stage):
+@pytest.mark.parametrize(("stage", "config"), [("reward", "fsdp"), ("reward", ZERO3), ("dpo", "fsdp"), ("dpo", ZERO2)])
+def test_one_process_continues_reward_and_dpo_from_the_checkpoint_of_two(toy, pairs, stage, config):
     settings = dict(pairs_file=pairs, held_out=0.25, effective_batch_size=8)
     settings |= dict(save_strategy="steps", save_steps=2, save_total_limit=2)
     settings |= {"accept_weak": True} if stage == "reward" else {}
-    unbroken, continued = toy / f"{stage}-unbroken", toy / f"{stage}-continued"
-    for output, more in ((unbroken, {}), (continued, {"resume_from_checkpoint": True})):
+    folders = [toy / f"{stage}-{name}-{config}" for name in ("unbroken", "continued")]
+    runs = (config, 2, {}), ("cpu", 1, {"resume_from_checkpoint": True})
+    for output, (where, processes, more) in zip(folders, runs, strict=True):
         if more:
-            shutil.copytree(unbroken / "checkpoint-2", continued / "checkpoint-2")
-        done = launch(toy, "fsdp", [{"stage": stage, "argv": later_argv(toy, output, **settings, **more)}])
+            shutil.copytree(folders[0] / "checkpoint-2", output / "checkpoint-2")
+        argv = later_argv(toy, output, **settings, **more)
+        done = launch(toy, where, [{"stage": stage, "argv": argv}], processes)
         assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (unbroken, continued))
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in folders)
     assert max((one[name] - two[name]).abs().max().item() for name in one) < TOLERANCE
 
 

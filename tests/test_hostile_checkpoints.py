@@ -71,6 +71,16 @@ def go_on(folder: Path, toy_base, **changes):
     return train_sft({**settings, "resume_from_checkpoint": "true"}, [])
 
 
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+@pytest.mark.parametrize("name", ["../../elsewhere.safetensors", "/etc/hostname", "sub/x.safetensors"])
+def test_an_index_of_a_checkpoint_cannot_name_files_elsewhere(index, name, halfway, toy_base, tmp_path):
+    folder = shutil.copytree(halfway, tmp_path / "run")
+    (folder / "checkpoint-2" / index).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
+    sealed_again(folder / "checkpoint-2")
+    with pytest.raises(InputError, match="which is not in its folder"):
+        go_on(folder, toy_base)
+
+
 def name_best(folder: Path, path: str) -> None:
     file = folder / "checkpoint-2" / "trainer_state.json"
     state = json.loads(file.read_text()) | {"best_model_checkpoint": path, "best_global_step": 2, "best_metric": -1e9}

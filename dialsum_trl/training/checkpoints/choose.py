@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.training.checkpoints.manifest import flaw
-from dialsum_trl.training.checkpoints.untrusted import check_safetensors
+from dialsum_trl.training.checkpoints.untrusted import check_weights
 
 SAVING = ".dialsum-saving"  # in output_dir: what is being written or deleted; never resumed from
 NAME = re.compile(r"checkpoint-(\d+)$")
@@ -80,7 +80,7 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
             f"--resume_from_checkpoint {chosen}: holds the model alone (--save_only_model true): a run that continues "
             f"needs the optimizer's state too; use the adapter with --adapter_path and another --output_dir"
         )
-    check_safetensors(chosen)
+    check_weights(chosen)
     return chosen, lines
 
 

@@ -11,6 +11,7 @@ import torch
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import PICKLE, WEIGHTS
+from dialsum_trl.models.files import shards_of
 
 PICKLES = {  # what transformers reads where the safetensors are not there; pytorch_model_fsdp.bin is FSDP's own
     PICKLE: (WEIGHTS,),
@@ -19,8 +20,10 @@ PICKLES = {  # what transformers reads where the safetensors are not there; pyto
 }
 
 
-def check_safetensors(checkpoint: Path) -> None:
-    """Raises InputError where weights are a pickle only."""
+def check_weights(checkpoint: Path) -> None:
+    """Raises InputError where weights are a pickle only, or their index names files elsewhere."""
+    for index in checkpoint.glob("*.index.json"):
+        shards_of(index, "continue from another checkpoint")
     for folder in (checkpoint, *(path for path in checkpoint.iterdir() if path.is_dir())):  # peft's named adapters
         for pickled, instead in PICKLES.items():
             if (folder / pickled).exists() and not any((folder / name).is_file() for name in instead):

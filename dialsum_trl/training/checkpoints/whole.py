@@ -17,7 +17,7 @@ from dialsum_trl.models.file_names import RUN_FILE, SETTINGS_FILE
 from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, clear_leftovers, delete, newest_whole
 from dialsum_trl.training.checkpoints.manifest import flaw, seal, sync
 from dialsum_trl.training.checkpoints.portable import Portable
-from dialsum_trl.training.checkpoints.untrusted import check_safetensors, tensors_alone
+from dialsum_trl.training.checkpoints.untrusted import check_weights, tensors_alone
 
 STATE = "trainer_state.json"
 
@@ -166,7 +166,7 @@ class Checkpoints:
         trainer, best = self.trainer, self.trainer.state.best_model_checkpoint
         if trainer.is_world_process_zero() and (reason := flaw(best)):
             raise TrainingError(f"the best checkpoint, {best}, cannot be loaded: {reason}")
-        check_safetensors(Path(best))
+        check_weights(Path(best))
         if self.portable.gathers():
             self.portable.put_adapter(best)
             return
