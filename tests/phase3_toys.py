@@ -1,6 +1,5 @@
 """Toys for the tests of Phase 3: a random Llama of two layers with the embedded tokenizer, an "SFT" adapter on it."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -73,11 +72,6 @@ def polite_pairs(rows: int = 96) -> list[dict]:
         }
         for i in range(rows)
     ]
-
-
-def write_pairs(path: Path, pairs: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
-    return path
 
 
 def flags(settings: dict) -> list[str]:

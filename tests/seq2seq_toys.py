@@ -1,6 +1,5 @@
 """Random encoder-decoders with the file layouts and tokenizer classes of the models that Koreans fine-tune."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -19,24 +18,13 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from tests.conftest import TINY
+from tests.row_files import TRAIN, read_rows
 
 FAMILIES = ("t5", "mt5", "pko-t5", "mbart-50", "mbart-25", "kobart")
 
 
 def texts() -> list[str]:
-    with (TINY / "data" / "train.csv").open(encoding="utf-8", newline="") as file:
-        return [text for row in csv.DictReader(file) for text in (row["dialogue"], row["summary"])]
-
-
-def rows(folder: Path, train: int = 16, dev: int = 9) -> Path:
-    """The first rows of the sample data as `train.csv` and `dev.csv` in `folder`."""
-    for split, count in (("train", train), ("dev", dev)):
-        with (TINY / "data" / f"{split}.csv").open(encoding="utf-8", newline="") as source:
-            chosen = list(csv.reader(source))[: count + 1]
-        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as target:
-            csv.writer(target).writerows(chosen)
-    return folder
+    return [text for row in read_rows(TRAIN) for text in (row["dialogue"], row["summary"])]
 
 
 def write_json(path: Path, content: dict) -> None:

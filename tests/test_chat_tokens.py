@@ -29,6 +29,7 @@ from dialsum_trl.stages.ppo import train_ppo
 from dialsum_trl.stages.reward import train_reward
 from dialsum_trl.stages.sft import train_sft
 from tests import phase3_toys as toys
+from tests.row_files import write_jsonl
 
 DIALOGUE = "#Person1#: 방이 있나요?\n#Person2#: 네."
 
@@ -93,7 +94,7 @@ def test_their_rows_are_those_of_the_adapter(run):
 
 
 def pairs_file(run):
-    return toys.write_pairs(run["root"] / "pairs.jsonl", toys.polite_pairs(16))
+    return write_jsonl(run["root"] / "pairs.jsonl", toys.polite_pairs(16))
 
 
 def test_dpo_starts_from_the_trained_rows_and_keeps_them_in_what_it_saves(run, tmp_path):

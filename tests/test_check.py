@@ -13,12 +13,13 @@ from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.lengths import measure
 from dialsum_trl.prompts.sft_rows import encode_dataset
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from tests.checked_files import GOOD, checked, has, write, write_jsonl
+from tests.checked_files import GOOD, checked, has
 from tests.conftest import TINY
+from tests.row_files import write_csv, write_jsonl
 
 
 def test_clean_files_are_ready(tmp_path, capsys):
-    train = write(tmp_path / "train.csv", [("train_0", GOOD, "회의 시간을 묻는다.")])
+    train = write_csv(tmp_path / "train.csv", [("train_0", GOOD, "회의 시간을 묻는다.")])
     ready, lines = checked(capsys, train)
     assert ready
     assert not any(line.startswith(("error", "warning")) for line in lines)
@@ -34,7 +35,7 @@ def test_clean_files_are_ready(tmp_path, capsys):
     ],
 )
 def test_what_training_refuses_is_an_error_with_its_row(tmp_path, capsys, rows, finding):
-    ready, lines = checked(capsys, write(tmp_path / "train.csv", rows))
+    ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", rows))
     assert not ready
     assert has(lines, "error", finding)
 
@@ -55,7 +56,7 @@ def test_what_training_refuses_is_an_error_with_its_row(tmp_path, capsys, rows, 
     ],
 )
 def test_what_looks_odd_is_a_warning_and_does_not_stop(tmp_path, capsys, dialogue, summary, finding):
-    ready, lines = checked(capsys, write(tmp_path / "train.csv", [("a", dialogue, summary)]))
+    ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", [("a", dialogue, summary)]))
     assert ready
     assert has(lines, "warning", finding)
 
@@ -74,14 +75,14 @@ def test_what_looks_odd_is_a_warning_and_does_not_stop(tmp_path, capsys, dialogu
     ],
 )
 def test_dirt_that_cleaning_mends_is_noted_by_kind(tmp_path, capsys, dialogue, finding):
-    ready, lines = checked(capsys, write(tmp_path / "train.csv", [("a", dialogue, "회의 시간을 묻는다.")]))
+    ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", [("a", dialogue, "회의 시간을 묻는다.")]))
     assert ready
     assert has(lines, "note", finding)
 
 
 def test_equal_rows_in_training_and_evaluation_are_an_error(tmp_path, capsys):
-    train = write(tmp_path / "train.csv", [("train_0", GOOD, "요약")])
-    dev = write(tmp_path / "dev.csv", [("dev_0", GOOD + " ", "요약")])
+    train = write_csv(tmp_path / "train.csv", [("train_0", GOOD, "요약")])
+    dev = write_csv(tmp_path / "dev.csv", [("dev_0", GOOD + " ", "요약")])
     ready, lines = checked(capsys, train, dev)
     assert not ready
     assert has(lines, "error", "train_0 and dev_0")
@@ -90,7 +91,7 @@ def test_equal_rows_in_training_and_evaluation_are_an_error(tmp_path, capsys):
 def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys):
     broken = tmp_path / "train.csv"
     broken.write_bytes("fname,dialogue\na,안녕".encode("cp949"))
-    dev = write(tmp_path / "dev.csv", [("dev_0", GOOD, "요약")])
+    dev = write_csv(tmp_path / "dev.csv", [("dev_0", GOOD, "요약")])
     ready, lines = checked(capsys, broken, dev)
     assert not ready
     assert has(lines, "error", "iconv")
@@ -98,24 +99,24 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys):
 
 
 def test_a_missing_column_names_the_one_that_was_meant(tmp_path, capsys):
-    ready, lines = checked(capsys, write(tmp_path / "train.csv", [("a", GOOD)], header=("fname", "Dialog")))
+    ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", [("a", GOOD)], header=("fname", "Dialog")))
     assert not ready
     assert has(lines, "error", "--dialogue_column Dialog")
 
 
 def test_a_file_without_summaries_is_for_prediction(tmp_path, capsys):
-    ready, lines = checked(capsys, write(tmp_path / "test.csv", [("test_0", GOOD)], header=("fname", "dialogue")))
+    ready, lines = checked(capsys, write_csv(tmp_path / "test.csv", [("test_0", GOOD)], header=("fname", "dialogue")))
     assert ready
     assert has(lines, "note", "for prediction only")
     assert lines[-1] == "ready for prediction, not for training"
 
 
 def test_a_file_whose_summaries_are_all_blank_is_for_prediction(tmp_path, capsys):
-    blank = write(tmp_path / "test.csv", [("test_0", GOOD, ""), ("test_1", GOOD + " 네.", " ")])
+    blank = write_csv(tmp_path / "test.csv", [("test_0", GOOD, ""), ("test_1", GOOD + " 네.", " ")])
     ready, lines = checked(capsys, blank)
     assert ready and lines[-1] == "ready for prediction, not for training"
     assert has(lines, "note", "no summaries: for prediction only") and not has(lines, "error", "")
-    train = write(tmp_path / "train.csv", [("train_0", GOOD + " 응.", "요약")])
+    train = write_csv(tmp_path / "train.csv", [("train_0", GOOD + " 응.", "요약")])
     ready, lines = checked(capsys, train, blank)
     assert ready and lines[-1] == "ready for training"
     ready, lines = checked(capsys, blank, train)
@@ -123,8 +124,8 @@ def test_a_file_whose_summaries_are_all_blank_is_for_prediction(tmp_path, capsys
 
 
 def test_the_first_of_several_files_is_for_training_and_needs_summaries(tmp_path, capsys):
-    without = write(tmp_path / "train.csv", [("train_0", GOOD)], header=("fname", "dialogue"))
-    dev = write(tmp_path / "dev.csv", [("dev_0", GOOD + " 네.", "요약")])
+    without = write_csv(tmp_path / "train.csv", [("train_0", GOOD)], header=("fname", "dialogue"))
+    dev = write_csv(tmp_path / "dev.csv", [("dev_0", GOOD + " 네.", "요약")])
     ready, lines = checked(capsys, without, dev)
     assert not ready
     assert has(lines, "error", "no summaries: the first of several files is for training; name its --summary_column")
@@ -134,7 +135,7 @@ def test_the_first_of_several_files_is_for_training_and_needs_summaries(tmp_path
 
 def test_rows_that_training_refuses_under_max_length_are_an_error(tmp_path, capsys):
     rows = [("short", GOOD, "묻는다."), ("long", GOOD + " 네.", "#Person1#은 #Person2#에게 회의 시간을 묻는다. " * 4)]
-    train, name = write(tmp_path / "train.csv", rows), str(TINY / "llama")
+    train, name = write_csv(tmp_path / "train.csv", rows), str(TINY / "llama")
     tokenizer = load_tokenizer(name)
 
     def trains(file, limit):
@@ -159,7 +160,7 @@ def test_max_length_counts_tokens_so_it_needs_a_tokenizer(tmp_path):
     with pytest.raises(
         InputError, match="--max_length 60: counts tokens; name the model that makes them by --tokenizer"
     ):
-        check_files([write(tmp_path / "train.csv", [("a", GOOD, "요약")])], max_length=60)
+        check_files([write_csv(tmp_path / "train.csv", [("a", GOOD, "요약")])], max_length=60)
 
 
 def test_token_lengths_are_those_of_the_training_rows():
@@ -174,7 +175,7 @@ def test_token_lengths_are_those_of_the_training_rows():
 
 def test_shares_over_the_limits_are_printed_with_a_tokenizer(tmp_path, capsys):
     rows = [("a", GOOD * 40, "요약"), ("b", GOOD, "요약")]
-    _, lines = checked(capsys, write(tmp_path / "train.csv", rows), tokenizer=str(TINY / "llama"))
+    _, lines = checked(capsys, write_csv(tmp_path / "train.csv", rows), tokenizer=str(TINY / "llama"))
     assert "rows over 512: 50.00 %, 1024: 50.00 %" in lines
 
 
@@ -184,7 +185,7 @@ def test_percentiles_are_values_that_occur():
 
 def test_the_histogram_counts_every_row(tmp_path, capsys):
     rows = [(str(i), GOOD + " " + "네 " * i + str(i), "요약") for i in range(30)]
-    _, lines = checked(capsys, write(tmp_path / "train.csv", rows))
+    _, lines = checked(capsys, write_csv(tmp_path / "train.csv", rows))
     bars = [line for line in lines if "█" in line]
     assert sum(int(line.split()[-1]) for line in bars) == 30
 
@@ -223,7 +224,7 @@ def test_whole_numbers_are_names_of_rows_and_other_numbers_are_one_error(tmp_pat
 
 def test_two_columns_that_could_be_the_reference_are_an_error(tmp_path, capsys):
     rows = [("a", GOOD, "요약", "요약")]
-    ready, lines = checked(capsys, write(tmp_path / "t.csv", rows, ("fname", "dialogue", "summary", "summary1")))
+    ready, lines = checked(capsys, write_csv(tmp_path / "t.csv", rows, ("fname", "dialogue", "summary", "summary1")))
     assert not ready
     assert has(lines, "error", "both 'summary' and 'summary1' exist")
 

@@ -1,6 +1,5 @@
 """`dialsum check --fix`: the cleaned copy holds what training takes, can be read again, and replaces nothing."""
 
-import csv
 import os
 
 import pytest
@@ -8,18 +7,20 @@ import pytest
 from dialsum_trl.cli.check import check_files
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.dialogues import read_dialogues
-from tests.checked_files import GOOD, checked, has, write, write_jsonl
+from tests.checked_files import GOOD, checked, has
+from tests.row_files import read_csv, write_csv, write_jsonl
 
 
 def test_columns_of_other_names_are_given_and_kept_by_fix(tmp_path, capsys):
-    train = write(tmp_path / "train.csv", [("a", GOOD.replace("\n", "\\n"), "요약")], header=("key", "text", "target"))
+    train = write_csv(
+        tmp_path / "train.csv", [("a", GOOD.replace("\n", "\\n"), "요약")], header=("key", "text", "target")
+    )
     columns = {"fname": "key", "dialogue": "text", "summary": "target"}
     ready, lines = checked(capsys, train, columns=columns, fix=tmp_path / "fixed.csv")
     assert ready
     assert has(lines, "note", r"literal \n")
     assert read_dialogues(tmp_path / "fixed.csv", columns=columns)["dialogue"][:] == [GOOD]
-    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
-        assert next(csv.reader(file)) == ["key", "text", "target"]
+    assert read_csv(tmp_path / "fixed.csv")[0] == ["key", "text", "target"]
 
 
 @pytest.mark.parametrize("name", ["fixed.csv", "fixed.jsonl"])
@@ -30,8 +31,8 @@ def test_fix_writes_what_training_reads_and_leaves_the_original(tmp_path, capsys
         ("a", GOOD, "요약"),
         ("c", "다른 " + GOOD, "요약"),
     ]
-    train = write(tmp_path / "train.csv", rows)
-    dev = write(tmp_path / "dev.csv", [("dev_0", "다른 " + GOOD, "다른 요약")])
+    train = write_csv(tmp_path / "train.csv", rows)
+    dev = write_csv(tmp_path / "dev.csv", [("dev_0", "다른 " + GOOD, "다른 요약")])
     before = train.read_bytes()
     checked(capsys, train, dev, fix=tmp_path / name)
     assert train.read_bytes() == before
@@ -45,7 +46,7 @@ def test_fix_writes_what_training_reads_and_leaves_the_original(tmp_path, capsys
 
 def test_fix_writes_nothing_when_no_row_is_left(tmp_path, capsys):
     rows = [("a", GOOD, "요약"), ("b", GOOD + " 네.", "요약")]
-    train, dev = (write(tmp_path / name, rows) for name in ("train.csv", "dev.csv"))
+    train, dev = (write_csv(tmp_path / name, rows) for name in ("train.csv", "dev.csv"))
     _, lines = checked(capsys, train, dev, fix=tmp_path / "fixed.csv")
     assert f"{tmp_path / 'fixed.csv'}: not written, for no row of {train} can be kept: see the errors above" in lines
     assert not (tmp_path / "fixed.csv").exists()
@@ -60,7 +61,7 @@ def test_fix_writes_nothing_when_no_row_is_left(tmp_path, capsys):
     ],
 )
 def test_a_place_where_no_copy_can_come_is_named_before_anything_is_read(tmp_path, monkeypatch, capsys, name, message):
-    train = write(tmp_path / "train.csv", [("a", GOOD, "요약")])
+    train = write_csv(tmp_path / "train.csv", [("a", GOOD, "요약")])
     (tmp_path / "locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, _: "locked" not in str(path))  # root may write anywhere
     with pytest.raises(InputError, match=message):
@@ -69,14 +70,14 @@ def test_a_place_where_no_copy_can_come_is_named_before_anything_is_read(tmp_pat
 
 
 def test_fix_never_overwrites(tmp_path):
-    train = write(tmp_path / "train.csv", [("a", GOOD, "요약")])
+    train = write_csv(tmp_path / "train.csv", [("a", GOOD, "요약")])
     with pytest.raises(InputError, match="nothing is overwritten"):
         check_files([train], fix=train)
 
 
 @pytest.mark.parametrize("name", ["fixed.csv", "fixed.jsonl"])
 def test_fix_keeps_lone_carriage_returns_of_summaries(tmp_path, capsys, name):
-    train = write(tmp_path / "train.csv", [("a", GOOD, "앞줄\r뒷줄"), ("b", GOOD + " 네.", "약속\r한다\r\n")])
+    train = write_csv(tmp_path / "train.csv", [("a", GOOD, "앞줄\r뒷줄"), ("b", GOOD + " 네.", "약속\r한다\r\n")])
     assert checked(capsys, train, fix=tmp_path / name)[0]
     assert read_dialogues(tmp_path / name)["summaries"][:] == [["앞줄\r뒷줄"], ["약속\r한다\r\n"]]
 
@@ -87,8 +88,7 @@ def test_fix_writes_every_key_that_a_row_of_a_jsonl_has(tmp_path, capsys):
         {"fname": "b", "dialogue": GOOD + " 네.", "summary": "묻는다", "tags": ["회의", 2], "note": None, "by": "나"},
     ]
     assert checked(capsys, write_jsonl(tmp_path / "train.jsonl", rows), fix=tmp_path / "fixed.csv")[0]
-    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
-        header, first, second = csv.reader(file)
+    header, first, second = read_csv(tmp_path / "fixed.csv")
     assert header == ["fname", "dialogue", "summary", "tags", "note", "by"]
     assert first[3:] == ["", "", ""]
     assert second[3:] == ['["회의", 2]', "", "나"]

@@ -1,6 +1,5 @@
 """Checkpoints: whole or absent, verified before a run continues from them, and only by the same run."""
 
-import csv
 import json
 import os
 import shutil
@@ -15,20 +14,13 @@ from dialsum_trl.models.file_names import MANIFEST
 from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, clear_leftovers, newest_whole
 from dialsum_trl.training.checkpoints.manifest import flaw, seal
-from tests.conftest import TINY
 from tests.phase3_toys import flags
+from tests.row_files import read_csv, sample, write_csv
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """16 training and 4 dev rows."""
-    folder = tmp_path_factory.mktemp("rows")
-    for name, count in (("train", 16), ("dev", 4)):
-        with (TINY / "data" / f"{name}.csv").open(encoding="utf-8", newline="") as source:
-            chosen = list(csv.reader(source))[: count + 1]
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as target:
-            csv.writer(target).writerows(chosen)
-    return folder
+    return sample(tmp_path_factory.mktemp("rows"), train=16, dev=4)
 
 
 def settings(base, rows, output, **changes):
@@ -190,10 +182,8 @@ def test_another_setting_is_named_as_it_was_and_as_it_is(toy_base, rows, finishe
 def rewrite(rows, folder, change):
     """The rows in another folder, after `change(list of CSV rows, header first)`."""
     shutil.copytree(rows, folder)
-    with (folder / "train.csv").open(encoding="utf-8", newline="") as file:
-        table = list(csv.reader(file))
-    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(change(table))
+    header, *rows = change(read_csv(folder / "train.csv"))
+    write_csv(folder / "train.csv", rows, header)
     return folder
 
 

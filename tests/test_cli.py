@@ -1,6 +1,5 @@
 """The `dialsum` command: instant help, one line for every error, exit codes that scripts can use."""
 
-import csv
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -8,8 +7,9 @@ from importlib.metadata import entry_points
 import pytest
 
 from dialsum_trl.cli import app as cli
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT
 from tests.hub_server import HubServer
+from tests.row_files import DEV, TEST, read_rows, write_csv
 
 COMMANDS = ("doctor", "check", "preview", "summarize", "chat", "score", "merge", "push")
 
@@ -59,23 +59,18 @@ def test_check_exits_with_1_when_training_would_refuse(monkeypatch, capsys, tmp_
     bad = tmp_path / "train.csv"
     bad.write_text("fname,dialogue,summary\na,,요약\n", encoding="utf-8")
     assert dialsum(monkeypatch, capsys, "check", bad)[0] == 1
-    assert dialsum(monkeypatch, capsys, "check", TINY / "data" / "dev.csv")[0] == 0
+    assert dialsum(monkeypatch, capsys, "check", DEV)[0] == 0
 
 
 def predictions(path, text=None):
     """A prediction file for the sample's dev rows, in reverse: the references, or one text."""
-    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["fname", "summary"])
-        writer.writerows([row["fname"], text or row["summary"]] for row in reversed(rows))
-    return path
+    rows = [(row["fname"], text or row["summary"]) for row in reversed(read_rows(DEV))]
+    return write_csv(path, rows, ("fname", "summary"))
 
 
 def test_score_pairs_rows_by_fname_and_shows_every_configuration(monkeypatch, capsys, tmp_path):
     file = predictions(tmp_path / "perfect.csv")
-    code, output, _ = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "dev.csv", "--bootstrap", 50)
+    code, output, _ = dialsum(monkeypatch, capsys, "score", file, DEV, "--bootstrap", 50)
     assert code == 0
     lines = [line.split() for line in output.splitlines()]
     scores = {(line[0], line[1]): line[2:6] for line in lines if line[0] in ("mecab", "whitespace", "char")}
@@ -91,17 +86,14 @@ def test_score_pairs_rows_by_fname_and_shows_every_configuration(monkeypatch, ca
 
 def test_score_says_when_a_constant_line_is_as_good(monkeypatch, capsys, tmp_path):
     file = predictions(tmp_path / "constant.csv", "네.")
-    _, output, _ = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "dev.csv", "--bootstrap", 50)
+    _, output, _ = dialsum(monkeypatch, capsys, "score", file, DEV, "--bootstrap", 50)
     assert "no better than one constant line" in output
 
 
 def test_score_with_three_references_shows_mean_and_max(monkeypatch, capsys, tmp_path):
-    file = tmp_path / "predictions.csv"
-    with (TINY / "data" / "test.csv").open(encoding="utf-8", newline="") as source:
-        rows = list(csv.DictReader(source))
-    with file.open("w", encoding="utf-8", newline="") as target:
-        csv.writer(target).writerows([["fname", "summary"], *([row["fname"], row["summary2"]] for row in rows)])
-    _, output, _ = dialsum(monkeypatch, capsys, "score", file, TINY / "data" / "test.csv", "--bootstrap", 50)
+    rows = [(row["fname"], row["summary2"]) for row in read_rows(TEST)]
+    file = write_csv(tmp_path / "predictions.csv", rows, ("fname", "summary"))
+    _, output, _ = dialsum(monkeypatch, capsys, "score", file, TEST, "--bootstrap", 50)
     figures = {tuple(line.split()[:3]): line.split()[6] for line in output.splitlines() if line.startswith("mecab")}
     assert figures["mecab", "split", "max"] == "100.00"
     assert float(figures["mecab", "split", "mean"]) < 100
@@ -109,7 +101,7 @@ def test_score_with_three_references_shows_mean_and_max(monkeypatch, capsys, tmp
 
 def test_score_takes_other_column_names_as_its_errors_say(monkeypatch, capsys, tmp_path):
     file, renamed = predictions(tmp_path / "perfect.csv"), tmp_path / "dev.csv"
-    text = (TINY / "data" / "dev.csv").read_text(encoding="utf-8")
+    text = (DEV).read_text(encoding="utf-8")
     renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,target", 1), encoding="utf-8")
     code, _, error = dialsum(monkeypatch, capsys, "score", file, renamed)
     assert code == 2 and "--summary_column" in error
@@ -120,7 +112,7 @@ def test_score_takes_other_column_names_as_its_errors_say(monkeypatch, capsys, t
 @pytest.mark.parametrize("command", [["preview", "--recipe"], ["doctor"]])
 def test_what_reads_the_rows_of_a_recipe_takes_other_column_names_too(monkeypatch, capsys, tmp_path, command):
     renamed = tmp_path / "train.csv"
-    text = (TINY / "data" / "dev.csv").read_text(encoding="utf-8")
+    text = (DEV).read_text(encoding="utf-8")
     renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,target", 1), encoding="utf-8")
     recipe = [ROOT / "recipes" / "sft_llama3b.py", "--config", ROOT / "recipes" / "demo.yaml", "--train_file", renamed]
     code, output, error = dialsum(monkeypatch, capsys, *command, *recipe)

@@ -1,6 +1,5 @@
 """The five things that CONTRIBUTING.md says people add, each done as it is written there, in a copy of the project."""
 
-import csv
 import json
 import os
 import re
@@ -10,8 +9,9 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT
 from tests.phase3_toys import flags
+from tests.row_files import DEV, read_csv, write_csv
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CODE = dict(re.findall(r"```python (\S+)\n(.*?)```", PAGE, re.DOTALL))
@@ -46,7 +46,7 @@ def append(folder, name) -> None:
 def test_a_fifth_model_is_one_recipe(copy, toy_base):
     CODE["recipes/sft_mine.py"] = CODE["recipes/sft_mine.py"].replace("my/model", str(toy_base))
     append(copy, "recipes/sft_mine.py")
-    run(copy, "recipes/sft_mine.py", *flags({**SFT, "train_file": TINY / "data" / "dev.csv"}))
+    run(copy, "recipes/sft_mine.py", *flags({**SFT, "train_file": DEV}))
     record = json.loads((copy / "outputs" / "sft_mine" / "dialsum.json").read_text(encoding="utf-8"))
     assert record["base_model"] == str(toy_base) and record["settings"]["learning rate"] == 2e-5
 
@@ -54,7 +54,7 @@ def test_a_fifth_model_is_one_recipe(copy, toy_base):
 def test_a_reward_of_ones_own_is_a_dotted_name_on_the_command_line(copy, folders):
     append(copy, "my_rewards.py")
     settings = SMALL | dict(
-        adapter_path=folders["sft"], train_file=TINY / "data" / "dev.csv", output_dir=copy / "out", num_generations=2,
+        adapter_path=folders["sft"], train_file=DEV, output_dir=copy / "out", num_generations=2,
         gradient_accumulation_steps=1, max_completion_length=4, reward_functions=["hangul_share", "my_rewards.short"],
         reward_weights=[1.0, 0.2], logging_steps=1, eval_on_start=False, logging_first_step=True,
     )  # fmt: skip
@@ -64,10 +64,9 @@ def test_a_reward_of_ones_own_is_a_dotted_name_on_the_command_line(copy, folders
 
 def test_a_post_processing_rule_is_one_function(copy):
     append(copy, "dialsum_trl/data/summary_rules.py")
-    rows = [("fname", "summary"), *((f"dev_{number}", "“네”라고 한다.") for number in range(64))]
-    with (copy / "mine.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    settings = {"prediction_file": "mine.csv", "test_file": TINY / "data" / "dev.csv", "rules": "quotes"}
+    rows = [(f"dev_{number}", "“네”라고 한다.") for number in range(64)]
+    write_csv(copy / "mine.csv", rows, ("fname", "summary"))
+    settings = {"prediction_file": "mine.csv", "test_file": DEV, "rules": "quotes"}
     printed = run(copy, "recipes/postprocess.py", *flags({**settings, "output_file": "repaired.csv", "bootstrap": 10}))
     assert re.search(r"quotes +64 ", printed)
     assert '""네""라고' in (copy / "repaired.csv").read_text(encoding="utf-8")
@@ -80,12 +79,7 @@ def test_a_rouge_tokenizer_is_one_entry(copy):
 
 
 def test_other_columns_are_flags(copy, toy_base):
-    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as file:
-        rows = [{"번호": r["fname"], "대화": r["dialogue"], "요약": r["summary"]} for r in csv.DictReader(file)]
-    with (copy / "mine.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["번호", "대화", "요약"])
-        writer.writeheader()
-        writer.writerows(rows[:8])
+    write_csv(copy / "mine.csv", [line[:3] for line in read_csv(DEV)[1:9]], ("번호", "대화", "요약"))
     words = re.search(r"--fname_column \S+ --dialogue_column \S+ --summary_column \S+", PAGE)[0].split()
     settings = {**SFT, "train_file": "mine.csv", "model_name_or_path": toy_base, "output_dir": "out"}
     assert "8" in run(copy, "recipes/sft_llama3b.py", *words, *flags(settings))

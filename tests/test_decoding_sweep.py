@@ -1,6 +1,5 @@
 """The decoding sweep: which settings it tries, what it survives, and what it says about its choice."""
 
-import csv
 import json
 import shutil
 
@@ -16,7 +15,7 @@ from dialsum_trl.generation.trials import Trials, compare_trials, once_each
 from dialsum_trl.stages.decoding_sweep import SweepArguments, decoding_sweep
 from dialsum_trl.stages.jobs.decoding_sweep import plan
 from dialsum_trl.stages.predict import predict
-from tests.conftest import TINY
+from tests.row_files import sample
 
 SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",
          "--sweep_max_new_tokens", "6", "--max_new_tokens", "6", "--num_beams", "2", "--bootstrap", "20")  # fmt: skip
@@ -91,12 +90,7 @@ def test_a_journal_of_other_rows_is_an_error_that_says_so(tmp_path):
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory):
-    path = tmp_path_factory.mktemp("rows") / "dev.csv"
-    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as source:
-        chosen = list(csv.reader(source))[:5]
-    with path.open("w", encoding="utf-8", newline="") as target:
-        csv.writer(target).writerows(chosen)
-    return path
+    return sample(tmp_path_factory.mktemp("rows"), dev=4) / "dev.csv"
 
 
 def sweep(toy_base, trained_adapter, dev, output, *flags):

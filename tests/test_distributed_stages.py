@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from dialsum_trl.stages.ensemble import ensemble
 from tests.conftest import ROOT
 from tests.phase3_toys import TINY, TRAIN, flags, make_adapter
+from tests.row_files import first_rows
 from tests.two_processes import (
     TOLERANCE,
     ZERO2,
@@ -21,7 +22,6 @@ from tests.two_processes import (
     assert_same_run,
     environment,
     finish,
-    first_rows,
     launch,
     launcher,
     losses,

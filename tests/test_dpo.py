@@ -12,12 +12,13 @@ from dialsum_trl.rl.dpo_trainer import DPOTrainer
 from dialsum_trl.stages.dpo import train_dpo
 from dialsum_trl.stages.jobs.dpo import MEASURED
 from tests import phase3_toys as toys
+from tests.row_files import write_jsonl
 
 
 @pytest.fixture(scope="module")
 def folders(folders, tmp_path_factory):
     pairs = tmp_path_factory.mktemp("dpo") / "pairs.jsonl"
-    return {**folders, "pairs": toys.write_pairs(pairs, toys.polite_pairs(64))}
+    return {**folders, "pairs": write_jsonl(pairs, toys.polite_pairs(64))}
 
 
 def settings(folders, output_dir, **changes):

@@ -25,6 +25,7 @@ from dialsum_trl.stages.seq2seq import train_seq2seq
 from dialsum_trl.training.seq2seq_trainer import rouge_metrics
 from tests import seq2seq_toys
 from tests.conftest import ROOT
+from tests.row_files import sample
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return seq2seq_toys.rows(tmp_path_factory.mktemp("rows"))
+    return sample(tmp_path_factory.mktemp("rows"), train=16, dev=9)
 
 
 def language(family):

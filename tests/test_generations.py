@@ -3,7 +3,6 @@
 import shutil
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from dialsum_trl.core.errors import InputError
@@ -11,6 +10,7 @@ from dialsum_trl.rl.generations import steps_a_generation
 from dialsum_trl.stages.grpo import train_grpo
 from dialsum_trl.stages.ppo import train_ppo
 from tests import phase3_toys as toys
+from tests.row_files import sample
 from tests.test_grpo import settings as grpo_settings
 from tests.test_ppo import settings as ppo_settings
 
@@ -60,8 +60,7 @@ def test_grpo_goes_on_exactly_between_generations_of_two_steps(folders, tmp_path
 
 
 def test_grpo_goes_on_exactly_in_an_epoch_whose_last_step_is_a_short_one(folders, tmp_path):
-    small = tmp_path / "train.csv"  # three generations, two of them a step
-    pd.read_csv(toys.TRAIN).head(3).to_csv(small, index=False)
+    small = sample(tmp_path, train=3) / "train.csv"  # three generations, two of them a step
     whole, again = continue_grpo(folders, tmp_path, 1, train_file=small, steps_per_generation=1, save_steps=1)
     assert whole == again
 

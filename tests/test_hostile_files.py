@@ -1,7 +1,6 @@
 """Files made to do harm: nothing in them runs, nothing leaves its folder, every text stays text."""
 
 import ast
-import csv
 import json
 import re
 import shutil
@@ -18,6 +17,7 @@ from dialsum_trl.sharing.push import shared_files
 from dialsum_trl.stages.predict import predict
 from dialsum_trl.stages.report import report
 from tests.bad_inputs.case import snapshot
+from tests.row_files import read_csv, write_csv
 
 ATTACK = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>]]>&lt;`|"
 FORMULAS = ["=1+1", "+82 10", "-5도", "@민수", "\t표", "\r줄", "\n줄", "＝1", "－1", "'=1", "''@a"]
@@ -75,7 +75,7 @@ def test_a_recipe_cannot_switch_strange_code_on():
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_no_cell_of_a_submission_starts_a_formula_and_every_text_comes_back(formula, tmp_path, capsys):
     write_submission(tmp_path / "s.csv", [f"{formula.strip()}1", "b"], [formula, "둘"])
-    cells = [cell for row in csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")) for cell in row]
+    cells = [cell for line in read_csv(tmp_path / "s.csv") for cell in line]
     assert not [cell for cell in cells if cell[:1] in set("=+-@\t\r\n＝＋－＠")]
     assert read_predictions(tmp_path / "s.csv") == {f"{formula.strip()}1": formula, "b": "둘"}
     assert "1 of 2 summaries start like a spreadsheet formula" in capsys.readouterr().out
@@ -84,8 +84,10 @@ def test_no_cell_of_a_submission_starts_a_formula_and_every_text_comes_back(form
 def test_formulas_in_a_template_are_neutralized_and_its_numbers_are_not(tmp_path):
     (tmp_path / "t.csv").write_text(',fname,note,=x,summary\n-1,a,"=HYPERLINK(""x"")",+1,\n', encoding="utf-8")
     write_submission(tmp_path / "s.csv", ["a"], ["요약"], tmp_path / "t.csv")
-    rows = list(csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
-    assert rows == [["", "fname", "note", "'=x", "summary"], ["-1", "a", '\'=HYPERLINK("x")', "+1", "요약"]]
+    assert read_csv(tmp_path / "s.csv") == [
+        ["", "fname", "note", "'=x", "summary"],
+        ["-1", "a", '\'=HYPERLINK("x")', "+1", "요약"],
+    ]
 
 
 def test_the_apostrophe_of_a_jsonl_belongs_to_its_text(tmp_path):
@@ -96,13 +98,7 @@ def test_the_apostrophe_of_a_jsonl_belongs_to_its_text(tmp_path):
 def test_a_neutralized_submission_scores_as_the_summaries_do(tmp_path):
     names, texts = ["a", "b", "c"], ["=1 더하기 1은 2", "@민수가 간다", "+82로 전화한다"]
     references = [["1 더하기 1은 2이다"], ["민수가 간다"], ["82로 전화한다"]]
-    with (tmp_path / "dev.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(
-            [
-                ("fname", "dialogue", "summary"),
-                *((n, "#Person1#: 네", r[0]) for n, r in zip(names, references, strict=True)),
-            ]
-        )
+    write_csv(tmp_path / "dev.csv", [(n, "#Person1#: 네", *r) for n, r in zip(names, references, strict=True)])
     write_submission(tmp_path / "s.csv", names, texts)
     rows = read_dialogues(tmp_path / "dev.csv")
     found = read_aligned(tmp_path / "s.csv", rows["fname"][:])
@@ -166,9 +162,8 @@ def page(tmp_path, text):
     """The report's page of a system and a run in which every free text is `text`, as its tags."""
     folder = tmp_path / text[:1].replace("<", "attack")
     (folder / "run").mkdir(parents=True)
-    with (folder / "dev.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = [(f"{text}{i}", f"#Person1#: {text}\n#Person2#: {i}", f"{text} {i}", text) for i in range(3)]
-        csv.writer(file).writerows([("fname", "dialogue", "summary", "topic"), *rows])
+    rows = [(f"{text}{i}", f"#Person1#: {text}\n#Person2#: {i}", f"{text} {i}", text) for i in range(3)]
+    write_csv(folder / "dev.csv", rows)
     how = {"model": text, "adapter": str(folder / "run"), "decoding": {text: text}, text: text}
     write_predictions(folder / "system", [row[0] for row in rows], [f"{text}!"] * 3, how)
     history = [{"step": step, "loss": 1.0 / step} for step in (1, 2, 3)]

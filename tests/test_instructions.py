@@ -1,6 +1,5 @@
 """Instruction tuning: which prompts a row is trained with, from which adapter, and what evaluation keeps asking."""
 
-import csv
 import json
 from collections import Counter
 
@@ -16,18 +15,14 @@ from dialsum_trl.prompts.sft_rows import choose_instructions, encode_dataset
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.stages.sft import train_sft
 from tests.conftest import TINY
+from tests.row_files import sample
 
 ROWS = 12
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    path = tmp_path_factory.mktemp("rows") / "train.csv"
-    with (TINY / "data" / "train.csv").open(encoding="utf-8", newline="") as source:
-        chosen = list(csv.reader(source))[: ROWS + 1]
-    with path.open("w", encoding="utf-8", newline="") as target:
-        csv.writer(target).writerows(chosen)
-    return path
+    return sample(tmp_path_factory.mktemp("rows"), train=ROWS) / "train.csv"
 
 
 def asked(encoded, tokenizer):

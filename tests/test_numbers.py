@@ -1,6 +1,5 @@
 """Numbers that are not finite: the run stops with the step, the dtype and the rows, and names where to go on from."""
 
-import csv
 import json
 import sys
 from types import SimpleNamespace
@@ -22,6 +21,7 @@ from dialsum_trl.training.step_rows import not_finite, rows_of
 from tests import phase3_toys as toys
 from tests.conftest import ROOT, TINY
 from tests.fused_models import lora_model
+from tests.row_files import read_csv, write_csv, write_jsonl
 from tests.two_processes import finish, start
 
 MARK = "뷁"  # its tokens are in one row alone; their embeddings are made NaN below
@@ -46,19 +46,17 @@ def toy(tmp_path_factory):
     weights = load_file(base / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     tokenizer = AutoTokenizer.from_pretrained(base)
-    with toys.TRAIN.open(encoding="utf-8", newline="") as file:
-        table = list(csv.reader(file))[: ROWS + 1]
+    table = read_csv(toys.TRAIN)[: ROWS + 1]
     known = {token for row in table for text in row for token in tokenizer(text).input_ids}
     own = set(tokenizer(MARK).input_ids) - known
     assert own
     weights["model.embed_tokens.weight"][sorted(own)] = torch.nan
     save_file(weights, base / "model.safetensors", {"format": "pt"})
     table[POISONED + 1][1] += f"\n#Person1#: {MARK}"
-    with (folder / "train.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(table)
+    write_csv(folder / "train.csv", table[1:])
     pairs = [{**pair, "prompt": pair["prompt"] + MARK if number == POISONED else pair["prompt"]}
              for number, pair in enumerate(PAIRS)]  # fmt: skip
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    write_jsonl(folder / "pairs.jsonl", pairs)
     return SimpleNamespace(folder=folder, base=base, sft=toys.make_adapter(base, folder / "sft"))
 
 
@@ -88,11 +86,9 @@ def test_sft_names_step_dtype_rows_and_the_last_good_checkpoint(toy, tmp_path, f
 
 
 def test_an_evaluation_loss_that_is_not_a_number_names_the_dev_row(toy, tmp_path):
-    with (toy.folder / "train.csv").open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
+    _, *rows = read_csv(toy.folder / "train.csv")
     for name, part in (("seen", rows[:4]), ("dev", rows[4:])):
-        with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header, *part])
+        write_csv(tmp_path / f"{name}.csv", part)
     changes = dict(
         train_file=tmp_path / "seen.csv", eval_file=tmp_path / "dev.csv", rouge_rows=0, eval_strategy="steps",
         eval_steps=1, per_device_eval_batch_size=1,

@@ -1,6 +1,5 @@
 """The two benchmarks of what PPO learns: rows of their own, one run's figures, the sides of the comparison."""
 
-import csv
 import json
 
 import pytest
@@ -10,21 +9,17 @@ from transformers import AutoModelForSequenceClassification
 
 from benchmarks import ppo_learns, ppo_vs_trl112
 from tests import phase3_toys as toys
-
-
-def table(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+from tests.row_files import read_rows
 
 
 def test_rows_for_pairs_are_in_no_committed_split_and_come_from_the_seed(tmp_path):
-    rows = table(ppo_learns.pair_rows(tmp_path, 60))
-    committed = {row["dialogue"] for name in ("train", "dev", "test") for row in table(toys.TRAIN.with_stem(name))}
+    rows = read_rows(ppo_learns.pair_rows(tmp_path, 60))
+    committed = {row["dialogue"] for name in ("train", "dev", "test") for row in read_rows(toys.TRAIN.with_stem(name))}
     assert len(rows) == len({row["dialogue"] for row in rows}) == 60
     assert not committed & {row["dialogue"] for row in rows}
     assert all(row["summary"] for row in rows)
     (tmp_path / "again").mkdir()
-    assert table(ppo_learns.pair_rows(tmp_path / "again", 60)) == rows
+    assert read_rows(ppo_learns.pair_rows(tmp_path / "again", 60)) == rows
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,6 +17,7 @@ from dialsum_trl.training.dev_rouge import DevRouge
 from tests import phase3_toys as toys
 from tests.conftest import ROOT
 from tests.ppo_toys import environment
+from tests.row_files import sample
 from tests.test_ppo import settings
 
 
@@ -83,8 +83,7 @@ class Killed(Exception):
 
 @pytest.mark.slow
 def test_a_run_that_died_resumes_exactly_across_an_epoch(folders, tmp_path, monkeypatch):
-    small = tmp_path / "train.csv"  # three rollouts an epoch
-    pd.read_csv(toys.TRAIN).head(24).to_csv(small, index=False)
+    small = sample(tmp_path, train=24) / "train.csv"  # three rollouts an epoch
     change = {"train_file": small, "max_steps": 12, "save_total_limit": 9, "eval_steps": 4}
     train_ppo({}, toys.flags(settings(folders, tmp_path / "whole", **change)))
 

@@ -1,6 +1,5 @@
 """Prediction: what it leaves in its folder, which rules it applies, and what it refuses before a model is loaded."""
 
-import csv
 import json
 from types import SimpleNamespace
 
@@ -14,19 +13,14 @@ from dialsum_trl.generation import sharded as inference
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.sharded import UNFINISHED, summarize_kept, summarize_sharded
 from dialsum_trl.stages.predict import predict
-from tests.conftest import TINY
+from tests.row_files import read_csv, sample, write_csv
 
 ROWS = 4
 
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory):
-    path = tmp_path_factory.mktemp("rows") / "dev.csv"
-    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as source:
-        chosen = list(csv.reader(source))[: ROWS + 1]
-    with path.open("w", encoding="utf-8", newline="") as target:
-        csv.writer(target).writerows(chosen)
-    return path
+    return sample(tmp_path_factory.mktemp("rows"), dev=ROWS) / "dev.csv"
 
 
 def run(toy_base, dev, output, *flags):
@@ -112,13 +106,7 @@ def test_a_flag_that_cannot_be_followed_is_one_line(toy_base, dev, tmp_path, fla
 
 
 def test_dialogues_without_references_are_summarized_and_not_scored(toy_base, dev, tmp_path):
-    with dev.open(encoding="utf-8", newline="") as source:
-        rows = list(csv.DictReader(source))
-    bare = tmp_path / "test.csv"
-    with bare.open("w", encoding="utf-8", newline="") as target:
-        writer = csv.DictWriter(target, ["fname", "dialogue"], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    bare = write_csv(tmp_path / "test.csv", [line[:2] for line in read_csv(dev)[1:]])
     result = run(toy_base, bare, tmp_path / "out", "--num_beams", "1")
     assert result["scores"] is None and len(result["summaries"]) == ROWS
 

@@ -13,8 +13,9 @@ from dialsum_trl.core import console
 from dialsum_trl.core.console import printable, say, table
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.stages.common.command import command
+from tests.checked_files import GOOD
 from tests.conftest import ROOT, TINY
-from tests.test_check import GOOD, write
+from tests.row_files import write_csv
 
 ESCAPES = "\x1b[2J\x1b]0;x\x07\u202e"
 WRITTEN = "\\x1b[2J\\x1b]0;x\\x07\\u202e"
@@ -59,8 +60,8 @@ def test_a_figure_that_was_not_measured_is_a_dash_in_a_table(capsys):
 @pytest.mark.parametrize("text", [ESCAPES, MARKUP[0]])
 def test_check_shows_fnames_masks_and_headers_as_text(tmp_path, capsys, text):
     rows = [(f"a{text}", GOOD, "요약", ""), (f"a{text}", GOOD, "#Person7# 요약", ""), (f"c{text}", "", "요약", "")]
-    train = write(tmp_path / "train.csv", rows, ("fname", "dialogue", "summary", f"x{text}"))
-    dev = write(tmp_path / "dev.csv", [(f"z{text}", GOOD, "요약")])
+    train = write_csv(tmp_path / "train.csv", rows, ("fname", "dialogue", "summary", f"x{text}"))
+    dev = write_csv(tmp_path / "dev.csv", [(f"z{text}", GOOD, "요약")])
     check_files([train, dev], fix=tmp_path / f"fixed {text.strip(ESCAPES)[:1].strip('/')}.csv")
     printed = lines_of(capsys.readouterr())
     for level, start in (("error", "a"), ("error", "c")):
@@ -72,7 +73,7 @@ def test_check_shows_fnames_masks_and_headers_as_text(tmp_path, capsys, text):
 @pytest.mark.parametrize("text", [ESCAPES, MARKUP[0]])
 @pytest.mark.parametrize("tokens", [False, True])
 def test_preview_shows_fname_and_dialogue_as_text(tmp_path, capsys, text, tokens):
-    train = write(tmp_path / "train.csv", [(f"a{text}", f"{GOOD} {text}", f"인사를 한다.{text}")])
+    train = write_csv(tmp_path / "train.csv", [(f"a{text}", f"{GOOD} {text}", f"인사를 한다.{text}")])
     settings = {"model_name_or_path": str(TINY / "llama"), "train_file": str(train)}
     preview.show_row(ROOT / "recipes" / "sft_llama3b.py", "0", None, settings, tokens)
     first, *others = lines_of(capsys.readouterr())

@@ -1,6 +1,5 @@
 """The report: what it counts, that every text stays text, and that the page needs nothing from anywhere."""
 
-import csv
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.sharing.report.runs import named
 from dialsum_trl.stages.report import report
 from tests.conftest import TINY
+from tests.row_files import DEV, read_rows, write_csv
 
 WORDS = RougeConfig("whitespace")
 ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -26,19 +26,14 @@ ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 def dev(tmp_path_factory):
     """12 dev rows; the dialogue, summary, topic and fname of the first are markup."""
     path = tmp_path_factory.mktemp("rows") / "dev.csv"
-    with (TINY / "data" / "dev.csv").open(encoding="utf-8", newline="") as source:
-        rows = list(csv.DictReader(source))[:12]
+    rows = read_rows(DEV)[:12]
     rows[0] |= {
         "dialogue": rows[0]["dialogue"] + f"\n#Person1#: {ATTACK}",
         "topic": "<b>주제</b>",
         "fname": "<i>dev</i>",
     }
     rows[0]["summary"] += f" {ATTACK}"
-    with path.open("w", encoding="utf-8", newline="") as target:
-        writer = csv.DictWriter(target, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return write_csv(path, [row.values() for row in rows], rows[0])
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from dialsum_trl.stages.grpo import train_grpo
 from dialsum_trl.stages.ppo import train_ppo
 from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
+from tests.row_files import write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def settings(folders, pairs_file, output_dir, **changes):
 
 @pytest.fixture(scope="module")
 def trained(folders):
-    file = toys.write_pairs(folders["root"] / "polite.jsonl", toys.polite_pairs())
+    file = write_jsonl(folders["root"] / "polite.jsonl", toys.polite_pairs())
     figures = train_reward({}, toys.flags(settings(folders, file, folders["root"] / "reward")))
     return {"figures": figures, "folder": folders["root"] / "reward"}
 
@@ -148,20 +149,20 @@ def test_a_summary_is_scored_at_the_token_that_it_was_trained_at(folders, tmp_pa
 
 
 def test_a_model_that_only_counts_characters_is_refused(folders, tmp_path):
-    file = toys.write_pairs(tmp_path / "longer.jsonl", longer_pairs())
+    file = write_jsonl(tmp_path / "longer.jsonl", longer_pairs())
     with pytest.raises(TrainingError, match=r"longer wins.*optimize length"):
         train_reward({}, toys.flags(settings(folders, file, tmp_path / "out")))
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
 
 
 def test_a_flag_keeps_it_all_the_same(folders, tmp_path):
-    file = toys.write_pairs(tmp_path / "longer.jsonl", longer_pairs())
+    file = write_jsonl(tmp_path / "longer.jsonl", longer_pairs())
     train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", accept_weak="true")))
     assert (tmp_path / "out" / "reward.json").exists()
 
 
 def test_a_run_that_continues_says_which_steps_its_train_loss_covers(folders, tmp_path):
-    file = toys.write_pairs(tmp_path / "polite.jsonl", toys.polite_pairs(16))
+    file = write_jsonl(tmp_path / "polite.jsonl", toys.polite_pairs(16))
     change = {"accept_weak": "true", "save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
     change |= {"warmup_steps": 0}
     first = train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", max_steps=1, **change)))
@@ -172,7 +173,7 @@ def test_a_run_that_continues_says_which_steps_its_train_loss_covers(folders, tm
 
 
 def test_the_checkpoint_that_tells_held_out_pairs_apart_best_is_kept(folders, tmp_path):
-    file = toys.write_pairs(tmp_path / "polite.jsonl", toys.polite_pairs(64))
+    file = write_jsonl(tmp_path / "polite.jsonl", toys.polite_pairs(64))
     often = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
     best = {"load_best_model_at_end": "true", "metric_for_best_model": "loss", "save_total_limit": 9}
     wild = {"learning_rate": 0.3, "accept_weak": "true"}
@@ -186,7 +187,7 @@ def test_the_checkpoint_that_tells_held_out_pairs_apart_best_is_kept(folders, tm
 
 
 def test_a_metric_that_no_evaluation_has_is_refused_before_anything_is_loaded(folders, tmp_path):
-    file = toys.write_pairs(tmp_path / "polite.jsonl", toys.polite_pairs(8))
+    file = write_jsonl(tmp_path / "polite.jsonl", toys.polite_pairs(8))
     with pytest.raises(InputError, match="--metric_for_best_model rouge1: is not measured; give one of loss, accuracy"):
         train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", metric_for_best_model="rouge1")))
 
@@ -209,7 +210,7 @@ def test_another_adapter_is_not_taken_for_a_reward_model(folders):
 
 
 def test_pairs_judged_by_people_need_no_margin_and_no_kind(tmp_path):
-    file = toys.write_pairs(tmp_path / "pairs.jsonl", [{"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"}])
+    file = write_jsonl(tmp_path / "pairs.jsonl", [{"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나"}])
     assert read_pairs(file) == [
         {"prompt": "#Person1#: 네.", "chosen": "가", "rejected": "나", "margin": None, "kind": "human"}
     ]
@@ -223,7 +224,7 @@ def test_no_dialogue_is_on_both_sides():
 
 
 def test_held_out_pairs_of_training_dialogues_are_an_error(tmp_path):
-    file = toys.write_pairs(tmp_path / "pairs.jsonl", toys.polite_pairs(4))
+    file = write_jsonl(tmp_path / "pairs.jsonl", toys.polite_pairs(4))
     with pytest.raises(InputError, match="4 dialogues"):
         read_sides(file, file, 0.1, 0)
 

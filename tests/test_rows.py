@@ -1,6 +1,5 @@
 """The rows of a run: what training and dev share is refused, left out or warned about; how rows divide into steps."""
 
-import csv
 from types import SimpleNamespace
 
 import pytest
@@ -14,18 +13,15 @@ from dialsum_trl.stages.seq2seq import train_seq2seq
 from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.batches import batch_arithmetic, take_accumulation
 from tests import phase3_toys as toys
+from tests.row_files import write_csv
 
 TURNS = "#Person1#: 내일 오후 세 시에 도서관 앞에서 만납시다.\n#Person2#: 좋아요, 과제 자료를 모두 챙겨서 나갈게요."
 
 
-def write(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("fname", "dialogue", "summary"), *rows])
-    return str(path)
-
-
 def files(tmp_path, train, dev):
-    return dict(train_file=write(tmp_path / "train.csv", train), eval_file=write(tmp_path / "dev.csv", dev))
+    return dict(
+        train_file=str(write_csv(tmp_path / "train.csv", train)), eval_file=str(write_csv(tmp_path / "dev.csv", dev))
+    )
 
 
 def test_shared_rows_are_an_error_that_names_the_flag(tmp_path):

@@ -1,6 +1,5 @@
 """The encoder-decoder baseline: rows as the model reads them, training on the toy BART, prediction with the result."""
 
-import csv
 import json
 import runpy
 
@@ -21,6 +20,7 @@ from dialsum_trl.stages.seq2seq import train_seq2seq
 from dialsum_trl.training.seq2seq_trainer import Seq2SeqTrainer
 from tests import phase3_toys as toys
 from tests.conftest import ROOT, TINY
+from tests.row_files import sample
 
 BART = str(TINY / "bart")
 
@@ -32,14 +32,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """24 train and 4 dev rows of the sample data."""
-    folder = tmp_path_factory.mktemp("rows")
-    for split, count in (("train", 24), ("dev", 4)):
-        with (TINY / "data" / f"{split}.csv").open(encoding="utf-8", newline="") as source:
-            chosen = list(csv.reader(source))[: count + 1]
-        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as target:
-            csv.writer(target).writerows(chosen)
-    return folder
+    return sample(tmp_path_factory.mktemp("rows"), train=24, dev=4)
 
 
 def train(rows, output, *flags):

@@ -1,6 +1,5 @@
 """The four recipes train, save and reload; what they leave behind is whole; a run is never overwritten."""
 
-import csv
 import json
 import runpy
 import shutil
@@ -20,20 +19,14 @@ from dialsum_trl.stages.sft import SFTArguments, train_sft
 from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.plan.memory import plan
 from tests.conftest import ROOT, TINY
+from tests.row_files import sample
 
 RECIPES = {"sft_llama3b": "llama", "sft_llama8b": "llama", "sft_qwen25_7b": "qwen3", "sft_qwen3_4b": "qwen3"}
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """32 train and 6 dev rows of the sample data."""
-    folder = tmp_path_factory.mktemp("rows")
-    for split, count in (("train", 32), ("dev", 6)):
-        with (TINY / "data" / f"{split}.csv").open(encoding="utf-8", newline="") as source:
-            chosen = list(csv.reader(source))[: count + 1]
-        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as target:
-            csv.writer(target).writerows(chosen)
-    return folder
+    return sample(tmp_path_factory.mktemp("rows"), train=32, dev=6)
 
 
 def recipe(name):

@@ -14,13 +14,14 @@ from dialsum_trl.stages.ppo import train_ppo
 from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
 from tests import test_dpo, test_grpo, test_ppo, test_reward
+from tests.row_files import write_jsonl
 
 STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
 
 
 def train(stage, folders, folder):
     """Two steps of a stage, with a checkpoint behind the second."""
-    pairs = toys.write_pairs(folder / "pairs.jsonl", toys.polite_pairs(16))
+    pairs = write_jsonl(folder / "pairs.jsonl", toys.polite_pairs(16))
     output = folder / stage
     dpo = test_dpo.settings({**folders, "pairs": pairs}, output, logging_steps=1)
     reward = test_reward.settings(folders, pairs, output, accept_weak=True, logging_steps=1)

@@ -1,31 +1,22 @@
 """The steps of the demo after SFT, and the figures that the docs quote."""
 
-import csv
 import json
 
 import pytest
 
 from benchmarks import pipeline_demo
 from dialsum_trl.data.submission import read_predictions
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT
+from tests.row_files import sample
 from toy.story import SAMPLES, run_steps
 
 STEPS = ("zero-shot", "SFT", "instruction-tuned", "MBR", "post-processed")
 
 
-def first_rows(split, count, folder):
-    path = folder / f"{split}.csv"
-    with (TINY / "data" / f"{split}.csv").open(encoding="utf-8", newline="") as source:
-        chosen = list(csv.reader(source))[: count + 1]
-    with path.open("w", encoding="utf-8", newline="") as target:
-        csv.writer(target).writerows(chosen)
-    return path
-
-
 @pytest.fixture(scope="module")
 def story(toy_base, trained_adapter, tmp_path_factory):
     folder = tmp_path_factory.mktemp("story")
-    train, dev = first_rows("train", 8, folder), first_rows("dev", 4, folder)
+    train, dev = (sample(folder, train=8, dev=4) / f"{split}.csv" for split in ("train", "dev"))
     config = folder / "story.yaml"
     config.write_text(
         f"model_name_or_path: {toy_base}\ndtype: float32\nquantization: none\nuse_cpu: true\nmax_new_tokens: 8\n"

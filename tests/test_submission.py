@@ -1,13 +1,12 @@
 """Submission files: the template's order and columns, every id accounted for, never half-written."""
 
-import csv
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.submission import check_output, read_aligned, read_predictions, write_submission
+from tests.row_files import read_csv
 
 IDS = ["test_0", "test_1", "test_10", "test_2"]
 TEXTS = ["하나", "둘,\n둘째 줄", '"셋"', ""]
@@ -40,7 +39,7 @@ def test_the_template_gives_the_order_whatever_the_order_of_the_rows(tmp_path, t
 
 def test_an_index_column_of_the_template_is_kept(tmp_path, indexed):
     write_submission(tmp_path / "s.csv", IDS, TEXTS, indexed)
-    rows = list(csv.reader((tmp_path / "s.csv").open(encoding="utf-8", newline="")))
+    rows = read_csv(tmp_path / "s.csv")
     assert rows[0] == ["", "fname", "summary"]
     assert rows[3] == ["2", "test_10", '"셋"']
 

@@ -1,6 +1,5 @@
 """The embedded toys: data that regenerates itself, tokenizers true to their family, models that load."""
 
-import csv
 import itertools
 from pathlib import Path
 from random import Random
@@ -13,6 +12,7 @@ import dialsum_trl
 from dialsum_trl.models.base import load_base
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, prompt_messages
 from dialsum_trl.prompts.templates import template_kwargs
+from tests.row_files import read_rows
 from toy.make_data import SCENES, sample_plays, write_samples
 from toy.scene import play
 from toy.tasks import conversation
@@ -28,8 +28,7 @@ CHAT_TOKENS = {
 
 
 def rows(name: str) -> list[dict]:
-    with (TINY / "data" / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(TINY / "data" / name)
 
 
 def tokenizer(name: str):

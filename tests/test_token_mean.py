@@ -1,7 +1,6 @@
 """`eval_loss` is the mean over the supervised tokens of all evaluation rows, whatever batches they come in."""
 
 import copy
-import csv
 import itertools
 import json
 
@@ -20,7 +19,7 @@ from dialsum_trl.training.sft_trainer import SFTTrainer
 from tests.conftest import TINY
 from tests.fused_models import arguments, documents, lora_model
 from tests.phase3_toys import flags
-from tests.seq2seq_toys import rows as sample_rows
+from tests.row_files import read_csv, sample, write_csv
 
 SIZES = [9, 60, 33, 6, 47, 12, 80]  # tokens: means of batches are far from the mean over tokens
 
@@ -99,7 +98,7 @@ def test_rows_that_fill_the_last_batch_of_several_processes_up_do_not_count(tmp_
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    return sample_rows(tmp_path_factory.mktemp("rows"), dev=5)
+    return sample(tmp_path_factory.mktemp("rows"), train=16, dev=5)
 
 
 def train_bart(rows, output, **settings) -> list[float]:
@@ -142,11 +141,9 @@ def test_one_dev_row_without_a_number_ends_an_encoder_decoder_also_where_trainer
     model.model.encoder.embed_positions.weight.data[902:] = torch.nan
     model.save_pretrained(tmp_path / "base")
     AutoTokenizer.from_pretrained(TINY / "bart").save_pretrained(tmp_path / "base")
-    with (rows / "dev.csv").open(encoding="utf-8", newline="") as file:
-        header, *table = csv.reader(file)
+    _, *table = read_csv(rows / "dev.csv")
     table[2][1] = "\n".join(f"#Person1#: 이야기를 {number}번 계속합니다." for number in range(200))
-    with (tmp_path / "dev.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *table])
+    write_csv(tmp_path / "dev.csv", table)
     with pytest.raises(TrainingError, match="evaluation loss nan"):
         train_bart(
             rows, tmp_path / "out", model_name_or_path=tmp_path / "base", eval_file=tmp_path / "dev.csv",

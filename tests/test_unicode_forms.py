@@ -1,6 +1,5 @@
 """Names and texts that macOS decomposed (NFD) are the ones a reader sees, and their summaries score as they look."""
 
-import csv
 import unicodedata
 
 import pytest
@@ -12,8 +11,8 @@ from dialsum_trl.data.submission import check_template, read_aligned, write_subm
 from dialsum_trl.data.unicode_forms import in_forms_of
 from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.metrics.tokens import tokenize
-from tests.checked_files import GOOD, checked, has, write
-from tests.row_files import message, row, write_csv
+from tests.checked_files import GOOD, checked, has
+from tests.row_files import message, read_csv, row, write_csv
 
 TEXT = "호킨스 의사는 매년 건강검진을 권장합니다."
 FORMS = ("NFC", "NFD")
@@ -40,12 +39,11 @@ def test_a_column_in_the_form_that_was_given_goes_before_the_other(tmp_path):
 
 
 def test_fix_cleans_a_column_in_the_other_form_in_its_place(tmp_path, capsys):
-    train = write(
+    train = write_csv(
         tmp_path / "a.csv", [("a", GOOD.replace("\n", "\\n"), "요약")], ("fname", decomposed("대화"), "summary")
     )
     assert checked(capsys, train, columns={"dialogue": "대화"}, fix=tmp_path / "fixed.csv")[0]
-    with (tmp_path / "fixed.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file)) == [["fname", decomposed("대화"), "summary"], ["a", GOOD, "요약"]]
+    assert read_csv(tmp_path / "fixed.csv") == [["fname", decomposed("대화"), "summary"], ["a", GOOD, "요약"]]
 
 
 def test_a_file_whose_name_has_the_other_form_is_named(tmp_path):
@@ -101,7 +99,7 @@ def test_tokens_of_composed_text_are_what_they_were():
 
 
 def test_decomposed_summaries_are_a_warning_and_stay_untouched(tmp_path, capsys):
-    train = write(tmp_path / "train.csv", [("a", GOOD, decomposed("회의 시간을 묻는다."))])
+    train = write_csv(tmp_path / "train.csv", [("a", GOOD, decomposed("회의 시간을 묻는다."))])
     ready, lines = checked(capsys, train)
     assert ready and has(lines, "warning", "summaries with decomposed Hangul (NFD), which a model learns to write")
     assert read_dialogues(train)["summaries"][:] == [[decomposed("회의 시간을 묻는다.")]]

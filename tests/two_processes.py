@@ -5,7 +5,6 @@ silently start one process or another kind.
 """
 
 import contextlib
-import csv
 import itertools
 import json
 import os
@@ -21,7 +20,8 @@ from safetensors.torch import load_file
 
 from dialsum_trl.stages.sft import train_sft
 from tests.conftest import ROOT
-from tests.phase3_toys import DEV, TRAIN, flags, make_base
+from tests.phase3_toys import flags, make_base
+from tests.row_files import sample
 
 TOLERANCE = 1e-4
 TYPES = {"cpu": "NO", "ddp": "MULTI_CPU", "fsdp": "FSDP"}
@@ -33,17 +33,7 @@ ZERO2, ZERO3 = (pytest.param(f"deepspeed_zero{stage}", marks=needs_compiler) for
 def make_toy(folder: Path) -> Path:
     """A random base and few rows, for runs of 6 steps of 8 rows with a checkpoint after the third."""
     make_base(folder / "base")
-    for source, rows in ((TRAIN, 64), (DEV, 9)):
-        first_rows(source, rows, folder / source.name)
-    return folder
-
-
-def first_rows(source: Path, rows: int, target: Path) -> Path:
-    with open(source, encoding="utf-8") as file:
-        lines = list(csv.reader(file))[: rows + 1]
-    with open(target, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(lines)
-    return target
+    return sample(folder, train=64, dev=9)
 
 
 def sft_argv(toy: Path, output: Path, **settings) -> list[str]:
