@@ -191,7 +191,7 @@ def rewrite(rows, folder, change):
     ("change", "message"),
     [
         (lambda table: table[:-1], "rows: there were 16 and are 15"),
-        (lambda table: [table[0], *table[:0:-1]], "rows: they stand in another order"),
+        (lambda table: [table[0], *table[:0:-1]], "rows: they are in another order"),
         (
             lambda table: [*table[:3], [*table[3][:2], "다른 요약이다.", *table[3][3:]], *table[4:]],
             "1 of 16 changed, train_2",

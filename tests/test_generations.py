@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.rl.generations import steps_a_generation
+from dialsum_trl.rl.generations import optimizer_steps_per_generation
 from dialsum_trl.stages.grpo import train_grpo
 from dialsum_trl.stages.ppo import train_ppo
 from tests import phase3_toys as toys
@@ -23,7 +23,7 @@ def test_a_generation_serves_a_whole_number_of_steps_or_none(per_generation, ite
     args = SimpleNamespace(
         steps_per_generation=per_generation, num_iterations=iterations, gradient_accumulation_steps=accumulation
     )
-    assert steps_a_generation(args) == steps
+    assert optimizer_steps_per_generation(args) == steps
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Several LoRA adapters on one frozen base: policy, reference, critic and reward.
 
 peft's `set_adapter` decides which adapter is used *and* which trains: it freezes every other one, so that a critic
-whose adapter is switched on only for its own forward never learns. Here the two are apart: `active_adapter` changes
-what is used and leaves `requires_grad` as it was.
+whose adapter is active only for its own forward pass never learns. Here the two are separate: `active_adapter` changes
+which is used and leaves `requires_grad` unchanged.
 """
 
 import copy
@@ -53,7 +53,7 @@ def add_reward(model, folder: str | Path) -> torch.nn.Linear:
 
 
 def start_from(model, start: dict) -> None:
-    """Puts the policy's start into TRL's reference adapter, and that into the policy.
+    """Copies the policy's start into TRL's reference adapter and into the policy.
 
     TRL's copy lacks the rows of added tokens, and TRL rounded the policy to bf16, but not its copy.
 
@@ -66,9 +66,9 @@ def start_from(model, start: dict) -> None:
 
 @contextmanager
 def active_adapter(model, name: str):
-    """Runs forwards (and backwards: checkpointed layers are recomputed) with adapter `name`, then the policy's.
+    """Runs forward passes (and backward: checkpointed layers are recomputed) with adapter `name`, then the policy's.
 
-    What trains stays as it is.
+    `requires_grad` stays as it is.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 

@@ -1,4 +1,4 @@
-"""Unfaithful versions of a summary: one fact changed, the rest left alone, so that only the fact can decide."""
+"""Unfaithful versions of a summary: one fact changed, the rest unchanged, so that only the fact differs."""
 
 import random
 import re
@@ -6,7 +6,7 @@ import re
 from dialsum_trl.data.patterns import MASK_PARTS
 
 NUMBER = re.compile(r"(?<![#A-Za-z\d])(\d+)((?:[.,:]\d+)*)(?![\d#])")  # 3, 2,000, 10:30, 1.5
-# Sentence ends and what denies them; the first rule that fits is taken.
+# Sentence endings and their negations; the first rule that fits is used.
 NEGATIONS = (
     (r"하지 않기로 한다(?=[.,]|$)", "하기로 한다"),
     (r"하기로 한다(?=[.,]|$)", "하지 않기로 한다"),
@@ -21,7 +21,7 @@ NEGATIONS = (
 
 
 def swap_speakers(text: str, draw: random.Random) -> str | None:
-    """The first two speakers of the summary in each other's place; None when it names fewer."""
+    """The first two speakers of the summary swapped; None if it names fewer."""
     speakers = list(dict.fromkeys(re.findall(r"#Person\d+#", text)))
     if len(speakers) < 2:
         return None
@@ -56,7 +56,7 @@ def change_mask(text: str, draw: random.Random) -> str | None:
 
 
 def negate(text: str, draw: random.Random) -> str | None:
-    """The last clause whose ending is known says the opposite; None when none is."""
+    """The last clause with a known ending is negated; None if there is none."""
     for pattern, opposite in NEGATIONS:
         found = list(re.finditer(pattern, text))
         if found:

@@ -1,12 +1,12 @@
-"""Checkpoints fall between generations: what was sampled is in memory alone, and a run resumes exactly only there."""
+"""Checkpoints are written between generations: samples are only in memory, so only there a run resumes exactly."""
 
 from dialsum_trl.core.errors import InputError
 
 SETTING = {"steps": "save_steps", "best": "eval_steps"}  # which one says when a checkpoint is written
 
 
-def steps_a_generation(args) -> int | None:
-    """Optimizer steps that learn from one generation; None where it ends inside of one."""
+def optimizer_steps_per_generation(args) -> int | None:
+    """Optimizer steps per generation; None if a generation ends inside a step."""
     batches, step = args.steps_per_generation * args.num_iterations, args.gradient_accumulation_steps
     if step % batches == 0:
         return 1
@@ -17,12 +17,12 @@ def check_saves(args) -> None:
     """Checkpoints of a GRPOConfig (or PPOConfig) are written between generations; an epoch always ends with one.
 
     Raises:
-        InputError: some would fall into the middle of a generation.
+        InputError: some would be in the middle of a generation.
     """
     name = SETTING.get(args.save_strategy.value)
     if name is None or (name == "eval_steps" and args.eval_strategy != "steps"):
         return
-    every, given = steps_a_generation(args), getattr(args, name)
+    every, given = optimizer_steps_per_generation(args), getattr(args, name)
     if every is None:
         raise InputError(
             f"--gradient_accumulation_steps {args.gradient_accumulation_steps}: a generation is learned from in "

@@ -8,7 +8,7 @@ from dialsum_trl.rl.online_trainer import OnlineTrainer
 
 
 class GRPOTrainer(OnlineTrainer, trl.GRPOTrainer):
-    """TRL's trainer with our generation and evaluation, an order that resumes, and the policy saved alone.
+    """TRL's trainer with our generation and evaluation, a row order that resumes, and only the policy saved.
 
     Arguments as of `OnlineTrainer`.
     """

@@ -1,4 +1,4 @@
-"""A trained reward model as a reward function on the base that the policy stands on."""
+"""A trained reward model as a reward function on the policy's base."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def pad_right(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor,
 
 
 def last_token_scores(decoder, head, rows: list[list[int]], pad_id: int) -> list[float]:
-    """The head's score at each row's last token; a row's score does not depend on the rows beside it."""
+    """The head's score at each row's last token; a row's score does not depend on the other rows."""
     device = head.weight.device
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     scores = [0.0] * len(rows)
@@ -45,7 +45,7 @@ class LearnedReward:
     """TRL reward function: the score of `recipes/reward.py`'s adapter, at mean 0 and variance 1 on its held-out pairs.
 
     Args:
-        model: the policy's LoRA model, which gets the reward adapter as one more, frozen.
+        model: the policy's LoRA model, to which the frozen reward adapter is added.
         folder: of the reward adapter.
         tokenizer: the policy's.
     """

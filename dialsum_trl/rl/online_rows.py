@@ -5,7 +5,7 @@ from dialsum_trl.prompts.prompt import fit, prompt_messages
 
 def online_rows(rows, tokenizer, prompt_budget: int):
     """Rows for TRL's online trainers: `prompt` (messages that fit into `prompt_budget` tokens), `dialogue` and
-    `summaries`; and how many dialogues had to lose turns."""
+    `summaries`; and how many dialogues were shortened."""
     fitted = [fit(tokenizer, dialogue, prompt_budget) for dialogue in rows["dialogue"]]
     ready = rows.select_columns(["dialogue", "summaries"]).add_column(
         "prompt", [prompt_messages(f.text) for f in fitted]

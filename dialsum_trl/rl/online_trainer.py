@@ -1,4 +1,4 @@
-"""What PPO and GRPO share above TRL's GRPOTrainer: our sampling, an order that resumes, dev summaries with rewards."""
+"""What PPO and GRPO share above TRL's GRPOTrainer: sampling, a row order that resumes, dev summaries with rewards."""
 
 import math
 import zlib
@@ -24,11 +24,11 @@ class OnlineTrainer(CheckedTrainer):
 
     Completions come from `generation.generate_ids` instead of transformers' `generate`. The seed of a rollout follows
     from `--seed`, the optimizer step and the process: a resumed run samples what the uninterrupted one would have. Only
-    the end of turn ends a completion: a policy that writes another stop token is to learn the right one. With vLLM or
-    continuous batching TRL's own path is taken.
+    the end of turn ends a completion: a policy that writes another stop token must learn the right one. With vLLM or
+    continuous batching TRL samples.
 
     Each evaluation summarizes the dev rows greedily and scores them with ROUGE and the run's rewards; it samples no
-    groups and takes no loss, as TRL's would. It logs the metrics of `DevRouge`, `eval_reward` (the weighted sum) and
+    groups and computes no loss, as TRL's would. It logs the metrics of `DevRouge`, `eval_reward` (the weighted sum) and
     `eval_reward_<name>` of each reward function.
 
     Args:
@@ -58,7 +58,7 @@ class OnlineTrainer(CheckedTrainer):
         trainer = self
 
         class EpochOrder(RepeatSampler):
-            """TRL's order, drawn from seed and epoch: its own starts anew when a run resumes in a later epoch."""
+            """TRL's order, drawn from seed and epoch: its own restarts when a run is resumed in a later epoch."""
 
             def __iter__(self):
                 rollouts = len(self.data_source) // self.batch_size
@@ -83,7 +83,7 @@ class OnlineTrainer(CheckedTrainer):
             raise InputError(
                 f"--resume_from_checkpoint {checkpoint}: was written in the middle of a "
                 f"generation (at the end of a shorter run, or by a signal), and what was sampled is in no checkpoint; "
-                f"name an earlier one, or start anew in another --output_dir"
+                f"name an earlier one, or start again in another --output_dir"
             )
         return going
 
@@ -126,7 +126,7 @@ class OnlineTrainer(CheckedTrainer):
         for name, value in zip(self.reward_func_names, rewards.mean(0).tolist(), strict=True):
             metrics[f"eval_reward_{name}"] = value
         training = self.model.training
-        self.model.eval()  # else TRL adds what it gathered of the rollouts since the last line
+        self.model.eval()  # otherwise TRL adds the rollouts' metrics since the last line
         self.log(dict(metrics))
         self.model.train(training)
         log_summaries(self, self.dev_rouge.references, self.dev_rouge.texts)

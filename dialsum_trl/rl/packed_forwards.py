@@ -1,4 +1,4 @@
-"""Scoring and learning of a rollout on packs through fused layers: no padding, and a tenth of the launches.
+"""Scoring and learning of a rollout on packs through fused layers: no padding, a tenth of the kernel launches.
 
 One pack holds prompt and completion of every row of a (mini-)batch as documents. Policy, reference and critic each have
 their fused layers on the same base; all share one buffer for dequantized weights.
@@ -41,9 +41,9 @@ def unpack(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def fuse(model, args, adapters: tuple[str, ...]) -> bool:
-    """Fuses the layers for these adapters, or says why not. Before the trainer is built: it decides who recomputes.
+    """Fuses the layers for these adapters, or prints why not. Call it before the trainer is built.
 
-    Dropout must be off already where it shall be.
+    Dropout must already be off if it is to be off.
     """
     reason = (noise_problem(args) or problem(model, adapters)) if args.fast else "--fast false"
     if reason is None:
@@ -104,6 +104,6 @@ class Forwards:
 
 
 def _whole(batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask of prompts and completions side by side."""
+    """Ids and mask of prompts and completions, concatenated."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     return ids, torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)

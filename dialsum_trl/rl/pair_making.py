@@ -6,9 +6,9 @@ from collections import Counter
 
 from dialsum_trl.rl.faithfulness import negatives
 
-MAX_REFERENCE_SHARE = 0.3  # more of them teaches to tell people from models instead of good from bad
+MAX_REFERENCE_SHARE = 0.3  # more would teach to tell humans from models instead of good from bad
 UNREADABLE = re.compile("[\0\ud800-\udfff]")  # `pairs.read_pairs` refuses them; a byte-level vocabulary can write them
-BROKEN = "\ufffd"  # what decoding makes of bytes that are no character
+BROKEN = "\ufffd"  # what decoding gives for bytes that are no character
 
 
 def alike_in_length(a: str, b: str, tolerance: float) -> bool:
@@ -17,9 +17,9 @@ def alike_in_length(a: str, b: str, tolerance: float) -> bool:
 
 
 def best_and_worst(samples: list[str], scores: list[float], margin: float, tolerance: float):
-    """The two samples that differ most in score among those of like length, or why there are none.
+    """The two samples of similar length that differ most in score, or why there are none.
 
-    A sample with a broken character may be rejected and is never chosen: it would be taught.
+    A sample with a broken character may be rejected and is never chosen: the model would learn it.
 
     Returns:
         `(chosen, rejected, margin), None` or `None, reason`.
@@ -50,9 +50,9 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
         rows: dicts with `fname`, `dialogue`, `summaries`.
         samples, scores: for each row its sampled summaries and their mean ROUGE F1 (0 to 1).
         rouge: `(texts, references) -> scores`, for the unfaithful versions.
-        margin: least difference in score between chosen and rejected (not asked of unfaithful versions).
+        margin: smallest difference in score between chosen and rejected (not for unfaithful versions).
         tolerance: how much shorter one of the two may be, as a share.
-        reference_share, faithfulness_share: greatest share of these kinds among all pairs.
+        reference_share, faithfulness_share: largest share of these kinds among all pairs.
 
     Returns:
         `(pairs, why rows gave no pair of samples)`; the second is a Counter.

@@ -1,4 +1,4 @@
-"""Watching a policy while it learns from rewards: tripwires, and the best adapter so far."""
+"""Tripwires for a policy that learns from rewards, and its best adapter so far."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from dialsum_trl.core.console import say
 
 
 class PolicyWatch(TrainerCallback):
-    """Knows the start of a run, the evaluation with the highest reward, and the tripwire that stopped the run.
+    """Records the start of a run, the evaluation with the highest reward, and the tripwire that stopped the run.
 
     Args:
         keep_best: called when an evaluation is the best so far.
@@ -27,7 +27,7 @@ class PolicyWatch(TrainerCallback):
         return {name: getattr(self, name) for name in self.KEPT}
 
     def load(self, saved: dict) -> None:
-        """Goes on from what `to_dict` gave."""
+        """Continues from what `to_dict` returned."""
         for name in self.KEPT:
             setattr(self, name, saved[name])
 
@@ -50,7 +50,7 @@ class PolicyWatch(TrainerCallback):
             truncated: share of summaries cut by the token limit.
         """
         if kl > args.kl_target:
-            self._trip(state, control, f"KL {kl:.1f} nats a summary is above --kl_target {args.kl_target}")
+            self._trip(state, control, f"KL {kl:.1f} nats per summary is above --kl_target {args.kl_target}")
         elif truncated > args.max_truncated:
             cut = f"{100 * truncated:.0f} % of the summaries were cut at {args.max_completion_length} tokens"
             self._trip(state, control, cut)

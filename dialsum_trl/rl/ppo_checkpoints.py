@@ -1,4 +1,4 @@
-"""PPO's checkpoints: the policy adapter as everywhere, and beside it what only a resumed run needs."""
+"""PPO's checkpoints: the policy adapter as in all runs, and files that only a resumed run needs."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ HEAD_PREFIX = "value_head."
 
 
 def put_best(output_dir: Path, fill: Callable[[Path], object]) -> None:
-    """Makes what `fill(folder)` writes the run's best adapter: written aside, then put in its place."""
+    """Makes what `fill(folder)` writes the run's best adapter: written to a temporary folder, then renamed."""
     partial, old = output_dir / f".{BEST_FOLDER}.partial", output_dir / f".{BEST_FOLDER}.old"
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -28,12 +28,12 @@ def put_best(output_dir: Path, fill: Callable[[Path], object]) -> None:
 
 
 def load_policy_weights(model, folder: Path) -> None:
-    """Puts a saved policy adapter back in place."""
+    """Loads a saved policy adapter."""
     load_adapter_state(model, load_file(folder / WEIGHTS), POLICY)
 
 
 def save_beside(model, watch: dict, checkpoint: Path, output_dir: Path) -> None:
-    """Writes the critic (adapter and head), what the evaluations have seen, and the best adapter so far."""
+    """Writes the critic (adapter and head), the state of `PolicyWatch`, and the best adapter so far."""
     state = {k: v.contiguous() for k, v in adapter_state(model, CRITIC).items()}
     state |= {HEAD_PREFIX + name: value for name, value in model.value_head.state_dict().items()}
     save_file(state, checkpoint / CRITIC_FILE)
@@ -43,7 +43,7 @@ def save_beside(model, watch: dict, checkpoint: Path, output_dir: Path) -> None:
 
 
 def load_beside(model, checkpoint: Path) -> dict:
-    """Puts policy and critic of a checkpoint back in place; returns what the evaluations had seen."""
+    """Loads policy and critic of a checkpoint; returns the state of `PolicyWatch`."""
     load_policy_weights(model, checkpoint)
     state = load_file(checkpoint / CRITIC_FILE)
     head = {k.removeprefix(HEAD_PREFIX): state.pop(k) for k in list(state) if k.startswith(HEAD_PREFIX)}

@@ -16,17 +16,15 @@ class PPOConfig(GRPOConfig):
     optimizer steps. `epsilon` is the policy's clip range.
 
     Raises:
-        ValueError: batch sizes that do not divide, a KL in the loss beside the one in the reward, checkpoints in the
+        ValueError: batch sizes that do not divide, a KL in the loss as well as in the reward, checkpoints in the
             middle of a rollout.
     """
 
-    rollout_batch_size: int = flag(64, "Completions sampled before each phase of learning, over all processes.", COUNT)
-    num_mini_batches: int = flag(1, "Optimizer steps a pass over a rollout.", COUNT)
+    rollout_batch_size: int = flag(64, "Completions sampled before each update phase, over all processes.", COUNT)
+    num_mini_batches: int = flag(1, "Optimizer steps per pass over a rollout.", COUNT)
     ppo_epochs: int = flag(2, "Passes over a rollout.", COUNT)
-    fast: bool = flag(
-        True, "Score and learn on packs through fused layers, where the model allows it.", may_change=True
-    )
-    num_generations: int | None = flag(1, "Completions a prompt; PPO needs no groups.")
+    fast: bool = flag(True, "Score and learn on packs through fused layers, if the model allows it.", may_change=True)
+    num_generations: int | None = flag(1, "Completions per prompt; PPO needs no groups.")
     max_completion_length: int | None = flag(100, "Longest sampled summary, tokens.")
     disable_dropout: bool = flag(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")
     kl_coef: float = flag(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.", AT_LEAST_0)
@@ -36,10 +34,10 @@ class PPOConfig(GRPOConfig):
     value_clip: float = flag(0.2, "How far a value may move from the rollout's before its loss is clipped.", POSITIVE)
     critic_learning_rate: float = flag(5e-5, "Peak learning rate of the critic (adapter and value head).", POSITIVE)
     missing_end_penalty: float = flag(
-        1.0, "Taken off the reward of a summary cut by max_completion_length.", AT_LEAST_0
+        1.0, "Subtracted from the reward of a summary cut by max_completion_length.", AT_LEAST_0
     )
     kl_target: float = flag(
-        10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats a summary.", "[0, inf]"
+        10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats per summary.", "[0, inf]"
     )
     max_rouge_drop: float = flag(2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.", "[0, inf]")
     max_truncated: float = flag(
@@ -62,6 +60,6 @@ class PPOConfig(GRPOConfig):
         self.steps_per_generation = self.rollout_batch_size // at_once
         self.gradient_accumulation_steps = self.steps_per_generation // self.num_mini_batches
         group, self.num_generations = self.num_generations, max(2, self.num_generations)
-        super().__post_init__()  # which insists on groups of two
+        super().__post_init__()  # which requires groups of two or more
         self.num_generations = group
         check_saves(self)

@@ -1,8 +1,8 @@
 """PPO on TRL's GRPOTrainer: one frozen base that carries policy, reference, critic and reward as adapters.
 
 From TRL come the data order, generation's bookkeeping, the chunked log-probabilities, logging and checkpoints; the
-rollout's scores and advantages and both losses are ours. The critic is trained by a backward of its own while its
-adapter is active: gradient checkpointing recomputes its layers then, and must not recompute them as the policy's.
+rollout's scores and advantages and both losses are ours. The critic has its own backward pass while its adapter
+is active: gradient checkpointing then recomputes its layers, and must not recompute them with the policy's adapter.
 """
 
 import json
@@ -57,7 +57,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         add_copy(model, POLICY, REFERENCE)
         add_copy(model, POLICY, CRITIC)
         head = nn.Linear(model.config.hidden_size, 1)
-        nn.init.normal_(head.weight, std=0.01 / model.config.hidden_size)  # values start as one constant
+        nn.init.normal_(head.weight, std=0.01 / model.config.hidden_size)  # all values start as the same constant
         nn.init.zeros_(head.bias)
         model.value_head = head.to(model.device)
         model.base_model.set_adapter(POLICY, inference_mode=True)
@@ -79,7 +79,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         self._sums: dict[str, list] = {}
         self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
         self._first_step = self._first_weights = None
-        self.best_report = None  # no checkpoint holds it: a resumed run measures it again where nothing better came
+        self.best_report = None  # in no checkpoint: a resumed run measures it again if nothing better has come
         self.watch = PolicyWatch(self._keep_best)
         self.add_callback(self.watch)
 
@@ -131,7 +131,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         batch = trim(inputs)
         mask, old_logps = batch["completion_mask"], batch["old_per_token_logps"]
         world, parts = self.accelerator.num_processes, self.args.steps_per_generation
-        # tokens of an average mini-batch: the mean over tokens is one over the whole rollout, however it is cut
+        # tokens of an average mini-batch: the mean over tokens is one over the whole rollout, however it is divided
         tokens = batch["num_items_in_batch"] / world * self.current_gradient_accumulation_steps / parts
 
         with active_adapter(self.model, CRITIC):
@@ -169,7 +169,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
     def _average_gradients(self) -> None:
         """Averages the gradients of both adapters over the ranks.
 
-        The forwards go past DistributedDataParallel: it expects one backward a forward, with all its parameters in it.
+        The forward passes bypass DistributedDataParallel, which expects one backward per forward over all parameters.
         """
         if self.accelerator.num_processes == 1:
             return
@@ -200,7 +200,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         return next((each for each in (POLICY, REFERENCE, CRITIC, REWARD) if f".{each}." in f"{name}."), None)
 
     def _check_adapters(self) -> None:
-        """After the first steps: policy and critic have moved, reference and reward have not.
+        """After the first steps: policy and critic have changed, reference and reward have not.
 
         Raises:
             TrainingError: otherwise.
@@ -232,7 +232,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         """No step in a run that continues after the one at which a tripwire stopped it."""
         if self.watch.tripped is None:
             return super().goes_on(skipped, checkpoint)
-        say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, no step is made")
+        say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, so no step is made")
         self.control.should_training_stop = True
         return False
 
@@ -249,7 +249,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             put_best(Path(self.args.output_dir), copy)
 
     def _keep_best(self) -> None:
-        """Makes the policy of now the run's best adapter."""
+        """Saves the current policy as the run's best adapter."""
         self.best_report = self.dev_rouge.report
         if not self.args.should_save:
             return
@@ -262,7 +262,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         put_best(Path(self.args.output_dir), fill)
 
     def restore_best(self) -> None:
-        """Puts the best adapter back into the policy, on every process; without evaluations the last one stays."""
+        """Loads the best adapter into the policy, on every process; without evaluations the last one stays."""
         self.accelerator.wait_for_everyone()
         if self.watch.best_step is None:
             return

@@ -25,7 +25,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     model = load_training_base(model_args, args, tokenizer, auto_class=AutoModelForSequenceClassification, num_labels=1)
     logging.set_verbosity(verbosity)
     if type(model.score) is not torch.nn.Linear:
-        raise TrainingError(f"the score head was quantized ({type(model.score).__name__}); it must stay a plain layer")
+        raise TrainingError(f"the score head was quantized ({type(model.score).__name__}); it must stay unquantized")
     torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))
     settings = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     if not model_args.adapter_path:
@@ -45,7 +45,7 @@ class RewardTrainer(CheckedTrainer, trl.RewardTrainer):
     """TRL's trainer with checked gradients.
 
     Args:
-        pad_id: `padding_id`; transformers scores a row at its last token that is another than this one.
+        pad_id: `padding_id`; transformers scores a row at its last token that is not this one.
     """
 
     def __init__(self, *args, pad_id: int, **kwargs):
@@ -58,7 +58,7 @@ class RewardTrainer(CheckedTrainer, trl.RewardTrainer):
 
 
 def padding_id(tokenizer, rows: list[list[int]]) -> int:
-    """The pad token, or where a row ends with it another that ends none: what is masked out, and only that, is padding.
+    """The pad token, or another one if a row ends with it, so that exactly the masked positions are padding.
 
     A row whose end of turn counts as padding would be trained on the token before it, and scored on the end of turn.
     """

@@ -1,7 +1,7 @@
 """Rewards that need no model, for PPO and GRPO: each is between 0 and 1.
 
 They have TRL's reward signature: `completions` (texts, or messages with one assistant turn), the columns of the rows
-(`dialogue`, `summaries`) and `completion_ids` come as keyword arguments, one float per completion goes back.
+(`dialogue`, `summaries`) and `completion_ids` are keyword arguments; one float per completion is returned.
 """
 
 import os
@@ -44,32 +44,30 @@ NAMES = ("rouge", "length_band", "mask_fidelity", "no_repetition", "hangul_share
 def reward_functions(names: list[str], rouge_config, stop_ids: list[int]) -> list[Callable]:
     """The functions of `--reward_functions`, in the order of `names`.
 
-    A name with a dot is a function of one's own, `my_rewards.politeness` for a file my_rewards.py in the working
+    A name with a dot is your own function, `my_rewards.politeness` for a file my_rewards.py in the working
     directory, or any function that Python can import; it has TRL's reward signature (see above).
 
     Raises:
-        InputError: a name that is none of `NAMES` and cannot be imported, or twice the same.
+        InputError: a name that is not in `NAMES` and cannot be imported, or one given twice.
     """
     if len(set(names)) < len(names):
-        raise InputError(f"--reward_functions {' '.join(names)}: a name stands twice; use --reward_weights instead")
+        raise InputError(f"--reward_functions {' '.join(names)}: a name is given twice; use --reward_weights instead")
     known = {f.__name__: f for f in (length_band, mask_fidelity, no_repetition, hangul_share)}
     known |= {"rouge": rouge_reward(rouge_config), "end_of_turn": end_of_turn_reward(stop_ids)}
     return [known[name] if name in known else imported(name) for name in names]
 
 
 def imported(name: str) -> Callable:
-    """The function that a dotted name stands for.
+    """The function of a dotted name.
 
     Raises:
         InputError: there is no such module or function.
     """
     module, _, function = name.rpartition(".")
     if not module:
-        raise InputError(
-            f"--reward_functions {name}: must be of {', '.join(NAMES)}, or module.function for one of your own"
-        )
+        raise InputError(f"--reward_functions {name}: must be of {', '.join(NAMES)}, or module.function for your own")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a recipe's own folder is there already, the user's is not
+        sys.path.insert(0, os.getcwd())  # the recipe's folder is on the path already, the user's is not
     try:
         found = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Tensors of a rollout: prompts padded on the left, completions on the right, cut to what a part of them needs."""
+"""Tensors of a rollout: prompts padded on the left, completions on the right, cut to the longest row of a part."""
 
 import torch
 
@@ -31,7 +31,7 @@ def trim(batch: dict) -> dict:
 
 
 def in_chunks(batch: dict, function) -> torch.Tensor:
-    """`function(part) -> (b, t)` over rows of like length, `CHUNK_TOKENS` at a time; `(B, T)`, 0 on padding."""
+    """`function(part) -> (b, t)` over rows of similar length, `CHUNK_TOKENS` at a time; `(B, T)`, 0 on padding."""
     mask = batch["completion_mask"]
     lengths = (batch["prompt_mask"].sum(1) + mask.sum(1)).tolist()
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])

@@ -1,4 +1,4 @@
-"""The rows of a run, and how they divide into steps: what every trainer starts with."""
+"""Rows per optimizer step: accumulation from the effective batch size, over all processes."""
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
@@ -20,8 +20,8 @@ def take_accumulation(values: dict, given: set[str]) -> None:
     world, wanted = current().processes, values["effective_batch_size"]
     if "effective_batch_size" in given and wanted != steps * rows * world:
         raise InputError(
-            f"--gradient_accumulation_steps {steps} x {rows} rows x {world} processes is {steps * rows * world} rows a "
-            f"step, --effective_batch_size {wanted} another number: leave one of the two out"
+            f"--gradient_accumulation_steps {steps} x {rows} rows x {world} processes is {steps * rows * world} rows "
+            f"per step, --effective_batch_size {wanted} another number: leave one of the two out"
         )
     values["effective_batch_size"] = steps * rows * world
 
@@ -32,7 +32,7 @@ def batch_arithmetic(args, effective_batch_size: int) -> None:
     Raises:
         InputError: the rows do not divide; the message says which batch size would.
     """
-    if args.gradient_accumulation_steps > 1:  # a recipe's or the user's: taken as it is
+    if args.gradient_accumulation_steps > 1:  # given by the recipe or the user
         return
     rows, world = args.per_device_train_batch_size, args.world_size
     if effective_batch_size % (rows * world):
@@ -41,6 +41,6 @@ def batch_arithmetic(args, effective_batch_size: int) -> None:
             f"use --per_device_train_batch_size {fits[-1]}" if fits else f"use --effective_batch_size {rows * world}"
         )
         raise InputError(
-            f"{effective_batch_size} rows a step do not divide into {world} processes x {rows} rows: {remedy}"
+            f"{effective_batch_size} rows per step do not divide into {world} processes x {rows} rows: {remedy}"
         )
     args.gradient_accumulation_steps = effective_batch_size // (rows * world)

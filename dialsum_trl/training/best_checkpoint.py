@@ -1,4 +1,4 @@
-"""By what the best checkpoint is chosen, told before anything is loaded: transformers asks at the first evaluation."""
+"""The metric that chooses the best checkpoint, checked before anything is loaded; transformers fails later."""
 
 from dialsum_trl.core.errors import InputError
 
@@ -16,7 +16,7 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
         metrics: what an evaluation of these settings measures, without `eval_`.
 
     Raises:
-        InputError: the user asked for a choice that needs dev rows, or for a metric that no evaluation has.
+        InputError: a setting needs dev rows, or a metric that no evaluation has.
     """
     if values["eval_file"] or values["dataset_name"]:
         check_choice(values, given, metrics)
@@ -34,20 +34,20 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
 
 
 def check_choice(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
-    """Makes sure that the evaluation has its metric, and that the better of two values is the better one; where no
-    checkpoints are written, and a choice of the best was not asked for, none is made.
+    """Checks that evaluations have the metric, and sets whether greater is better. If no checkpoints are written and
+    `load_best_model_at_end` was not given, it is switched off.
 
     Raises:
         InputError: the best checkpoint would be chosen by a metric that no evaluation has, or evaluations and
-            checkpoints would fall apart.
+            checkpoints would be at different steps.
     """
     metric, evaluate, save = (values[name] for name in ("metric_for_best_model", "eval_strategy", "save_strategy"))
     if save == "no" and "load_best_model_at_end" not in given:
         values["load_best_model_at_end"] = False
     if values["load_best_model_at_end"] and save != "best" and evaluate != save:
         raise InputError(
-            f"--eval_strategy {evaluate}, --save_strategy {save}: the best checkpoint is chosen where evaluations and "
-            f"checkpoints fall together; give both the same, or --save_strategy best"
+            f"--eval_strategy {evaluate}, --save_strategy {save}: the best checkpoint needs evaluations and "
+            f"checkpoints at the same steps; give both the same value, or --save_strategy best"
         )
     if metric is None:
         if values["load_best_model_at_end"] and LOSS[0] not in metrics:  # what transformers would take

@@ -19,7 +19,7 @@ from dialsum_trl.training.upstream import Upstream
 
 @dataclass
 class RunInfo:
-    """What a run hands its trainer of itself.
+    """What a run tells its trainer about itself.
 
     Args:
         settings: what `same_run.describe` returned; written into each checkpoint.
@@ -33,13 +33,13 @@ class RunInfo:
 
 
 class CheckedTrainer(Upstream):
-    """Trainer mixin, above TRL's or transformers' trainer. It overrides them once and hands on to plain objects:
+    """Trainer mixin, above TRL's or transformers' trainer. It overrides their methods once and calls plain objects:
     `NumberCheck`, `Checkpoints` and `Shards`.
 
     Numbers are read before anything is saved; settings and record are in a checkpoint before it is sealed.
 
     Args:
-        run_info: what the run hands over of itself.
+        run_info: see `RunInfo`.
         trained_dtype: what is trained is kept in it: `precision.trained_dtype`.
     """
 
@@ -53,7 +53,7 @@ class CheckedTrainer(Upstream):
         self.checkpoints, self.shards, self.numbers = Checkpoints(self), Shards(self), NumberCheck(self)
         self.add_callback(self.numbers)
         if self.accelerator.ddp_handler is not None:
-            # gradients lie in its buckets: an adapter has hundreds of small ones, which are not copied back
+            # gradients are views of DDP's buckets: an adapter has hundreds of small ones, which need no copy
             self.accelerator.ddp_handler.gradient_as_bucket_view = True
 
     def record(self, metrics: dict) -> dict:
@@ -81,7 +81,7 @@ class CheckedTrainer(Upstream):
         self.numbers.step(norm)
 
     def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
-        """No step after the last: transformers looks whether a run is over only when it has made one."""
+        """No step after the last: transformers checks whether a run is over only after a step."""
         return self.state.global_step < self.state.max_steps
 
     def is_local_process_zero(self) -> bool:
@@ -99,9 +99,9 @@ class CheckedTrainer(Upstream):
             check_adapter(folder, saved_shapes(self.model), self.state.global_step > 1)
 
     def write_model(self, folder, state_dict, usual) -> None:
-        """Of adapters the one that is used, whatever else the base carries; a tied weight once, as one process would.
+        """Saves only the active adapter, whatever others the base has, and a tied weight once, as one process would.
 
-        Under DeepSpeed every tensor is copied before it is saved: nothing tells then that two of them are one.
+        Under DeepSpeed every tensor is copied before it is saved: tied weights are then no longer recognizable.
         """
         if not isinstance(self.model, PeftModel):
             if state_dict is not None:

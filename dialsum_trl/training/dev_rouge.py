@@ -16,7 +16,8 @@ class DevRouge:
     """What a trainer summarizes greedily at each evaluation, and how it is scored.
 
     `eval_rouge_mean`, `eval_rouge1`, `eval_rouge2`, `eval_rougeL` and `eval_hit_limit` (share of summaries cut by the
-    token limit) stand beside `eval_loss`, and `--metric_for_best_model rouge_mean` chooses the best checkpoint by them.
+    token limit) are logged with `eval_loss`, and `--metric_for_best_model rouge_mean` chooses the best checkpoint by
+    them.
 
     Args:
         prompts: token ids of each row's prompt.

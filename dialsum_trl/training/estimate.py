@@ -15,9 +15,9 @@ from dialsum_trl.training.plan.schedule import Schedule
 
 # Korean DialogSum: rows, and the lengths of its prompts and summaries with the Llama 3 vocabulary (lognormal, mean)
 ROWS, PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, SUMMARY_TOKENS = 12_457, 5.527, 0.459, 45
-CARDS = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # GiB that GPUs are sold with
+CARDS = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # memory sizes of GPUs, GiB
 REFERENCE = 989  # dense bf16 TFLOP/s of the card that `memory` was measured on
-PEAKS = {  # of others, as their makers state them; the first name that a device's name holds counts
+PEAKS = {  # of others, as their vendors state them; the first name contained in a device's name counts
     "B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "RTX 5090": 210, "RTX 4090": 165,
     "RTX 3090": 71, "A6000": 155, "A40": 150, "A10": 125, "L4": 121, "V100": 125, "T4": 65,
 }  # fmt: skip
@@ -49,14 +49,14 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
     """The shape of a base from its folder, the cache or the Hub, or as `models.families` lists it; None when unknown.
 
     Raises:
-        InputError: its files are damaged, name files elsewhere, or want to run code.
+        InputError: its files are damaged, name files elsewhere, or require running code.
     """
     if model in SIZED:
         return Shape.of_sizes(SIZED[model].sizes, rank, quantization)
     try:
         return Shape.of(load_config(model, revision), rank, quantization)
     except InputError as error:
-        if isinstance(error.__cause__, OSError):  # neither here nor to be had
+        if isinstance(error.__cause__, OSError):  # neither here nor on the Hub
             return None
         raise
 

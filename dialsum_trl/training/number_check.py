@@ -14,7 +14,7 @@ from dialsum_trl.training.step_rows import not_finite, not_finite_there
 
 @dataclass
 class StepNumbers:
-    """What is checked of an optimizer step, and what an error about it names."""
+    """The numbers of an optimizer step that are checked, and what its error message names."""
 
     step: int
     epoch: float
@@ -34,8 +34,8 @@ class NumberCheck(TrainerCallback):
     """Stops a run whose loss or gradient is not finite, or whose adapter does not train.
 
     Losses and the gradient norm of a step are read while the device works on the next one (and before anything is
-    logged, evaluated or saved), so that it never waits for the host: torch's fused optimizers leave the weights alone
-    when they are told that a number is not finite. With other optimizers they are read before the update. With fp16 a
+    logged, evaluated or saved), so that it never waits for the host: torch's fused optimizers skip the update
+    when they are passed a number that is not finite. With other optimizers they are read before the update. With fp16 a
     non-finite norm is what the GradScaler looks for: such steps are skipped, and only many in a row are an error.
     """
 
@@ -62,7 +62,7 @@ class NumberCheck(TrainerCallback):
 
     def add(self, inputs, loss) -> None:
         """A micro-batch and its loss."""
-        self.parts.append((inputs, loss.detach()))  # the trainer holds a step's batches until its end anyway
+        self.parts.append((inputs, loss.detach()))  # the trainer keeps the batches of a step until its end anyway
 
     def step(self, norm) -> None:
         """The gradient norm of the micro-batches added since the last step, before the update."""

@@ -10,7 +10,7 @@ def match_precision(values: dict, given: set[str]) -> None:
     """Makes the trainer's mixed precision follow `dtype`, and refuses to start where nothing could train.
 
     Raises:
-        InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and the CPU was not asked for.
+        InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and `--use_cpu` was not given.
     """
     wanted = {"bfloat16": (True, False), "float16": (False, True), "float32": (False, False)}[values["dtype"]]
     for name, value in zip(("bf16", "fp16"), wanted, strict=True):

@@ -1,7 +1,7 @@
 """Each row counts once: in an optimizer step, and in the evaluation loss.
 
-transformers takes the mean of the evaluation batches' means, and on several processes it counts rows that fill the last
-batch up in the place of real ones: its figure moves with the evaluation batch size and with the number of processes.
+transformers takes the mean of the evaluation batches' means, and on several processes it counts rows that fill up the
+last batch instead of real ones: its figure depends on the evaluation batch size and on the number of processes.
 """
 
 import torch
@@ -11,12 +11,12 @@ class RowLoss:
     """Trainer mixin for a loss that is a mean over supervised tokens. All rows have labels.
 
     `eval_loss` is the loss of all evaluation rows over their supervised tokens. The trainer's loss of a batch is the
-    mean over its tokens: loss x tokens is summed on the device, in float64, and over the processes once an evaluation.
+    mean over its tokens: loss x tokens is summed on the device, in float64, and over the processes once per evaluation.
     A loss that is not finite stays so.
 
-    In training a row counts once an epoch. Where the rows do not divide, accelerate gives the processes the first rows
+    In training a row counts once per epoch. Where the rows do not divide, accelerate gives the processes the first rows
     of the epoch once more, so that all have as many batches: the labels of these copies are set to -100, and the last
-    step is that of one process. Packs are dealt whole and need none of it.
+    step is that of one process. Packs are distributed whole and need none of this.
     """
 
     _loss_and_tokens = 0  # float64 (2,): summed loss and supervised tokens of this process

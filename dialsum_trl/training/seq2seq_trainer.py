@@ -35,16 +35,16 @@ class Seq2SeqTrainer(RowLoss, CheckedTrainer, transformers.Seq2SeqTrainer):
     """transformers' trainer with checked gradients; it summarizes dev by beam search at each evaluation.
 
     The loss of an optimizer step is the mean over its supervised tokens, however its rows are divided over accumulation
-    and processes. transformers leaves that to models that take `num_items_in_batch`, and takes every `**kwargs` for
-    such a one: BART, T5 and mBART return the mean of their micro-batch all the same, so that loss and gradient grew
-    with accumulation and with the processes.
+    and processes. transformers leaves that to models that take `num_items_in_batch`, and assumes that every
+    model with `**kwargs` does. BART, T5 and mBART still return the mean of their micro-batch, so loss and gradient grew
+    with accumulation and with the number of processes.
     """
 
     loss_is_scaled_for_ga = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.model_accepts_loss_kwargs = True  # has the tokens of a step counted; only `compute_loss` is told
+        self.model_accepts_loss_kwargs = True  # has the tokens of a step counted and passed to `compute_loss`
 
     def evaluation_loop(self, *args, **kwargs):
         self.gather_function = self.accelerator.gather_for_metrics  # not the rows that fill the last batch up

@@ -13,7 +13,7 @@ from dialsum_trl.training.trackers import log_summaries
 
 
 class SFTTrainer(RowLoss, CheckedTrainer, trl.SFTTrainer):
-    """TRL's trainer on packs: checked gradients, ROUGE beside the evaluation loss, portable checkpoints.
+    """TRL's trainer on packs: checked gradients, ROUGE with the evaluation loss, portable checkpoints.
 
     Args:
         packing: what `packing.prepare` returned; it brings its own collator. None: TRL's padded batches.

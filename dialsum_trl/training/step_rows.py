@@ -40,13 +40,13 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     where = f"rows {', '.join(rows[:NAMED])}" + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
     if found["weights"]:
         return (
-            f"{what} in {dtype} is not finite, and neither is {found['weights']}: the steps before went too far; "
+            f"{what} in {dtype} is not finite, and neither is {found['weights']}: earlier steps were too large; "
             f"lower --learning_rate."
         )
     if trainer.args.fp16 and loss is None:
         return (
-            f"{what}: fp16 overflow {trainer.numbers.overflows + 1} times in a row, a smaller loss scale does not mend "
-            f"it ({where}); use --dtype bfloat16."
+            f"{what}: fp16 overflow {trainer.numbers.overflows + 1} times in a row, a smaller loss scale does not help "
+            f"({where}); use --dtype bfloat16."
         )
     if trainer.args.fp16:
         return f"{what} in fp16 is not finite: an activation overflowed ({where}); use --dtype bfloat16."

@@ -1,4 +1,4 @@
-"""The trackers of `--report_to`: whether they are here, and the summaries of an evaluation as a table in them."""
+"""The trackers of `--report_to`: whether they are installed, and the summaries of an evaluation as a table in them."""
 
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
@@ -28,7 +28,7 @@ def check_trackers(report_to: str | list[str] | None) -> None:
 
 
 def log_summaries(trainer, references: list[list[str]], summaries: list[str]) -> None:
-    """Logs one row a dialogue to every tracker of `--report_to` that shows tables (TensorBoard, wandb, trackio).
+    """Logs one row per dialogue to every tracker of `--report_to` that shows tables (TensorBoard, wandb, trackio).
 
     Args:
         trainer: a transformers trainer; rank 0 logs.

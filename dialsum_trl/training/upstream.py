@@ -1,7 +1,7 @@
 """What we use of TRL's and transformers' trainers although it is private: all of it is named here.
 
-`Upstream` is the one class that overrides private methods. Each calls a method of ours with a public name, and hands it
-the upstream way as `usual` where that is still to be taken. The tables say which source was read in which version, and
+`Upstream` is the one class that overrides private methods. Each calls a method of ours with a public name, and passes
+the upstream method as `usual` if it is still needed. The tables say which source was read in which version, and
 tests/test_upstream.py fails when a release changes one of them: read it again, see whether ours still fits, and take
 over its new hash.
 """
@@ -10,7 +10,7 @@ from functools import partial
 
 READ_IN = {"transformers": "5.23.0", "trl": "1.16.0", "torch": "2.13.0", "deepspeed": "0.19.8"}
 
-# Where a method stands -> the first 12 digits of the SHA-256 of its source in that version.
+# Qualified name of a method -> the first 12 digits of the SHA-256 of its source in that version.
 OVERRIDDEN = {
     "transformers.Trainer._get_grad_norm": "913ba6f52f07",
     "transformers.Trainer._run_epoch": "31aff00f34c3",
@@ -36,14 +36,14 @@ CALLED = {
     "torch.distributed.fsdp._fully_shard._fsdp_state.FSDPState._lazy_init": "7e3dd80ccd33",
     "deepspeed.runtime.zero.stage_1_and_2.DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state": "45e666d78112",
 }
-FOLLOWED = {  # neither, but what we do instead, or when, hangs on them
+FOLLOWED = {  # not overridden, but our code depends on them
     "transformers.Trainer._finalize_training": "6d6d83d6a271",
     "transformers.Trainer._maybe_log_save_evaluate": "af101534f0f7",
     "transformers.Trainer._get_num_items_in_batch": "a31fa106f70d",
     "trl.SFTTrainer.compute_loss": "ca448211ff65",
     "trl.GRPOTrainer._prepare_inputs": "f824e7fb0714",
 }
-# Attributes that are read or set -> the class in whose source they stand.
+# Attributes that are read or set -> the class in whose source they are.
 ATTRIBUTES = {
     "_train_batch_size": "transformers.Trainer",
     "_total_train_tokens": "trl.SFTTrainer",
@@ -60,13 +60,13 @@ ATTRIBUTES = {
 class Upstream:
     """Trainer mixin, next to TRL's or transformers' trainer: their private methods under public names.
 
-    The hooks below are upstream's way; `CheckedTrainer` and the trainers on it override them.
+    The hooks below call upstream; `CheckedTrainer` and the trainers on it override them.
     """
 
     # An optimizer step: transformers.Trainer
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """Once per optimizer step, after clipping and before the update. No callback is told the norm."""
+        """Once per optimizer step, after clipping and before the update. Callbacks do not get the norm."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of split gradients, under FSDP2
         self.norm_known(norm)
@@ -143,7 +143,7 @@ class Upstream:
         return self.generate(prompt_ids, partial(super()._generate_single_turn, prompt_ids, *args, **kwargs))
 
     def generate(self, prompt_ids, usual):
-        """Completions of prompts (a prompt stands there once per completion)."""
+        """Completions of prompts (each prompt repeated once per completion)."""
         return usual()
 
     def _generate_and_score_completions(self, inputs):

@@ -29,9 +29,9 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def meant(resume: str | None, folder: Path) -> str | None:
-    """`--resume_from_checkpoint` as it is meant: None for a fresh run, "true", or the path of a checkpoint.
+    """`--resume_from_checkpoint` resolved: None for a new run, "true", or the path of a checkpoint.
 
-    The bare name of a checkpoint in `folder`, the run's own, stands for that one.
+    The bare name of a checkpoint in `folder`, the run's own, is also accepted.
 
     Raises:
         InputError: it names a place that is not there.
@@ -52,7 +52,7 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
     """The checkpoint that a run continues from ("true" or a path, of `meant`), and lines to print.
 
     Raises:
-        InputError: there is none, or the one that was named is not whole, holds no optimizer state or has
+        InputError: there is none, or the named one is not whole, holds no optimizer state or has
             its weights as a pickle only.
     """
     if resume == "true":
@@ -95,7 +95,7 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Deletes a checkpoint; of a link (they may lie on another disk) only the link, not what it stands for."""
+    """Deletes a checkpoint; of a link (to another disk) only the link, not its target."""
     if path.is_symlink():
         path.unlink()
     elif path.exists():

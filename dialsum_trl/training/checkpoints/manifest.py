@@ -41,7 +41,7 @@ def seal(folder: Path) -> None:
 
 
 def flaw(folder: str | Path) -> str | None:
-    """Why a checkpoint is not what was sealed, in a few words; None when it is. Files that came later do not matter."""
+    """Why a checkpoint differs from its manifest, in a few words; None if it does not. Later files do not matter."""
     folder = Path(folder)
     if not (folder / MANIFEST).exists():
         return f"it has no {MANIFEST}: it was not finished, or another tool wrote it"

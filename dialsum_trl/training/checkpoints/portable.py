@@ -1,4 +1,4 @@
-"""Checkpoints that one process and many processes can continue from alike.
+"""Checkpoints that can be resumed with any number of processes.
 
 DeepSpeed and FSDP save optimizer states as each rank's pieces, which load on the same number of ranks only. What a LoRA
 run trains is small, so it is gathered instead: the adapter's float32 masters and the optimizer's moments are written as
@@ -16,7 +16,7 @@ from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.training.distributed.sharding import make_moments, moment_source, put, saved_name, whole
 
 OPTIMIZER_FILE, SCHEDULER_FILE, ADAPTER_FILE = "optimizer.pt", "scheduler.pt", "adapter_model.safetensors"
-WRAPPED = "__bnb_optimizer_quant_state__"  # bitsandbytes keeps its tensors in a dict of their own, away from FSDP
+WRAPPED = "__bnb_optimizer_quant_state__"  # bitsandbytes keeps its tensors in a dict that FSDP does not see
 MOMENTS = {"exp_avg": "state1", "exp_avg_sq": "state2"}  # torch's name -> bitsandbytes'
 
 

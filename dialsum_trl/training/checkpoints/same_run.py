@@ -1,8 +1,8 @@
 """Whether a run that continues is the run that was started: what must stay as it was, and what may change.
 
-Everything a recipe is told must stay, except what this module lists: names and places of files (their content is what
-counts), output and logging, how rows are laid out in memory and over processes (an optimizer step sees the same rows),
-and which implementation computes. So a setting nobody thought of is an error rather than a silent change.
+Every setting must stay the same, except what this module lists: names and paths of files (their content counts), output
+and logging, how rows are laid out in memory and over processes (an optimizer step sees the same rows), and which
+implementation computes. So a change of a setting not listed here is an error, never silent.
 """
 
 import json
@@ -16,16 +16,16 @@ from dialsum_trl.models.file_names import SETTINGS_FILE
 from dialsum_trl.models.identity import adapter_identity, base_identity, digest, reward_identity
 
 MAY_CHANGE = {  # of the trainers' fields; a flag of ours says so in its field (`settings.flags.flag`)
-    # how the rows of a step divide is the machine's business
+    # how the rows of a step divide depends on the machine
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
     "steps_per_generation",
-    # the same function by other means; of accelerator_config see ROW_ORDER
+    # the same function in another implementation; accelerator_config: see ROW_ORDER
     *("activation_checkpointing", "activation_checkpointing_kwargs", "activation_offloading"),
     *("gradient_checkpointing", "gradient_checkpointing_kwargs"),
     *("accelerator_config", "bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "deepspeed", "parallelism_config"),
     *("use_cpu", "use_cache", "tf32", "use_liger_kernel", "liger_kernel_config", "full_determinism", "local_rank"),
     *("cast_lm_head_to_fp32", "ds3_gather_for_generation", "cache_implementation"),
-    # what is watched, printed and kept
+    # what is logged, printed and kept
     *("output_dir", "run_name", "report_to", "project", "push_to_hub", "disable_tqdm", "debug", "do_train", "do_eval"),
     *("do_predict", "load_best_model_at_end", "prediction_loss_only", "skip_memory_metrics", "batch_eval_metrics"),
     *("resume_from_checkpoint", "restore_callback_states_from_checkpoint", "enable_jit_checkpoint"),
@@ -72,7 +72,7 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
     if kept["max_steps"] > 0:
         del kept["num_train_epochs"]
     kept["optim"] = "AdamW in 32 bit" if flags["optim"] in ADAMW else flags["optim"]
-    things = {
+    inputs = {
         "base model": base_identity(flags["model_name_or_path"], flags["model_revision"]),
         "adapter to start from": adapter_identity(flags.get("adapter_path")),
         "reward adapter": reward_identity(flags.get("reward_adapter_path")),
@@ -84,7 +84,7 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
     }
     described = {
         "flags": kept,
-        "things": things,
+        "things": inputs,  # keys of run.json stay as they are: earlier checkpoints have them
         "rows": {"training": row_hashes(rows), **({"dev": row_hashes(dev_rows)} if dev_rows is not None else {})},
         "tokens": digest([digest(example) for example in examples]),
         "version": __version__,
@@ -109,7 +109,7 @@ def same_run(checkpoint: str | None, now: dict, names: list[str]) -> dict:
         say(f"{checkpoint} does not say how its run was set up; whether this one is the same is not checked")
         return now
     then = json.loads(file.read_text(encoding="utf-8"))
-    differences = [*_flags(then["flags"], now["flags"]), *_things(then["things"], now["things"])]
+    differences = [*_flags(then["flags"], now["flags"]), *_inputs(then["things"], now["things"])]
     for split, flag in (("training", "rows"), ("dev", "dev rows")):
         if difference := _rows(then["rows"].get(split), now["rows"].get(split), names if split == "training" else []):
             differences.append(f"{flag}: {difference}")
@@ -121,11 +121,11 @@ def same_run(checkpoint: str | None, now: dict, names: list[str]) -> dict:
         more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
         raise InputError(
             f"--resume_from_checkpoint {checkpoint}: this is another run than the one that was started: "
-            f"{'; '.join(differences[:4])}{more}. Give back what it was, or start anew in another --output_dir"
+            f"{'; '.join(differences[:4])}{more}. Restore it, or start again in another --output_dir"
         )
     if then["processes"] != now["processes"]:
         say(
-            f"continues on {now['processes']} processes, {then['processes']} before: the same rows a step, other "
+            f"continues on {now['processes']} processes, {then['processes']} before: the same rows per step, other "
             f"rounding and dropout"
         )
     return now
@@ -153,8 +153,8 @@ def _shown(value) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _things(then: dict, now: dict) -> list[str]:
-    """What differs; an older version may have looked at less, and wrote the beginning of what is written now."""
+def _inputs(then: dict, now: dict) -> list[str]:
+    """What differs; an older version may have compared less, and wrote a prefix of what is written now."""
     return [
         f"{name} was {then[name]} and is {now[name]}"
         for name in then
@@ -163,7 +163,7 @@ def _things(then: dict, now: dict) -> list[str]:
 
 
 def row_hashes(rows) -> str:
-    """`ROW_DIGITS` digits a row, in order."""
+    """`ROW_DIGITS` digits per row, in order."""
     return "".join(digest({k: row[k] for k in CONTENT if k in row}, ROW_DIGITS) for row in rows)
 
 
@@ -176,7 +176,7 @@ def _rows(then: str | None, now: str | None, names: list[str]) -> str | None:
     if len(old) != len(new):
         return f"there were {len(old)} and are {len(new)}"
     if sorted(old) == sorted(new):
-        return "they stand in another order"
+        return "they are in another order"
     changed = [i for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
     name = names[changed[0]] if names else f"number {changed[0] + 1}"
     return f"{len(changed)} of {len(old)} changed, {name} first"

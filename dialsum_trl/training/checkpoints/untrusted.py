@@ -1,4 +1,4 @@
-"""A checkpoint of somebody else holds tensors and settings, no code.
+"""A checkpoint of another user may hold tensors and settings, but no code.
 
 `files.json` says that a checkpoint is whole, not who made it. transformers reads its own torch files with
 `weights_only=True`; DeepSpeed does not.
@@ -13,7 +13,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import PICKLE, WEIGHTS
 from dialsum_trl.models.files import shards_of
 
-PICKLES = {  # what transformers reads where the safetensors are not there; pytorch_model_fsdp.bin is FSDP's own
+PICKLES = {  # what transformers reads if there are no safetensors; pytorch_model_fsdp.bin is FSDP's own
     PICKLE: (WEIGHTS,),
     "pytorch_model.bin": ("model.safetensors",),
     "pytorch_model.bin.index.json": ("model.safetensors", "model.safetensors.index.json"),

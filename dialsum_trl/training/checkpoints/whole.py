@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written aside, sealed, then renamed; old ones lose their name first."""
+"""Checkpoints are whole or absent: written to a temporary folder, sealed, then renamed."""
 
 import contextlib
 import json
@@ -26,8 +26,8 @@ class Checkpoints:
     """`checkpoint-N` appears in one rename when every process has written its part and it is sealed.
 
     The settings and the record of `run_info` are written into each. The folder must be one that all processes see, as
-    for the trainer's own checkpoints. `save_total_limit` is taken over from the trainer: transformers deletes by the
-    clock, and with a limit of 1 the newest checkpoint before the run's last writing.
+    for the trainer's own checkpoints. `save_total_limit` is applied here: transformers sorts by file times, and with
+    a limit of 1 deletes the newest checkpoint before the last one is written.
 
     Args:
         trainer: a `checked.CheckedTrainer`.
@@ -40,7 +40,7 @@ class Checkpoints:
         self.limit, trainer.args.save_total_limit = trainer.args.save_total_limit, None
 
     def save(self, write: Callable[[], None]) -> None:
-        """Has a checkpoint written aside by `write`, seals it and gives it its name."""
+        """Has `write` write a checkpoint to a temporary folder, seals it and renames it."""
         trainer, aside = self.trainer, self.folder / SAVING
         written = aside / f"checkpoint-{trainer.state.global_step}"
         if trainer.args.should_save:
@@ -57,11 +57,11 @@ class Checkpoints:
                 self.write_record(written)
                 seal(written)
                 _take_place(written, self.folder / written.name)
-        except Exception as error:  # each library raises its own, tokenizers no more than this; the others go on
+        except Exception as error:  # each library has its own type, tokenizers a plain Exception
             reason = disk_problem(error)
             if reason is None:
                 raise
-            shutil.rmtree(written, ignore_errors=True)  # half a checkpoint only takes the space that is missing
+            shutil.rmtree(written, ignore_errors=True)  # an incomplete checkpoint only takes up space
             raise TrainingError(
                 f"step {trainer.state.global_step}: the checkpoint could not be written ({reason}; "
                 f"{free_gib(self.folder):.2f} GiB free in {self.folder}). {last_good(self.folder)} Free some space, or "
@@ -76,7 +76,7 @@ class Checkpoints:
         trainer.accelerator.wait_for_everyone()
 
     def write_record(self, folder: Path) -> None:
-        """Says in a folder of weights how they are to be used; the scores of the run are its last weights' alone."""
+        """Writes the record of a run into a folder of weights; scores belong only to the last weights."""
         if self.trainer.run_info.record is not None:
             write_json(folder / RUN_FILE, self.trainer.record({}) | {"evaluation": None})
 
@@ -99,8 +99,8 @@ class Checkpoints:
     def _rotate(self, aside: Path) -> None:
         """Keeps `save_total_limit` checkpoints, the one just written and the best among them.
 
-        By their steps: the clocks of machines differ, and a copy has the time of the copying. Those of higher steps
-        are of a run that this one left behind.
+        Sorted by step: clocks of machines differ, and a copy has the time of copying. Checkpoints of higher steps are
+        of an abandoned run.
         """
         now = self.trainer.state.global_step
         if self.limit is None or self.limit <= 0:
@@ -137,12 +137,12 @@ class Checkpoints:
             return usual(checkpoint)
 
     def _best_so_far(self, checkpoint: Path) -> str | None:
-        """The best checkpoint that the run will need, which lies beside the one that it continues from.
+        """The best checkpoint that the run will need, in the same folder as the one it continues from.
 
-        The state of the trainer forgets one that is not where it was written.
+        The state of the trainer drops one that is not at its recorded path.
 
         Raises:
-            InputError: it is gone or damaged, and the run is to end with it.
+            InputError: it is gone or damaged, and the run needs it at its end.
         """
         named = read_json(checkpoint / STATE, "continue from another checkpoint").get("best_model_checkpoint")
         if named is None:
@@ -156,7 +156,7 @@ class Checkpoints:
             if reason := flaw(best):
                 raise InputError(
                     f"--resume_from_checkpoint {checkpoint}: the best checkpoint so far, {best}, cannot be loaded at "
-                    f"the end: {reason}; put it back, or end with the last step: --load_best_model_at_end false"
+                    f"the end: {reason}; restore it, or keep the last step: --load_best_model_at_end false"
                 )
             bring(best, self.folder)
         return str(self.folder / name)
@@ -175,7 +175,7 @@ class Checkpoints:
 
 
 def _take_place(written: Path, target: Path) -> None:
-    """Renames a sealed checkpoint to its name; one of the same step gives way first."""
+    """Renames a sealed checkpoint to its name; an older one of the same step is removed first."""
     old = written.with_name(f"{written.name}.old")
     if target.exists():
         os.rename(target, old)

@@ -1,11 +1,12 @@
-"""4-bit weights under FSDP2, which would change them.
+"""4-bit weights stay exact under FSDP2.
 
-FSDP splits floating tensors only, so bitsandbytes can keep its packed nibbles in a tensor that claims to be bf16. On
-GPUs FSDP2 copies half precision as numbers: patterns that read as NaN all become the same one, and a layer computes
-with weights that nobody stored (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1945). Loss and norm
-show no sign of it: see "FSDP2 and 4-bit weights" in docs/scaling.md. float32 is copied as it is. So the nibbles lie in
+FSDP splits only floating-point tensors, so bitsandbytes can store its packed nibbles in a tensor of dtype bf16. On
+GPUs FSDP2 copies half precision as numbers: all bit patterns that read as NaN become the same one, and a layer
+computes with other weights (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1945). Loss and norm look
+normal: see "FSDP2 and 4-bit weights" in docs/scaling.md. float32 is copied bit for bit. So the nibbles are stored in
 float32, and FSDP casts no parameter: autocast computes in half precision, as it does without FSDP.
-`topology.fit_topology` sets the storage; here is the rest, and a check that what was gathered is what was stored.
+`core.settings.launch.fit_topology` sets the storage; here is the rest, and a check that the gathered weights are the
+stored ones.
 """
 
 import torch
@@ -44,7 +45,7 @@ def check_gathered(model, stored: dict[str, int]) -> None:
         unit.reshard()
         if wrong := [name for name, bits in found.items() if bits != stored[name]]:
             raise TrainingError(
-                f"FSDP changed the 4-bit weights of {wrong[0]} on their way between processes: training would be "
+                f"FSDP changed the 4-bit weights of {wrong[0]} when it sent them between processes: training would be "
                 f"wrong. Use accelerate_configs/ddp.yaml or deepspeed_zero3.yaml, and please report it"
             )
 

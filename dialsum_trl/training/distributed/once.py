@@ -1,4 +1,4 @@
-"""Built on the first process, handed to all."""
+"""Built on the first process, sent to all."""
 
 from accelerate.utils import broadcast_object_list
 

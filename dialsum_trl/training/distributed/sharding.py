@@ -17,14 +17,14 @@ from dialsum_trl.core.launcher import current
 def whole_model(trainer):
     """The trainer's model to generate or score with: meanwhile every process holds all weights.
 
-    Processes make different numbers of steps, and not through the whole model: nothing may be gathered in them. Under
-    FSDP2 all units are gathered before, and stay so after their forward pass.
+    Processes decode different numbers of steps, not always through the whole model, so nothing may be gathered during
+    them. Under FSDP2 all units are gathered first and stay gathered after their forward pass.
     """
     with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
         if not isinstance(model, FSDPModule):
             yield model
             return
-        model._get_fsdp_state()._lazy_init()  # else the first layer that runs takes itself for the root
+        model._get_fsdp_state()._lazy_init()  # otherwise the first layer that runs becomes the root
         units = [module for module in model.modules() if isinstance(module, FSDPModule)]
         for unit in units:
             unit.set_reshard_after_forward(False, recurse=False)

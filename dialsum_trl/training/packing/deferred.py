@@ -1,4 +1,4 @@
-"""TRL's loss without the waiting: entropy and accuracy stay on the device until a log line asks for them.
+"""TRL's loss without synchronization: entropy and accuracy stay on the device until they are logged.
 
 `SFTTrainer.compute_loss` reads them on the host, gathered over all processes, between the forward and the backward pass
 of every micro-batch. The device then waits for the host, which has to launch the whole backward pass first.
@@ -25,7 +25,7 @@ class DeferredMetrics:
 
     @staticmethod
     def applies(trainer, inputs) -> bool:
-        """Whether these rows train with this loss, and not TRL's own way."""
+        """Whether these rows train with this loss, and not with TRL's own."""
         return (
             trainer.args.loss_type == "nll" and trainer.compute_loss_func is None and trainer.label_smoother is None
             and not trainer.aux_loss_enabled and "position_ids" in inputs

@@ -1,11 +1,10 @@
 """Rows into packs without changing what an optimizer step sees.
 
 A step of the padded path sees `rows_per_step` rows (64 in the design) as micro-batches of equal row count. Here the
-same rows, in the same order of the same seed, are dealt into as many micro-batches of nearly equal *token* count, and
-each becomes one row of documents back to back without padding (a few tokens at its end keep the length a multiple of
-128).
-The loss is the mean over the step's supervised tokens either way, so loss, gradient and learning curve stay those of
-the padded path.
+same rows, in the same order of the same seed, are distributed over as many micro-batches of nearly equal *token*
+count, and each becomes one row of documents back to back without padding (a few tokens at its end keep the length a
+multiple of 128). The loss is the mean over the step's supervised tokens either way, so loss, gradient and learning
+curve stay those of the padded path.
 
 The order of all epochs is known before training starts: so is the largest micro-batch, which is what memory must hold.
 """
@@ -20,7 +19,7 @@ from dialsum_trl.training.plan.schedule import MULTIPLE, Schedule
 class ScheduleSampler:
     """The batch sampler of a `Schedule`; trainers call `set_epoch` before each epoch."""
 
-    batch_size = None  # varies: accelerate then deals whole batches to the processes
+    batch_size = None  # varies: accelerate then gives whole batches to the processes
     drop_last = False
 
     def __init__(self, schedule: Schedule):

@@ -23,7 +23,7 @@ from dialsum_trl.training.plan import memory
 from dialsum_trl.training.plan.schedule import Schedule
 
 CPU_BUDGET_GIB = 8.0
-TOLERANCE = 0.05  # of a fused layer's output and gradients against the plain layer's, in half precision
+TOLERANCE = 0.05  # of a fused layer's output and gradients to the plain layer's, in half precision
 
 
 @dataclass
@@ -43,14 +43,14 @@ def prepare(
 
     Args:
         model: causal LM, PEFT-wrapped or not, on its device. Its layers change in place.
-        args: the trainer's arguments; rows a device x accumulation x processes is the effective batch to keep.
+        args: the trainer's arguments; rows per device x accumulation x processes is the effective batch to keep.
         lengths: tokens of each training row.
         pad_id: token that fills the end of a pack.
         quantization: "4bit", "8bit" or "none": how the base is stored.
-        memory_gib: GPU memory to stay within; None: what the GPU has free.
+        memory_gib: limit on GPU memory; None: what the GPU has free.
 
     Returns:
-        None where documents cannot share a row of this model, or of its noise: it trains padded, as TRL does.
+        None if documents cannot share a row in this model, or with its noise: it trains padded, as TRL does.
 
     Raises:
         InputError: the longest row alone does not fit the budget.
@@ -76,7 +76,7 @@ def prepare(
         reason = _fuse(model, plan)
     if reason is None:
         micro_batches = plan.micro_batches
-        args.gradient_checkpointing = args.activation_checkpointing = False  # the plan keeps and redoes what it says
+        args.gradient_checkpointing = args.activation_checkpointing = False  # the plan decides what to recompute
         args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
         if args.optim == "paged_adamw_32bit" and args.device.type == "cuda":
             args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
@@ -84,27 +84,27 @@ def prepare(
         say(f"Packed, but not fused: {reason}")
         plan, micro_batches = None, _plain_micro_batches(model, args, schedule, quantization, memory_gib)
     args.gradient_accumulation_steps = micro_batches
-    if args.device.type == "cuda":  # a copy that blocks would wait until the device has finished the step before
+    if args.device.type == "cuda":  # a blocking copy would wait for the device to finish the previous step
         args.accelerator_config.non_blocking = True
-    # the trainer only reports this one; the schedule deals the rows
+    # only reported by the trainer; the schedule distributes the rows
     args.per_device_train_batch_size = -(-rows_per_step // (micro_batches * args.world_size))
     return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
 
 
 def noise_problem(args) -> str | None:
-    """Why packs would get other noise than `--neftune_noise_alpha` asks for, as one clause; or None."""
+    """Why packs would get other noise than `--neftune_noise_alpha` means, as one clause; or None."""
     if not args.neftune_noise_alpha:
         return None
     return "transformers scales the noise of --neftune_noise_alpha by a row's length, and a pack is many rows long"
 
 
 def _fuse(model, plan) -> str | None:
-    """Fuses the layers by the plan; puts the plain ones back and says why when that fails anywhere."""
+    """Fuses the layers by the plan; restores the plain ones and prints why if that fails anywhere."""
     return verified(attach(model, list(plan.keep), plan.resident))
 
 
 def verified(layers: list) -> str | None:
-    """Tries the first of the fused layers; puts all plain ones back and says why when it fails in any process."""
+    """Tries the first fused layer; restores all plain ones and prints why if it fails in any process."""
     started, reason = time.time(), None
     try:
         error = check(layers)
@@ -113,7 +113,7 @@ def verified(layers: list) -> str | None:
     else:
         if not error <= TOLERANCE:
             reason = f"a fused layer differs from the plain one by {error:.3f}; please report it"
-    reason = next((found for found in gather_object([reason]) if found), None)  # all processes take one way
+    reason = next((found for found in gather_object([reason]) if found), None)  # all processes do the same
     if reason:
         detach(layers)
     else:
@@ -179,10 +179,11 @@ def _plan(model, args, schedule, rows_per_step, quantization, memory_gib):
 
 @torch.no_grad()
 def packable(model, longest: int) -> str | None:
-    """Why documents of up to `longest` tokens in one row would not stay apart in this model, as one clause; or None.
+    """Why documents of up to `longest` tokens in a row would affect one another in this model, as one clause; or None.
 
-    Tried on the model itself: the second of two documents must have the logits that it has alone. Recurrent layers,
-    attention sinks and positions of another kind show there; windows need long documents to show, and are asked for.
+    Tried on the model itself: the second of two documents must have the logits that it has alone. This finds
+    recurrent layers, attention sinks and other kinds of positions; windows would need long documents and are read from
+    the config.
     """
     config = model.config.get_text_config().to_dict()
     window, kinds = config.get("sliding_window"), config.get("layer_types") or ["sliding_attention"]
@@ -214,12 +215,12 @@ def packable(model, longest: int) -> str | None:
 
 
 def free_gib() -> float:
-    """Memory of this process' GPU that nothing uses yet, GiB, or 0 without a GPU."""
+    """Memory of this process' GPU that is free, GiB, or 0 without a GPU."""
     return torch.cuda.mem_get_info()[0] / memory.GIB if torch.cuda.is_available() else 0.0
 
 
 def limit_gpu(budget_gib: float) -> None:
-    """Makes the allocator keep the budget: it frees its cache before it would grow beyond."""
+    """Makes the allocator respect the budget: it frees its cache before it grows beyond it."""
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / memory.GIB
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget_gib / total))

@@ -1,7 +1,7 @@
-"""The longest pack goes through the model after the first step, so that memory holds from then on or not at all.
+"""The longest pack goes through the model after the first step, so that a run that does not fit fails at once.
 
-Packs of one plan differ by a few percent, and the longest may come in the last epoch: without this, memory grows for
-hours, and what does not fit is known only then. After the first step the optimizer's moments are there already.
+Packs of one plan differ by a few percent, and the longest may come in the last epoch: without this, a run
+could run out of memory after hours. After the first step the optimizer's moments are there already.
 """
 
 import math
@@ -14,7 +14,7 @@ from dialsum_trl.training.packing.deferred import DeferredMetrics, loss_and_outp
 
 
 class AlongTheSchedule(TrainerCallback):
-    """Tells the sampler of the epoch, and rehearses the longest pack once.
+    """Sets the sampler's epoch, and rehearses the longest pack once.
 
     Not under DeepSpeed, whose engine counts backward passes.
 
@@ -42,7 +42,7 @@ class AlongTheSchedule(TrainerCallback):
 def rehearse(trainer, rows: list[int]) -> None:
     """Runs a pack forward and backward and forgets it: weights, random numbers, metrics and gradients stay.
 
-    Every process has to call it. Says how much memory the GPU has given out at most.
+    Every process has to call it. Prints the peak of reserved GPU memory.
 
     Args:
         trainer: between two optimizer steps; another loss than that of `DeferredMetrics` is left alone.

@@ -14,8 +14,8 @@ from dialsum_trl.models.families.family import Sizes
 
 GIB = 2**30
 STORED = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}  # bytes per base parameter; 4bit: nf4 with double quantization
-# Seen on an H100: rates of matrix products and of streams, the host's time for a layer's launches, and what a
-# micro-batch waits at its ends.
+# Measured on an H100: rates of matrix products and of streams, the host's time for a layer's launches, and the idle
+# time at the ends of a micro-batch.
 FLOPS, BYTES, HOST_SECONDS_PER_LAYER, GAP_SECONDS = 7.2e14, 2.6e12, 0.007, 0.015
 SLACK = 0.92  # of the budget; the rest is for cuBLAS, fragments and evaluation
 
@@ -101,7 +101,7 @@ def plain_tokens(shape: Shape, budget_gib: float) -> int:
     """Tokens that a checkpointed micro-batch of transformers' own layers may have.
 
     Coarse, so half of the memory stays free: autograd keeps about 12 numbers per token of the intermediate width and 10
-    of the others in the layer that goes backward (norms, dropout's copies, what LoRA adds up).
+    of the others in the layer that goes backward (norms, dropout's copies, LoRA's sums).
     """
     available = (budget_gib * SLACK * GIB - shape.fixed(resident=False)) / 2
     working = 2 * (12 * shape.intermediate + 10 * (shape.hidden + shape.heads + 2 * shape.keys))
@@ -179,7 +179,8 @@ def plan(shape: Shape, largest: Callable[[int], int], choices: list[int], budget
             seconds = count * _seconds(shape, tokens, keep, resident)
             if best is None or seconds < best.seconds * 0.99:
                 kept = sum(keep[name] * shape.kept(name) for name in keep) * tokens
-                # the last layers go backward first: their store is free again when the first ones redo their part
+                # the backward pass starts with the last layers: their memory is free again when the first ones
+                # recompute
                 order = ("layer",) * keep["layer"] + ("mlp",) * keep["mlp"] + ("all",) * keep["all"]
                 best = Plan(count, tokens, order, resident, (fixed + kept) / GIB, seconds, budget_gib)
     return best
