@@ -8,7 +8,7 @@ from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.unread import Unread
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.flags import PairArguments
-from dialsum_trl.stages.common.unread import TRUNCATION_MODE
+from dialsum_trl.stages.common.unread import FIXED_REFERENCE, LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE
 
 DPO_SETTINGS = dict(
     learning_rate=5e-6,
@@ -37,6 +37,11 @@ DPO = Stage(
     trainer="trl.DPOConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true"),
     unread=(
+        LOADING,
+        *TRAINING,
+        PAD_TOKEN,
+        FIXED_REFERENCE,
+        Unread(("dataset_num_proc",), "pairs are encoded before the trainer gets them; leave it out"),
         Unread(("label_smoothing_factor",), "its loss has no labels to smooth; use --label_smoothing"),
         TRUNCATION_MODE,
     ),

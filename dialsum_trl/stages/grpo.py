@@ -5,9 +5,10 @@ from types import ModuleType
 from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
 from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.unread import Unread
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.flags import RewardArguments
-from dialsum_trl.stages.common.unread import ROLLOUTS
+from dialsum_trl.stages.common.unread import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
 
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -42,7 +43,16 @@ GRPO = Stage(
     settings=GRPO_SETTINGS,
     trainer="trl.GRPOConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--max_completion_length"),
-    unread=ROLLOUTS,
+    unread=(
+        LOADING,
+        *TRAINING,
+        *ROLLOUTS,
+        Unread(
+            IMPORTANCE_SAMPLING,
+            "it belongs to vLLM; leave it out, or give --use_vllm true",
+            lambda values: not values["use_vllm"],
+        ),
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.unread import Unread
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.flags import RewardArguments
-from dialsum_trl.stages.common.unread import ROLLOUTS
+from dialsum_trl.stages.common.unread import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
 
 PPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -41,7 +41,14 @@ PPO = Stage(
     trainer="dialsum_trl.rl.ppo_config.PPOConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--max_completion_length"),
     unread=(
+        LOADING,
+        *TRAINING,
         *ROLLOUTS,
+        Unread(
+            ("gradient_accumulation_steps", "steps_per_generation", "generation_batch_size"),
+            "it follows from --rollout_batch_size, --num_mini_batches and --per_device_train_batch_size; give those",
+        ),
+        Unread(("pad_to_multiple_of", "router_aux_loss_coef"), "PPO has batches and losses of its own; leave it out"),
         Unread(
             (
                 *("epsilon_high", "delta", "loss_type", "importance_sampling_level", "mask_truncated_completions"),
@@ -49,9 +56,7 @@ PPO = Stage(
                 *("entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta"),
                 *("entropy_target", "use_bias_correction_kl", "sapo_temperature_neg", "sapo_temperature_pos"),
                 *("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),
-                *("vllm_importance_sampling_correction", "vllm_importance_sampling_mode"),
-                *("vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"),
-                "vllm_importance_sampling_cap",
+                *IMPORTANCE_SAMPLING,
             ),
             "it belongs to GRPO's loss; leave it out, or use recipes/grpo.py",
         ),

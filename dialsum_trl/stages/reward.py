@@ -8,7 +8,7 @@ from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments, fla
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.flags import PairArguments
-from dialsum_trl.stages.common.unread import LABEL_SMOOTHING
+from dialsum_trl.stages.common.unread import LABEL_SMOOTHING, LOADING, OWN_TOKENIZER, PAD_TOKEN, TRAINING
 
 REWARD_SETTINGS = dict(
     learning_rate=1e-4,
@@ -44,7 +44,7 @@ REWARD = Stage(
     settings=REWARD_SETTINGS,
     trainer="trl.RewardConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true"),
-    unread=(LABEL_SMOOTHING,),
+    unread=(LOADING, *TRAINING, PAD_TOKEN, OWN_TOKENIZER, LABEL_SMOOTHING),
 )
 
 

@@ -10,7 +10,7 @@ from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.unread import Unread
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER
+from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING
 
 
 @dataclass
@@ -38,6 +38,8 @@ SEQ2SEQ = Stage(
     trainer="transformers.Seq2SeqTrainingArguments",
     memory_flags=("--per_device_train_batch_size", "--max_source_length", "--activation_checkpointing true"),
     unread=(
+        *TRAINING,
+        Unread(("sortish_sampler",), "transformers no longer reads it; use --train_sampling_strategy group_by_length"),
         NO_NEW_ADAPTER,
         Unread(("adapter_path", "bnb_4bit_quant_storage"), "all weights are trained; leave it out"),
     ),

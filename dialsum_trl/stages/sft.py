@@ -10,7 +10,7 @@ from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, Promp
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.unread import Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import TRUNCATION_MODE
+from dialsum_trl.stages.common.unread import LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE, deals_rows
 
 SFT_SETTINGS = dict(
     lora_r=LORA_R,
@@ -58,6 +58,7 @@ class SFTArguments:
         32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
     )
     rouge_max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary in those evaluations, tokens.", bounds=COUNT)
+    given = frozenset()  # names that the user set, by `settings.resolve`; no flag, and no part of a checkpoint
 
 
 SFT = Stage(
@@ -67,10 +68,34 @@ SFT = Stage(
     trainer="trl.SFTConfig",
     memory_flags=("--memory_gib", "--per_device_train_batch_size", "--max_length"),
     unread=(
+        LOADING,
+        *TRAINING,
+        Unread(
+            ("packing", "packing_strategy", "eval_packing"),
+            "rows are packed already, unless --fast false says otherwise; leave it out",
+        ),
         Unread(
             ("dataloader_drop_last", "train_sampling_strategy"),
             "packs have an order of their own and use all rows; leave it out, or give --fast false",
             lambda values: values["fast"],
+        ),
+        Unread(
+            ("accelerator_config",),
+            "packs are dealt to the processes by a plan of their own; leave it out, or give --fast false",
+            lambda values: values["fast"] and deals_rows(values),
+        ),
+        Unread(
+            ("padding_free", "pad_to_multiple_of", "remove_unused_columns", "auto_find_batch_size"),
+            "packs have no padding, two columns and a plan by the GPU's memory; leave it out, or give --fast false",
+            lambda values: values["fast"],
+        ),
+        Unread(
+            ("dataset_text_field", "dataset_kwargs", "dataset_num_proc"),
+            "rows are encoded before the trainer gets them; --dialogue_column and --summary_column name columns",
+        ),
+        PAD_TOKEN,
+        Unread(
+            ("assistant_only_loss",), "only the summary is trained on, the assistant's turn; leave it out", fine=(True,)
         ),
         Unread(("completion_only_loss",), "only the summary is trained on; leave it out", fine=(True,)),
         Unread(("eos_token",), "the chat template says what ends a turn; leave it out"),

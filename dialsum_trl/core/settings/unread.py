@@ -32,9 +32,10 @@ def refuse_unread(stage: str, unread: tuple[Unread, ...], values: dict, given: s
         defaults: flag -> the value it has when nobody sets it.
     """
     for row in unread:
-        if not row.where(values):
+        names = [name for name in row.names if name in given]
+        if not names or not row.where(values):
             continue
-        for name in (name for name in row.names if name in given):
+        for name in names:
             value = values[name]
             if value not in (defaults[name], *row.fine):
                 shown = str(value).lower() if isinstance(value, bool) else value

@@ -62,7 +62,10 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
     packing = None
     if sft.fast:
         lengths = [len(ids) for ids in train_rows["input_ids"]]
+        eval_rows = args.per_device_eval_batch_size
         packing = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
+        if "per_device_eval_batch_size" in sft.given:
+            args.per_device_eval_batch_size = eval_rows
     trainer = SFTTrainer(
         model=model,
         args=args,

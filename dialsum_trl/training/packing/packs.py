@@ -103,4 +103,6 @@ def pack_loader(trainer, sampler: ScheduleSampler) -> DataLoader:
         pin_memory=args.dataloader_pin_memory,
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        multiprocessing_context=args.dataloader_multiprocessing_context,
+        in_order=args.dataloader_in_order,
     )
