@@ -66,7 +66,7 @@ def rehearse_as_on_gpus() -> list[int]:
         steps.append(trainer.state.global_step)
         original(trainer, rows)
 
-    rehearsal.AlongTheSchedule.rehearses_on, rehearsal.rehearse = ("cpu",), noted
+    rehearsal.ScheduleCallback.rehearses_on, rehearsal.rehearse = ("cpu",), noted
     return steps
 
 

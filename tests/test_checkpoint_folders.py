@@ -182,7 +182,7 @@ def test_a_killed_process_lets_go(held):
     folder, other = held
     other.kill()
     other.wait()
-    with sole.let_go_at_end():
+    with sole.released_at_end():
         sole.sole_writer(folder)
         assert folder.resolve() in sole._locked
     assert folder.resolve() not in sole._locked

@@ -98,7 +98,7 @@ def test_the_longest_pack_is_rehearsed_once_after_the_first_step(tmp_path, monke
 
     monkeypatch.setattr(deferred, "loss_and_outputs", seen)
     monkeypatch.setattr(rehearsal, "loss_and_outputs", seen)
-    monkeypatch.setattr(rehearsal.AlongTheSchedule, "rehearses_on", ("cpu",))
+    monkeypatch.setattr(rehearsal.ScheduleCallback, "rehearses_on", ("cpu",))
     trainer = train(tmp_path, True)
     schedule = trainer.packing.schedule
     micro_batches = trainer.args.gradient_accumulation_steps
@@ -109,7 +109,7 @@ def test_the_longest_pack_is_rehearsed_once_after_the_first_step(tmp_path, monke
 
 def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
     silent = train(tmp_path / "silent", True, dropout=0.3)
-    monkeypatch.setattr(rehearsal.AlongTheSchedule, "rehearses_on", ("cpu",))
+    monkeypatch.setattr(rehearsal.ScheduleCallback, "rehearses_on", ("cpu",))
     rehearsed = train(tmp_path / "rehearsed", True, dropout=0.3)
     for key in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
         assert logged(rehearsed, key) == logged(silent, key)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.training.packing.packs import PackCollator, RowsAndCopies, ScheduleSampler
-from dialsum_trl.training.plan.schedule import Schedule, deal, padded
+from dialsum_trl.training.plan.schedule import Schedule, balance, padded
 
 LENGTHS = [20 + (37 * i) % 300 for i in range(150)]
 
@@ -15,15 +15,15 @@ LENGTHS = [20 + (37 * i) % 300 for i in range(150)]
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=80), st.integers(1, 12))
 @settings(max_examples=60, deadline=None)
 def test_every_row_is_dealt_once_and_no_group_is_empty(lengths, groups):
-    dealt = deal(lengths, groups)
-    assert sorted(row for group in dealt for row in group) == list(range(len(lengths)))
-    assert len(dealt) == min(groups, len(lengths)) and all(dealt)
+    groups_of_rows = balance(lengths, groups)
+    assert sorted(row for group in groups_of_rows for row in group) == list(range(len(lengths)))
+    assert len(groups_of_rows) == min(groups, len(lengths)) and all(groups_of_rows)
 
 
 @given(st.lists(st.integers(1, 1000), min_size=4, max_size=80))
 @settings(max_examples=60, deadline=None)
 def test_groups_differ_by_at_most_one_row_of_tokens(lengths):
-    sums = [sum(lengths[row] for row in group) for group in deal(lengths, 4)]
+    sums = [sum(lengths[row] for row in group) for group in balance(lengths, 4)]
     assert max(sums) - min(sums) <= max(lengths)
 
 

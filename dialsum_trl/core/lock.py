@@ -16,7 +16,7 @@ _locked: dict[Path, int] = {}  # folder -> the handle by which this process lock
 
 
 @contextlib.contextmanager
-def let_go_at_end() -> Iterator[None]:
+def released_at_end() -> Iterator[None]:
     """Releases the folders that were locked in this block; a process that dies releases them all."""
     before = set(_locked)
     try:

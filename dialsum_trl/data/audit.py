@@ -11,7 +11,7 @@ from dialsum_trl.data.patterns import ANY_MASK, KNOWN_MASKS, SYLLABLE, TURN
 from dialsum_trl.data.tables import Row, name_of
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
-DIRT = {  # what cleaning repairs, told apart for the report
+UNCLEAN = {  # what cleaning repairs, told apart for the report
     r"literal \n or \r": re.compile(r"\\[nr]"),
     "<br> tags": re.compile(r"<\s*/?\s*br\s*/?\s*>", re.IGNORECASE),
     "carriage returns": re.compile("\r"),
@@ -95,7 +95,7 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
             report("error", "rows without a summary")
         if fname:
             seen.add(fname)
-        for level, text in [*_dirt(raw or ""), *_turns(dialogue), *_summaries(dialogue, summaries)]:
+        for level, text in [*_unclean(raw or ""), *_turns(dialogue), *_summaries(dialogue, summaries)]:
             report(level, text)
         for text in (dialogue, *summaries):
             masks.update(ANY_MASK.findall(text))
@@ -119,10 +119,10 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     return Audit(columns, len(table), findings, rows, kept, has_references, names)
 
 
-def _dirt(raw: str) -> Iterator[tuple[str, str]]:
+def _unclean(raw: str) -> Iterator[tuple[str, str]]:
     if not unicodedata.is_normalized("NFC", raw):
         yield "note", "decomposed Hangul (cleaned on reading)"
-    for name, pattern in DIRT.items():
+    for name, pattern in UNCLEAN.items():
         if pattern.search(raw):
             yield "note", f"{name} (cleaned on reading)"
 

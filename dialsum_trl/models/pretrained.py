@@ -28,7 +28,7 @@ def load(loader: Callable, name_or_path: str, what: str, trust_remote_code: bool
     Raises:
         InputError: whatever the loader raises, but for a full GPU, in one line.
     """
-    check_there(name_or_path)
+    check_exists(name_or_path)
     if Path(name_or_path).is_dir() and (what != "tokenizer" or (Path(name_or_path) / "config.json").exists()):
         check_model_files(name_or_path)
     try:
@@ -59,7 +59,7 @@ def load(loader: Callable, name_or_path: str, what: str, trust_remote_code: bool
         ) from error
 
 
-def check_there(name_or_path: str) -> None:
+def check_exists(name_or_path: str) -> None:
     """Raises InputError if a name that looks like a path, not like a Hub id, is no folder."""
     place = Path(name_or_path)
     if place.is_dir() or not (name_or_path.startswith(("/", ".", "~")) or name_or_path.count("/") > 1):

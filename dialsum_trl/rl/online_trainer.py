@@ -72,13 +72,13 @@ class OnlineTrainer(CheckedTrainer):
             usual.data_source, usual.mini_repeat_count, usual.batch_size, usual.repeat_count, usual.shuffle, usual.seed
         )
 
-    def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
+    def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
         """Whether the epoch has steps to make.
 
         Raises:
             InputError: the run would continue in the middle of a generation.
         """
-        going = super().goes_on(skipped, checkpoint)
+        going = super().has_steps_left(skipped, checkpoint)
         if going and skipped % (self.args.steps_per_generation * self.num_iterations):
             raise InputError(
                 f"--resume_from_checkpoint {checkpoint}: was written in the middle of a "

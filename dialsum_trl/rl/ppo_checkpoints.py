@@ -32,7 +32,7 @@ def load_policy_weights(model, folder: Path) -> None:
     load_adapter_state(model, load_file(folder / WEIGHTS), POLICY)
 
 
-def save_beside(model, watch: dict, checkpoint: Path, output_dir: Path) -> None:
+def save_for_resume(model, watch: dict, checkpoint: Path, output_dir: Path) -> None:
     """Writes the critic (adapter and head), the state of `PolicyWatch`, and the best adapter so far."""
     state = {k: v.contiguous() for k, v in adapter_state(model, CRITIC).items()}
     state |= {HEAD_PREFIX + name: value for name, value in model.value_head.state_dict().items()}
@@ -42,7 +42,7 @@ def save_beside(model, watch: dict, checkpoint: Path, output_dir: Path) -> None:
         shutil.copytree(output_dir / BEST_FOLDER, checkpoint / BEST_FOLDER)
 
 
-def load_beside(model, checkpoint: Path) -> dict:
+def load_for_resume(model, checkpoint: Path) -> dict:
     """Loads policy and critic of a checkpoint; returns the state of `PolicyWatch`."""
     load_policy_weights(model, checkpoint)
     state = load_file(checkpoint / CRITIC_FILE)

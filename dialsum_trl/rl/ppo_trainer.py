@@ -29,10 +29,10 @@ from dialsum_trl.rl.policy_watch import PolicyWatch
 from dialsum_trl.rl.ppo_checkpoints import (
     BEST_FOLDER,
     HEAD_PREFIX,
-    load_beside,
+    load_for_resume,
     load_policy_weights,
     put_best,
-    save_beside,
+    save_for_resume,
 )
 from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
 
@@ -228,10 +228,10 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
 
     # checkpoints and the best adapter
 
-    def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
+    def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
         """No step in a run that continues after the one at which a tripwire stopped it."""
         if self.watch.tripped is None:
-            return super().goes_on(skipped, checkpoint)
+            return super().has_steps_left(skipped, checkpoint)
         say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, so no step is made")
         self.control.should_training_stop = True
         return False
@@ -239,11 +239,11 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
     def save_model(self, output_dir=None, _internal_call=False):
         super().save_model(output_dir, _internal_call)
         if _internal_call and self.args.should_save:  # a checkpoint
-            save_beside(self.model, self.watch.to_dict(), Path(output_dir), Path(self.args.output_dir))
+            save_for_resume(self.model, self.watch.to_dict(), Path(output_dir), Path(self.args.output_dir))
 
     def load_weights(self, checkpoint, usual) -> None:
         folder = Path(checkpoint)
-        self.watch.load(load_beside(self.model, folder))
+        self.watch.load(load_for_resume(self.model, folder))
         if self.watch.best_step is not None and self.args.should_save:
             copy = partial(shutil.copytree, folder / BEST_FOLDER, dirs_exist_ok=True)
             put_best(Path(self.args.output_dir), copy)

@@ -80,7 +80,7 @@ class CheckedTrainer(Upstream):
     def norm_known(self, norm) -> None:
         self.numbers.step(norm)
 
-    def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
+    def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
         """No step after the last: transformers checks whether a run is over only after a step."""
         return self.state.global_step < self.state.max_steps
 

@@ -7,7 +7,7 @@ from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.packing.deferred import DeferredMetrics
 from dialsum_trl.training.packing.packs import ScheduleSampler, pack_loader
 from dialsum_trl.training.packing.prepare import FastPath
-from dialsum_trl.training.packing.rehearsal import AlongTheSchedule
+from dialsum_trl.training.packing.rehearsal import ScheduleCallback
 from dialsum_trl.training.row_loss import RowLoss
 from dialsum_trl.training.trackers import log_summaries
 
@@ -36,7 +36,7 @@ class SFTTrainer(RowLoss, CheckedTrainer, trl.SFTTrainer):
         if self.packing is None:
             return super().get_train_dataloader()
         sampler = ScheduleSampler(self.packing.schedule)
-        self.add_callback(AlongTheSchedule(self, sampler))
+        self.add_callback(ScheduleCallback(self, sampler))
         return self.accelerator.prepare(pack_loader(self, sampler))
 
     def floating_point_ops(self, inputs) -> int:

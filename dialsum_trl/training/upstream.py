@@ -77,10 +77,10 @@ class Upstream:
 
     def _run_epoch(self, *args, **kwargs):
         """The steps of an epoch. Callbacks can stop a run after its next step only."""
-        if self.goes_on(kwargs["steps_trained_in_current_epoch"], kwargs["resume_from_checkpoint"]):
+        if self.has_steps_left(kwargs["steps_trained_in_current_epoch"], kwargs["resume_from_checkpoint"]):
             super()._run_epoch(*args, **kwargs)
 
-    def goes_on(self, skipped: int, checkpoint: str | None) -> bool:
+    def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
         """Whether an epoch has steps to make; the first one of a run that continues `checkpoint` skips batches."""
         return True
 

@@ -1,4 +1,4 @@
-"""Runs found beside summaries, and read."""
+"""The training runs of a report: found next to the summaries, and read."""
 
 import os
 from pathlib import Path
@@ -68,7 +68,7 @@ def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
     runs, seen = [], set()
     for one in scored:
         adapter, model = one.how.get("adapter"), one.how.get("model")
-        folder = beside(folders[one.name], adapter or model)
+        folder = folder_next_to(folders[one.name], adapter or model)
         if folder is None and adapter:
             say(f"{one.name}: its adapter is not next to its summaries; --runs {one.name}=folder shows its curves")
         if folder is not None and folder not in seen and (folder / STATE_FILE).exists():
@@ -77,7 +77,7 @@ def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
     return runs
 
 
-def beside(system: Path, wanted: str | None) -> Path | None:
+def folder_next_to(system: Path, wanted: str | None) -> Path | None:
     """The folder that `wanted` (of a scores.json) names, if it is the parent folder of `system` or in that folder."""
     if not wanted:
         return None

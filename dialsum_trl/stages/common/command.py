@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from dialsum_trl.core.console import quiet_libraries
 from dialsum_trl.core.disk import causes, file_problem
 from dialsum_trl.core.errors import InputError, TrainingError
-from dialsum_trl.core.lock import let_go_at_end
+from dialsum_trl.core.lock import released_at_end
 from dialsum_trl.core.processes import end_process_group
 from dialsum_trl.core.settings.resolve import resolve
 from dialsum_trl.core.settings.stage import Stage
@@ -52,7 +52,7 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
 
     def run(recipe: dict, argv: list[str]) -> dict:
         try:
-            with let_go_at_end():
+            with released_at_end():
                 settings = resolve(stage, recipe, argv, job)
                 return job().run(*settings)
         except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code

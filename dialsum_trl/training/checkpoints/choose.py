@@ -28,7 +28,7 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, skipped
 
 
-def meant(resume: str | None, folder: Path) -> str | None:
+def requested(resume: str | None, folder: Path) -> str | None:
     """`--resume_from_checkpoint` resolved: None for a new run, "true", or the path of a checkpoint.
 
     The bare name of a checkpoint in `folder`, the run's own, is also accepted.
@@ -49,7 +49,7 @@ def meant(resume: str | None, folder: Path) -> str | None:
 
 
 def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
-    """The checkpoint that a run continues from ("true" or a path, of `meant`), and lines to print.
+    """The checkpoint that a run continues from ("true" or a path, of `requested`), and lines to print.
 
     Raises:
         InputError: there is none, or the named one is not whole, holds no optimizer state or has

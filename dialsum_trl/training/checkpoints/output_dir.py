@@ -6,7 +6,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_writable
 from dialsum_trl.core.lock import sole_writer
-from dialsum_trl.training.checkpoints.choose import checkpoints, choose, clear_leftovers, meant
+from dialsum_trl.training.checkpoints.choose import checkpoints, choose, clear_leftovers, requested
 from dialsum_trl.training.distributed.once import once
 
 
@@ -24,7 +24,7 @@ def prepare_output_dir(args) -> str | None:
         raise InputError("--enable_jit_checkpoint: a run does not continue exactly from such; use --save_steps")
     folder = Path(args.output_dir)
     check_writable(folder)
-    resume = meant(args.resume_from_checkpoint, folder)
+    resume = requested(args.resume_from_checkpoint, folder)
     fresh = resume is None
     elsewhere = resume != "true" and (fresh or Path(resume).resolve().parent != folder.resolve())
     if elsewhere and (checkpoints(folder) or (folder / "adapter_config.json").exists()):

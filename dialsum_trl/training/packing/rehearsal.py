@@ -13,7 +13,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.training.packing.deferred import DeferredMetrics, loss_and_outputs
 
 
-class AlongTheSchedule(TrainerCallback):
+class ScheduleCallback(TrainerCallback):
     """Sets the sampler's epoch, and rehearses the longest pack once.
 
     Not under DeepSpeed, whose engine counts backward passes.

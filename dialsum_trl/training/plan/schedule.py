@@ -14,7 +14,7 @@ def padded(tokens: int) -> int:
     return -(-tokens // MULTIPLE) * MULTIPLE
 
 
-def deal(lengths: list[int], groups: int) -> list[list[int]]:
+def balance(lengths: list[int], groups: int) -> list[list[int]]:
     """Positions of the rows in each group, for a small largest token sum: longest row first, to the lightest group.
 
     Every group gets a row; with fewer rows than groups the rows are one group each.
@@ -46,10 +46,10 @@ class Schedule:
     seed: int = SEED
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """Row numbers of every micro-batch of an epoch; each row stands in one.
+        """Row numbers of every micro-batch of an epoch; each row is in one.
 
         The last step may have fewer rows, and then fewer groups. Where it has fewer rows than there are processes, the
-        others get the epoch's first rows as copies, which nothing is learned from: `len(lengths)` + the row's number.
+        others get copies of the first rows, whose labels are ignored: `len(lengths)` + the row's number.
         """
         count = len(self.lengths)
         generator = torch.Generator().manual_seed(self.seed + epoch)
@@ -59,8 +59,8 @@ class Schedule:
             rows = order[start : start + self.rows_per_step]
             if len(rows) < self.processes:
                 rows += [count + row for row in (order * self.processes)[: self.processes - len(rows)]]
-            dealt = deal([self.lengths[row % count] for row in rows], self._groups(len(rows)))
-            batches += [[rows[i] for i in group] for group in dealt]
+            groups = balance([self.lengths[row % count] for row in rows], self._groups(len(rows)))
+            batches += [[rows[i] for i in group] for group in groups]
         return batches
 
     def batches_per_epoch(self) -> int:
