@@ -23,7 +23,7 @@ from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base, resize_embeddings
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.models.record import read_record
-from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.chat_tokens import read_generation_ends, stop_token_ids
 from dialsum_trl.prompts.templates import TEMPLATE_VALUES
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 
@@ -98,6 +98,7 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     partial = output.with_name(output.name + ".partial")
     tokenizer = load_tokenizer(str(adapter))
     name, revision = settings["model_name_or_path"], settings["model_revision"]
+    read_generation_ends(tokenizer, name, revision)
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
     resize_embeddings(base, tokenizer)
     tuned = load_adapter(base, adapter, flag="adapter")

@@ -15,13 +15,18 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import logging
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.pretrained import check_kind, check_lora_targets, load
+from dialsum_trl.models.quantized import bits_on_disk, config_for, on_disk, partial_blocks
 
 NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
+OLD_HEADS = ("lm_head.",)  # the language head, which a reward model does not have
+# buffers that older versions of transformers saved: none of them is a weight
+BUFFERS = (".inv_freq", ".position_ids", ".masked_bias", ".attn.bias", "coder.version")
 
 
 def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -65,42 +70,97 @@ def load_base(
     Args:
         name_or_path: folder or Hub id.
         dtype: dtype of what stays unquantized, and of 4-bit compute.
-        quantization: "4bit", "8bit" or "none".
+        quantization: "4bit", "8bit" or "none", which dequantizes a base that is quantized on disk.
         quant_storage: dtype in which 4-bit weights are stored; FSDP needs the one of the unquantized weights.
         device: this process' device; the whole model goes there unless DeepSpeed or FSDP splits it.
         auto_class: transformers auto class; causal LM by default.
         kwargs: passed on to its `from_pretrained`.
 
     Raises:
-        InputError: the folder or Hub id cannot be loaded, has no safetensors, is of another kind than `auto_class`, or
-            lacks weights of the architecture (transformers would draw them at random).
+        InputError: the folder or Hub id cannot be loaded, has no safetensors, is of another kind than `auto_class`, is
+            quantized on disk in another way than asked, or has other weights than the architecture (transformers draws
+            those that are missing at random and leaves out those that it does not know).
     """
+    config = kwargs.get("config") or load_config(name_or_path, revision, trust_remote_code)
     if auto_class in (None, AutoModelForCausalLM, AutoModelForSeq2SeqLM):
-        config = kwargs.get("config") or load_config(name_or_path, revision, trust_remote_code)
         check_kind(config, name_or_path, encoder_decoder=auto_class is AutoModelForSeq2SeqLM)
+
+    own = on_disk(config)
+    if own:
+        kwargs["config"] = config_for(config, name_or_path, quantization, dtype)
+    else:  # passed to a checkpoint with its own it would replace that, and its scales would be left out
+        kwargs["quantization_config"] = quantization_config(quantization, dtype, quant_storage)
 
     # otherwise transformers accepts any open pull request with the converter's title instead of the given revision
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    model, found = load(
-        (auto_class or AutoModelForCausalLM).from_pretrained,
-        name_or_path,
-        "weights",
-        trust_remote_code,
-        output_loading_info=True,
-        revision=revision,
-        dtype=getattr(torch, dtype),
-        quantization_config=quantization_config(quantization, dtype, quant_storage),
-        device_map=device_map(device, quantization),
-        attn_implementation=attn_implementation,
-        use_safetensors=True,
-        **kwargs,
+    with partial_blocks():
+        model, found = load(
+            (auto_class or AutoModelForCausalLM).from_pretrained,
+            name_or_path,
+            "weights",
+            trust_remote_code,
+            output_loading_info=True,
+            revision=revision,
+            dtype=getattr(torch, dtype),
+            device_map=device_map(device, quantization),
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            **kwargs,
+        )
+    check_found(found, name_or_path)
+    if own and quantization == "none":
+        model = dequantized(model, dtype, bitsandbytes=bits_on_disk(own) is not None)
+    if quantization == "4bit" and model.device.type == "cpu":
+        keep_trainable_on_cpu(model)
+    return model
+
+
+def check_found(found: dict, name_or_path: str) -> None:
+    """Raises InputError unless a checkpoint holds the weights of its architecture, all of them and no others.
+
+    Args:
+        found: the loading info of `from_pretrained`, which leaves out what the model's class declares ignorable.
+    """
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith(NEW_HEADS))
+    new_head = len(missing) < len(found["missing_keys"])
+    ignored = OLD_HEADS if new_head else ()
+    unexpected = sorted(
+        name for name in found["unexpected_keys"] if not f".{name}".endswith(BUFFERS) and not name.startswith(ignored)
     )
-    if missing := sorted(name for name in found["missing_keys"] if not name.startswith(NEW_HEADS)):
+    mismatched = sorted(str(item[0]) for item in found.get("mismatched_keys", ()))
+    if missing:
         raise InputError(
             f"the weights of {name_or_path} lack {len(missing)} tensors, such as {missing[0]}; get the model again"
         )
-    if quantization == "4bit" and model.device.type == "cpu":
-        keep_trainable_on_cpu(model)
+    if unexpected:
+        raise InputError(
+            f"the weights of {name_or_path} have {len(unexpected)} tensors that its architecture has no place for, "
+            f"such as {unexpected[0]}: the model would compute without them; give a model whose config.json is of its "
+            f"weights"
+        )
+    if mismatched:
+        raise InputError(
+            f"the weights of {name_or_path} have {len(mismatched)} tensors of other shapes than its config.json says, "
+            f"such as {mismatched[0]}; get the model again"
+        )
+
+
+def dequantized(model: PreTrainedModel, dtype: str, bitsandbytes: bool) -> PreTrainedModel:
+    """The model with plain weights of `dtype` throughout, which can be saved.
+
+    Args:
+        bitsandbytes: whether it still has the layers of bitsandbytes; others were dequantized while they loaded.
+    """
+    wanted = getattr(torch, dtype)
+    if bitsandbytes:
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # it warns that dequantized weights are meant for merging adapters
+        model = model.dequantize(wanted)
+        logging.set_verbosity(verbosity)
+    for parameter in model.parameters():
+        if parameter.dtype == torch.bfloat16:  # FP8 and MXFP4 are dequantized to it, whatever `dtype` says
+            parameter.data = parameter.data.to(wanted)
+    model._weight_conversions = None  # how the quantized files were read, by which plain weights cannot be saved
     return model
 
 

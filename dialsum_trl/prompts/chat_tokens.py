@@ -1,14 +1,19 @@
 """The control tokens that chat templates write; where a base lacks some, SFT adds them and trains their rows."""
 
+from itertools import takewhile
 from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.families.registry import PADS, TEXT_ENDS, chat_of
 from dialsum_trl.models.files import check_adapter_files, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
+from dialsum_trl.prompts.prompt import prompt_messages
+from dialsum_trl.prompts.templates import FAILURES, template_kwargs
 
 
 def missing_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -55,11 +60,60 @@ def check_untied(config: PretrainedConfig, name_or_path: str) -> None:
         )
 
 
+def control_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids of tokens that no text is split into: special tokens and added ones."""
+    return {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+
+
+def turn_end_of_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The control token that the chat template writes right after an assistant's turn; None where it writes none."""
+    written = []
+    for content in ("가", "나"):  # what follows the content is the same for both, and the contents differ
+        turns = [*prompt_messages(""), {"role": "assistant", "content": content}]
+        try:
+            written.append(tokenizer.apply_chat_template(turns, tokenize=False, **template_kwargs(tokenizer))[::-1])
+        except FAILURES:
+            return None
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(*written, strict=False))
+    after = "".join(pair[0] for pair in same)[::-1].lstrip()
+    first = tokenizer(after, add_special_tokens=False, verbose=False).input_ids[:1] if after else []
+    return next((token for token in first if token in control_ids(tokenizer)), None)
+
+
+def read_generation_ends(tokenizer: PreTrainedTokenizerBase, name_or_path: str, revision: str = "main") -> None:
+    """Keeps the end tokens of a model's generation_config.json on its tokenizer, for `stop_token_ids`.
+
+    Ids of ordinary text (a library's default that the model's maker did not change) are left out, which a line says.
+    """
+    path = cached_file(
+        name_or_path,
+        GENERATION_CONFIG_NAME,
+        revision=revision,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    ends = read_json(Path(path), "get the model again").get("eos_token_id") if path else None
+    ends = [ends] if isinstance(ends, int) else ends if isinstance(ends, list) else []
+    control = control_ids(tokenizer)
+    if text := [each for each in ends if each not in control]:
+        say(
+            f"{name_or_path}: {GENERATION_CONFIG_NAME} has {text} as eos_token_id, which no control token of its "
+            f"tokenizer is: not taken for the end of a summary"
+        )
+    tokenizer.generation_ends = [each for each in ends if each in control]
+
+
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends a summary: end of turn first, then end of text."""
+    """Every id that ends a summary: the template's end of turn first, then ends of text, then the model's own ends.
+
+    The last are those of its generation_config.json, which `load_tokenizer` has read.
+    """
     chat, vocabulary = chat_of(tokenizer.chat_template), tokenizer.get_vocab()
     names = [*([chat.turn_end] if chat else []), tokenizer.eos_token, *TEXT_ENDS]
-    return list(dict.fromkeys(vocabulary[name] for name in names if name in vocabulary))
+    turn_end = turn_end_of_template(tokenizer) if tokenizer.chat_template else None
+    found = [turn_end, *(vocabulary.get(name) for name in names), *getattr(tokenizer, "generation_ends", ())]
+    return list(dict.fromkeys(token for token in found if token is not None))
 
 
 def choose_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:

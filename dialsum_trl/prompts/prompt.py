@@ -74,7 +74,7 @@ def encode_completion(
 
     Args:
         messages: system, user and assistant turns whose first two rendered to `prompt_ids`.
-        stop_ids: ids that end a turn (`chat_tokens.stop_token_ids`).
+        stop_ids: ids that end a turn (`chat_tokens.stop_token_ids`), the template's own end of turn first.
 
     Raises:
         InputError: the template does not render the prompt as a prefix, writes something before the summary, or ends
@@ -93,7 +93,9 @@ def encode_completion(
             f"{tokenizer.name_or_path}: its chat template ends the assistant turn with no stop token, so the model "
             f"would never learn to stop. Use --prompt_style instruction"
         )
-    completion = completion[: ends[-1] + 1]
+    # a template may write an end of text after the end of turn (Phi 3), at which generation has stopped already
+    turn = [i for i in ends if completion[i] == stop_ids[0]] or ends
+    completion = completion[: turn[-1] + 1]
     _check_beginning(tokenizer, completion, messages[-1]["content"])
     return completion
 

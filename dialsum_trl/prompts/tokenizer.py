@@ -5,7 +5,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
 from dialsum_trl.models.pretrained import load
-from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token
+from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token, read_generation_ends
 from dialsum_trl.prompts.prompt import prompt_messages, render
 from dialsum_trl.prompts.templates import set_prompt_style
 
@@ -26,6 +26,8 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer with its native template (or the instruction format) and a pad token that ends nothing.
 
+    The end tokens of the generation_config.json beside it go with it (`chat_tokens.stop_token_ids`).
+
     Args:
         adapter_path: adapter to be used with it; chat tokens that it was trained with and the base lacks are added.
 
@@ -36,6 +38,7 @@ def load_tokenizer(
     tokenizer = load(_tokenizer, name_or_path, "tokenizer", trust_remote_code, revision=revision)
     set_prompt_style(tokenizer, prompt_style)
     check_template(tokenizer)
+    read_generation_ends(tokenizer, name_or_path, revision)
     choose_pad_token(tokenizer)
     if adapter_path:
         add_tokens_of(tokenizer, adapter_path)
