@@ -1,4 +1,4 @@
-"""The five things that CONTRIBUTING.md says people add, each done as it is written there, in a copy of the project."""
+"""CONTRIBUTING.md: the places that it names, and the five tasks, each done as written in a copy of the project."""
 
 import json
 import os
@@ -41,6 +41,13 @@ def append(folder, name) -> None:
     """The page's code at the end of the file that it names, which may be new."""
     path = folder / name
     path.write_text((path.read_text(encoding="utf-8") if path.exists() else "") + "\n\n" + CODE[name], encoding="utf-8")
+
+
+def test_every_place_that_the_page_names_is_there():
+    table = PAGE[PAGE.index("| a line that |") : PAGE.index("`core`, `data`, `metrics`")]
+    named = [name for name in re.findall(r"`([\w./]+/[\w./]*)`", table) if "<" not in name]
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / "dialsum_trl" / name).exists()] == []
 
 
 def test_a_fifth_model_is_one_recipe(copy, toy_base):
