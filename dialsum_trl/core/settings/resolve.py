@@ -43,6 +43,40 @@ SHARED = {
     for item in fields(group)
 }
 
+# A flag of ours -> what TRL's scripts, axolotl, Unsloth, LLaMA-Factory and older releases of transformers call it.
+OTHER_TOOLS = {
+    "quantization 4bit": "load_in_4bit use_4bit qlora",
+    "quantization 8bit": "load_in_8bit use_8bit",
+    "quantization": "quantization_bit quantization_method",
+    "dtype": "torch_dtype bnb_4bit_compute_dtype compute_dtype precision",
+    "per_device_train_batch_size": "per_device_batch_size micro_batch_size per_gpu_train_batch_size",
+    "effective_batch_size": "train_batch_size global_batch_size total_batch_size batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation grad_accum accumulate_grad_batches",
+    "max_length": "cutoff_len max_seq_length max_seq_len sequence_len model_max_length max_prompt_length",
+    "max_source_length": "max_length max_seq_length cutoff_len",
+    "max_completion_length": "max_new_tokens response_length",
+    "max_new_tokens": "max_completion_length max_tokens generation_max_length",
+    "eval_strategy": "evaluation_strategy val_strategy",
+    "lora_r": "lora_rank rank",
+    "lora_target_modules": "lora_target target_modules lora_modules",
+    "num_train_epochs": "epochs num_epochs n_epochs max_epochs",
+    "learning_rate": "lr",
+    "lr_scheduler_type": "lr_scheduler scheduler",
+    "warmup_steps 0.1 (below 1: a share of all steps)": "warmup_ratio",
+    "optim": "optimizer optim_type",
+    "model_name_or_path": "model base_model model_name model_path model_id",
+    "adapter_path": "adapter adapter_name_or_path peft_model_id lora_path lora_model_dir",
+    "train_file": "dataset dataset_path data_path train_data train_path",
+    "eval_file": "validation_file val_file eval_data eval_path dev_file val_data",
+    "attn_implementation": "flash_attn flash_attention use_flash_attention_2 attn",
+    "use_peft": "use_lora finetuning_type",
+    "activation_checkpointing": "use_gradient_checkpointing checkpointing",
+    "use_cpu": "no_cuda cpu",
+    "num_beams": "beams beam_size",
+    "output_dir NEW_FOLDER, for nothing is overwritten": "overwrite_output_dir",
+}
+PACKED = "packing sample_packing"
+
 
 class RecipeSettings(NamedTuple):
     """A recipe that was read and not run."""
@@ -169,6 +203,14 @@ def _defaults(stage: Stage) -> dict:
 
 def _unknown(names: list[str], known: set[str], where: str) -> InputError:
     name = names[0]
+    bare = name.removeprefix("--").replace("-", "_")
+    ours = (flag for flag, theirs in OTHER_TOOLS.items() if bare in theirs.split())
+    if flag := next((flag for flag in ours if {flag.split()[0], f"--{flag.split()[0]}"} & known), None):
+        return InputError(f"{where}: unknown setting {name}; here it is --{flag}")
+    if bare in PACKED.split():
+        return InputError(
+            f"{where}: unknown setting {name}; SFT packs its rows already, and other stages have no packs"
+        )
     close = difflib.get_close_matches(name, sorted(known), n=1)
     hint = f"; did you mean {close[0]}?" if close else "; --help lists the flags"
     return InputError(f"{where}: unknown setting {name}{hint}")

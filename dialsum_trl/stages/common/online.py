@@ -1,6 +1,7 @@
 """What PPO and GRPO share before the trainer is built."""
 
 from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.models.adapters import load_base_and_policy
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
@@ -9,6 +10,27 @@ from dialsum_trl.rl.learned_reward import LearnedReward
 from dialsum_trl.rl.online_rows import online_dev_rows, online_rows
 from dialsum_trl.rl.rewards import reward_functions
 from dialsum_trl.stages.common.run import Run
+from dialsum_trl.training.optional import check_engine
+
+
+def check_rollout(method: str, args, dialogues: int) -> None:
+    """Raises InputError where the file has fewer dialogues than one rollout takes: no step could be made."""
+    needed = args.generation_batch_size // args.num_generations
+    if dialogues >= needed:
+        return
+    if method == "PPO":
+        parts = args.num_mini_batches * args.world_size
+        most = dialogues * args.num_generations // parts * parts
+        remedy = f"--rollout_batch_size {most}" if most else "--rollout_batch_size, --num_mini_batches or the processes"
+    else:
+        remedy = (
+            f"--gradient_accumulation_steps ({args.steps_per_generation}) or --per_device_train_batch_size "
+            f"({args.per_device_train_batch_size})"
+        )
+    raise InputError(
+        f"{dialogues} training dialogues, and one rollout takes {needed} ({args.generation_batch_size} summaries, "
+        f"{args.num_generations} per dialogue): give at least {needed} dialogues, or lower {remedy}"
+    )
 
 
 def open_online(method: str, data, prompt, model_args, rouge, rewards, args) -> tuple[Run, dict]:
@@ -21,7 +43,9 @@ def open_online(method: str, data, prompt, model_args, rouge, rewards, args) -> 
     rewards.check_weights(args.reward_weights)
     run = Run(method, (data, prompt, model_args, rouge, rewards, args))
     run.open()
+    check_engine(args.use_vllm)
     train, dev = run.rows()
+    check_rollout(method, args, len(train))
     tokenizer = run.load_tokenizer()
     args.chat_template_kwargs = template_kwargs(tokenizer)
     budget = rewards.max_length - args.max_completion_length

@@ -16,6 +16,7 @@ from dialsum_trl.training.batches import batch_arithmetic
 from dialsum_trl.training.checked import RunInfo
 from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
 from dialsum_trl.training.checkpoints.same_run import describe, same_run
+from dialsum_trl.training.optional import check_optional
 from dialsum_trl.training.trackers import check_trackers
 
 
@@ -50,6 +51,7 @@ class Run:
             InputError: an unknown tracker, a folder of another run, a push that would fail, rows that do not divide.
         """
         check_trackers(self.args.report_to)
+        check_optional(self.args)
         self.checkpoint = prepare_output_dir(self.args)
         self._push = plan_push(self.args, self.model_args)
         if effective_batch_size is not None:
