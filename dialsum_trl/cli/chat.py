@@ -17,6 +17,7 @@ from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.data.cleaning import clean_dialogue
+from dialsum_trl.data.tables import is_utf16
 from dialsum_trl.generation.fallback import asked_settings_only
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
@@ -144,7 +145,8 @@ def decoded(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{source}: is not UTF-8; convert it: iconv -f cp949 -t utf-8") from None
+        encoding = "UTF-16" if is_utf16(content) else "cp949"
+        raise InputError(f"{source}: is not UTF-8; convert it: iconv -f {encoding} -t utf-8") from None
 
 
 def print_stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> None:

@@ -89,16 +89,27 @@ def check_files(
     for path, audit in zip(files[1:], others, strict=True):
         if train is not None and audit is not None:
             shared |= print_leakage(console, files[0], path, train, audit)
+    ready_copy = False
     if fix is not None and train is not None:
-        print_fixed(console, files[0], fix, train, refused | shared)
+        written = print_fixed(console, files[0], fix, train, refused | shared)
+        ready_copy = written and train.has_references and all(map(usable, others))
     clean &= not shared
-    if not clean:
+    if not clean and ready_copy:
+        console.print(
+            Text(printable(f"{fix} is ready for training; {files[0]} is not: see the errors above"), "yellow")
+        )
+    elif not clean:
         console.print(Text("not ready: see the errors above", "bold red"))
     elif train.has_references:
         console.print(Text("ready for training", "green"))
     else:
         console.print(Text("ready for prediction, not for training", "yellow"))
     return clean
+
+
+def usable(audit: Audit | None) -> bool:
+    """Whether a file could be read and has no errors."""
+    return audit is not None and not any(finding.level == "error" for finding in audit.findings)
 
 
 def check_fix(fix: Path) -> None:
@@ -142,8 +153,8 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
     return {left for left, _ in shared_rows(train.rows, other.rows)}
 
 
-def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str]) -> None:
-    """Writes the cleaned copy of `path` and says what it holds."""
+def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str]) -> bool:
+    """Writes the cleaned copy of `path` and says what it holds; returns whether there is one."""
     written = write_fixed(fix, train, refused)
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
@@ -151,6 +162,7 @@ def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: 
     if not written:
         line = f"{fix}: not written, for no row of {path} can be kept: see the errors above"
     console.print(Text(printable(line)))
+    return bool(written)
 
 
 def write_fixed(fix: Path, train: Audit, refused: set[str]) -> int:

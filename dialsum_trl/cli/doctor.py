@@ -82,8 +82,14 @@ def show(findings: list[Finding]) -> None:
 
 def software() -> list[Finding]:
     """Python and every dependency against the bounds that this package states."""
+    python = Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    install = "pip install --constraint constraints.txt --editable ."
+    try:
+        requirements = requires("dialsum-trl") or []
+    except PackageNotFoundError:  # a clone on PYTHONPATH: the code is there, its metadata is not
+        return [python, Finding("packages", "fail", "dialsum-trl is not installed here", f"install it: {install}")]
     wrong, shown = [], []
-    for line in requires("dialsum-trl"):
+    for line in requirements:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -96,11 +102,9 @@ def software() -> list[Finding]:
             wrong.append(f"{requirement.name} {found} is outside {requirement.specifier}")
         if requirement.name in ("trl", "transformers", "peft", "bitsandbytes", "torch"):
             shown.append(f"{requirement.name} {found}")
-    findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     if wrong:
-        remedy = "install it again: pip install --constraint constraints.txt --editable ."
-        return [*findings, Finding("packages", "fail", "; ".join(wrong), remedy)]
-    return [*findings, Finding("packages", "ok", ", ".join(sorted(shown)))]
+        return [python, Finding("packages", "fail", "; ".join(wrong), f"install it again: {install}")]
+    return [python, Finding("packages", "ok", ", ".join(sorted(shown)))]
 
 
 def gpus(on_cpu: bool = False) -> list[Finding]:

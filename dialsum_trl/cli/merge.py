@@ -16,7 +16,7 @@ from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import summarize
 from dialsum_trl.generation.summarizer import load_summarizer
-from dialsum_trl.generation.vllm_engine import lora_rank_limit
+from dialsum_trl.generation.vllm_engine import lora_rank_limit, vllm_problem
 from dialsum_trl.metrics.rouge import compare
 from dialsum_trl.models.adapter_settings import compare_with_adapter
 from dialsum_trl.models.adapters import load_adapter
@@ -35,6 +35,8 @@ Serve it:
       ghcr.io/huggingface/text-generation-inference:latest --model-id /model
   python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {name}.gguf --outtype bf16
   llama-server --model {name}.gguf --ctx-size 2048
+"""
+UNMERGED = """\
 Or serve the adapter on its base, without merging:
   vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter} \\
       --max-model-len 2048
@@ -89,7 +91,9 @@ def merge_adapter(
     passed = compared is None or compare_merged(adapter, output, settings, dtype, compared)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
     typed = {name: shlex.quote(str(path)) for name, path in {**paths, "name": output.name}.items()}
-    say(COMMANDS.format(**typed, rank=lora_rank_limit(rank)))
+    say(COMMANDS.format(**typed))
+    if vllm_problem(adapter) is None:
+        say(UNMERGED.format(**typed, rank=lora_rank_limit(rank)))
     return passed
 
 
@@ -125,7 +129,7 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     sizes = [file.stat().st_size / 2**30 for file in output.glob("*.safetensors")]
     files = f"{len(sizes)} file{'s' * (len(sizes) > 1)}"
     say(f"{output}: {adapter} merged into {name} ({dtype}, {sum(sizes):.2f} GiB in {files})")
-    return rank
+    return max(rank, *(tuned.peft_config["default"].rank_pattern or {}).values(), 0)
 
 
 def pin_values(template: str) -> str:

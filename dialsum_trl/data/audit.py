@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dialsum_trl.data.cleaning import clean_dialogue, normalized, unwritable
+from dialsum_trl.data.cleaning import clean_dialogue, normalized, oddity, unwritable
 from dialsum_trl.data.patterns import ANY_MASK, KNOWN_MASKS, SYLLABLE, TURN
 from dialsum_trl.data.tables import Row, name_of
 
@@ -97,6 +97,9 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
             seen.add(fname)
         for level, text in [*_unclean(raw or ""), *_turns(dialogue), *_summaries(dialogue, summaries)]:
             report(level, text)
+        for role, text in {"dialogue": dialogue, **dict(zip(references, texts, strict=True))}.items():
+            if odd := oddity(text or ""):
+                report("warning", f"rows whose {names[role]} {odd}")
         for text in (dialogue, *summaries):
             masks.update(ANY_MASK.findall(text))
         if dialogue:

@@ -12,6 +12,8 @@ _BREAK = re.compile(
 _SPACES = re.compile(r"[^\S\n]+")
 _TURN = re.compile(r"[^\S\n]*(#Person\d+#)[^\S\n]*[:：]", re.IGNORECASE)
 _BARE_TURN = re.compile(r"^#?[^\S\n]*(?:Person|사람)[^\S\n]*(\d+)[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\s*(?:nan|none|null|nil|#?n/a|<na>|-+)\s*", re.IGNORECASE)  # as pandas and Excel write them
+LOST_LETTER = "\ufffd"
 _WORD = re.compile(r"[\W_]+")
 
 
@@ -34,6 +36,15 @@ def clean_dialogue(text: str) -> str:
 def unwritable(text: str) -> bool:
     """Whether it holds a NUL or half a surrogate pair, which no file of rows can hold and be read again."""
     return bool(UNWRITABLE.search(text))
+
+
+def oddity(text: str) -> str | None:
+    """What a cell holds in the place of a text, as the end of "rows whose dialogue ..."; None for a text."""
+    if _PLACEHOLDER.fullmatch(text):
+        return "is a placeholder (nan, None, null, N/A, -), not a text"
+    if LOST_LETTER in text:
+        return "holds U+FFFD, a letter lost in a conversion; export the file again as UTF-8"
+    return None
 
 
 def normalized(text: str) -> str:

@@ -102,6 +102,9 @@ def resolve_columns(where: str, present: list[str], renamed: dict[str, str], req
     if unknown:
         raise InputError(f"no column role is called '{unknown[0]}'; the roles are {', '.join(ROLES)}")
     renamed = {role: name for role, name in renamed.items() if name != role}
+    for role, name in renamed.items():
+        if other := next((other for other in renamed if other != role and renamed[other] == name), None):
+            raise InputError(f"--{role}_column {name}: is also the --{other}_column; give each a column of its own")
     names: dict[str, str] = {}
     for role in ROLES:
         if role in renamed:
@@ -126,6 +129,14 @@ def resolve_columns(where: str, present: list[str], renamed: dict[str, str], req
             )
     for role in ("fname", "dialogue"):
         if role not in names:
+            taker = next((other for other, name in renamed.items() if name in present and name == role), None)
+            if taker:
+                rest = [name for name in present if name not in ("dialogue", "summary", role)]
+                raise InputError(
+                    f"{where}: --{taker}_column {role}: '{role}' is the {role}'s own column; "
+                    f"{'give one of ' + ', '.join(map(repr, rest)) if rest else 'add a column'} for {taker}, or name "
+                    f"the {role}'s with --{role}_column"
+                )
             raise _missing_column(where, role, role, present)
     if require_summary and "summary" not in names and not numbered:
         raise _missing_column(where, "summary", "summary", present)

@@ -53,6 +53,11 @@ def name_of(value: object) -> object:
     return str(value) if type(value) is int else value
 
 
+def is_utf16(content: bytes) -> bool:
+    """Whether it starts with the byte order mark of UTF-16, as files that Windows calls Unicode do."""
+    return content[:2] in _UTF16
+
+
 def csv_line(cells: Iterable[str]) -> str:
     """One line of a CSV, ended by LF.
 
@@ -103,7 +108,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path} cannot be opened: {error.strerror}") from None
     with file:
         for number, raw in enumerate(file, start=1):
-            if number == 1 and raw[:2] in _UTF16:
+            if number == 1 and is_utf16(raw):
                 raise InputError(f"{path} is UTF-16; convert it: {_iconv('UTF-16', path)}")
             yield number, _decode(path, number, offset, raw)
             offset += len(raw)

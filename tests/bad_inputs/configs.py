@@ -65,7 +65,7 @@ CASES = [
     yaml("utf-16", "seed: 3\n".encode("utf-16"), "UTF-8"),
     yaml("a NUL byte", b"seed: 3\0\n", "YAML"),
     yaml("an unknown key", BASE + "learing_rate: 1.0e-4\n", "unknown setting learing_rate", "learning_rate?"),
-    yaml("an unknown key in the section", "sft:\n  lr: 1.0e-4\n", "unknown setting lr", "--help"),
+    yaml("an unknown key in the section", "sft:\n  lr: 1.0e-4\n", "unknown setting lr", "--learning_rate"),
     yaml("a section that is a list", "sft: [1, 2]\n", "section sft", "`key: value` lines"),
     yaml("a text for a number", BASE + "seed: many\n", "--seed", "'many'"),
     yaml("yes for a number", BASE + "seed: yes\n", "--seed", "'true'"),
