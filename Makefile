@@ -24,15 +24,15 @@ LOCKED := install --quiet --require-hashes --no-deps --no-build-isolation --requ
 
 setup: .venv/ready
 
-# The main job on the toy is the first line; the second takes its adapter through the rest of the pipeline. One thread: the
-# toy is too small for more, and threads that wait for one another spin.
+# The first line trains on the toy, the second runs the rest of the pipeline with its adapter. One thread: the toy is too
+# small for more, and waiting threads spin.
 demo: export HF_HUB_OFFLINE := 1
 demo: export OMP_NUM_THREADS := 1
 demo: .venv/ready
 	$(LAUNCH) recipes/sft_llama3b.py --config recipes/demo.yaml --output_dir $(DEMO)/adapter
 	$(BIN)/python -m toy.story $(DEMO)/adapter $(DEMO)
 
-# Two workers; the tests of a file share what it trains, so a file stays on one of them.
+# Two workers; the tests of a file share a trained model, so each file runs on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: .venv/ready
@@ -57,7 +57,7 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# What follows needs a network. uv and pip-audit live in an environment of their own: they are no part of what is locked.
+# The rest needs a network. uv and pip-audit have their own environment, because they are not locked.
 .venv-tools/ready:
 	$(PYTHON) -m venv .venv-tools
 	.venv-tools/bin/pip install --quiet "uv==0.13.9" "pip-audit==2.10.1"
@@ -69,6 +69,6 @@ lock: .venv-tools/ready
 	grep -v "^torch==" constraints.txt | $(COMPILE) - --output-file requirements.lock
 	grep -E "^(setuptools|wheel)==" constraints.txt | $(COMPILE) - --output-file requirements-build.lock
 
-# Known weaknesses of what is locked; fails too when a package could not be looked up.
+# Known vulnerabilities of the locked packages; also fails when a package cannot be looked up.
 audit: .venv-tools/ready
 	.venv-tools/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock

@@ -1,4 +1,4 @@
-"""The shape of the source: floors, knots, hidden imports, towers of classes, lines. Nothing is imported or run.
+"""The structure of the source: levels, circles, imports in functions, class depth, lines. Nothing is imported or run.
 
     python -m benchmarks.structure                # the working tree beside the commit before the layers
     python -m benchmarks.structure --commit REV   # another commit beside it
@@ -9,7 +9,7 @@ How each figure is counted:
   `from dialsum_trl.core import files, lock` are two. **In a function**: anywhere inside a `def`. Of all imports, those
   of libraries too, statements are counted.
 - **unit**: a folder or a module at the root of the package; recipes, toy and benchmarks are one unit each.
-- **upward**: own imports that have to go for the units to stand in levels, as few as a local search finds. Where
+- **upward**: own imports that must be removed so that the units form levels, as few as a local search finds. If
   pyproject.toml has a layers contract, those that it forbids instead.
 - **levels**: units on the longest path of imports that is left without the upward ones.
 - **knot, circle**: units, or files, that all reach one another through imports (strongly connected, two or more).
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "45c1ef1"  # the last commit whose modules lay flat at the root
 PACKAGE = "dialsum_trl"
 OUTSIDE = ("recipes", "toy", "benchmarks")
-CONTRACT = "The folders stand in layers"
+CONTRACT = "Folders form layers"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -72,7 +72,7 @@ class Module:
 
     @cached_property
     def statements(self) -> list[tuple[ast.Import | ast.ImportFrom, bool]]:
-        """Every import and whether it stands in a function."""
+        """Every import, and whether it is in a function."""
 
         def below(node: ast.AST, inside: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
             for child in ast.iter_child_nodes(node):
@@ -135,7 +135,7 @@ class Source:
         return Counter((each.file, each.target) for each in self.imports if each.file != each.target)
 
     def layers(self) -> list[set[str]] | None:
-        """The layers of pyproject.toml as sets of units, highest first; None where no contract stands there."""
+        """The layers of pyproject.toml as sets of units, highest first; None if there is no contract."""
         settings = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))
         contracts = settings.get("tool", {}).get("importlinter", {}).get("contracts", [])
         layers = next((contract["layers"] for contract in contracts if contract["name"] == CONTRACT), None)
@@ -144,7 +144,7 @@ class Source:
         return [set(OUTSIDE), {PACKAGE}, *({f"{PACKAGE}.{name.strip()}" for name in row.split("|")} for row in layers)]
 
     def own_classes(self) -> dict[str, list[str]]:
-        """Trainer -> classes of ours that it stands on, by name; a trainer stands on one of TRL's or transformers'."""
+        """Trainer -> our classes among its ancestors, by name; a trainer descends from one of TRL or transformers."""
         bases = {}
         for module in self.package.values():
             classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
@@ -159,11 +159,11 @@ class Source:
             return {name}.union(*(ancestors(base) for base in bases.get(name, []) if base != name))
 
         used = {base for row in bases.values() for base in row}
-        towers = {name: ancestors(name) for name in bases if name not in used}
+        ancestors_of = {name: ancestors(name) for name in bases if name not in used}
         return {
-            name.split(".")[-1]: sorted(each.split(".")[-1] for each in tower & bases.keys() - {name})
-            for name, tower in sorted(towers.items())
-            if any(each.endswith("Trainer") for each in tower - bases.keys())
+            name.split(".")[-1]: sorted(each.split(".")[-1] for each in above & bases.keys() - {name})
+            for name, above in sorted(ancestors_of.items())
+            if any(each.endswith("Trainer") for each in above - bases.keys())
         }
 
 
@@ -365,7 +365,7 @@ def of_commit(commit: str) -> dict:
 
 
 def table(before: dict, after: dict) -> str:
-    """Both columns as Markdown; lists stand in the JSON alone."""
+    """Both columns as Markdown; lists are only in the JSON."""
     rows = [name for name, value in before.items() if name not in ("commit", "mro") and not isinstance(value, list)]
     lines = [f"| | before ({before['commit']}) | after ({after['commit']}) |", "|---|---|---|"]
     lines += [f"| {name.replace('_', ' ')} | {cell(before[name])} | {cell(after[name])} |" for name in rows]

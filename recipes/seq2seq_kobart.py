@@ -5,7 +5,7 @@
 
 Other encoder-decoders: --model_name_or_path paust/pko-t5-base (T5), or facebook/mbart-large-50 with --language ko_KR
 (docs/pipeline.md has their commands).
-Every field of transformers.Seq2SeqTrainingArguments can stand here, in a --config YAML or on the command line.
+Every field of transformers.Seq2SeqTrainingArguments can be set here, in a --config YAML or on the command line.
 """
 
 from dialsum_trl import train_seq2seq

@@ -3,7 +3,7 @@
     accelerate launch recipes/sft_llama8b.py --train_file data/train.csv --eval_file data/dev.csv
     accelerate launch --config_file accelerate_configs/ddp.yaml recipes/sft_llama8b.py ...
 
-Every field of trl.SFTConfig and every flag of --help can stand here, in a --config YAML or on the command line.
+Every field of trl.SFTConfig and every flag of --help can be set here, in a --config YAML or on the command line.
 """
 
 from dialsum_trl import train_sft

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One machine's part of a run over several: started on each of them by slurm.sh or ssh.sh, with the recipe and its flags.
+# Starts one machine's processes of a multi-node run; slurm.sh and ssh.sh run it on each, with the recipe and its flags.
 # Environment:
 #   NODES               machines
-#   NODE_RANK           which one this is, 0 .. NODES-1 (under Slurm: SLURM_NODEID)
+#   NODE_RANK           index of this one, 0 .. NODES-1 (under Slurm: SLURM_NODEID)
 #   MAIN_ADDR           address of machine 0, MAIN_PORT a free port on it
-#   PROCESSES_PER_NODE  processes a machine, one a GPU
+#   PROCESSES_PER_NODE  processes per machine, one per GPU
 #   CONFIG              accelerate configuration, multi_node.yaml by default
 #   ACCELERATE          the accelerate command where it is not on PATH
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A recipe over several machines under Slurm; submit it from the repository, which every machine must see:
+# A recipe over several machines under Slurm; submit it from the repository, which must be on a shared disk:
 #   sbatch --nodes 4 --gpus-per-node 8 accelerate_configs/launch/slurm.sh recipes/sft_llama3b.py --train_file data/train.csv ...
 # The flags of sbatch win over the lines below. HF_TOKEN and the like come from your environment (sbatch exports it).
 #SBATCH --job-name=dialsum
@@ -19,5 +19,5 @@ export MAIN_ADDR
 export MAIN_PORT=${MAIN_PORT:-$((20000 + SLURM_JOB_ID % 10000))} # two jobs on one machine take different ports
 export NODES=$SLURM_JOB_NUM_NODES
 export PROCESSES_PER_NODE=${PROCESSES_PER_NODE:-$SLURM_GPUS_ON_NODE}
-# one task a machine; --kill-on-bad-exit ends the job on every machine when it fails on one
+# one task per machine; --kill-on-bad-exit ends the job on every machine when it fails on one
 exec srun --ntasks-per-node=1 --kill-on-bad-exit=1 --label bash accelerate_configs/launch/node.sh "$@"

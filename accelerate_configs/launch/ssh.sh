@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A recipe over several machines by plain ssh, from the first of them or from anywhere that reaches them without a password:
+# A recipe over several machines by plain ssh, from the first of them or any machine that can log in without a password:
 #   HOSTS="node1 node2" accelerate_configs/launch/ssh.sh recipes/sft_llama3b.py --train_file data/train.csv ...
-# The repository must lie at the same path everywhere (WORKDIR, by default this one) and output_dir on a shared disk. Tokens
+# The repository must be at the same path everywhere (WORKDIR, by default this one) and output_dir on a shared disk. Tokens
 # are not sent: HF_TOKEN must be set on the machines. When one machine fails, the others are stopped.
 # Environment: HOSTS, PROCESSES_PER_NODE (8), MAIN_ADDR (first host), MAIN_PORT (29500), WORKDIR, and node.sh's.
 set -euo pipefail

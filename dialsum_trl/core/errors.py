@@ -1,4 +1,4 @@
-"""Errors at the boundary: one line that says what is wrong, where, and what to do about it."""
+"""Errors at the boundary: one line that says what is wrong, where, and the remedy."""
 
 import contextlib
 import re

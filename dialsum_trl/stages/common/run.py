@@ -77,8 +77,8 @@ class Run:
             InputError: the checkpoint to continue from belongs to another run.
         """
         self.tokenizer = tokenizer
-        about = describe(self.args, self.groups, tokenizer, rows, examples, dev_rows)
-        same_run(self.checkpoint, about, names)
+        settings = describe(self.args, self.groups, tokenizer, rows, examples, dev_rows)
+        same_run(self.checkpoint, settings, names)
         record = partial(
             run_record,
             tokenizer=tokenizer,
@@ -87,7 +87,7 @@ class Run:
             data=self.data,
             method=self.method,
         )
-        return RunInfo(about, record, names)
+        return RunInfo(settings, record, names)
 
     def train(self, trainer) -> None:
         """Trains to the end, from the checkpoint if there is one."""
