@@ -32,12 +32,13 @@ def read_moments(checkpoint: str | Path, form: str = "torch") -> dict:
     return saved
 
 
-def written_by_bitsandbytes(checkpoint: str | Path) -> bool:
-    """Whether `optimizer.pt` holds the moments by bitsandbytes' names (32 bit)."""
+def of_another_kind(checkpoint: str | Path, fused: bool) -> bool:
+    """Whether `optimizer.pt` is bitsandbytes' (32 bit), or torch's with the other of its two kernels than `fused`."""
     if not (Path(checkpoint) / OPTIMIZER_FILE).exists():
         return False  # DeepSpeed and FSDP without LoRA have folders
-    state = _tensors(checkpoint, OPTIMIZER_FILE, mmap=True)["state"]
-    return any(MOMENTS["exp_avg"] in each.get(WRAPPED, each) for each in state.values())
+    saved = _tensors(checkpoint, OPTIMIZER_FILE, mmap=True)
+    theirs = any(MOMENTS["exp_avg"] in each.get(WRAPPED, each) for each in saved["state"].values())
+    return theirs or any(bool(group.get("fused")) != fused for group in saved["param_groups"])
 
 
 def for_groups(scheduler: dict, count: int) -> dict:
@@ -132,7 +133,7 @@ class Portable:
         optim = self.trainer.args.optim
         if "bnb" in optim or "paged" in optim:
             return "bitsandbytes"
-        if optim in ("adamw_torch", "adamw_torch_fused") and written_by_bitsandbytes(checkpoint):
+        if optim in ("adamw_torch", "adamw_torch_fused") and of_another_kind(checkpoint, optim == "adamw_torch_fused"):
             return "torch"
         return None
 
