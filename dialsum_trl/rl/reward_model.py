@@ -29,7 +29,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))
     settings = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     if not model_args.adapter_path:
-        return get_peft_model(model, lora_config(model_args, **settings))
+        return get_peft_model(model, lora_config(model_args, base=model, **settings))
     config = PeftConfig.from_pretrained(model_args.adapter_path)
     config.inference_mode = False
     for name, value in settings.items():

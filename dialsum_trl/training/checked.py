@@ -109,6 +109,9 @@ class CheckedTrainer(Upstream):
                 state_dict = {name: each for name, each in state_dict.items() if tied.get(name) not in state_dict}
             usual(folder, state_dict)
         elif self.args.should_save:
-            self.model.save_pretrained(folder, selected_adapters=[POLICY], state_dict=state_dict)
+            tables = "auto" if self.model.peft_config[POLICY].trainable_token_indices else False
+            self.model.save_pretrained(
+                folder, selected_adapters=[POLICY], state_dict=state_dict, save_embedding_layers=tables
+            )
             self.processing_class.save_pretrained(folder)
             torch.save(self.args, f"{folder}/{TRAINING_ARGS_NAME}")
