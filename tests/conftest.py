@@ -97,12 +97,14 @@ def trained_adapter(toy_base, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """`{"base": ..., "sft": ...}`: the toys of Phase 3, a random Llama and an adapter on it; read them only."""
+    """`{"base", "sft", "pairs"}`: the toys of Phase 3, a random Llama, an adapter on it and pairs; read them only."""
     from tests import phase3_toys as toys
+    from tests.row_files import write_jsonl
 
     folder = tmp_path_factory.mktemp("phase3")
     base = toys.make_base(folder / "base")
-    return {"base": base, "sft": toys.make_adapter(base, folder / "sft")}
+    pairs = write_jsonl(folder / "pairs.jsonl", toys.polite_pairs(64))
+    return {"base": base, "sft": toys.make_adapter(base, folder / "sft"), "pairs": pairs}
 
 
 @pytest.fixture

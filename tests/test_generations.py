@@ -1,18 +1,13 @@
 """Checkpoints of PPO and GRPO fall between generations, where a run resumes exactly."""
 
-import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.rl.generations import optimizer_steps_per_generation
-from dialsum_trl.stages.grpo import train_grpo
-from dialsum_trl.stages.ppo import train_ppo
-from tests import phase3_toys as toys
 from tests.row_files import sample
-from tests.test_grpo import settings as grpo_settings
-from tests.test_ppo import settings as ppo_settings
+from tests.stage_toys import same_file, train, train_twice
 
 
 @pytest.mark.parametrize(
@@ -36,38 +31,27 @@ def test_a_generation_serves_a_whole_number_of_steps_or_none(per_generation, ite
 )
 def test_grpo_refuses_checkpoints_inside_a_generation(folders, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        train_grpo({}, toys.flags(grpo_settings(folders, tmp_path / "out", **change)))
+        train("grpo", folders, tmp_path / "out", **change)
 
 
 def test_ppo_refuses_best_checkpoints_inside_a_rollout(folders, tmp_path):
     change = {"save_strategy": "best", "metric_for_best_model": "reward", "eval_steps": 3}
     with pytest.raises(InputError, match=r"--eval_steps 3.*multiple of 2"):
-        train_ppo({}, toys.flags(ppo_settings(folders, tmp_path / "out", **change)))
-
-
-def continue_grpo(folders, tmp_path, step, **change):
-    """Trains whole and again behind that step's checkpoint; both adapters."""
-    whole, again = tmp_path / "whole", tmp_path / "again"
-    train_grpo({}, toys.flags(grpo_settings(folders, whole, save_total_limit=9, **change)))
-    shutil.copytree(whole / f"checkpoint-{step}", again / f"checkpoint-{step}")
-    train_grpo({}, toys.flags(grpo_settings(folders, again, resume_from_checkpoint="true", **change)))
-    return [(run / "adapter_model.safetensors").read_bytes() for run in (whole, again)]
+        train("ppo", folders, tmp_path / "out", **change)
 
 
 def test_grpo_goes_on_exactly_between_generations_of_two_steps(folders, tmp_path):
-    whole, again = continue_grpo(folders, tmp_path, 2, num_iterations=2)
-    assert whole == again
+    assert same_file(*train_twice("grpo", folders, tmp_path, 2, num_iterations=2))
 
 
 def test_grpo_goes_on_exactly_in_an_epoch_whose_last_step_is_a_short_one(folders, tmp_path):
-    small = sample(tmp_path, train=3) / "train.csv"  # three generations, two of them a step
-    whole, again = continue_grpo(folders, tmp_path, 1, train_file=small, steps_per_generation=1, save_steps=1)
-    assert whole == again
+    small = sample(tmp_path, train=3) / "train.csv"  # three generations, two of them per step
+    changes = dict(train_file=small, steps_per_generation=1, save_steps=1)
+    assert same_file(*train_twice("grpo", folders, tmp_path, 1, **changes))
 
 
 def test_a_longer_run_does_not_go_on_in_the_middle_of_a_rollout(folders, tmp_path):
     change = {"lr_scheduler_type": "constant", "eval_strategy": "no", "eval_on_start": "false"}
-    train_ppo({}, toys.flags(ppo_settings(folders, tmp_path / "out", max_steps=3, **change)))
-    more = ppo_settings(folders, tmp_path / "out", max_steps=4, resume_from_checkpoint="true", **change)
+    train("ppo", folders, tmp_path / "out", max_steps=3, **change)
     with pytest.raises(InputError, match="checkpoint-3: was written in the middle of a generation"):
-        train_ppo({}, toys.flags(more))
+        train("ppo", folders, tmp_path / "out", max_steps=4, resume_from_checkpoint=True, **change)

@@ -4,44 +4,18 @@ import json
 from contextlib import nullcontext
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.rl.online_trainer import OnlineTrainer
-from dialsum_trl.stages.grpo import GRPO_SETTINGS, train_grpo
+from dialsum_trl.stages.grpo import GRPO_SETTINGS
 from tests import phase3_toys as toys
-
-
-def settings(folders, output_dir, **changes):
-    return {
-        "adapter_path": folders["sft"],
-        "model_name_or_path": folders["base"],
-        "dtype": "float32",
-        "quantization": "none",
-        "use_cpu": "true",
-        "train_file": toys.TRAIN,
-        "output_dir": output_dir,
-        "num_generations": 4,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 2,
-        "max_completion_length": 8,
-        "mask_truncated_completions": "false",
-        "max_steps": 4,
-        "warmup_steps": 0,
-        "learning_rate": 1e-2,
-        "save_steps": 2,
-        "logging_steps": 1,
-        "reward_functions": ["hangul_share", "no_repetition"],
-        "disable_tqdm": "true",
-        **changes,
-    }
+from tests.stage_toys import ADAPTER, history, same_file, train
 
 
 def evaluations(folder) -> dict[int, dict]:
     """What was logged of the dev rows, by step."""
-    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-    return {entry["step"]: entry for entry in history if "eval_reward" in entry}
+    return {entry["step"]: entry for entry in history(folder) if "eval_reward" in entry}
 
 
 def test_kl_is_on_by_default():
@@ -49,10 +23,9 @@ def test_kl_is_on_by_default():
 
 
 def test_it_trains_and_saves_the_policy_alone(folders, tmp_path):
-    figures = train_grpo({}, toys.flags(settings(folders, tmp_path / "out")))
+    figures = train("grpo", folders, tmp_path / "out")
     assert figures["optimizer steps"] == 4 and figures["last KL to SFT, nats a token"] > 0
-    saved, start = (load_file(f / "adapter_model.safetensors") for f in (tmp_path / "out", folders["sft"]))
-    assert saved.keys() == start.keys()
+    assert load_file(tmp_path / "out" / ADAPTER).keys() == load_file(folders["sft"] / ADAPTER).keys()
     assert not (tmp_path / "out" / "ref").exists()
 
 
@@ -76,19 +49,10 @@ def test_summaries_of_one_dialogue_differ_and_belong_to_their_prompt(monkeypatch
     assert calls == [([[2]], 1), ([[1], [3]], 2)]
 
 
-@pytest.mark.slow
-def test_a_resumed_run_ends_where_the_whole_one_does(folders, tmp_path):
-    train_grpo({}, toys.flags(settings(folders, tmp_path / "whole", save_total_limit=9)))
-    train_grpo({}, toys.flags(settings(folders, tmp_path / "part", max_steps=2)))
-    train_grpo({}, toys.flags(settings(folders, tmp_path / "part", resume_from_checkpoint="true")))
-    whole, part = (load_file(tmp_path / run / "adapter_model.safetensors") for run in ("whole", "part"))
-    assert all(torch.equal(whole[name], part[name]) for name in whole)
-
-
 def test_dev_summaries_are_scored_at_the_start_and_at_each_evaluation_and_learning_is_as_without(folders, tmp_path):
     dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char"}
-    figures = train_grpo({}, toys.flags(settings(folders, tmp_path / "dev", **dev)))
-    train_grpo({}, toys.flags(settings(folders, tmp_path / "none")))
+    figures = train("grpo", folders, tmp_path / "dev", **dev)
+    train("grpo", folders, tmp_path / "none")
     scores = evaluations(tmp_path / "dev")
     assert list(scores) == [0, 2, 4]
     for entry in scores.values():
@@ -97,25 +61,23 @@ def test_dev_summaries_are_scored_at_the_start_and_at_each_evaluation_and_learni
     assert figures["dev rouge_mean"] == scores[4]["eval_rouge_mean"] and figures["dev reward"] > 0
     record = json.loads((tmp_path / "dev" / "dialsum.json").read_text())
     assert record["metrics"]["eval_rouge_mean"] == scores[4]["eval_rouge_mean"]
-    watched, alone = (load_file(tmp_path / run / "adapter_model.safetensors") for run in ("dev", "none"))
-    assert all(torch.equal(watched[name], alone[name]) for name in watched)
+    assert same_file(tmp_path / "dev", tmp_path / "none")
 
 
 def test_a_line_of_dev_scores_takes_nothing_of_the_rollouts(folders, tmp_path):
     dev = {"eval_file": toys.DEV, "eval_steps": 1, "rouge_rows": 2, "rouge_tokenizer": "char", "logging_steps": 2}
-    train_grpo({}, toys.flags(settings(folders, tmp_path, max_steps=2, **dev)))
+    train("grpo", folders, tmp_path, max_steps=2, **dev)
     assert all("reward" not in entry for entry in evaluations(tmp_path).values())
 
 
 def test_the_checkpoint_with_the_highest_dev_reward_is_kept(folders, tmp_path):
     best = {"load_best_model_at_end": "true", "metric_for_best_model": "reward", "save_total_limit": 9}
     dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char", "learning_rate": 0.3}
-    train_grpo({}, toys.flags(settings(folders, tmp_path, **dev, **best)))
+    train("grpo", folders, tmp_path, **dev, **best)
     scores = evaluations(tmp_path)
     step = max((2, 4), key=lambda at: scores[at]["eval_reward"])
     assert scores[2]["eval_reward"] != scores[4]["eval_reward"]
-    kept, chosen = (load_file(f / "adapter_model.safetensors") for f in (tmp_path, tmp_path / f"checkpoint-{step}"))
-    assert all(torch.equal(kept[name], chosen[name]) for name in chosen)
+    assert same_file(tmp_path, tmp_path / f"checkpoint-{step}")
 
 
 @pytest.mark.parametrize(
@@ -129,5 +91,5 @@ def test_the_checkpoint_with_the_highest_dev_reward_is_kept(folders, tmp_path):
 )
 def test_an_evaluation_that_could_not_be_is_refused_before_anything_is_loaded(folders, tmp_path, changes, line):
     with pytest.raises(InputError, match=line):
-        train_grpo({}, toys.flags(settings(folders, tmp_path / "out", **changes)))
+        train("grpo", folders, tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists()

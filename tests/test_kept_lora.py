@@ -6,25 +6,13 @@ import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.adapter_settings import keep_lora
-from dialsum_trl.stages.dpo import train_dpo
-from dialsum_trl.stages.grpo import train_grpo
-from dialsum_trl.stages.ppo import train_ppo
-from dialsum_trl.stages.reward import train_reward
-from dialsum_trl.stages.sft import train_sft
-from tests import phase3_toys as toys
-
-STAGES = {"sft": train_sft, "reward": train_reward, "dpo": train_dpo, "ppo": train_ppo, "grpo": train_grpo}
+from tests.stage_toys import train
 
 
-def flags(folders, output_dir, **changes):
-    settings = dict(adapter_path=folders["sft"], model_name_or_path=folders["base"], output_dir=output_dir)
-    return toys.flags(settings | dict(dtype="float32", quantization="none", use_cpu="true") | changes)
-
-
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "ppo", "grpo"])
 def test_every_stage_refuses_another_rank(folders, tmp_path, stage):
     with pytest.raises(InputError, match=r"--lora_r 8: --adapter_path .* with its own, 4; leave --lora_r out"):
-        STAGES[stage]({}, flags(folders, tmp_path / "out", lora_r=8))
+        train(stage, folders, tmp_path / "out", lora_r=8)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +25,7 @@ def test_every_stage_refuses_another_rank(folders, tmp_path, stage):
 )
 def test_other_settings_are_refused_with_the_adapters_own(folders, tmp_path, change, own):
     with pytest.raises(InputError, match=f"is trained further with its own, {own}; leave"):
-        train_dpo({}, flags(folders, tmp_path / "out", **change))
+        train("dpo", folders, tmp_path / "out", **change)
 
 
 def test_the_adapters_own_settings_are_no_error(folders):

@@ -1,8 +1,6 @@
 """PPO on toys: who moves and who does not, exact gradients, tripwires, what is saved, two processes."""
 
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,39 +14,9 @@ from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_policy
 from dialsum_trl.models.base import load_base
 from dialsum_trl.rl.adapter_roles import active_adapter, fingerprints
 from dialsum_trl.rl.policy_watch import PolicyWatch
-from dialsum_trl.stages.ppo import train_ppo
-from tests import phase3_toys as toys
-from tests.ppo_toys import environment, gradients, make_trainer, rollout
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def settings(folders, output_dir, **changes):
-    return {
-        "adapter_path": folders["sft"],
-        "model_name_or_path": folders["base"],
-        "dtype": "float32",
-        "quantization": "none",
-        "use_cpu": "true",
-        "train_file": toys.TRAIN,
-        "eval_file": toys.DEV,
-        "output_dir": output_dir,
-        "rollout_batch_size": 8,
-        "per_device_train_batch_size": 4,
-        "max_completion_length": 8,
-        "max_truncated": 1.1,
-        "max_steps": 4,
-        "warmup_steps": 0,
-        "learning_rate": 1e-2,
-        "critic_learning_rate": 1e-2,
-        "rouge_rows": 4,
-        "rouge_tokenizer": "whitespace",
-        "eval_steps": 2,
-        "save_steps": 2,
-        "reward_functions": ["hangul_share", "no_repetition"],
-        "disable_tqdm": "true",
-        **changes,
-    }
+from tests.ppo_toys import gradients, make_trainer, rollout
+from tests.stage_toys import ADAPTER, argv, same_file, train
+from tests.two_processes import environment, finish, start
 
 
 def test_policy_and_critic_move_and_nothing_else_does(folders, tmp_path):
@@ -146,26 +114,30 @@ def test_a_learning_rate_of_zero_is_noticed(folders, tmp_path):
         trainer.train()
 
 
-def test_the_saved_adapter_is_the_policy_alone_and_loads_anywhere(folders, tmp_path):
-    figures = train_ppo({}, toys.flags(settings(folders, tmp_path / "out")))
-    saved = load_file(tmp_path / "out" / "adapter_model.safetensors")
-    assert saved.keys() == load_file(folders["sft"] / "adapter_model.safetensors").keys()
-    assert {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()} == {"best", "checkpoint-2", "checkpoint-4"}
-    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), tmp_path / "out")
+@pytest.fixture(scope="module")
+def trained(folders, tmp_path_factory):
+    """Folder and closing figures of a run."""
+    output = tmp_path_factory.mktemp("ppo") / "out"
+    return output, train("ppo", folders, output, logging_steps=1)
+
+
+def test_the_saved_adapter_is_the_policy_alone_and_loads_anywhere(folders, trained):
+    output, figures = trained
+    assert load_file(output / ADAPTER).keys() == load_file(folders["sft"] / ADAPTER).keys()
+    assert {path.name for path in output.iterdir() if path.is_dir()} == {"best", "checkpoint-2", "checkpoint-4"}
+    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), output)
     assert list(model.peft_config) == [POLICY]
     assert figures["stopped by"] == "end of training"
 
 
-def test_the_closing_table_says_where_a_rollouts_time_went_where_each_step_is_logged(folders, tmp_path):
-    figures = train_ppo({}, toys.flags(settings(folders, tmp_path, logging_steps=1)))
+def test_the_closing_table_says_where_a_rollouts_time_went_where_each_step_is_logged(trained):
+    _, figures = trained
     assert all(figures[f"seconds a rollout, {part}"] > 0 for part in ("generation", "scoring", "learning"))
 
 
-def test_the_best_adapter_is_the_one_kept(folders, tmp_path):
-    figures = train_ppo({}, toys.flags(settings(folders, tmp_path / "out")))
-    final = load_file(tmp_path / "out" / "adapter_model.safetensors")
-    best = load_file(tmp_path / "out" / "best" / "adapter_model.safetensors")
-    assert all(torch.equal(final[name], best[name]) for name in final)
+def test_the_best_adapter_is_the_one_kept(trained):
+    output, figures = trained
+    assert same_file(output, output / "best")
     assert figures["best reward"] >= figures["start reward"]
 
 
@@ -174,10 +146,10 @@ def test_the_best_adapter_is_the_one_kept(folders, tmp_path):
     [({"kl_target": 0.0, "ppo_epochs": 1, "save_steps": 1}, "KL"), ({"max_truncated": 0.5}, "were cut at 8 tokens")],
 )
 def test_a_tripwire_stops_the_run_and_keeps_the_best_adapter(folders, tmp_path, change, reason):
-    figures = train_ppo({}, toys.flags(settings(folders, tmp_path / "out", max_steps=8, **change)))
+    figures = train("ppo", folders, tmp_path / "out", max_steps=8, **change)
     assert reason in figures["stopped by"]
     assert figures["optimizer steps"] < 8
-    assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+    assert (tmp_path / "out" / ADAPTER).exists()
 
 
 def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept():
@@ -205,14 +177,14 @@ def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept():
 )
 def test_wrong_settings_are_named_before_anything_is_loaded(folders, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        train_ppo({}, toys.flags(settings(folders, tmp_path / "out", **change)))
+        train("ppo", folders, tmp_path / "out", **change)
 
 
 TWO_RANKS = """
 import sys
 from safetensors.torch import save_file
 from dialsum_trl.rl import ppo_trainer
-from dialsum_trl.stages.jobs.ppo import train_ppo
+from dialsum_trl.stages.ppo import train_ppo
 
 average = ppo_trainer.PPOTrainer._average_gradients
 def checked(self):
@@ -231,18 +203,11 @@ train_ppo({}, sys.argv[1:])
 
 @pytest.mark.slow
 def test_two_processes_end_with_the_same_policy_and_critic(folders, tmp_path):
-    script = tmp_path / "two_ranks.py"
-    script.write_text(TWO_RANKS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    output = subprocess.run(
-        [*command, *toys.flags(settings(folders, tmp_path / "out", per_device_train_batch_size=2))],
-        env={**environment(), "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert output.returncode == 0, output.stderr[-3000:]
+    (tmp_path / "two_ranks.py").write_text(TWO_RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "two_ranks.py"]
+    flags = argv("ppo", folders, tmp_path / "out", per_device_train_batch_size=2)
+    done = finish(start([*command, *flags], tmp_path, environment() | {"ACCELERATE_USE_CPU": "true"}), 600)
+    assert done.returncode == 0, done.stderr[-3000:]
     ranks = [load_file(tmp_path / "out" / f"rank{rank}.safetensors") for rank in range(2)]
     assert len(ranks[0]) == 26
     assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in ranks[0])

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
 from trl import RewardConfig
 
 from dialsum_trl.core.errors import InputError, TrainingError
@@ -23,16 +22,15 @@ from dialsum_trl.rl.adapter_roles import active_adapter, fingerprints
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
 from dialsum_trl.rl.ppo_trainer import PPOTrainer
 from dialsum_trl.rl.reward_model import RewardTrainer, load_model, padding_id, score_pairs
-from dialsum_trl.stages.grpo import train_grpo
-from dialsum_trl.stages.ppo import train_ppo
-from dialsum_trl.stages.reward import train_reward
 from tests import phase3_toys as toys
 from tests.row_files import write_jsonl
+from tests.stage_toys import ADAPTER, logged, same_file, train
 
 
 @pytest.fixture(scope="module")
 def folders(folders, tmp_path_factory):
-    return {**folders, "root": tmp_path_factory.mktemp("reward")}
+    root = tmp_path_factory.mktemp("reward")
+    return {**folders, "root": root, "pairs": write_jsonl(root / "polite.jsonl", toys.polite_pairs())}
 
 
 def longer_pairs(rows=48):
@@ -42,29 +40,9 @@ def longer_pairs(rows=48):
     ]
 
 
-def settings(folders, pairs_file, output_dir, **changes):
-    return {
-        "adapter_path": folders["sft"],
-        "model_name_or_path": folders["base"],
-        "dtype": "float32",
-        "quantization": "none",
-        "use_cpu": "true",
-        "pairs_file": pairs_file,
-        "held_out": 0.25,
-        "output_dir": output_dir,
-        "effective_batch_size": 8,
-        "learning_rate": 2e-2,
-        "num_train_epochs": 3,
-        "save_strategy": "no",
-        "disable_tqdm": "true",
-        **changes,
-    }
-
-
 @pytest.fixture(scope="module")
 def trained(folders):
-    file = write_jsonl(folders["root"] / "polite.jsonl", toys.polite_pairs())
-    figures = train_reward({}, toys.flags(settings(folders, file, folders["root"] / "reward")))
+    figures = train("reward", folders, folders["root"] / "reward")
     return {"figures": figures, "folder": folders["root"] / "reward"}
 
 
@@ -151,45 +129,37 @@ def test_a_summary_is_scored_at_the_token_that_it_was_trained_at(folders, tmp_pa
 def test_a_model_that_only_counts_characters_is_refused(folders, tmp_path):
     file = write_jsonl(tmp_path / "longer.jsonl", longer_pairs())
     with pytest.raises(TrainingError, match=r"longer wins.*optimize length"):
-        train_reward({}, toys.flags(settings(folders, file, tmp_path / "out")))
-    assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
+        train("reward", folders, tmp_path / "out", pairs_file=file)
+    assert not (tmp_path / "out" / ADAPTER).exists()
 
 
 def test_a_flag_keeps_it_all_the_same(folders, tmp_path):
     file = write_jsonl(tmp_path / "longer.jsonl", longer_pairs())
-    train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", accept_weak="true")))
+    train("reward", folders, tmp_path / "out", accept_weak="true", pairs_file=file)
     assert (tmp_path / "out" / "reward.json").exists()
 
 
 def test_a_run_that_continues_says_which_steps_its_train_loss_covers(folders, tmp_path):
-    file = write_jsonl(tmp_path / "polite.jsonl", toys.polite_pairs(16))
-    change = {"accept_weak": "true", "save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
-    change |= {"warmup_steps": 0}
-    first = train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", max_steps=1, **change)))
-    change |= {"max_steps": 2, "resume_from_checkpoint": "true"}
-    then = train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", **change)))
+    change = dict(accept_weak=True, save_strategy="steps", save_steps=1, lr_scheduler_type="constant", warmup_steps=0)
+    first = train("reward", folders, tmp_path / "out", max_steps=1, **change)
+    then = train("reward", folders, tmp_path / "out", max_steps=2, resume_from_checkpoint=True, **change)
     assert "train loss" in first and "train loss" not in then
     assert then["train loss since the checkpoint"] < first["train loss"]
 
 
 def test_the_checkpoint_that_tells_held_out_pairs_apart_best_is_kept(folders, tmp_path):
-    file = write_jsonl(tmp_path / "polite.jsonl", toys.polite_pairs(64))
     often = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
     best = {"load_best_model_at_end": "true", "metric_for_best_model": "loss", "save_total_limit": 9}
     wild = {"learning_rate": 0.3, "accept_weak": "true"}
-    train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", **often, **best, **wild)))
-    history = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
-    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
-    assert list(losses) == [2, 4, 6] and len(set(losses.values())) == 3
-    chosen = tmp_path / "out" / f"checkpoint-{min(losses, key=losses.get)}"
-    kept, best = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", chosen))
-    assert all(torch.equal(kept[name], best[name]) for name in best)
+    train("reward", folders, tmp_path / "out", **often, **best, **wild)
+    losses = dict(zip((2, 4, 6), logged(tmp_path / "out" / "checkpoint-6", "eval_loss"), strict=True))
+    assert len(set(losses.values())) == 3
+    assert same_file(tmp_path / "out", tmp_path / "out" / f"checkpoint-{min(losses, key=losses.get)}")
 
 
 def test_a_metric_that_no_evaluation_has_is_refused_before_anything_is_loaded(folders, tmp_path):
-    file = write_jsonl(tmp_path / "polite.jsonl", toys.polite_pairs(8))
     with pytest.raises(InputError, match="--metric_for_best_model rouge1: is not measured; give one of loss, accuracy"):
-        train_reward({}, toys.flags(settings(folders, file, tmp_path / "out", metric_for_best_model="rouge1")))
+        train("reward", folders, tmp_path / "out", metric_for_best_model="rouge1")
 
 
 def test_the_score_head_stays_out_of_4_bit(folders):
@@ -250,32 +220,19 @@ def test_both_summaries_of_a_pair_share_a_prompt_and_end_their_turn(folders):
     assert tokenizer.decode(row["chosen_ids"][:-1]) == "짧다"
 
 
-def online_settings(folders, trained, output_dir):
-    changes = {"reward_functions": "none", "reward_adapter_path": trained["folder"], "max_completion_length": 6}
-    flags = settings(
-        folders, None, output_dir, save_steps=4, max_steps=4, learning_rate=1e-2, warmup_steps=0, **changes
-    )
-    for name in ("pairs_file", "held_out", "effective_batch_size"):
-        del flags[name]
-    return flags | {"train_file": toys.TRAIN, "save_strategy": "steps"}
-
-
 def test_ppo_and_grpo_are_paid_by_it_and_leave_it_alone(folders, trained, tmp_path, monkeypatch):
-    seen, train = {}, PPOTrainer.train
+    seen, original = {}, PPOTrainer.train
 
     def compared(self, **kwargs):
         before = fingerprints(self.model)
-        train(self, **kwargs)
+        original(self, **kwargs)
         after = fingerprints(self.model)
         seen.update({part: before[part] == after[part] for part in before})
 
     monkeypatch.setattr(PPOTrainer, "train", compared)
-    small = {"rollout_batch_size": 8, "per_device_train_batch_size": 4, "max_truncated": 1.1}
-    figures = train_ppo({}, toys.flags(online_settings(folders, trained, tmp_path / "ppo") | small))
+    paid = dict(reward_functions="none", reward_adapter_path=trained["folder"], max_completion_length=6, save_steps=4)
+    figures = train("ppo", folders, tmp_path / "ppo", **paid, eval_file=None, rouge_rows=None, eval_steps=None)
     assert figures["rewards"] == "reward_model"
     assert seen == {"base": True, "reference": True, REWARD: True, POLICY: False, CRITIC: False, "value_head": False}
-
-    small = {"num_generations": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
-    small |= {"mask_truncated_completions": "false"}
-    figures = train_grpo({}, toys.flags(online_settings(folders, trained, tmp_path / "grpo") | small))
+    figures = train("grpo", folders, tmp_path / "grpo", **paid)
     assert figures["rewards"] == "reward_model" and figures["last KL to SFT, nats a token"] > 0

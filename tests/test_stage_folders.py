@@ -1,5 +1,7 @@
 """The folder that each stage of Phase 3 leaves: its checkpoints can be used, its curves can be shown."""
 
+import functools
+
 import pytest
 
 from dialsum_trl.core.errors import InputError
@@ -8,36 +10,27 @@ from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base
 from dialsum_trl.models.record import read_record
 from dialsum_trl.sharing.report.runs import read_run
-from dialsum_trl.stages.dpo import train_dpo
-from dialsum_trl.stages.grpo import train_grpo
-from dialsum_trl.stages.ppo import train_ppo
-from dialsum_trl.stages.reward import train_reward
-from tests import phase3_toys as toys
-from tests import test_dpo, test_grpo, test_ppo, test_reward
-from tests.row_files import write_jsonl
+from tests.stage_toys import train
 
-STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
+STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
 
 
-def train(stage, folders, folder):
-    """Two steps of a stage, with a checkpoint behind the second."""
-    pairs = write_jsonl(folder / "pairs.jsonl", toys.polite_pairs(16))
-    output = folder / stage
-    dpo = test_dpo.settings({**folders, "pairs": pairs}, output, logging_steps=1)
-    reward = test_reward.settings(folders, pairs, output, accept_weak=True, logging_steps=1)
-    run, settings = {
-        "dpo": (train_dpo, dpo),
-        "grpo": (train_grpo, test_grpo.settings(folders, output)),
-        "ppo": (train_ppo, test_ppo.settings(folders, output)),
-        "reward": (train_reward, reward),
-    }[stage]
-    run({}, toys.flags({**settings, **STEPS}))
+@pytest.fixture(scope="module")
+def outputs(folders, tmp_path_factory):
+    """The folder of two steps of a stage, with a checkpoint after the second; trained when first asked for."""
+
+    @functools.cache
+    def output(stage):
+        folder = tmp_path_factory.mktemp(stage) / stage
+        train(stage, folders, folder, **STEPS, **({"accept_weak": True} if stage == "reward" else {}))
+        return folder
+
     return output
 
 
-@pytest.fixture(scope="module", params=["dpo", "grpo", "ppo", "reward"])
-def output(request, folders, tmp_path_factory):
-    return train(request.param, folders, tmp_path_factory.mktemp(request.param))
+@pytest.fixture(params=["dpo", "grpo", "ppo", "reward"])
+def output(request, outputs):
+    return outputs(request.param)
 
 
 def test_a_checkpoint_is_recorded_as_its_finished_run(output):
@@ -50,8 +43,8 @@ def test_its_curves_are_shown_in_a_report(output):
     assert [entry["step"] for entry in read_run("run", output).history if "loss" in entry][-1] == 2
 
 
-def test_a_reward_adapter_writes_no_summaries_and_the_line_says_where_it_goes(folders, tmp_path):
-    output = train("reward", folders, tmp_path)
+def test_a_reward_adapter_writes_no_summaries_and_the_line_says_where_it_goes(folders, outputs):
+    output = outputs("reward")
     base = load_base(str(folders["base"]), dtype="float32", quantization="none")
     for folder in (output, output / "checkpoint-2"):
         with pytest.raises(InputError, match=r"is a reward adapter; give it to --reward_adapter_path"):
