@@ -34,14 +34,14 @@ def test_the_users_own_choice_stays():
 
 
 def test_evaluations_that_fall_between_checkpoints_choose_none():
-    with pytest.raises(InputError, match="--eval_strategy steps, --save_strategy epoch: the best checkpoint is chosen"):
+    with pytest.raises(InputError, match="--eval_strategy steps, --save_strategy epoch: the best checkpoint needs evaluations"):
         chosen("loss", load_best_model_at_end=True, eval_strategy="steps")
     assert chosen("loss", load_best_model_at_end=True, eval_strategy="steps", save_strategy="best") is False
 
 
 def test_without_checkpoints_the_recipes_choice_is_dropped_and_the_users_an_error():
     assert chosen("loss", load_best_model_at_end=True, save_strategy="no") is False
-    with pytest.raises(InputError, match="--save_strategy no: the best checkpoint is chosen"):
+    with pytest.raises(InputError, match="--save_strategy no: the best checkpoint needs evaluations"):
         chosen("loss", {"load_best_model_at_end"}, load_best_model_at_end=True, save_strategy="no")
 
 

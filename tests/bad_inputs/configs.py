@@ -119,7 +119,7 @@ CASES = [
     flags("no such strategy", f"{DEV} --eval_strategy sometimes", "--eval_strategy"),
     flags("an empty path", "--output_dir=", "--output_dir is empty, which would be the working directory"),
     flags("--config without a path", "--config", "--config", "path of a YAML file"),
-    flags("rows that do not divide", "--effective_batch_size 7", "7 rows a step", "--per_device_train_batch_size 7"),
+    flags("rows that do not divide", "--effective_batch_size 7", "7 rows per step", "--per_device_train_batch_size 7"),
     Case("flag: no rows", "sft_llama3b --use_cpu true --dtype float32 --output_dir {out}/new", {}, ("--train_file",)),
     Case(
         "flag: an output folder that is a file",
