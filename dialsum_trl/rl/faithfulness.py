@@ -1,75 +1,143 @@
-"""Unfaithful versions of a summary: one fact changed, the rest unchanged, so that only the fact differs."""
+"""Unfaithful versions of a summary: one false statement in right Korean, so that only what it says can decide.
+
+Each kind makes a version only where it is surely Korean and surely says something else. A version whose particles do
+not fit its names is not made, nor one of a summary whose own do not.
+"""
 
 import random
 import re
+from collections.abc import Callable
+from itertools import combinations
 
 from dialsum_trl.data.patterns import MASK_PARTS
+from dialsum_trl.rl.negation import is_negative, opposite
+from dialsum_trl.rl.particles import rename, replace, wrong_particle
+from dialsum_trl.rl.quantities import Usual, change_quantity
 
-NUMBER = re.compile(r"(?<![#A-Za-z\d])(\d+)((?:[.,:]\d+)*)(?![\d#])")  # 3, 2,000, 10:30, 1.5
-# Sentence endings and their negations; the first rule that fits is used.
-NEGATIONS = (
-    (r"하지 않기로 한다(?=[.,]|$)", "하기로 한다"),
-    (r"하기로 한다(?=[.,]|$)", "하지 않기로 한다"),
-    (r"하지 않(는다|았다)(?=[.,]|$)", "한다"),
-    (r"할 수 없다(?=[.,]|$)", "할 수 있다"),
-    (r"할 수 있다(?=[.,]|$)", "할 수 없다"),
-    (r"없다(?=[.,]|$)", "있다"),
-    (r"있다(?=[.,]|$)", "없다"),
-    (r"했다(?=[.,]|$)", "하지 않았다"),
-    (r"한다(?=[.,]|$)", "하지 않는다"),
+DENIED = 0.1  # of the affirmative sentences become negative: about as many as there are that lose a negation
+SPEAKER = re.compile(r"#Person\d+#")
+SENTENCE = re.compile(r"[^.!?]+")
+
+# Two speakers who share a place in the sentence: 과, 이나, a comma between them
+SHARED = r"(?:과|와|이랑|랑|하고|이나|나|이든지?|든지?|,|·|/|&| 및| 그리고| 또는| 혹은| 와| 과) ?"
+SUBJECT, OBJECT, WITH = (
+    r" ?(?:은|는|이|가)(?![가-힣])",
+    r" ?(?:을|를)(?![가-힣])",
+    r" ?(?:과|와|이랑|랑|하고)(?![가-힣])",
 )
+ENDED = re.compile(  # the clause has a predicate or a reason of its own: 아르바이트가 있어서 #Person2#와
+    r"(?:(?<!에)서|고|며|면|지만|는데|은데|(?<!언)니|(?<![혼여남])자|러|도록|다가|때문에|위해|대신|뒤|[^오]후|[^오]전)"
+    r",? "
+)
+ONE_SIDED = re.compile(  # what one alone wants, says or does, with the other: 함께 가고 싶어 한다
+    r"싶|[자라다냐]고|달라|려고|려 |부탁|제안|권하|권한|권합|권유|원[하한했합]|바라|바란|바랍|초대|거절|묻|물었"
+    r"|물어|알려|소개|사과|감사|칭찬|설득|추천|도와|돕|도움|기다|싫|좋아|피하|피한|꺼"
+)
+MEETS = re.compile(r"(?:만난|만났|만납|만나|만날|마주)\S*(?: \S+)?$")
+ALIKE = re.compile(  # whoever is the other's friend has a friend in him
+    r"의 (?:\S+ )?(?:친구|동료|동창|동기|동갑|이웃|룸메이트|배우자|형제|자매|남매|사촌|애인|연인|라이벌|짝|짝꿍"
+    r"|파트너|동업자)(?:이다|다|이었다|였다|입니다|이었습니다|였습니다)?$"
+)
+TOGETHER = re.compile(r"서로|둘|두 사람|함께|같이|만나|만난|만났|만납|만날")
 
 
-def swap_speakers(text: str, draw: random.Random) -> str | None:
-    """The first two speakers of the summary swapped; None if it names fewer."""
-    speakers = list(dict.fromkeys(re.findall(r"#Person\d+#", text)))
-    if len(speakers) < 2:
-        return None
-    exchange = dict(zip(speakers[:2], speakers[1::-1], strict=True))
-    return re.sub("|".join(map(re.escape, exchange)), lambda match: exchange[match[0]], text)
+def _sides(sentence: str, one: str, other: str) -> bool:
+    """Whether a sentence says different things of two speakers, so that it is another one with them exchanged."""
+    pair = f"(?:{one}|{other})"
+    rest = re.sub(rf"{one}{SHARED}{other}|{other}{SHARED}{one}", "", sentence).strip()
+    places = list(re.finditer(pair, rest))
+    if not places:
+        return False
+    if len(places) != 2 or places[0][0] == places[1][0]:
+        return True
+    between, after = rest[places[0].end() : places[1].start()], rest[places[1].end() :]
+    roles = [rest[place.end() :] for place in places]
+    if any(re.match(WITH, role) for role in roles):
+        return bool(ENDED.search(between) or ONE_SIDED.search(after))
+    if any(re.match(SUBJECT, role) for role in roles):
+        if any(re.match(OBJECT, role) for role in roles):
+            return bool(ENDED.search(between) or ENDED.search(after) or ONE_SIDED.search(after)) or not MEETS.search(
+                after
+            )
+        return not ALIKE.match(after)
+    return True
 
 
-def change_number(text: str, draw: random.Random) -> str | None:
-    """One number becomes another of as many digits, its part before a separator a little more or less; None without."""
-    found = list(NUMBER.finditer(text))
-    if not found:
-        return None
-    match = draw.choice(found)
-    first, rest = match.groups()
-    digits = len(first)
-    low = 0 if digits > 1 and first[0] == "0" else 10 ** (digits - 1)  # 05 stays a number with a zero before it
-    other = draw.choice([n for n in (int(first) + step for step in (-3, -2, -1, 1, 2, 3)) if low <= n < 10**digits])
-    return f"{text[: match.start()]}{other:0{digits}d}{rest}{text[match.end() :]}"
-
-
-def change_mask(text: str, draw: random.Random) -> str | None:
-    """One mask becomes another: one of four speakers whom the text lacks, an address for a phone number; else None."""
-    found = list(MASK_PARTS.finditer(text))
-    if not found:
-        return None
-    match = draw.choice(found)
-    if match[1] == "Person":
-        others = [f"#Person{n}#" for n in range(1, 5) if f"#Person{n}#" not in text]
-    else:
-        others = [m for m in ("#Address#", "#PhoneNumber#", "#Email#", "#CardNumber#") if m != match[0]]
-    return f"{text[: match.start()]}{draw.choice(others)}{text[match.end() :]}" if others else None
-
-
-def negate(text: str, draw: random.Random) -> str | None:
-    """The last clause with a known ending is negated; None if there is none."""
-    for pattern, opposite in NEGATIONS:
-        found = list(re.finditer(pattern, text))
-        if found:
-            return f"{text[: found[-1].start()]}{opposite}{text[found[-1].end() :]}"
+def swap_speakers(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
+    """Two speakers in each other's place, with their particles; None where that says the same, or fewer are named."""
+    speakers = list(dict.fromkeys(SPEAKER.findall(text)))
+    for one, other in combinations(speakers, 2):
+        if re.search(rf"(?:{one}|{other})도(?![가-힣])", text):  # what is said of one is said of the other
+            continue
+        if any(_sides(sentence, one, other) for sentence in SENTENCE.findall(text)):
+            return _checked(text, rename(text, {one: other, other: one}))
     return None
 
 
-KINDS = {"speakers": swap_speakers, "number": change_number, "mask": change_mask, "negation": negate}
+def change_number(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
+    """One number, time, date or amount becomes another that is possible there and not in the dialogue."""
+    return _checked(text, change_quantity(text, draw, dialogue, usual))
 
 
-def negatives(text: str, draw: random.Random) -> list[tuple[str, str]]:
-    """`(kind, unfaithful version)` for each kind that fits `text`, in drawn order."""
+def change_weekday(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
+    """One day of the week becomes another that is not in the dialogue."""
+    return _checked(text, change_quantity(text, draw, dialogue, usual, weekdays=True))
+
+
+def change_mask(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
+    """One speaker becomes another who is in the dialogue and not in the summary; None where there is no such.
+
+    A summary that names a third speaker of two would show by that alone. A phone number becomes no address: nobody
+    calls one.
+    """
+    present = set(SPEAKER.findall(dialogue)) or {"#Person1#", "#Person2#"}
+    named = set(SPEAKER.findall(text))
+    others = sorted(present - named)
+    places = [place for place in MASK_PARTS.finditer(text) if place[1] == "Person" and text[place.end() :][:1] != "도"]
+    if not others or not places or (len(named) == 1 and TOGETHER.search(text)):
+        return None
+    place = draw.choice(places)
+    return _checked(text, replace(text, place.start(), place.end(), draw.choice(others)))
+
+
+def negate(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
+    """The last sentence of which the opposite is known says it; None when there is none, and of most affirmative ones.
+
+    Summaries deny little. Were every one of them denied, `않` alone would show which side is rejected.
+    """
+    for sentence in reversed(list(SENTENCE.finditer(text))):
+        if text[sentence.end() :][:1] == "?":
+            continue
+        made = opposite(sentence[0])
+        if made is not None:
+            if not is_negative(sentence[0]) and draw.random() >= DENIED:
+                return None
+            return _checked(text, text[: sentence.start()] + made + text[sentence.end() :])
+    return None
+
+
+def _checked(text: str, version: str | None) -> str | None:
+    """The version when the particles after names are right in it and in the text that it was made of, else None."""
+    return None if version is None or wrong_particle(text) or wrong_particle(version) else version
+
+
+KINDS: dict[str, Callable[..., str | None]] = {
+    "speakers": swap_speakers,
+    "number": change_number,
+    "weekday": change_weekday,
+    "mask": change_mask,
+    "negation": negate,
+}
+
+
+def negatives(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> list[tuple[str, str]]:
+    """`(kind, unfaithful version)` for each kind that fits `text`, in drawn order.
+
+    Args:
+        dialogue: what the summary is of; no value and no speaker of a version is taken from elsewhere than it allows.
+        usual: the values of other summaries, to draw from.
+    """
     kinds = list(KINDS)
     draw.shuffle(kinds)
-    versions = [(kind, KINDS[kind](text, draw)) for kind in kinds]
+    versions = [(kind, KINDS[kind](text, draw, dialogue, usual)) for kind in kinds]
     return [(kind, version) for kind, version in versions if version is not None and version != text]

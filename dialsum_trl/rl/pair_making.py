@@ -4,7 +4,9 @@ import random
 import re
 from collections import Counter
 
-from dialsum_trl.rl.faithfulness import negatives
+from dialsum_trl.rl.faithfulness import KINDS, negatives
+from dialsum_trl.rl.form import resistant
+from dialsum_trl.rl.quantities import Usual
 
 MAX_REFERENCE_SHARE = 0.3  # more would teach to tell humans from models instead of good from bad
 UNREADABLE = re.compile("[\0\ud800-\udfff]")  # `pairs.read_pairs` refuses them; a byte-level vocabulary can write them
@@ -43,6 +45,49 @@ def best_and_worst(samples: list[str], scores: list[float], margin: float, toler
     return (chosen, rejected, gap), None
 
 
+def unfaithful_pairs(rows, summaries: list[str], draw: random.Random) -> tuple[list[dict], Counter]:
+    """One pair for each row of which a version can be made that its form alone does not tell from the summary.
+
+    Of each kind those pairs are kept of which the others tell no more than half by their characters. A kind that shows
+    in its form (a negation where all other summaries affirm) gives few pairs or none.
+
+    Args:
+        rows: dicts with `fname`, `dialogue`, `summaries`.
+        summaries: for each row the summary to make a version of; it is the chosen one.
+
+    Returns:
+        `(pairs, told)`: how many versions of each kind were left out because their form tells.
+    """
+    usual = Usual(summaries)
+    made = [
+        (index, kind, version)
+        for index, (row, summary) in enumerate(zip(rows, summaries, strict=True))
+        for kind, version in negatives(summary, draw, row["dialogue"], usual)
+    ]
+    kept, told = set(), Counter()
+    for kind in KINDS:
+        places = [place for place, (_, of_kind, _) in enumerate(made) if of_kind == kind]
+        fit = resistant([(summaries[made[place][0]], made[place][2]) for place in places])
+        kept |= {places[place] for place in fit}
+        told[kind] = len(places) - len(fit)
+    first = {}
+    for place, (index, kind, version) in enumerate(made):
+        if place in kept:
+            first.setdefault(index, (kind, version))
+    pairs = [
+        {
+            "fname": rows[index]["fname"],
+            "prompt": rows[index]["dialogue"],
+            "chosen": summaries[index],
+            "rejected": version,
+            "kind": kind,
+            "references": rows[index]["summaries"],
+        }
+        for index, (kind, version) in first.items()
+    ]
+    return pairs, +told
+
+
 def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_share, faithfulness_share, seed):
     """Pairs of three kinds from sampled summaries.
 
@@ -55,10 +100,10 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
         reference_share, faithfulness_share: largest share of these kinds among all pairs.
 
     Returns:
-        `(pairs, why rows gave no pair of samples)`; the second is a Counter.
+        `(pairs, why rows gave no pair of samples, unfaithful versions that their form tells)`; two Counters.
     """
     draw, dropped = random.Random(seed), Counter()
-    pairs, with_reference, unfaithful = [], [], []
+    pairs, with_reference, good = [], [], []
     for row, texts, values in zip(rows, samples, scores, strict=True):
         read = [
             (value, text) for value, text in zip(values, texts, strict=True) if text and not UNREADABLE.search(text)
@@ -81,17 +126,14 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
             gap = 1 - value
             with_reference.append({**base, "chosen": reference, "rejected": text, "margin": gap, "kind": "reference"})
         whole = [(value, text) for value, text in zip(values, texts, strict=True) if BROKEN not in text]
-        good = max(whole)[1] if whole else reference
-        unfaithful += [
-            {**base, "chosen": good, "rejected": version, "kind": kind, "references": row["summaries"]}
-            for kind, version in negatives(good, draw)[:1]
-        ]
+        good.append(max(whole)[1] if whole else reference)
     rest = 1 - reference_share - faithfulness_share
     wanted = {
         "reference": round(len(pairs) * reference_share / rest),
         "faithfulness": round(len(pairs) * faithfulness_share / rest),
     }
     draw.shuffle(with_reference)
+    unfaithful, told = unfaithful_pairs(rows, good, draw) if wanted["faithfulness"] else ([], Counter())
     draw.shuffle(unfaithful)
     unfaithful = unfaithful[: wanted["faithfulness"]]
     if unfaithful:
@@ -102,4 +144,4 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
     pairs += with_reference[: wanted["reference"]] + unfaithful
     order = {row["fname"]: index for index, row in enumerate(rows)}
     pairs.sort(key=lambda pair: order[pair["fname"]])
-    return [{**pair, "margin": round(pair["margin"], 4)} for pair in pairs], dropped
+    return [{**pair, "margin": round(pair["margin"], 4)} for pair in pairs], dropped, told

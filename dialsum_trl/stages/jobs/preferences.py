@@ -85,7 +85,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     samples = [sampled[fname] for fname in rows["fname"]]
     references = [row for row, texts in zip(rows["summaries"], samples, strict=True) for _ in texts]
     scores = iter(mean_rouge([text for texts in samples for text in texts], references))
-    pairs, dropped = make_pairs(
+    pairs, dropped, told = make_pairs(
         list(rows),
         samples,
         [[next(scores) for _ in texts] for texts in samples],
@@ -106,6 +106,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         "samples a dialogue": args.samples,
         **{f"pairs: {kind}": count for kind, count in kinds.most_common()},
         **{f"no pair of samples: {reason}": count for reason, count in dropped.most_common()},
+        **{f"left out, told by its form: {kind}": count for kind, count in told.most_common()},
         "pairs": len(pairs),
         "file": str(folder / PAIRS_FILE),
     }
