@@ -1,7 +1,6 @@
 """Preference pairs: which samples become pairs, unfaithful versions, and runs that go on where they stopped."""
 
 import json
-import random
 import shutil
 
 import pytest
@@ -10,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.pairs import read_pairs
 from dialsum_trl.generation.samples import read_samples
-from dialsum_trl.rl.faithfulness import KINDS, negatives
+from dialsum_trl.rl.faithfulness import KINDS
 from dialsum_trl.rl.pair_making import best_and_worst, make_pairs
 from dialsum_trl.stages.jobs.preferences import check_unseen
 from dialsum_trl.stages.preferences import make_preferences
@@ -48,45 +47,13 @@ def test_a_sample_with_a_broken_character_is_rejected_and_never_chosen():
     assert best_and_worst(["가\ufffd", "나\ufffd"], [0.9, 0.1], 0.1, 0.2) == (None, "broken characters in all samples")
 
 
-@pytest.mark.parametrize(
-    ("kind", "text", "expected"),
-    [
-        ("speakers", "#Person1#은 #Person2#를 만난다.", {"#Person2#은 #Person1#를 만난다."}),
-        ("number", "3시에 만난다.", {f"{n}시에 만난다." for n in (1, 2, 4, 5, 6)}),
-        ("number", "10명이 온다.", {f"{n}명이 온다." for n in (11, 12, 13)}),
-        ("number", "2,000원이다.", {f"{n},000원이다." for n in (1, 3, 4, 5)}),
-        ("number", "10:00에 본다.", {f"{n}:00에 본다." for n in (11, 12, 13)}),
-        ("number", "05분", {f"{n:02d}분" for n in (2, 3, 4, 6, 7, 8)}),
-        ("number", "000", {"001", "002", "003"}),
-        ("number", "없다", {None}),
-        ("mask", "".join(f"#Person{n}#" for n in range(1, 5)), {None}),
-        ("mask", "#Person1#은 간다.", {f"#Person{n}#은 간다." for n in (2, 3, 4)}),
-        ("mask", "#Email#로 보낸다.", {f"{m}로 보낸다." for m in ("#Address#", "#PhoneNumber#", "#CardNumber#")}),
-        ("negation", "예약을 취소하기로 한다.", {"예약을 취소하지 않기로 한다."}),
-        ("negation", "방이 없다.", {"방이 있다."}),
-        ("negation", "차를 권한다.", {"차를 권하지 않는다."}),
-        ("speakers", "#Person1#은 간다.", {None}),
-        ("number", "#Person1#은 간다.", {None}),
-        ("mask", "민수는 간다.", {None}),
-        ("negation", "비가 온다.", {None}),
-    ],
-)
-def test_an_unfaithful_version_changes_one_fact(kind, text, expected):
-    found = {KINDS[kind](text, random.Random(seed)) for seed in range(40)}
-    assert found == expected
-
-
-def test_negatives_never_equal_the_summary():
-    for seed in range(20):
-        versions = negatives(SUMMARY, random.Random(seed))
-        assert {kind for kind, _ in versions} >= {"speakers", "number", "mask"}
-        assert all(text != SUMMARY for _, text in versions)
-
-
 def rows_and_samples(n):
-    rows = [{"fname": f"r{i}", "dialogue": f"#Person1#: {i}", "summaries": [SUMMARY]} for i in range(n)]
-    bad = SUMMARY.replace("만나기로 한다고", "안 온다고 해서")
-    return rows, [[bad, SUMMARY.replace("말한다", "전한다")]] * n, [[0.4, 0.8]] * n
+    """Summaries of either speaker and of many hours; were all alike, a version would show in its form."""
+    ways = (SUMMARY, "#Person2#는 #Person1#에게 3시에 만나기로 한다고 말한다.")
+    good = [ways[i % 2].replace("3시", f"{i // 2 % 9 + 1}시") for i in range(n)]
+    rows = [{"fname": f"r{i}", "dialogue": f"#Person1#: {i}", "summaries": [text]} for i, text in enumerate(good)]
+    samples = [[text.replace("만나기로 한다고", "안 온다고 해서"), text.replace("말한다", "전한다")] for text in good]
+    return rows, samples, [[0.4, 0.8]] * n
 
 
 def pairs_of(n=100, **changes):
@@ -95,7 +62,7 @@ def pairs_of(n=100, **changes):
 
 
 def test_references_and_unfaithful_versions_keep_to_their_shares():
-    pairs, dropped = pairs_of()
+    pairs, dropped, _ = pairs_of()
     kinds = [pair["kind"] for pair in pairs]
     assert kinds.count("samples") == 100 and not dropped
     assert kinds.count("reference") / len(kinds) == pytest.approx(0.3, abs=0.01)
@@ -107,9 +74,18 @@ def test_pairs_follow_from_the_seed_alone():
     assert pairs_of(20, seed=1) != pairs_of(20)
 
 
+def test_versions_that_show_in_their_form_are_left_out_and_counted():
+    rows, _, scores = rows_and_samples(40)
+    alike = [[SUMMARY, SUMMARY.replace("3시에", "10분 뒤에 와서")]] * 40
+    pairs, _, told = make_pairs(rows, alike, scores, lambda texts, references: [0.5] * len(texts), margin=0.1,
+                                tolerance=0.2, reference_share=0.3, faithfulness_share=0.2, seed=0)  # fmt: skip
+    assert told["speakers"] == 39  # of forty times the same, one is told by no other
+    assert sum(pair["kind"] == "speakers" for pair in pairs) <= 1
+
+
 def test_a_reference_is_never_set_against_a_sample_that_is_as_good():
     rows, samples, _ = rows_and_samples(10)
-    pairs, _ = make_pairs(rows, samples, [[0.95, 0.99]] * 10, None, margin=0.1, tolerance=0.2, reference_share=0.3,
+    pairs, _, _ = make_pairs(rows, samples, [[0.95, 0.99]] * 10, None, margin=0.1, tolerance=0.2, reference_share=0.3,
                           faithfulness_share=0, seed=0)  # fmt: skip
     assert pairs == []
 
@@ -117,7 +93,7 @@ def test_a_reference_is_never_set_against_a_sample_that_is_as_good():
 def test_a_sampled_nul_is_in_no_pair_for_no_reader_takes_it():
     rows, samples, scores = rows_and_samples(10)
     spoilt = [[texts[0] + "\0", texts[1]] for texts in samples]
-    pairs, dropped = make_pairs(rows, spoilt, scores, lambda texts, _: [0.5] * len(texts), margin=0.1, tolerance=0.2,
+    pairs, dropped, _ = make_pairs(rows, spoilt, scores, lambda texts, _: [0.5] * len(texts), margin=0.1, tolerance=0.2,
                                 reference_share=0.3, faithfulness_share=0.2, seed=0)  # fmt: skip
     assert pairs == [] and dropped == {"all samples alike": 10}
 

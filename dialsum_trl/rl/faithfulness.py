@@ -20,11 +20,9 @@ SENTENCE = re.compile(r"[^.!?]+")
 
 # Two speakers who share a place in the sentence: 과, 이나, a comma between them
 SHARED = r"(?:과|와|이랑|랑|하고|이나|나|이든지?|든지?|,|·|/|&| 및| 그리고| 또는| 혹은| 와| 과) ?"
-SUBJECT, OBJECT, WITH = (
-    r" ?(?:은|는|이|가)(?![가-힣])",
-    r" ?(?:을|를)(?![가-힣])",
-    r" ?(?:과|와|이랑|랑|하고)(?![가-힣])",
-)
+SUBJECT = r" ?(?:은|는|이|가)(?![가-힣])"
+OBJECT = r" ?(?:을|를)(?![가-힣])"
+WITH = r" ?(?:과|와|이랑|랑|하고)(?![가-힣])"
 ENDED = re.compile(  # the clause has a predicate or a reason of its own: 아르바이트가 있어서 #Person2#와
     r"(?:(?<!에)서|고|며|면|지만|는데|은데|(?<!언)니|(?<![혼여남])자|러|도록|다가|때문에|위해|대신|뒤|[^오]후|[^오]전)"
     r",? "
@@ -54,13 +52,11 @@ def _sides(sentence: str, one: str, other: str) -> bool:
     roles = [rest[place.end() :] for place in places]
     if any(re.match(WITH, role) for role in roles):
         return bool(ENDED.search(between) or ONE_SIDED.search(after))
-    if any(re.match(SUBJECT, role) for role in roles):
-        if any(re.match(OBJECT, role) for role in roles):
-            return bool(ENDED.search(between) or ENDED.search(after) or ONE_SIDED.search(after)) or not MEETS.search(
-                after
-            )
-        return not ALIKE.match(after)
-    return True
+    if not any(re.match(SUBJECT, role) for role in roles):
+        return True
+    if any(re.match(OBJECT, role) for role in roles):
+        return not MEETS.search(after) or any(map(ENDED.search, (between, after))) or bool(ONE_SIDED.search(after))
+    return not ALIKE.match(after)
 
 
 def swap_speakers(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:

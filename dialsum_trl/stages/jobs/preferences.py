@@ -106,7 +106,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         "samples a dialogue": args.samples,
         **{f"pairs: {kind}": count for kind, count in kinds.most_common()},
         **{f"no pair of samples: {reason}": count for reason, count in dropped.most_common()},
-        **{f"left out, told by its form: {kind}": count for kind, count in told.most_common()},
+        **{f"left out, recognizable by its form: {kind}": count for kind, count in told.most_common()},
         "pairs": len(pairs),
         "file": str(folder / PAIRS_FILE),
     }
