@@ -78,5 +78,5 @@ def test_accumulation_against_the_rows_of_a_step_is_an_error(folders, tmp_path, 
     settings = dict(model_name_or_path=folders["base"], dtype="float32", use_cpu="true", output_dir=tmp_path / "out")
     settings |= {"adapter_path": folders["sft"], "quantization": "none"} if train is train_dpo else {}
     rows = dict(per_device_train_batch_size=8, gradient_accumulation_steps=2, effective_batch_size=64)
-    with pytest.raises(InputError, match="is 16 rows a step, --effective_batch_size 64 another number: leave one"):
+    with pytest.raises(InputError, match="is 16 rows per step, --effective_batch_size 64 another number: leave one"):
         train({}, toys.flags(settings | rows))
