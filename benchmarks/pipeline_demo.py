@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.record import RESULTS, record
 from dialsum_trl.core.files import write_text
+from dialsum_trl.data.submission import read_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "docs" / "pipeline.md", ROOT / "README.md")
@@ -50,6 +51,10 @@ def main(argv: list[str] | None = None) -> dict:
     }
     found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     steps = json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
+    broken = {
+        path.parent.name: sum("\N{REPLACEMENT CHARACTER}" in text for text in read_predictions(path).values())
+        for path in sorted(folder.glob("*/submission.csv"))
+    }
     if not args.keep:
         shutil.rmtree(folder)
     systems = {
@@ -68,7 +73,13 @@ def main(argv: list[str] | None = None) -> dict:
         variant="make demo: zero-shot, SFT, instruction tuning, MBR of 10 candidates, all post-processing rules",
         shape=f"the toy llama on {first['n']} dev rows, ROUGE on {first['config']['tokenizer']} tokens, masks split",
         packages=["torch", "transformers", "trl", "peft", "bitsandbytes", "python-mecab-ko"],
-        figures={"systems": systems, "floor": first["floor"], "seconds": timings, "seconds of the other steps": steps},
+        figures={
+            "systems": systems,
+            "floor": first["floor"],
+            "summaries with a broken character": broken,
+            "seconds": timings,
+            "seconds of the other steps": steps,
+        },
         folder=args.output_dir,
     )
 

@@ -24,7 +24,7 @@ def train(folder, fast: bool, dropout: float = 0.0, resume=None, trls_loss: bool
     data, args, model = (
         rows(),
         arguments(folder, **more),
-        lora_model(dropout=dropout, vocabulary=2048),
+        lora_model(dropout=dropout, vocabulary=2560),
     )  # the tokenizer's
     path = None
     if fast:

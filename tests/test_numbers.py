@@ -127,7 +127,7 @@ def test_a_step_that_is_read_later_leaves_the_weights_alone(tmp_path, poisoned):
 
     rows = [{"input_ids": list(range(20, 30)), "labels": list(range(20, 30))} for _ in range(4)]
     rows[poisoned]["input_ids"][3] = 7
-    model, tokenizer = lora_model(vocabulary=2048), AutoTokenizer.from_pretrained(TINY / "llama")
+    model, tokenizer = lora_model(vocabulary=2560), AutoTokenizer.from_pretrained(TINY / "llama")
     model.get_input_embeddings().weight.data[7] = torch.nan
     args = SFTConfig(
         str(tmp_path), per_device_train_batch_size=1, max_steps=4, optim="adamw_torch_fused", logging_steps=100,

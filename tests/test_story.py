@@ -54,6 +54,12 @@ def test_the_consensus_is_one_of_its_candidates(story):
         assert text in [each[fname] for each in candidates]
 
 
+def test_no_summary_of_the_recorded_demo_has_a_broken_character():
+    results = json.loads((ROOT / "benchmarks" / "results" / "pipeline_demo.json").read_text(encoding="utf-8"))
+    broken = results["summaries with a broken character"]
+    assert {"sft", "instruction_tuned", "mbr"} <= set(broken) and not any(broken.values())
+
+
 def test_the_figures_in_the_docs_are_those_of_the_results():
     results = json.loads((ROOT / "benchmarks" / "results" / "pipeline_demo.json").read_text(encoding="utf-8"))
     for path in pipeline_demo.PAGES:

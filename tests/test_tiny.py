@@ -1,6 +1,7 @@
 """The embedded toys: data that regenerates itself, tokenizers true to their family, models that load."""
 
 import itertools
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -10,13 +11,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 import dialsum_trl
 from dialsum_trl.models.base import load_base
-from dialsum_trl.prompts.prompt import INSTRUCTIONS, prompt_messages
+from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM, prompt_messages
 from dialsum_trl.prompts.templates import template_kwargs
 from tests.row_files import read_rows
 from toy.make_data import SCENES, sample_plays, write_samples
 from toy.scene import play
-from toy.tasks import conversation
-from toy.words import Word
+from toy.tasks import conversation, tasks_for, word_list
+from toy.words import COMMON_SYLLABLES, Word
 
 TINY = Path(dialsum_trl.__file__).parent / "toy"
 FAMILIES = ("llama", "qwen3")
@@ -112,6 +113,34 @@ def test_tokenizers_give_korean_masks_and_emoji_back_unchanged(name):
     texts = [row["dialogue"] + row["summary"] for row in rows("dev.csv")]
     for text in [*texts, "뷁, 꿹! 🙂 ABC 123,456\n\n#Person7#의 #Email#"]:
         assert tok.decode(tok(text, add_special_tokens=False).input_ids) == text
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_every_token_of_the_toy_s_texts_is_whole_characters(name):
+    tok = tokenizer(name)
+    broken = {token for token in range(len(tok)) if "\N{REPLACEMENT CHARACTER}" in tok.decode([token])}
+    texts = [text for split in ("train.csv", "dev.csv", "test.csv") for row in rows(split) for text in row.values()]
+    texts += [
+        text for plays in sample_plays().values() for drawn in plays for text in sum(tasks_for(Random(3), drawn), ())
+    ]
+    texts += [SYSTEM, *INSTRUCTIONS, "".join(COMMON_SYLLABLES)]
+    for text in texts:
+        assert not broken.intersection(tok(text, add_special_tokens=False).input_ids), text
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pretraining_shows_every_token_that_summaries_are_written_with(name):
+    tok = tokenizer(name)
+
+    def tokens(texts):
+        return Counter(token for ids in tok(texts, add_special_tokens=False).input_ids for token in ids)
+
+    rng = Random(4)
+    shown = [message["content"] for _ in range(300) for message in conversation(rng, SCENES, set())]
+    shown += [text for _ in range(8000) for text in word_list(rng, SCENES)]
+    seen = tokens(shown)
+    written = tokens([row["summary"] for row in rows("train.csv")])
+    assert not [tok.decode([token]) for token, count in written.items() if count > 1 and not seen[token]]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -42,7 +42,7 @@ def dialogues() -> list[dict]:
 
 
 def sft_trainer(folder, batch_size: int, packed: bool = False):
-    model = lora_model(vocabulary=2048)
+    model = lora_model(vocabulary=2560)
     if not packed:
         model.set_attn_implementation("sdpa")
     return SFTTrainer(

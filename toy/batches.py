@@ -1,14 +1,18 @@
 """Endless batches of pretraining examples, of like length together, with the weight of each token in the loss."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
+
+import torch
+from torch.utils.data import DataLoader
 
 from dialsum_trl.prompts.templates import PINNED_DATE
 from toy.make_data import SCENES, sample_plays
 from toy.tasks import conversation, source_and_target
 
 PROMPT_WEIGHT = 0.3  # of the loss on a token that nobody asks for, beside 1 for the answers
-POOL = 256  # examples sorted by length at a time
+POOL = 8  # batches whose examples are sorted by length together
+POOLS = 1_000_000  # more than any run reads
 
 
 def held_out() -> set[tuple[str, ...]]:
@@ -17,69 +21,81 @@ def held_out() -> set[tuple[str, ...]]:
 
 
 def encode_chat(tokenizer, messages: list[dict]) -> tuple[list[int], list[float]]:
-    """Token ids of a chat and the weight of each token in the loss."""
-    ids: list[int] = []
-    weights: list[float] = []
-    done = ""
-    for end in range(2, len(messages), 2):  # system and user, then assistant and user in turn
-        for upto, generation, weight in ((end, True, PROMPT_WEIGHT), (end + 1, False, 1.0)):
-            text = tokenizer.apply_chat_template(
-                messages[:upto], tokenize=False, add_generation_prompt=generation, date_string=PINNED_DATE
-            )
-            part = tokenizer(text[len(done) :], add_special_tokens=False).input_ids
-            ids += part
-            weights += [weight] * len(part)
-            done = text
-    return ids, weights
+    """Token ids of a chat and the weight of each token in the loss; an answer's end of turn counts as the answer."""
+    text = tokenizer.apply_chat_template(messages, tokenize=False, date_string=PINNED_DATE)
+    weights = [PROMPT_WEIGHT] * len(text)
+    end = 0
+    for message in messages:
+        start = text.index(message["content"], end)
+        end = start + len(message["content"])
+        if message["role"] == "assistant":
+            weights[start : end + 1] = [1.0] * (end + 1 - start)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return encoded.input_ids, [weights[start] for start, _ in encoded.offset_mapping]
 
 
-def grouped(rng: Random, make: Callable, size: Callable, tokens: int) -> Iterator[list]:
-    """Yield lists of examples from `make()` whose padded size (`size(example)` each) is at most `tokens`."""
-    while True:
-        pool = sorted((make() for _ in range(POOL)), key=size)
-        groups: list[list] = [[]]
-        for example in pool:
-            if (len(groups[-1]) + 1) * size(example) > tokens:
-                groups.append([])
-            groups[-1].append(example)
-        rng.shuffle(groups)
-        yield from groups
+class Pools:
+    """Pools of examples in batches; a pool depends on `seed` and its index alone, so any process may make it."""
+
+    def __init__(self, tokenizer, seed: int, rows: int):
+        self.tokenizer, self.seed, self.rows = tokenizer, seed, rows
+        self.forbidden = held_out()
+
+    def __len__(self) -> int:
+        return POOLS
+
+    def __getitem__(self, index: int) -> list[list[tuple[list, list]]]:
+        """Batches of `rows` examples of like length, in random order."""
+        rng = Random(f"{self.seed} {index}")
+        examples = sorted((self.example(rng) for _ in range(POOL * self.rows)), key=self.size)
+        batches = [examples[start : start + self.rows] for start in range(0, len(examples), self.rows)]
+        rng.shuffle(batches)
+        return batches
 
 
-def padded(sequences: list[list], value):
-    import torch
+class Chats(Pools):
+    """(ids, weights) for a causal model."""
 
-    width = max(map(len, sequences))
-    return torch.tensor([list(s) + [value] * (width - len(s)) for s in sequences])
+    def example(self, rng: Random) -> tuple[list[int], list[float]]:
+        return encode_chat(self.tokenizer, conversation(rng, SCENES, self.forbidden))
 
+    def size(self, example) -> int:
+        return len(example[0])
 
-def chat_batches(tokenizer, rng: Random, tokens: int) -> Iterator[tuple[dict, object, object]]:
-    """Yield (model inputs, labels, weights) for a causal model; labels are already the next tokens."""
-    forbidden = held_out()
-
-    def make():
-        return encode_chat(tokenizer, conversation(rng, SCENES, forbidden))
-
-    for group in grouped(rng, make, lambda chat: len(chat[0]), tokens):
-        ids = padded([ids for ids, _ in group], tokenizer.pad_token_id)
-        mask = padded([[1] * len(ids) for ids, _ in group], 0)
-        weights = padded([weights[1:] for _, weights in group], 0.0)
-        yield {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1]}, ids[:, 1:], weights
+    def tensors(self, batch) -> tuple[dict, torch.Tensor, torch.Tensor]:
+        """Labels are already the next tokens. Padding weighs 0, and stands on the right, where no token sees it."""
+        ids, weights = zip(*batch, strict=True)
+        ids = padded(ids, self.tokenizer.pad_token_id)
+        return {"input_ids": ids[:, :-1]}, ids[:, 1:], padded(weights, 0.0)[:, 1:]
 
 
-def text_pair_batches(tokenizer, rng: Random, tokens: int) -> Iterator[tuple[dict, object, object]]:
-    """Yield (model inputs, labels, weights) for an encoder-decoder model whose decoder starts with eos, as BART's."""
-    forbidden = held_out()
+class TextPairs(Pools):
+    """(source, target) for an encoder-decoder model whose decoder starts with eos, as BART's."""
 
-    def make():
-        source, target = source_and_target(rng, SCENES, forbidden, tokenizer.mask_token)
-        return tokenizer(source).input_ids, tokenizer(target).input_ids
+    def example(self, rng: Random) -> tuple[list[int], list[int]]:
+        source, target = source_and_target(rng, SCENES, self.forbidden, self.tokenizer.mask_token)
+        return self.tokenizer(source).input_ids, self.tokenizer(target).input_ids
 
-    for group in grouped(rng, make, lambda pair: len(pair[0]) + len(pair[1]), tokens):
-        sources, targets = zip(*group, strict=True)
+    def size(self, example) -> int:
+        return len(example[0]) + len(example[1])
+
+    def tensors(self, batch) -> tuple[dict, torch.Tensor, torch.Tensor]:
+        sources, targets = zip(*batch, strict=True)
+        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         inputs = {
-            "input_ids": padded(sources, tokenizer.pad_token_id),
-            "attention_mask": padded([[1] * len(s) for s in sources], 0),
-            "decoder_input_ids": padded([[tokenizer.eos_token_id, *t[:-1]] for t in targets], tokenizer.pad_token_id),
+            "input_ids": padded(sources, pad),
+            "attention_mask": padded([[1] * len(source) for source in sources], 0),
+            "decoder_input_ids": padded([[eos, *target[:-1]] for target in targets], pad),
         }
-        yield inputs, padded(targets, tokenizer.pad_token_id), padded([[1.0] * len(t) for t in targets], 0.0)
+        return inputs, padded(targets, pad), padded([[1.0] * len(target) for target in targets], 0.0)
+
+
+def padded(sequences, value) -> torch.Tensor:
+    width = max(map(len, sequences))
+    return torch.tensor([[*sequence, *[value] * (width - len(sequence))] for sequence in sequences])
+
+
+def batches(pools: Pools, workers: int = 0) -> Iterator[tuple[dict, torch.Tensor, torch.Tensor]]:
+    """Yield (model inputs, labels, weights) without end; the same for any number of worker processes."""
+    for pool in DataLoader(pools, batch_size=None, num_workers=workers, collate_fn=list):
+        yield from map(pools.tensors, pool)

@@ -2,10 +2,14 @@
 
     python -m toy.make_tokenizers [folder]
 
-The pieces BPE sees are Mecab morphemes, so a noun and its particle stay apart (`지영|은`) and a name is the same tokens
+The first merges make every character of the scenes, and the commonest other syllables, one token; the merges learned
+after them join whole characters. So only rarer characters are cut into bytes.
+
+BPE learns from Mecab morphemes, so a noun and its particle stay apart (`지영|은`) and a name is the same tokens
 wherever it stands, which a model this small needs to copy it. The tokenizers themselves need no Mecab.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -13,14 +17,19 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 
+from mecab import MeCab
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
 from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM
 from dialsum_trl.prompts.templates import PINNED_DATE
+from toy import FOLDER
 from toy.make_data import SCENES, SEED
 from toy.scene import play
-from toy.tasks import SYSTEMS, tasks_for, word_list
-from toy.words import SYLLABLES
+from toy.tasks import COPY, SYSTEMS, tasks_for
+from toy.words import COMMON_SYLLABLES, SYLLABLES
 
-VOCAB_SIZE = 2048
+VOCAB_SIZE = 2560
 # How the real tokenizers cut text before BPE; Llama 3 groups digits by three, Qwen takes them one by one.
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 DIGITS = {"llama": r"\p{N}{1,3}", "qwen3": r"\p{N}", "bart": r"\p{N}"}
@@ -72,12 +81,12 @@ def corpus(rng: Random, plays: int = 3000) -> Iterator[str]:
     for _ in range(600):  # often enough for every word of the templates to become one token
         yield header
     for _ in range(30):
-        yield from (SYSTEM, *INSTRUCTIONS, *SYSTEMS, *SYLLABLES, *(f" {s}" for s in SYLLABLES))
+        yield from (SYSTEM, *INSTRUCTIONS, *SYSTEMS, COPY, *SYLLABLES, *(f" {s}" for s in SYLLABLES))
     for number in range(plays):
         drawn = play(SCENES[number % len(SCENES)], rng)
         yield drawn.dialogue
         yield rng.choice(drawn.summaries)
-        for ask, answer in (*tasks_for(rng, drawn), word_list(rng)):
+        for ask, answer in tasks_for(rng, drawn):
             yield ask
             yield answer
 
@@ -94,24 +103,38 @@ def pieces(text: str, morphs) -> Iterator[str]:
         yield from rest
 
 
-def train_tokenizer(name: str, texts: list[str]):
-    """A `tokenizers.Tokenizer` of `VOCAB_SIZE` ids, special tokens last, with the family's post-processor."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-    special = SPECIAL_TOKENS[name]
+def learned_merges(cut, texts: list[str], characters: list[str], count: int) -> list[tuple[str, str]]:
+    """`count` merges of BPE over whole characters."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = cut
+    size = len(characters) + count
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=characters, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return json.loads(tokenizer.to_str())["model"]["merges"]
+
+
+def train_tokenizer(name: str, texts: list[str]) -> Tokenizer:
+    """A tokenizer of `VOCAB_SIZE` ids, special tokens last, with the family's post-processor."""
+    special = SPECIAL_TOKENS[name]
     cut = pre_tokenizers.Split(Regex(SPLIT % DIGITS[name]), behavior="isolated")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+    def in_bytes(text: str) -> str:
+        return level.pre_tokenize_str(text)[0][0]
+
+    characters = sorted({*"".join(texts), *COMMON_SYLLABLES})
+    merges = {}  # as keys, for their order
+    for character in map(in_bytes, characters):
+        merges |= {(character[:end], character[end]): None for end in range(1, len(character))}
+    free = VOCAB_SIZE - len(special) - len(level.alphabet()) - len(merges)
+    merges |= {(in_bytes(a), in_bytes(b)): None for a, b in learned_merges(cut, texts, characters, free)}
+    tokens = [*sorted(level.alphabet()), *(a + b for a, b in merges)]
+
+    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, level])
     tokenizer.decoder = decoders.ByteLevel()
     if name == "qwen3":
         tokenizer.normalizer = normalizers.NFC()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE - len(special),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens(special)
     if name in WRAPPED:
         single, pair = WRAPPED[name]
@@ -123,9 +146,6 @@ def train_tokenizer(name: str, texts: list[str]):
 
 def save_tokenizers(folder: Path) -> None:
     """Train and save the tokenizers into `folder/llama`, `folder/qwen3` and `folder/bart`."""
-    from mecab import MeCab
-    from transformers import PreTrainedTokenizerFast
-
     morphs = MeCab().morphs
     texts = [piece for text in corpus(Random(SEED + 2)) for piece in pieces(text, morphs)]
     for name in SPECIAL_TOKENS:
@@ -143,4 +163,4 @@ def save_tokenizers(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    save_tokenizers(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    save_tokenizers(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

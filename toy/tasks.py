@@ -5,7 +5,7 @@ from random import Random
 
 from dialsum_trl.prompts.prompt import SYSTEM
 from toy.scene import Play, play
-from toy.words import COLORS, NAMES, SYLLABLES, Word, pool
+from toy.words import COLORS, COMMON_SYLLABLES, NAMES, SYLLABLES, Word, pool
 
 SYSTEMS = (
     "당신은 대화를 읽고 질문에 답하는 도우미입니다.",
@@ -18,13 +18,21 @@ INVENTED_SLOTS = pool(
     "symptom, reason, doctor, professor"
 )
 ORDINALS = ("첫", "두", "세", "네", "다섯", "여섯", "일곱", "여덟")
+COPY = "따라 쓰세요."
 MEMO_SHARE = 0.12
 LIST_SHARE = 0.15
 INFILL_SHARE = 0.3
+COMMON_SHARE = 0.2  # of the invented words
+ANY_SHARE = 0.05  # of the invented words; most of their syllables are cut into bytes
 
 
 def invented_word(rng: Random) -> str:
-    return "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((1, 2, 2, 2, 3))))
+    kind = rng.random()
+    length = rng.choice((1, 2, 2, 2, 3))
+    if kind < ANY_SHARE:
+        return "".join(chr(rng.randint(ord("가"), ord("힣"))) for _ in range(length))
+    syllables = COMMON_SYLLABLES if kind < ANY_SHARE + COMMON_SHARE else SYLLABLES
+    return "".join(rng.choice(syllables) for _ in range(length))
 
 
 def invented_words(rng: Random) -> dict[str, tuple[str, ...]]:
@@ -32,11 +40,19 @@ def invented_words(rng: Random) -> dict[str, tuple[str, ...]]:
     return {slot: tuple(invented_word(rng) for _ in range(4)) for slot in INVENTED_SLOTS if rng.random() < 0.5}
 
 
-def word_list(rng: Random) -> tuple[str, str]:
-    """Copy a list of words: the plainest form of looking something up and writing it down."""
-    words = [rng.choice((invented_word(rng), rng.choice(NAMES), rng.choice(COLORS))) for _ in range(rng.randint(3, 9))]
-    line = ", ".join(words)
-    return f"따라 쓰세요.\n\n{line}", line
+def word_list(rng: Random, scenes) -> tuple[str, str]:
+    """Copy a list of words: the plainest form of looking something up and writing it down.
+
+    Some are single words of summaries. A token that pretraining never shows cannot be told from any other that it never
+    shows: their embeddings are all pushed the same way, and SFT with frozen embeddings writes one for the other.
+    """
+
+    def word() -> str:
+        summary_word = rng.choice(rng.choice(play(rng.choice(scenes), rng).summaries).split())
+        return rng.choice((invented_word(rng), rng.choice(NAMES + COLORS), summary_word))
+
+    line = ", ".join(word() for _ in range(rng.randint(3, 9)))
+    return f"{COPY}\n\n{line}", line
 
 
 def _question(rng: Random, drawn: Play) -> tuple[str, str]:
@@ -114,7 +130,7 @@ def conversation(rng: Random, scenes, forbidden: set[tuple[str, ...]]) -> list[d
     Dialogues whose facts are in `forbidden` (the dev and test splits) are never drawn.
     """
     if rng.random() < LIST_SHARE:
-        turns = [word_list(rng) for _ in range(3)]
+        turns = [word_list(rng, scenes) for _ in range(3)]
     else:
         drawn = _unseen(rng, scenes, forbidden)
         turns = list(tasks_for(rng, drawn))
@@ -143,7 +159,7 @@ def _infill(rng: Random, text: str, mask_token: str) -> str:
 def source_and_target(rng: Random, scenes, forbidden: set[tuple[str, ...]], mask_token: str) -> tuple[str, str]:
     """A text pair for an encoder-decoder model: questions and dialogue to answers, or infilling."""
     if rng.random() < LIST_SHARE:
-        return word_list(rng)
+        return word_list(rng, scenes)
     drawn = _unseen(rng, scenes, forbidden)
     if rng.random() < INFILL_SHARE:
         return _infill(rng, drawn.dialogue, mask_token), drawn.dialogue
