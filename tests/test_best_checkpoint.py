@@ -34,7 +34,8 @@ def test_the_users_own_choice_stays():
 
 
 def test_evaluations_that_fall_between_checkpoints_choose_none():
-    with pytest.raises(InputError, match="--eval_strategy steps, --save_strategy epoch: the best checkpoint needs evaluations"):
+    words = "--eval_strategy steps, --save_strategy epoch: the best checkpoint needs evaluations"
+    with pytest.raises(InputError, match=words):
         chosen("loss", load_best_model_at_end=True, eval_strategy="steps")
     assert chosen("loss", load_best_model_at_end=True, eval_strategy="steps", save_strategy="best") is False
 

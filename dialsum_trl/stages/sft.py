@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar
 
 from dialsum_trl.core.launcher import prepare_allocator
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE
@@ -58,7 +59,9 @@ class SFTArguments:
         32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
     )
     rouge_max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary in those evaluations, tokens.", bounds=COUNT)
-    given = frozenset()  # names that the user set, by `settings.resolve`; no flag, and no part of a checkpoint
+    given: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # names that the user set, by `settings.resolve`; no flag, and no part of a checkpoint
 
 
 SFT = Stage(
