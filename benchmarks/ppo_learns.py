@@ -51,14 +51,9 @@ LEARNED_EPOCHS = 4
 
 def stage(name: str, flags: list[str]) -> dict:
     """Runs one stage on the CPU in its own process; its figures, its log and its processor seconds."""
-    module, function = {
-        "sft": ("sft", "train_sft"),
-        "preferences": ("preferences", "make_preferences"),
-        "reward": ("reward", "train_reward"),
-        "ppo": ("ppo", "train_ppo"),
-    }[name]
+    function = "make_preferences" if name == "preferences" else f"train_{name}"
     code = (
-        f"import json, sys; from dialsum_trl.{module} import {function} as run; "
+        f"import json, sys; from dialsum_trl import {function} as run; "
         "figures = run({}, sys.argv[1:]); import resource; "
         "figures['peak_rss_mib'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); "
         "print('FIGURES ' + json.dumps(figures, default=str))"
