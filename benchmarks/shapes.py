@@ -23,11 +23,11 @@ SHAPES = {
     "qwen3_4b": ("qwen3", dict(QWEN, vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
                                num_attention_heads=32, num_key_value_heads=8, head_dim=128, tie_word_embeddings=True)),
     # for --smoke: every code path, none of the size
-    "smoke": ("llama", dict(LLAMA, vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+    "smoke": ("llama", dict(LLAMA, vocab_size=2560, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                             num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)),
-    "smoke_qwen2": ("qwen2", dict(QWEN, vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+    "smoke_qwen2": ("qwen2", dict(QWEN, vocab_size=2560, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                                   num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)),
-    "smoke_qwen3": ("qwen3", dict(QWEN, vocab_size=2048, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+    "smoke_qwen3": ("qwen3", dict(QWEN, vocab_size=2560, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                                   num_attention_heads=4, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)),
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ def test_a_reference_that_is_not_the_start_is_noticed(folders, tmp_path, monkeyp
     def differs(model, source, target):
         for name, parameter in model.named_parameters():
             if f".{target}." in name:
-                parameter.data.mul_(3)
+                parameter.data.mul_(30)
 
     monkeypatch.setattr("dialsum_trl.rl.adapter_roles.copy_weights", differs)
     with pytest.raises(TrainingError, match="ln 2"):

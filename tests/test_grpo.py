@@ -72,7 +72,8 @@ def test_a_line_of_dev_scores_takes_nothing_of_the_rollouts(folders, tmp_path):
 
 def test_the_checkpoint_with_the_highest_dev_reward_is_kept(folders, tmp_path):
     best = {"load_best_model_at_end": "true", "metric_for_best_model": "reward", "save_total_limit": 9}
-    dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char", "learning_rate": 0.3}
+    dev = {"eval_file": toys.DEV, "eval_steps": 2, "rouge_rows": 3, "rouge_tokenizer": "char", "learning_rate": 0.05}
+    dev |= {"reward_functions": ["rouge"]}
     train("grpo", folders, tmp_path, **dev, **best)
     scores = evaluations(tmp_path)
     step = max((2, 4), key=lambda at: scores[at]["eval_reward"])

@@ -68,7 +68,7 @@ def test_a_scheduler_without_its_argument_names_it_and_takes_it(tmp_path, name, 
     ],
 )
 def test_what_the_recipes_use_is_here(tmp_path, settings):
-    check_optional(arguments(tmp_path, **settings))
+    assert check_optional(arguments(tmp_path, **settings)) is None
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_fewer_dialogues_than_a_rollout_say_how_many_are_needed_and_which_flag_t
 
 
 def test_as_many_dialogues_as_a_rollout_are_enough():
-    check_rollout("PPO", rollout(), 64)
-    check_rollout("GRPO", rollout(num_generations=8), 8)
+    assert check_rollout("PPO", rollout(), 64) is None
+    assert check_rollout("GRPO", rollout(num_generations=8), 8) is None

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -37,7 +38,8 @@ def load(adapter: str | None, model: str | None, quantization: str | None) -> Su
     if quantization not in (None, *QUANTIZATIONS):
         raise InputError(f"--quantization {quantization}: must be {', '.join(QUANTIZATIONS)}")
     logging.disable_progress_bar()  # a chat shows dialogues and summaries only
-    return load_summarizer(model, adapter, quantization=quantization)
+    with redirect_stdout(sys.stderr):  # summaries alone go to standard output
+        return load_summarizer(model, adapter, quantization=quantization)
 
 
 def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
