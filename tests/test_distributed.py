@@ -49,6 +49,7 @@ def one_process(toy):
 
 
 @needs_compiler
+@pytest.mark.slow  # DeepSpeed compiles for a minute
 def test_two_zero3_processes_train_4bit_as_one_does_and_one_process_continues_from_their_checkpoint(toy, one_process):
     one = one_process("4bit")
     two = train_there(toy, "deepspeed_zero3", toy / "zero3-4bit")
