@@ -178,7 +178,7 @@ def test_a_summary_hits_the_limit_when_its_end_token_is_missing(base, last, shar
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["kobart", "mbart-50"])
 def test_rows_learned_by_heart_come_back_word_for_word(base, rows, tmp_path, family):
-    flags = "--max_steps 500 --eval_strategy no --save_strategy no --load_best_model_at_end false --logging_steps 250"
+    flags = "--max_steps 800 --eval_strategy no --save_strategy no --load_best_model_at_end false --logging_steps 400"
     flags += f" --language {language(family)}" if language(family) else ""
     train(base(family), rows, tmp_path / "model", *flags.split())
     argv = f"--model_name_or_path {tmp_path / 'model'} --test_file {rows / 'train.csv'} --output_dir {tmp_path / 'out'}"
