@@ -1,7 +1,7 @@
 """Unfaithful versions of a summary: one false statement in right Korean, so that only what it says can decide.
 
-Each kind makes a version only where it is surely Korean and surely says something else. A version whose particles do
-not fit its names is not made, nor one of a summary whose own do not.
+A kind makes a version only where it is surely Korean and surely false. A version whose particles do not fit its names
+is not made, nor is one from a summary whose own particles are wrong.
 """
 
 import random
@@ -14,7 +14,7 @@ from dialsum_trl.rl.negation import is_negative, opposite
 from dialsum_trl.rl.particles import rename, replace, wrong_particle
 from dialsum_trl.rl.quantities import Usual, change_quantity
 
-DENIED = 0.1  # of the affirmative sentences become negative: about as many as there are that lose a negation
+DENIED = 0.1  # share of affirmative sentences that are negated: about as many as negative ones are affirmed
 SPEAKER = re.compile(r"#Person\d+#")
 SENTENCE = re.compile(r"[^.!?]+")
 
@@ -60,7 +60,7 @@ def _sides(sentence: str, one: str, other: str) -> bool:
 
 
 def swap_speakers(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
-    """Two speakers in each other's place, with their particles; None where that says the same, or fewer are named."""
+    """Two speakers swapped, with their particles; None if the result says the same or fewer than two are named."""
     speakers = list(dict.fromkeys(SPEAKER.findall(text)))
     for one, other in combinations(speakers, 2):
         if re.search(rf"(?:{one}|{other})도(?![가-힣])", text):  # what is said of one is said of the other
@@ -83,8 +83,8 @@ def change_weekday(text: str, draw: random.Random, dialogue: str = "", usual: Us
 def change_mask(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
     """One speaker becomes another who is in the dialogue and not in the summary; None where there is no such.
 
-    A summary that names a third speaker of two would show by that alone. A phone number becomes no address: nobody
-    calls one.
+    A speaker who is not in the dialogue would be recognizable by form. Contact masks are left alone: nobody
+    calls an address.
     """
     present = set(SPEAKER.findall(dialogue)) or {"#Person1#", "#Person2#"}
     named = set(SPEAKER.findall(text))
@@ -97,9 +97,9 @@ def change_mask(text: str, draw: random.Random, dialogue: str = "", usual: Usual
 
 
 def negate(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
-    """The last sentence of which the opposite is known says it; None when there is none, and of most affirmative ones.
+    """The last sentence whose opposite is known is replaced by it; None if none is, and for most affirmative ones.
 
-    Summaries deny little. Were every one of them denied, `않` alone would show which side is rejected.
+    Few summaries are negative. If every affirmative one were negated, `않` alone would mark the rejected side.
     """
     for sentence in reversed(list(SENTENCE.finditer(text))):
         if text[sentence.end() :][:1] == "?":

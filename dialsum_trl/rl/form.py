@@ -1,16 +1,16 @@
-"""Pairs whose rejected side shows in its form: told by the characters that differ, without reading what they say."""
+"""Pairs whose rejected side is recognizable by its form: by the character n-grams that differ, whatever they mean."""
 
 import math
 import re
 from collections import Counter
 
-LONGEST = 5  # characters of a run; a mask counts as one
+LONGEST = 5  # characters of an n-gram; a mask counts as one
 MASK = re.compile(r"#[A-Za-z]+\d*#")
-DROPPED = 0.1  # of the pairs that are told, in each round
+DROPPED = 0.1  # of the recognized pairs, in each round
 
 
 def _runs(text: str) -> Counter:
-    """The runs of up to five characters, a mask being one, with the text's beginning and end as characters."""
+    """The n-grams of up to five characters; a mask, the beginning and the end of the text count as one each."""
     symbols = ["\x02", *(part for part in re.split(rf"({MASK.pattern})|", text) if part), "\x03"]
     return Counter(
         tuple(symbols[start : start + length])
@@ -20,14 +20,14 @@ def _runs(text: str) -> Counter:
 
 
 def _differences(chosen: str, rejected: str) -> dict[tuple, int]:
-    """Runs that one side has more often: 1 of the chosen, -1 of the rejected."""
+    """N-grams that one side has more often: 1 if the chosen, -1 if the rejected."""
     more = _runs(chosen)
     more.subtract(_runs(rejected))
     return {run: 1 if count > 0 else -1 for run, count in more.items() if count}
 
 
 def told(differences: list[dict[tuple, int]]) -> list[float]:
-    """How surely the other pairs tell the chosen side of each (above 0) or mistake it (below 0), by naive Bayes."""
+    """Leave-one-out naive Bayes: above 0 if the other pairs recognize the chosen side, below 0 if they mistake it."""
     sides = {1: Counter(), -1: Counter()}
     for pair in differences:
         for run, side in pair.items():
@@ -42,10 +42,10 @@ def told(differences: list[dict[tuple, int]]) -> list[float]:
 
 
 def resistant(pairs: list[tuple[str, str]]) -> list[int]:
-    """Which of these `(chosen, rejected)` to keep, so that of those kept no more than half are told by the others.
+    """Which `(chosen, rejected)` pairs to keep, so that at most half of them are recognized by means of the others.
 
     Returns:
-        Indices of the kept pairs, in order. Those told most surely are left out, a tenth of them at a time.
+        Indices of the kept pairs, in order. The most surely recognized are dropped, a tenth of them at a time.
     """
     differences = [_differences(*pair) for pair in pairs]
     kept = list(range(len(pairs)))

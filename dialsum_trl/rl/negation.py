@@ -1,4 +1,4 @@
-"""A Korean sentence said the other way round: 간다 as 가지 않는다, 할 수 없다 as 할 수 있다."""
+"""Korean sentences negated, and negative ones affirmed: 간다 and 가지 않는다, 할 수 없다 and 할 수 있다."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ IS_NOT = r"(?P<is>없다|없습니다|없었다|없었습니다)"
 NOT = r"(?P<not>(?:않는|않|않았|못한|못했)다|(?:않|않았|못했)습니다|못합니다)"
 WILL = r"(?P<will>(?:것|예정|계획|생각)(?:이다|입니다|이었다|이었습니다)|겁니다)"
 
-# Words that fit one way alone: 아무 말도 한다 and 이미 끝나지 않았다 are no Korean.
+# Words that go with one polarity only: 아무 말도 한다 and 이미 끝나지 않았다 are not Korean.
 ONE_WAY = re.compile(
     r"아무|전혀|절대|결코|별로|그다지|밖에|조금도|하나도|도무지|좀처럼|도저히|미처|차마|조차|커녕|이상 |더는 |누구도"
     r"|어디에도|외에|한 \S+도 |어떤 \S+도 |지도 |(?<!\S)리가? |나위|어쩔|것도 |뿐|마다 "
@@ -37,8 +37,8 @@ ONE_WAY = re.compile(
     r"|곧|당장|바로|흔쾌히|기꺼이|열심히|모두|전부|모든|항상|언제나|늘|매일|매주|매번|자주|다|더|각자|얼른|빨리|그냥|차라리"
     r"|오히려|또|다시|여전히|계속|최대한|가능한|먼저)(?!\S)"
 )
-NOT_YET = re.compile(r"아직")  # 아직 오지 않았다, and nobody says 아직 왔다
-# Clauses that give a reason for what is said, or stand against it: 비싸서 사지 않는다 said the other way round is odd.
+NOT_YET = re.compile(r"아직")  # 아직 오지 않았다, and 아직 왔다 is not Korean
+# Clauses that give a reason or a contrast: the opposite of 비싸서 사지 않는다 would be incoherent.
 TIED = re.compile(
     r"(?:지만|는데|은데|인데|으나|니까|므로|느라|더라도|면서|다가),? |(?<![에께])서,? |[아어해라]도 (?!된|됩|됐|되)"
     r"|때문에|대신|덕분|탓에|위해|[다라자]며,? |(?:[없있싫많좋늦]어|바빠|아파|비싸|몰라|달라),? "
@@ -54,7 +54,7 @@ HALF_VERBS = ("버리", "시작하", "시작되", "계속하", "계속되")  # a
 
 
 def opposite(sentence: str) -> str | None:
-    """The sentence said the other way round, as a Korean would say it; None when none is surely known.
+    """The sentence negated, or affirmed if it is negative, as a Korean would; None if that is not surely known.
 
     Args:
         sentence: one sentence without its full stop.
@@ -72,7 +72,7 @@ def opposite(sentence: str) -> str | None:
 
 
 def is_negative(sentence: str) -> bool:
-    """Whether the end of the sentence denies."""
+    """Whether the sentence is negative."""
     return any(pattern.search(sentence) for pattern, _ in AFFIRMING)
 
 

@@ -46,17 +46,17 @@ def best_and_worst(samples: list[str], scores: list[float], margin: float, toler
 
 
 def unfaithful_pairs(rows, summaries: list[str], draw: random.Random) -> tuple[list[dict], Counter]:
-    """One pair for each row of which a version can be made that its form alone does not tell from the summary.
+    """At most one pair per row, with a rejected version that is not recognizable by its form.
 
-    Of each kind those pairs are kept of which the others tell no more than half by their characters. A kind that shows
-    in its form (a negation where all other summaries affirm) gives few pairs or none.
+    Of each kind, pairs are kept as `resistant` says. A kind that is recognizable in this corpus (a negation where all
+    other summaries are affirmative) gives few pairs or none.
 
     Args:
         rows: dicts with `fname`, `dialogue`, `summaries`.
         summaries: for each row the summary to make a version of; it is the chosen one.
 
     Returns:
-        `(pairs, told)`: how many versions of each kind were left out because their form tells.
+        `(pairs, told)`: versions per kind that were left out as recognizable by their form.
     """
     usual = Usual(summaries)
     made = [
@@ -100,7 +100,7 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
         reference_share, faithfulness_share: largest share of these kinds among all pairs.
 
     Returns:
-        `(pairs, why rows gave no pair of samples, unfaithful versions that their form tells)`; two Counters.
+        `(pairs, why rows gave no pair of samples, unfaithful versions recognizable by form)`; two Counters.
     """
     draw, dropped = random.Random(seed), Counter()
     pairs, with_reference, good = [], [], []
