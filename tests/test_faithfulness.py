@@ -75,6 +75,7 @@ def test_how_a_word_is_read(word, final):
         ("이었다", "이었다", "였다", "이었다"),
         ("이에요", "이에요", "예요", "이에요"),
         ("아, 가자", "아", "야", "아"),
+        ("이야말로 온다", "이야말로", "야말로", "이야말로"),
     ],
 )
 def test_a_particle_takes_the_form_of_the_name_before_it(after, closed, opened, of_l):
@@ -185,6 +186,7 @@ SPEAKERS = [
     ("#Person1#은 #Person2#와 같은 회사에 다닌다.", None),
     ("#Person2#와 함께 #Person1#은 영화를 본다.", None),
     ("#Person1#은 #Person2#를 우연히 만난다.", None),
+    ("#Person1#은 #Person2#를 닮았다.", None),
     ("#Person1#은 #Person2#를 만나기로 한다.", None),
     ("#Person1#은 #Person2#의 오랜 친구이다.", None),
     ("#Person1#은 학생이고 #Person2#도 학생이다.", None),

@@ -31,7 +31,7 @@ ONE_SIDED = re.compile(  # what one alone wants, says or does, with the other: �
     r"싶|[자라다냐]고|달라|려고|려 |부탁|제안|권하|권한|권합|권유|원[하한했합]|바라|바란|바랍|초대|거절|묻|물었"
     r"|물어|알려|소개|사과|감사|칭찬|설득|추천|도와|돕|도움|기다|싫|좋아|피하|피한|꺼"
 )
-MEETS = re.compile(r"(?:만난|만났|만납|만나|만날|마주)\S*(?: \S+)?$")
+MEETS = re.compile(r"(?:만난|만났|만납|만나|만날|마주|닮)\S*(?: \S+)?$")
 ALIKE = re.compile(  # whoever is the other's friend has a friend in him
     r"의 (?:\S+ )?(?:친구|동료|동창|동기|동갑|이웃|룸메이트|배우자|형제|자매|남매|사촌|애인|연인|라이벌|짝|짝꿍"
     r"|파트너|동업자)(?:이다|다|이었다|였다|입니다|이었습니다|였습니다)?$"

@@ -23,13 +23,13 @@ PARTICLES = tuple(
         ("이었", "였", r"[가-힣]"),
         ("이에요", "예요", END),
         ("이어서", "여서", END),
-        ("이야", "야", rf"{END}(?![,!])"),
+        ("이야", "야", rf"말로{END}|{END}(?![,!])"),
         ("아", "야", r"[,!]"),
         ("이여", "여", END),
     )
 )
 # 이다, 이고 and the like may keep their 이 after a vowel (의사이다, 의사다), and need it after a consonant
-COPULA = re.compile(rf"(?:다|고|며|면|니|지만|자){END}")
+COPULA = re.compile(rf"(?:다|고|며|면|니|니까|지만|자){END}")
 SPACED = re.compile(rf" (?:은|는|이|가|을|를|과|와|으로|로){END}")
 NUMBERED_MASK = re.compile(r"#[A-Za-z]+\d+#")
 

@@ -221,7 +221,7 @@ def _count(match: re.Match) -> Quantity | None:
     elif unit == "대" and value % 10 == 0:  # 20대, people in their twenties
         others = _by(10, value)
     else:
-        others = near(value, 1, _most(match, value, part, unit))
+        others = near(value, 1, _most(value, part, unit))
     rank = 0 if spoken else 5 if unit in NAMES else 4 if year else 3 if unit == "년" else 1
 
     def order(number: int) -> float:
@@ -231,7 +231,7 @@ def _count(match: re.Match) -> Quantity | None:
     return _quantity(match, kind, order(value), rank, _changed(match, "value", others, order))
 
 
-def _most(match: re.Match, value: int, part: str, unit: str) -> int | None:
+def _most(value: int, part: str, unit: str) -> int | None:
     """The greatest number that a counter can have here."""
     if unit == "학년":
         return 3 if value <= 3 else 6
@@ -239,7 +239,7 @@ def _most(match: re.Match, value: int, part: str, unit: str) -> int | None:
         return 4 if part and value < 5 else 100  # 4.5 of 5
     if unit == "시간" and value <= 24:
         return 23
-    if unit in ("분", "초") and value < 60 and re.search(r"\d(?:시간|분) ?$", match.string[: match.start()]):
+    if unit in ("분", "초") and value < 60:
         return 59
     return MOST.get(unit)
 
