@@ -47,7 +47,7 @@ SMALL_DISK := test_a_command_ends_with_one_line_and_exit_code_1_and_goes_on_when
 coverage: export OMP_NUM_THREADS := 1
 coverage: .venv/ready
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --deselect tests/test_no_room.py::$(SMALL_DISK)
+	$(BIN)/coverage run -m pytest --deselect tests/training/test_no_room.py::$(SMALL_DISK)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,4 +1,4 @@
-"""What tests/test_distributed.py launches on several processes: jobs from a JSON file, what each process saw to JSON.
+"""What test_distributed.py launches on several processes: jobs from a JSON file, what each process saw to JSON.
 
     accelerate launch --config_file ... tests/distributed_worker.py jobs.json
 

@@ -1,4 +1,4 @@
-"""FSDP2 on CPUs, as far as it goes: launched by torchrun from tests/test_distributed.py.
+"""FSDP2 on CPUs, as far as it goes: launched by torchrun from tests/training/test_distributed.py.
 
 accelerate's own preparation is called directly: a 4-bit toy with LoRA is split over two gloo processes, its packed
 weights are checked, it is trained for three steps by hand, gathered, compared with the whole model trained on the same

@@ -2,8 +2,8 @@
 
 `Upstream` is the one class that overrides private methods. Each calls a method of ours with a public name, and passes
 the upstream method as `usual` if it is still needed. The tables say which source was read in which version, and
-tests/test_upstream.py fails when a release changes one of them: read it again, see whether ours still fits, and take
-over its new hash.
+tests/training/test_upstream.py fails when a release changes one of them: read it again, see whether ours still fits,
+and take over its new hash.
 """
 
 from functools import partial

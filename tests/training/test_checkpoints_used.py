@@ -12,8 +12,8 @@ from dialsum_trl.models.soup import soup
 from dialsum_trl.stages.jobs.preferences import check_unseen
 from dialsum_trl.stages.seq2seq import train_seq2seq
 from tests import phase3_toys as toys
-from tests import test_checkpoints as runs
 from tests.conftest import TINY
+from tests.training import test_checkpoints as runs
 
 rows = runs.rows  # fixture
 STYLE = dict(prompt_style="instruction", max_steps=2, save_steps=1, eval_strategy="no", load_best_model_at_end="false")

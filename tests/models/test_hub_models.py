@@ -12,8 +12,8 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.adapter_settings import adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base
-from tests import test_hostile_folders as hostile
 from tests.hub_server import HubServer
+from tests.models import test_hostile_folders as hostile
 
 REPO = "tester/llama-dialsum"
 BASE = "acme/toy-llama"

@@ -19,7 +19,7 @@ from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, pairwise,
 from dialsum_trl.models.file_names import WEIGHTS
 from dialsum_trl.stages.ensemble import ensemble
 from tests.conftest import TINY
-from tests.test_rouge import ENGLISH, WORDS, needs_english
+from tests.metrics.test_rouge import ENGLISH, WORDS, needs_english
 
 # Consensus
 

@@ -15,7 +15,7 @@ from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose,
 from dialsum_trl.training.checkpoints.manifest import seal
 from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
 from dialsum_trl.training.checkpoints.whole import STATE, Checkpoints
-from tests import test_checkpoints as runs
+from tests.training import test_checkpoints as runs
 
 WEIGHTS = "adapter_model.safetensors"
 rows, finished, killed = runs.rows, runs.finished, runs.killed  # fixtures

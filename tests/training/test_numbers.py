@@ -195,7 +195,7 @@ def test_fp16_overflow_of_the_loss_is_told_from_that_of_the_gradient():
 
 ONE_LOSS_OF_TWO_PROCESSES = """
 from accelerate import PartialState
-from tests.test_numbers import not_finite, stub
+from tests.training.test_numbers import not_finite, stub
 state = PartialState(cpu=True)
 if state.process_index == 1:
     trainer = stub([{"input_ids": [3]}, {"input_ids": [1, 2]}], ["a", "b"], fp16=True, world_size=2)
