@@ -1,0 +1,240 @@
+"""Every table of README and docs that shows measured or computed figures shows those of benchmarks/."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ppo_learns, scaling_table
+from benchmarks.record import RESULTS
+
+ROOT = RESULTS.parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIGURE = re.compile(r"\d\.\d|\d,\d{3}|^\d+$")  # what looks measured: a decimal, a number of thousands, a bare number
+QUOTED = {  # first header cells of tables whose numbers are settings, symptoms, or quoted from elsewhere
+    ("docs/design_figures.md", "figure in the design"),
+    ("docs/sharing.md", "tool"),
+    ("docs/phase3.md", "what"),
+}
+
+
+def read(name: str):
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def by_variant(name: str) -> dict:
+    return {row["variant"]: row for row in read(name)}
+
+
+def tables(page: Path) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of every table of a page, cells without bold."""
+    found, lines = [], page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if re.fullmatch(r"\|([-: ]+\|)+", line):
+            rows = []
+            for row in lines[number + 1 :]:
+                if not row.startswith("|"):
+                    break
+                rows.append(cells(row))
+            found.append((cells(lines[number - 1]), rows))
+    return found
+
+
+def cells(line: str) -> list[str]:
+    return [cell.replace("**", "").strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def recipes() -> list[list[str]]:
+    fits, speed = read("recipes_on_gpu"), by_variant("sft_speed")["ours"]
+    rows = {}
+    for row in fits:
+        limit, memory = f"within {row['memory_gib']} GiB {row['tokens_per_second']:,}", row["peak_reserved_gib"]
+        rows[row["variant"].split(",")[0]] = [limit, f"{memory:.1f} GiB"]
+    small = rows["sft_llama3b"]
+    rows["sft_llama3b"] = [f"{speed['tokens_per_second']:,}; {small[0]}", f"{speed['reserved_gib']:.1f}; {small[1]}"]
+    return [rows[name] for name in ("sft_llama3b", "sft_llama8b", "sft_qwen25_7b", "sft_qwen3_4b")]
+
+
+def training() -> list[list[str]]:
+    rows = [by_variant("sft_speed")[name] for name in ("plain", "trl_packing", "unsloth", "ours_8gib", "ours")]
+    return [
+        [f"{row['tokens_per_second']:,}", f"{row['percent_of_ceiling']} %", f"{row['reserved_gib']:.1f}"]
+        for row in rows
+    ]
+
+
+def generation() -> list[list[str]]:
+    rows, generate = by_variant("generation_speed"), "transformers generate"
+    names = (
+        *(f"{generate}, greedy, nf4, one batch of 64", "ours, greedy, base kept in nf4", "ours, greedy"),
+        *(f"{generate}, beam 4, bfloat16, one batch of 64", "ours, beam 4"),
+    )
+    return [[f"{rows[name]['seconds']:.2f}", f"{rows[name]['new_tokens_per_second']:,}"] for name in names]
+
+
+def ppo_speed() -> list[list[str]]:
+    parts = [f"{part}_s_a_rollout" for part in ("generation", "scoring", "learning")]
+    names = [*parts, "seconds_a_step"]
+    return [[f"{row['peak_gib']:.1f}", *(f"{row[name]:.2f}" for name in names)] for row in read("ppo_speed")]
+
+
+def learned_reward() -> list[list[str]]:
+    return [
+        [
+            " → ".join(f"{reward:.2f}" for reward in run["dev_rewards"]),
+            " → ".join(f"{rouge:.2f}" for rouge in run["dev_rouge_means"]),
+            f"{run['kl_highest']:.1f}",
+            f"{run['cpu_s']:.1f}",
+        ]
+        for run in read("ppo_learns_learned")["runs"]
+    ]
+
+
+def against_trl() -> list[list[str]]:
+    rows = []
+    for by in ("reward_last", "reward_minus_kl_last"):
+        best = {(one["seed"], one["side"]): one for one in read("ppo_vs_trl112")["best"] if one["by"] == by}
+        sides = ("ours", "trl==1.12.0")
+        shown = (
+            "{0[reward_last]:.3f} at KL {0[kl_last]:.1f}" if by == "reward_last" else "{0[reward_minus_kl_last]:.3f}"
+        )
+        rows += [[shown.format(best[seed, side]) for side in sides] for seed in (1, 2, 3)]
+        rows.append([f"{sum(best[seed, side][by] for seed in (1, 2, 3)) / 3:.3f}" for side in sides])
+    return rows
+
+
+PLAIN = "fsdp_one"  # the layers of FSDP2, on one GPU
+TWO = (  # file of each call of benchmarks.scaling, and its runs in the order of the table
+    ("llama3b_2", "single_gpu share ddp"),
+    ("llama3b_2_split", f"single_gpu {PLAIN} deepspeed_zero2 deepspeed_zero3"),
+    ("llama3b_2_fsdp", f"{PLAIN} fsdp"),
+    ("llama8b_2", "single_gpu ddp deepspeed_zero2 deepspeed_zero3"),
+    ("llama8b_2_fsdp", "single_gpu fsdp"),
+    ("llama8b_2_plain", f"{PLAIN} fsdp deepspeed_zero3"),
+)
+FOUR = (
+    ("llama3b_4", "single_gpu ddp deepspeed_zero2 deepspeed_zero3 fsdp"),
+    ("llama3b_4_256", "single_gpu ddp"),
+    ("llama8b_4", "single_gpu ddp deepspeed_zero2"),
+)
+
+
+def scaling(calls) -> list[list[str]]:
+    rows = []
+    for name, runs in calls:
+        found = by_variant(f"scaling_{name}")
+        first = runs.split()[0]
+        for run in runs.split():
+            one, of = found[run], found[run]["tokens_per_second"] / found[first]["tokens_per_second"]
+            efficiency = f"{of / one['processes']:.3f}" + (" of the plain path" if first == PLAIN else "")
+            difference = []
+            if first != PLAIN and run != "share":
+                difference.append(f"{100 * one['relative_difference_of_b']:.1f} %")
+            if first == PLAIN or (PLAIN in found and run == "deepspeed_zero3"):
+                difference.append(f"{100 * one['relative_difference_of_b_from_plain']:.1f} % to the plain path")
+            rows.append(
+                [
+                    *(str(one["processes"]), f"{one['tokens_per_second']:,}", "" if run == first else efficiency),
+                    *(f"{one['seconds_a_step']:.3f}", f"{one['peak_gib']:.1f}"),
+                    "" if run == first else "; ".join(difference),
+                ]
+            )
+    return rows
+
+
+def traffic() -> list[list[str]]:
+    rows = scaling_table.traffic()
+    assert all(row[-1] == row[-2] for row in rows)  # ZeRO-3 and FSDP2 share a column
+    return [row[1:-1] for row in rows]
+
+
+SHOWN = {  # page, first header cell -> the right-hand columns of its tables, in their order
+    ("README.md", "recipe"): [recipes],
+    ("README.md", "training"): [training],
+    ("README.md", "generation (499 prompts x 64 new tokens, bf16 copy of the nf4 base)"): [generation],
+    ("docs/phase3.md", "shape"): [ppo_speed],
+    ("docs/phase3.md", "seed"): [learned_reward, against_trl],
+    ("docs/scaling.md", "run"): [lambda: scaling(TWO), lambda: scaling(FOUR)],
+    ("docs/scaling.md", "model"): [lambda: [row[1:] for row in scaling_table.memory()], traffic],
+    ("docs/scaling.md", "GPUs"): [
+        lambda: scaling_table.time("3B", 64, (1, 2, 4, 8)),
+        lambda: scaling_table.time("3B", 512, (1, 8, 16, 32, 64)),
+        lambda: scaling_table.time("8B", 64, (1, 2, 4, 8)),
+    ],
+}
+BY_ITS_COMMAND = {("README.md", "step"), ("docs/pipeline.md", "step")}  # tests/toy/test_story.py compares them
+
+
+@pytest.mark.parametrize(("page", "first"), SHOWN)
+def test_a_table_shows_what_its_benchmark_wrote(page, first):
+    found = [rows for header, rows in tables(ROOT / page) if header[0] == first]
+    assert len(found) == len(SHOWN[page, first])
+    for rows, figures in zip(found, SHOWN[page, first], strict=True):
+        expected = figures()
+        assert [row[-len(expected[0]) :] for row in rows] == expected
+
+
+def test_every_table_with_figures_is_compared_with_its_benchmark():
+    known = set(SHOWN) | BY_ITS_COMMAND | QUOTED
+    for page in PAGES:
+        name = page.relative_to(ROOT).as_posix()
+        for header, rows in tables(page):
+            figures = [cell for row in rows for cell in row[1:] if FIGURE.search(re.sub(r"`[^`]*`", "", cell))]
+            assert not figures or (name, header[0]) in known, (name, header, figures[:3])
+
+
+def prose(page: str) -> str:
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def listed(values, form: str) -> str:
+    """`1, 2 and 3`."""
+    *head, last = (format(value, form) for value in values)
+    return f"{', '.join(head)} and {last}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/phase3.md"])
+def test_ppos_figures_stand_beside_the_settings_they_were_reached_with(page):
+    runs, flags = read("ppo_learns_rouge")["runs"], ppo_learns.PPO
+    settings = {name: flags[flags.index(f"--{name}") + 1] for name in ("kl_coef", "kl_target")}
+    assert {run["kl_target"] for run in runs} == {float(settings["kl_target"])}
+    assert f"`--kl_coef {settings['kl_coef']} --kl_target {settings['kl_target']}`" in prose(page)
+    assert f"gains {listed((100 * run['gained_of_distance_to_1'] for run in runs), '.0f')} % of the" in prose(page)
+    start, best = runs[0]["dev_start_rouge_mean"], listed((run["dev_best_rouge_mean"] for run in runs), ".1f")
+    assert f"from {start:.1f} to {best}" in prose(page)
+    assert f"KL rises to at most {max(run['kl_highest'] for run in runs):.1f} nats" in prose(page)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/phase3.md"])
+def test_the_learned_reward_is_quoted_as_it_was_measured(page):
+    result = read("ppo_learns_learned")
+    start, *ends = result["test_rows"]
+    assert f"{100 * result['reward_accuracy']:.1f} %" in prose(page)
+    assert f"{100 * result['length_baseline']:.1f} %" in prose(page)
+    assert f"from {start['reward']:.2f} to {listed((end['reward'] for end in ends), '.2f')}" in prose(page)
+    assert f"{start['rouge_mean']:.1f} to {listed((end['rouge_mean'] for end in ends), '.1f')}" in prose(page)
+
+
+def test_the_speed_of_a_ppo_step_and_the_memory_against_trl_are_quoted_as_measured():
+    small, large = read("ppo_speed")
+    computed = read("ppo_vs_trl112")["computed_at_3b_shape"]
+    took = f"{small['seconds_a_step']:.1f} s at the 3B shape and {large['seconds_a_step']:.1f} s at 8B"
+    assert f"takes {took}, in {small['peak_gib']:.1f} and {large['peak_gib']:.1f} GiB" in prose("README.md")
+    for page in ("README.md", "docs/phase3.md"):
+        assert f"{computed['ours_gib']} GiB" in prose(page) and f"against {computed['trl112_gib']}" in prose(page)
+
+
+def test_the_readme_quotes_losses_gradients_and_cpu_seconds_as_measured():
+    readme, speed, curves = prose("README.md"), by_variant("sft_speed"), by_variant("sft_unsloth")["curves"]
+    times = speed["ours"]["tokens_per_second"] / speed["plain"]["tokens_per_second"]
+    assert f"{times:.0f} times as fast as the same settings in plain TRL" in readme
+    cosines = [speed["equality"][f"{side}_against_float32"]["mean_cosine"] for side in ("ours", "plain")]
+    assert "float32 gradients is {:.4f}, plain TRL's {:.4f}".format(*cosines) in readme
+    gap = max(range(50), key=lambda step: abs(curves["plain"][step] - curves["ours"][step]))
+    assert (
+        f"differ by {curves['mean_gap']:.2f} on average and by {curves['largest_gap']:.2f} at most, at step {gap + 1}"
+        in readme
+    )
+    rouge, mbr = (read(f"{name}_speed")["first_call"]["seconds"] for name in ("rouge", "mbr"))
+    assert f"takes {rouge:.1f} s, consensus (MBR) of 499 x 16 candidates {mbr:.1f} s" in readme
