@@ -1,7 +1,7 @@
 """The launcher's configuration: how many processes there are, and what is split between them.
 
 `accelerate launch --config_file accelerate_configs/X.yaml` passes its settings in environment variables. They are
-read here; `core/settings/launch.py` says what each configuration can run.
+read here; `core/settings/topology.py` says what each configuration can run.
 """
 
 import os

@@ -1,22 +1,13 @@
 """Which adapter and which decoding score best on dev: its flags and `decoding_sweep`."""
 
 from dataclasses import dataclass, field
-from types import ModuleType
 
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH, MAX_NEW_TOKENS
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PromptArguments,
-    RougeArguments,
-    flag,
-)
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.flags import SUMMARIZING, flag
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from
+from dialsum_trl.stages.common.unread_flags import NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from
 
 
 @dataclass
@@ -40,7 +31,8 @@ class SweepArguments:
 
 DECODING_SWEEP = Stage(
     "decoding_sweep",
-    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, SweepArguments),
+    job="dialsum_trl.stages.jobs.decoding_sweep",
+    groups=(*SUMMARIZING, SweepArguments),
     unread=(
         NO_NEW_ADAPTER,
         TRAINING_ONLY,
@@ -50,15 +42,8 @@ DECODING_SWEEP = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import decoding_sweep  # torch and trl: after `--help` and mistyped flags
-
-    return decoding_sweep
-
-
 decoding_sweep = command(
     DECODING_SWEEP,
-    job,
     "decoding_sweep",
     """Scores every setting on `eval_file`, prints the table and writes the submission of the best one.
 

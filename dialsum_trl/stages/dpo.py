@@ -1,14 +1,11 @@
 """DPO from an SFT adapter: preference pairs through TRL's DPOTrainer, the reference is the SFT adapter."""
 
-from types import ModuleType
-
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.flags import PairArguments
-from dialsum_trl.stages.common.unread import FIXED_REFERENCE, LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE
+from dialsum_trl.stages.common.preference_flags import PairArguments
+from dialsum_trl.stages.common.unread_flags import FIXED_REFERENCE, LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE
 
 DPO_SETTINGS = dict(
     learning_rate=5e-6,
@@ -32,6 +29,7 @@ DPO_SETTINGS = dict(
 
 DPO = Stage(
     "dpo",
+    job="dialsum_trl.stages.jobs.dpo",
     groups=(PromptArguments, ModelArguments, PairArguments),
     settings=DPO_SETTINGS,
     trainer="trl.DPOConfig",
@@ -48,15 +46,8 @@ DPO = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import dpo  # torch and trl: after `--help` and mistyped flags
-
-    return dpo
-
-
 train_dpo = command(
     DPO,
-    job,
     "train_dpo",
     """Trains the SFT adapter on preference pairs and leaves the policy adapter alone in `output_dir`.
 

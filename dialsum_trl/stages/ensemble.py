@@ -1,21 +1,13 @@
 """Ensembles: the consensus of several prediction files, or one adapter averaged from several."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_LENGTH
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PromptArguments,
-    RougeArguments,
-    flag,
-)
+from dialsum_trl.core.settings.flags import SUMMARIZING, flag
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from
+from dialsum_trl.stages.common.unread_flags import NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from
 
 
 @dataclass
@@ -41,20 +33,14 @@ class EnsembleArguments:
 
 ENSEMBLE = Stage(
     "ensemble",
-    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, EnsembleArguments),
+    job="dialsum_trl.stages.jobs.ensemble",
+    groups=(*SUMMARIZING, EnsembleArguments),
     unread=(NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from("--test_file")),
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import ensemble  # torch and trl: after `--help` and mistyped flags
-
-    return ensemble
-
-
 ensemble = command(
     ENSEMBLE,
-    job,
     "ensemble",
     """Writes the consensus of `prediction_files` as a submission, or the soup of `adapter_paths` as an adapter.
 

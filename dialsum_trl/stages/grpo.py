@@ -1,14 +1,11 @@
 """GRPO from an SFT adapter: PPO's rewards through TRL's GRPOTrainer, with a KL to the SFT adapter."""
 
-from types import ModuleType
-
 from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.flags import RewardArguments
-from dialsum_trl.stages.common.unread import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
+from dialsum_trl.stages.common.preference_flags import RewardArguments
+from dialsum_trl.stages.common.unread_flags import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
 
 GRPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -39,6 +36,7 @@ GRPO_SETTINGS = dict(
 
 GRPO = Stage(
     "grpo",
+    job="dialsum_trl.stages.jobs.grpo",
     groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
     settings=GRPO_SETTINGS,
     trainer="trl.GRPOConfig",
@@ -56,15 +54,8 @@ GRPO = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import grpo  # torch and trl: after `--help` and mistyped flags
-
-    return grpo
-
-
 train_grpo = command(
     GRPO,
-    job,
     "train_grpo",
     """Trains the SFT adapter on rewards and leaves the policy adapter alone in `output_dir`.
 

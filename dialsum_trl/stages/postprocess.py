@@ -1,7 +1,6 @@
 """Rules that repair summaries after generation: each measured on dev, none used unless it helps."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from dialsum_trl.core.settings.bounds import AT_LEAST_0
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
@@ -9,7 +8,7 @@ from dialsum_trl.core.settings.flags import DataArguments, RougeArguments, flag
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.data.summary_rules import RULES
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import rows_come_from
+from dialsum_trl.stages.common.unread_flags import rows_come_from
 
 
 @dataclass
@@ -26,20 +25,14 @@ class PostprocessArguments:
 
 POSTPROCESS = Stage(
     "postprocess",
+    job="dialsum_trl.stages.jobs.postprocess",
     groups=(DataArguments, RougeArguments, PostprocessArguments),
     unread=(rows_come_from("--test_file"),),
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import postprocess  # torch and trl: after `--help` and mistyped flags
-
-    return postprocess
-
-
 postprocess = command(
     POSTPROCESS,
-    job,
     "postprocess",
     """Measures every rule on dev rows and, with `output_file`, applies the chosen ones.
 

@@ -1,14 +1,11 @@
 """PPO from an SFT adapter: its settings and `train_ppo`."""
 
-from types import ModuleType
-
 from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.flags import RewardArguments
-from dialsum_trl.stages.common.unread import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
+from dialsum_trl.stages.common.preference_flags import RewardArguments
+from dialsum_trl.stages.common.unread_flags import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
 
 PPO_SETTINGS = dict(
     learning_rate=1e-5,
@@ -36,6 +33,7 @@ PPO_SETTINGS = dict(
 
 PPO = Stage(
     "ppo",
+    job="dialsum_trl.stages.jobs.ppo",
     groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
     settings=PPO_SETTINGS,
     trainer="dialsum_trl.rl.ppo_config.PPOConfig",
@@ -65,15 +63,8 @@ PPO = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import ppo  # torch and trl: after `--help` and mistyped flags
-
-    return ppo
-
-
 train_ppo = command(
     PPO,
-    job,
     "train_ppo",
     """Trains the SFT adapter further on rewards and leaves the policy adapter alone in `output_dir`.
 

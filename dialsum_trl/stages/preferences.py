@@ -1,23 +1,15 @@
 """Preference pairs without human labels: summaries sampled from an SFT adapter, ranked by Korean ROUGE."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, SHARE
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PromptArguments,
-    RougeArguments,
-    flag,
-)
+from dialsum_trl.core.settings.flags import SUMMARIZING, flag
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, ONE_BEAM, TRAINING_ONLY, rows_come_from
+from dialsum_trl.stages.common.unread_flags import NO_NEW_ADAPTER, ONE_BEAM, TRAINING_ONLY, rows_come_from
 
 PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS)
 
@@ -50,21 +42,15 @@ class PreferenceArguments:
 
 PREFERENCES = Stage(
     "preferences",
-    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PreferenceArguments),
+    job="dialsum_trl.stages.jobs.preferences",
+    groups=(*SUMMARIZING, PreferenceArguments),
     settings=PREFERENCE_SETTINGS,
     unread=(NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from("--train_file"), ONE_BEAM),
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import preferences  # torch and trl: after `--help` and mistyped flags
-
-    return preferences
-
-
 make_preferences = command(
     PREFERENCES,
-    job,
     "make_preferences",
     """Writes `pairs.jsonl` from the rows of `train_file`, and says what was kept and why the rest was not.
 

@@ -1,13 +1,11 @@
 """The report that compares systems: its flags and `report`."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from dialsum_trl.core.settings.bounds import AT_LEAST_0
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.core.settings.flags import DataArguments, RougeArguments, flag
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
 
 
@@ -30,20 +28,14 @@ class ReportArguments:
 
 REPORT = Stage(
     "report",
+    job="dialsum_trl.stages.jobs.report",
     groups=(DataArguments, RougeArguments, ReportArguments),
     unread=(Unread(("eval_file", "dataset_name", "drop_shared_rows"), "give rows as --test_file"),),
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import report  # torch and trl: after `--help` and mistyped flags
-
-    return report
-
-
 report = command(
     REPORT,
-    job,
     "report",
     """Scores all systems on the same rows and writes the page and its figures.
 

@@ -1,14 +1,13 @@
 """The reward model from preference pairs: its flags, its settings and `train_reward`."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments, flag
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.flags import PairArguments
-from dialsum_trl.stages.common.unread import LABEL_SMOOTHING, LOADING, OWN_TOKENIZER, PAD_TOKEN, TRAINING
+from dialsum_trl.stages.common.preference_flags import PairArguments
+from dialsum_trl.stages.common.unread_flags import LABEL_SMOOTHING, LOADING, OWN_TOKENIZER, PAD_TOKEN, TRAINING
 
 REWARD_SETTINGS = dict(
     learning_rate=1e-4,
@@ -40,6 +39,7 @@ class RewardModelArguments:
 
 REWARD = Stage(
     "reward",
+    job="dialsum_trl.stages.jobs.reward",
     groups=(PromptArguments, ModelArguments, PairArguments, RewardModelArguments),
     settings=REWARD_SETTINGS,
     trainer="trl.RewardConfig",
@@ -48,15 +48,8 @@ REWARD = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import reward  # torch and trl: after `--help` and mistyped flags
-
-    return reward
-
-
 train_reward = command(
     REWARD,
-    job,
     "train_reward",
     """Trains a reward adapter and its score head, and fails if it only learned to count characters.
 

@@ -1,16 +1,14 @@
 """The encoder-decoder baseline (KoBART; T5 and mBART by flag): its flags and `train_seq2seq`."""
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from dialsum_trl.core.settings.bounds import COUNT
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, RougeArguments, flag
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import NO_NEW_ADAPTER, TRAINING
+from dialsum_trl.stages.common.unread_flags import NO_NEW_ADAPTER, TRAINING
 
 
 @dataclass
@@ -34,6 +32,7 @@ class Seq2SeqArguments:
 
 SEQ2SEQ = Stage(
     "seq2seq",
+    job="dialsum_trl.stages.jobs.seq2seq",
     groups=(DataArguments, ModelArguments, RougeArguments, Seq2SeqArguments),
     trainer="transformers.Seq2SeqTrainingArguments",
     memory_flags=("--per_device_train_batch_size", "--max_source_length", "--activation_checkpointing true"),
@@ -46,15 +45,8 @@ SEQ2SEQ = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import seq2seq  # torch and trl: after `--help` and mistyped flags
-
-    return seq2seq
-
-
 train_seq2seq = command(
     SEQ2SEQ,
-    job,
     "train_seq2seq",
     """Fine-tunes an encoder-decoder in full and leaves it in `output_dir`, for `recipes/predict.py`.
 

@@ -1,17 +1,15 @@
 """Supervised fine-tuning with QLoRA: its flags, its settings and `train_sft`."""
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import ClassVar
 
 from dialsum_trl.core.launcher import prepare_allocator
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE
 from dialsum_trl.core.settings.defaults import LORA_ALPHA, LORA_DROPOUT, LORA_R, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments, flag
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread import LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE, deals_rows
+from dialsum_trl.stages.common.unread_flags import LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE, deals_rows
 
 SFT_SETTINGS = dict(
     lora_r=LORA_R,
@@ -66,6 +64,7 @@ class SFTArguments:
 
 SFT = Stage(
     "sft",
+    job="dialsum_trl.stages.jobs.sft",
     groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, SFTArguments),
     settings=SFT_SETTINGS,
     trainer="trl.SFTConfig",
@@ -109,15 +108,8 @@ SFT = Stage(
 )
 
 
-def job() -> ModuleType:
-    from dialsum_trl.stages.jobs import sft  # torch and trl: after `--help` and mistyped flags
-
-    return sft
-
-
 train_sft = command(
     SFT,
-    job,
     "train_sft",
     """Trains an adapter on dialogues and summaries, and leaves it in `output_dir`.
 

@@ -1,6 +1,8 @@
 """`dialsum doctor`: what it says about this machine, the Hub and a recipe; a token is never shown."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -32,6 +34,28 @@ def settings(**changes):
 
 def state(findings, name):
     return next(finding for finding in findings if finding.name == name)
+
+
+HIDDEN = """
+from importlib import metadata
+def hide(function):
+    def hidden(name, *args):
+        if name == "dialsum-trl":
+            raise metadata.PackageNotFoundError(name)
+        return function(name, *args)
+    return hidden
+for name in ("distribution", "version", "requires", "metadata", "files"):
+    setattr(metadata, name, hide(getattr(metadata, name)))
+from dialsum_trl.cli.app import app
+app(["doctor"])
+"""
+
+
+def test_a_clone_that_is_not_installed_is_a_finding_beside_the_others():
+    """A folder on PYTHONPATH: the code is there, its metadata is not."""
+    done = subprocess.run([sys.executable, "-c", HIDDEN], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert re.search("^fail packages  dialsum-trl is not installed here: install it: pip install", done.stdout, re.M)
+    assert re.search("^ok   memory", done.stdout, re.M) and done.returncode == 1, done.stderr
 
 
 def test_the_toy_run_is_ready_on_this_machine(capsys):

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -27,11 +26,11 @@ RECIPE = dict(
     use_cpu=True,
 )
 
+adjust = match_precision  # of SFT's job, which would load the model's configuration
+
 
 def parse(argv, recipe=RECIPE):
-    return resolve(
-        replace(SFT, sections=("sft", "predict")), recipe, argv, lambda: SimpleNamespace(adjust=match_precision)
-    )
+    return resolve(replace(SFT, job=__name__, sections=("sft", "predict")), recipe, argv)
 
 
 def config_file(tmp_path, text):
@@ -61,12 +60,12 @@ def test_a_stage_reads_its_own_section_above_the_common_keys(tmp_path):
 
 
 def test_a_common_key_serves_the_stages_that_have_it_and_a_misspelt_one_is_an_error(tmp_path):
-    stage = Stage("report", groups=(DataArguments,), sections=("report",))
+    stage = Stage("report", "json", groups=(DataArguments,), sections=("report",))
     path = config_file(tmp_path, "dtype: float32\ntrain_file: a.csv\n")
-    assert resolve(stage, {}, ["--config", path], SimpleNamespace)[0].train_file == "a.csv"
+    assert resolve(stage, {}, ["--config", path])[0].train_file == "a.csv"
     for text in ("dtyp: float32\n", "report:\n  dtype: float32\n"):
         with pytest.raises(InputError, match="unknown setting dtyp"):
-            resolve(stage, {}, ["--config", config_file(tmp_path, text)], SimpleNamespace)
+            resolve(stage, {}, ["--config", config_file(tmp_path, text)])
 
 
 def test_null_takes_a_setting_back_to_none(tmp_path):
@@ -79,6 +78,17 @@ def test_dictionaries_reach_the_trainer():
     assert trainer.activation_checkpointing_kwargs == {"use_reentrant": False}
 
 
+@pytest.mark.parametrize("text", ["{num_cycles: 2}", "'{\"num_cycles\": 2}'"])
+def test_a_flag_for_settings_takes_a_mapping_of_yaml_or_a_text_of_json(tmp_path, text):
+    path = config_file(tmp_path, f"lr_scheduler_kwargs: {text}\n")
+    assert parse(["--config", path])[-1].lr_scheduler_kwargs == {"num_cycles": 2}
+
+
+def test_a_flag_for_one_value_takes_no_mapping(tmp_path):
+    with pytest.raises(InputError, match="learning_rate holds settings; --learning_rate takes one value"):
+        parse(["--config", config_file(tmp_path, "learning_rate: {a: 1}\n")])
+
+
 def test_a_home_folder_is_written_out_wherever_a_shell_leaves_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "c.yaml").write_text("train_file: ~/rows.csv\n", encoding="utf-8")
@@ -88,10 +98,11 @@ def test_a_home_folder_is_written_out_wherever_a_shell_leaves_it(tmp_path, monke
 
 def test_ctrl_c_is_one_line_that_says_how_to_go_on():
     program = (
+        "from dataclasses import replace\n"
         "from dialsum_trl.stages.common.command import command\n"
         "from dialsum_trl.stages.sft import SFT\n"
-        "def job():\n    raise KeyboardInterrupt\n"
-        "command(SFT, job, 'train_toy', '')({'use_cpu': True, 'bf16': False})"
+        "def adjust(values, given):\n    raise KeyboardInterrupt\n"
+        "command(replace(SFT, job='__main__'), 'train_toy', '')({'use_cpu': True})"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 130 and done.stderr.count("\n") == 1

@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -121,11 +120,15 @@ def test_what_libraries_say_to_one_another_is_no_news_for_a_user(caller):
     assert "FutureWarning" not in result.stderr and "UserWarning" not in result.stderr
 
 
+def run():
+    return {}
+
+
 def test_commands_set_it_up(monkeypatch):
     factory = logging.getLogRecordFactory()
     monkeypatch.setattr(sys, "argv", ["recipe"])
     try:
-        command(Stage("report", groups=()), lambda: SimpleNamespace(run=lambda: {}), "report", "")()
+        command(Stage("report", __name__, groups=()), "report", "")()
         assert logging.getLogRecordFactory() is console.PrintableRecord
     finally:
         logging.setLogRecordFactory(factory)

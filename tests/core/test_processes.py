@@ -46,7 +46,6 @@ def test_no_thread_of_a_process_group_outlives_it_though_functions_hold_the_grou
 
 
 ONE_IS_WRONG = """
-from types import SimpleNamespace
 from torch import distributed
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.stage import Stage
@@ -58,7 +57,7 @@ def run():
         raise InputError("--test_file: is not there")
     distributed.barrier()
 
-command(Stage("report", groups=()), lambda: SimpleNamespace(run=run), "report", "")()
+command(Stage("report", "__main__", groups=()), "report", "")()
 """
 
 

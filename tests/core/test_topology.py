@@ -1,14 +1,14 @@
 """What each launch configuration refuses, and what it sets, before anything is downloaded."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 from transformers import TrainingArguments
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import Topology, current
-from dialsum_trl.core.settings.launch import fit_topology
 from dialsum_trl.core.settings.resolve import resolve
+from dialsum_trl.core.settings.topology import fit_topology
 from dialsum_trl.models.base import device_map
 from dialsum_trl.stages.ppo import PPO
 from dialsum_trl.stages.predict import PREDICT
@@ -131,12 +131,15 @@ def test_fsdp_quantizes_on_the_device_and_streams_unquantized_weights_from_the_h
     assert device_map("cuda:1", "none") is None
 
 
+adjust = match_precision  # all of SFT's that the next test needs
+
+
 def test_a_single_process_uses_the_first_of_several_gpus_and_says_how_to_use_all(monkeypatch, tmp_path, capsys):
     # what transformers finds in a process that sees four GPUs
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda args: args.__dict__.get("_n_gpu") or 4))
     settings = ["--use_cpu", "true", "--dtype", "float32", "--output_dir", str(tmp_path)]
     recipe = dict(eval_strategy="no", load_best_model_at_end=False)
-    *_, args = resolve(SFT, recipe, settings, lambda: SimpleNamespace(adjust=match_precision))
+    *_, args = resolve(replace(SFT, job=__name__), recipe, settings)
     assert args.n_gpu == 1
     [line] = capsys.readouterr().out.splitlines()
     assert "the first of 4 GPUs" in line and "accelerate launch --config_file accelerate_configs/ddp.yaml" in line

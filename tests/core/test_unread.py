@@ -6,7 +6,7 @@ import pytest
 from trl import GRPOConfig, SFTConfig
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.unread import refuse_unread
+from dialsum_trl.core.settings.stage import refuse_unread
 from dialsum_trl.rl.ppo_config import PPOConfig
 from dialsum_trl.stages.decoding_sweep import decoding_sweep
 from dialsum_trl.stages.dpo import train_dpo

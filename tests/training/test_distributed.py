@@ -113,14 +113,13 @@ def test_fsdp2_splits_gathers_and_checks_4bit_weights(toy):
 
 def test_a_recipe_that_is_done_ends_its_process_group(tmp_path):
     (tmp_path / "recipe.py").write_text(
-        "from types import SimpleNamespace\n"
         "from torch import distributed\n"
         "from dialsum_trl.core.settings.stage import Stage\n"
         "from dialsum_trl.stages.common.command import command\n"
         "def run():\n"
         f"    distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=0, world_size=1)\n"
         "    return distributed.get_world_size()\n"
-        "stage = command(Stage('report', groups=()), lambda: SimpleNamespace(run=run), 'report', '')\n"
+        "stage = command(Stage('report', '__main__', groups=()), 'report', '')\n"
         "print(stage(), distributed.is_initialized())\n"
     )
     done = finish(start([sys.executable, str(tmp_path / "recipe.py")], ROOT), 60)

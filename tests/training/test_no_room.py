@@ -109,16 +109,21 @@ def test_the_flags_named_for_a_full_gpu_exist_in_each_stage(capsys):
         assert len(set(flags)) == 3 and all(flag.split()[0] in printed for flag in flags), function.stage.name
 
 
-def stage(run):
-    """A stage that takes no flags, with SFT's hints."""
-    none = Stage("sft", groups=(), memory_flags=SFT.memory_flags)
-    return command(none, lambda: SimpleNamespace(run=run), "train_sft", "")
+@pytest.fixture
+def stage(monkeypatch):
+    """Makes a stage of a function: it takes no flags and has SFT's hints."""
+
+    def make(run):
+        monkeypatch.setitem(sys.modules, "a_job", SimpleNamespace(run=run))
+        return command(Stage("sft", "a_job", groups=(), memory_flags=SFT.memory_flags), "train_sft", "")
+
+    return make
 
 
 @pytest.mark.parametrize(
     "text", ["CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has", "CUBLAS_STATUS_ALLOC_FAILED"]
 )
-def test_a_full_gpu_becomes_a_line_with_three_flags(text):
+def test_a_full_gpu_becomes_a_line_with_three_flags(stage, text):
     kind = torch.OutOfMemoryError if "Tried" in text else RuntimeError
 
     def full(*settings):
@@ -130,7 +135,7 @@ def test_a_full_gpu_becomes_a_line_with_three_flags(text):
         stage(full)({}, [])
 
 
-def test_other_errors_stay_what_they_are():
+def test_other_errors_stay_what_they_are(stage):
     def broken(*settings):
         raise RuntimeError("something else")
 

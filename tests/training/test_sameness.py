@@ -13,7 +13,7 @@ from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.file_names import SETTINGS_FILE
 from dialsum_trl.models.identity import adapter_identity, base_identity
 from dialsum_trl.rl.ppo_config import PPOConfig
-from dialsum_trl.stages.common.flags import RewardArguments
+from dialsum_trl.stages.common.preference_flags import RewardArguments
 from dialsum_trl.training.checkpoints.same_run import describe, same_run
 
 

@@ -137,3 +137,6 @@ class PredictArguments:
     save_every: int = flag(512, "Dialogues between two saves; a killed run continues from the last one.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
     bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
+
+
+SUMMARIZING = (DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments)  # of stages that do

@@ -8,7 +8,6 @@ import difflib
 import os
 import runpy
 import sys
-from collections.abc import Callable
 from dataclasses import MISSING, fields
 from importlib import import_module
 from pathlib import Path
@@ -24,10 +23,9 @@ from dialsum_trl.core.settings.flags import (
     PromptArguments,
     RougeArguments,
 )
-from dialsum_trl.core.settings.launch import fit_topology, use_one_gpu
 from dialsum_trl.core.settings.parser import FlagParser
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.unread import refuse_unread
+from dialsum_trl.core.settings.stage import Stage, refuse_unread
+from dialsum_trl.core.settings.topology import fit_topology, use_one_gpu
 from dialsum_trl.core.settings.yaml_file import (
     as_tokens,
     check_config_values,
@@ -86,15 +84,15 @@ class RecipeSettings(NamedTuple):
     given: set[str]  # names that the config file or the overrides set
 
 
-def resolve(stage: Stage, recipe: dict, argv: list[str], job: Callable) -> tuple:
+def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     """The settings of a run, as dataclass instances.
 
     Args:
         recipe: the recipe's settings.
         argv: command-line tokens.
-        job: `job()` imports the stage's heavy side, once all flags are understood. Its `adjust(values, given)`, if it
-            has one, is called with the merged settings and the names that the user set, before the dataclasses are
-            built, and may change the settings.
+
+    The `adjust(values, given)` of the stage's job, if it has one, is called with the merged settings and the names that
+    the user set, before the dataclasses are built, and may change the settings.
 
     Returns:
         One instance per group of the stage, then one of the trainer's config if the stage trains.
@@ -150,7 +148,7 @@ def resolve(stage: Stage, recipe: dict, argv: list[str], job: Callable) -> tuple
     _check_old_names(values, given)
     # of the user's names those of this stage alone: common keys may be meant for other stages
     refuse_unread(stage.name, stage.unread, values, asked, defaults_of(parser))
-    if adjust := getattr(job(), "adjust", None):
+    if adjust := getattr(import_module(stage.job), "adjust", None):
         adjust(values, given)
     fit_topology(stage, values, given)
     result = []

@@ -4,9 +4,8 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
+from importlib import import_module
 from typing import Any, Protocol
 
 from dialsum_trl.core.console import quiet_libraries
@@ -35,17 +34,16 @@ class StageFunction(Protocol):
     ) -> dict[str, Any]: ...
 
 
-def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) -> StageFunction:
+def command(stage: Stage, name: str, doc: str) -> StageFunction:
     """Makes a stage callable.
 
     Called with a recipe alone (from a recipe file), it takes the flags of the command line; an `InputError` becomes one
     line on stderr and exit code 2, a `TrainingError` one line and exit code 1. Called with settings by keyword or with
     `argv` (from Python or a test), it leaves the command line alone and raises errors as they are; settings by keyword
-    count as flags. An error of a full GPU or a
-    full disk becomes a `TrainingError` that names the remedy.
+    count as flags. An error of a full GPU or a full disk becomes a `TrainingError` that names the remedy.
 
     Args:
-        job: imports the module that does the stage's work: `run(*settings)`, and what `settings.resolve` takes of it.
+        stage: its job has `run(*settings)`, and what `settings.resolve` takes of it.
         name, doc: of the function.
     """
     stage = replace(stage, sections=STAGES)
@@ -53,8 +51,8 @@ def command(stage: Stage, job: Callable[[], ModuleType], name: str, doc: str) ->
     def run(recipe: dict, argv: list[str]) -> dict:
         try:
             with released_at_end():
-                settings = resolve(stage, recipe, argv, job)
-                return job().run(*settings)
+                settings = resolve(stage, recipe, argv)
+                return import_module(stage.job).run(*settings)
         except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code
             raise InputError(
                 "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, "

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dialsum_trl.core.settings.unread import Unread
+from dialsum_trl.core.settings.stage import Unread
 
 NO_NEW_ADAPTER = Unread(
     ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"), "no new adapter is made here; leave it out"

@@ -5,7 +5,7 @@ GPUs FSDP2 copies half precision as numbers: all bit patterns that read as NaN b
 computes with other weights (https://github.com/bitsandbytes-foundation/bitsandbytes/issues/1945). Loss and norm look
 normal: see "FSDP2 and 4-bit weights" in docs/scaling.md. float32 is copied bit for bit. So the nibbles are stored in
 float32, and FSDP casts no parameter: autocast computes in half precision, as it does without FSDP.
-`core.settings.launch.fit_topology` sets the storage; here is the rest, and a check that the gathered weights are the
+`core.settings.topology.fit_topology` sets the storage; here is the rest, and a check that the gathered weights are the
 stored ones.
 """
 
