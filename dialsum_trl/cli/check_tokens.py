@@ -4,8 +4,8 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.audit import Finding
 from dialsum_trl.data.lengths import Measure
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.lengths import measure
 from dialsum_trl.prompts.prompt import encode_row
+from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 __all__ = ["lost_rows", "measure"]

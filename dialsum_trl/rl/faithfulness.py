@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import combinations
 
 from dialsum_trl.data.patterns import MASK_PARTS
-from dialsum_trl.rl.negation import is_negative, opposite
+from dialsum_trl.rl.negation import affirmed, negated
 from dialsum_trl.rl.particles import rename, replace, wrong_particle
 from dialsum_trl.rl.quantities import Usual, change_quantity
 
@@ -71,13 +71,13 @@ def swap_speakers(text: str, draw: random.Random, dialogue: str = "", usual: Usu
 
 
 def change_number(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
-    """One number, time, date or amount becomes another that is possible there and not in the dialogue."""
-    return _checked(text, change_quantity(text, draw, dialogue, usual))
+    """One number, time, date or amount becomes another one of `usual`, which is not in the dialogue."""
+    return _checked(text, change_quantity(text, draw, dialogue, usual or Usual()))
 
 
 def change_weekday(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
-    """One day of the week becomes another that is not in the dialogue."""
-    return _checked(text, change_quantity(text, draw, dialogue, usual, weekdays=True))
+    """One day of the week becomes another one of `usual`, which is not in the dialogue."""
+    return _checked(text, change_quantity(text, draw, dialogue, usual or Usual(), weekdays=True))
 
 
 def change_mask(text: str, draw: random.Random, dialogue: str = "", usual: Usual | None = None) -> str | None:
@@ -102,13 +102,12 @@ def negate(text: str, draw: random.Random, dialogue: str = "", usual: Usual | No
     Few summaries are negative. If every affirmative one were negated, `않` alone would mark the rejected side.
     """
     for sentence in reversed(list(SENTENCE.finditer(text))):
-        if text[sentence.end() :][:1] == "?":
-            continue
-        made = opposite(sentence[0])
-        if made is not None:
-            if not is_negative(sentence[0]) and draw.random() >= DENIED:
-                return None
-            return _checked(text, text[: sentence.start()] + made + text[sentence.end() :])
+        if text[sentence.end() :][:1] != "?":
+            affirmative = affirmed(sentence[0])
+            if made := affirmative or negated(sentence[0]):
+                if not affirmative and draw.random() >= DENIED:
+                    return None
+                return _checked(text, text[: sentence.start()] + made + text[sentence.end() :])
     return None
 
 

@@ -4,14 +4,15 @@ import math
 import re
 from collections import Counter
 
+from dialsum_trl.data.patterns import ASCII_MASK
+
 LONGEST = 5  # characters of an n-gram; a mask counts as one
-MASK = re.compile(r"#[A-Za-z]+\d*#")
 DROPPED = 0.1  # of the recognized pairs, in each round
 
 
 def _runs(text: str) -> Counter:
     """The n-grams of up to five characters; a mask, the beginning and the end of the text count as one each."""
-    symbols = ["\x02", *(part for part in re.split(rf"({MASK.pattern})|", text) if part), "\x03"]
+    symbols = ["\x02", *(part for part in re.split(rf"({ASCII_MASK.pattern})|", text) if part), "\x03"]
     return Counter(
         tuple(symbols[start : start + length])
         for length in range(1, LONGEST + 1)

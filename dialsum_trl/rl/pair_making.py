@@ -1,15 +1,14 @@
 """From sampled summaries to preference pairs: pure functions of rows, samples and a seed."""
 
 import random
-import re
 from collections import Counter
 
+from dialsum_trl.data.patterns import UNWRITABLE
 from dialsum_trl.rl.faithfulness import KINDS, negatives
 from dialsum_trl.rl.form import resistant
 from dialsum_trl.rl.quantities import Usual
 
 MAX_REFERENCE_SHARE = 0.3  # more would teach to tell humans from models instead of good from bad
-UNREADABLE = re.compile("[\0\ud800-\udfff]")  # `pairs.read_pairs` refuses them; a byte-level vocabulary can write them
 BROKEN = "\ufffd"  # what decoding gives for bytes that are no character
 
 
@@ -106,7 +105,7 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
     pairs, with_reference, good = [], [], []
     for row, texts, values in zip(rows, samples, scores, strict=True):
         read = [
-            (value, text) for value, text in zip(values, texts, strict=True) if text and not UNREADABLE.search(text)
+            (value, text) for value, text in zip(values, texts, strict=True) if text and not UNWRITABLE.search(text)
         ]
         values, texts = [value for value, _ in read], [text for _, text in read]
         base = {"fname": row["fname"], "prompt": row["dialogue"]}

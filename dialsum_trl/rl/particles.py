@@ -35,7 +35,7 @@ NUMBERED_MASK = re.compile(r"#[A-Za-z]+\d+#")
 
 
 def follow(name: str, after: str) -> str | None:
-    """`after`, the text behind a name, with its first particle in the form that `name` asks for.
+    """`after`, the text after a name, with its first particle in the form that `name` asks for.
 
     `("#Person2#", "은 간다")` -> `는 간다`; None when nobody can tell how the name is read and it matters.
     """
@@ -55,7 +55,7 @@ def follow(name: str, after: str) -> str | None:
 
 
 def replace(text: str, start: int, end: int, new: str) -> str | None:
-    """`text` with `new` in the place from `start` to `end`, and the particle behind it as `new` asks for."""
+    """`text` with `new` in the place from `start` to `end`, and the particle after it as `new` asks for."""
     after = follow(new, text[end:])
     return None if after is None else text[:start] + new + after
 

@@ -7,7 +7,7 @@ from trl import GRPOConfig
 
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SHARE
 from dialsum_trl.core.settings.flags import flag
-from dialsum_trl.rl.generations import check_saves
+from dialsum_trl.rl.checkpoint_steps import check_saves
 
 
 @dataclass

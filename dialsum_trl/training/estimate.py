@@ -9,7 +9,7 @@ from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.base import load_config
 from dialsum_trl.models.families.registry import SIZED
-from dialsum_trl.prompts.lengths import measure
+from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.training.plan.memory import Plan, Shape, plan
 from dialsum_trl.training.plan.schedule import Schedule
 

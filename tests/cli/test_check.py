@@ -10,8 +10,8 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.lengths import percentile
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.lengths import measure
 from dialsum_trl.prompts.sft_rows import encode_dataset
+from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from tests.checked_files import GOOD, checked, has
 from tests.conftest import TINY
@@ -74,7 +74,7 @@ def test_what_looks_odd_is_a_warning_and_does_not_stop(tmp_path, capsys, dialogu
         ("\ufeff" + GOOD, "invisible"),
     ],
 )
-def test_dirt_that_cleaning_mends_is_noted_by_kind(tmp_path, capsys, dialogue, finding):
+def test_dirt_that_cleaning_removes_is_noted_by_kind(tmp_path, capsys, dialogue, finding):
     ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", [("a", dialogue, "회의 시간을 묻는다.")]))
     assert ready
     assert has(lines, "note", finding)

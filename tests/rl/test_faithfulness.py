@@ -1,18 +1,16 @@
 """Unfaithful versions of summaries: one false statement in right Korean, or none."""
 
 import random
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialsum_trl.rl.conjugation import ADJECTIVES, L_STEMS, OPEN_STEMS, Form, take_apart
 from dialsum_trl.rl.faithfulness import KINDS, negatives
-from dialsum_trl.rl.hangul import FINALS, LEADS, VOWELS, parts, read_final, syllable, words
-from dialsum_trl.rl.negation import opposite
+from dialsum_trl.rl.hangul import FINALS, final_of, read_final, with_final, words
+from dialsum_trl.rl.negation import affirmed, negated
 from dialsum_trl.rl.particles import follow, rename, replace, wrong_particle
-from dialsum_trl.rl.quantities import Usual, change_quantity, quantities
+from dialsum_trl.rl.quantities import Usual, quantities
 
 
 def versions(kind, text, seeds=60, **of):
@@ -114,15 +112,16 @@ def test_renaming_there_and_back_gives_the_right_form_of_the_text(name, particle
 @given(WORDS, FORMS)
 def test_the_form_follows_the_final_consonant_of_any_word(word, particle):
     made = follow(word, f"{particle} 있다")
-    final = parts(word[-1])[2]
+    final = final_of(word)
     assert follow(word, made) == made
     closed = made.startswith(("은", "이 ", "을", "과", "으로", "이랑", "이나", "이라"))
     assert closed == (final != "" and not (final == "ㄹ" and made.startswith("로")))
 
 
-@given(st.sampled_from(LEADS), st.sampled_from(VOWELS), st.sampled_from(FINALS))
-def test_a_syllable_is_taken_apart_and_put_together(lead, vowel, final):
-    assert parts(syllable(lead, vowel, final)) == (lead, vowel, final)
+@given(WORDS, st.sampled_from(FINALS))
+def test_a_word_takes_another_final_consonant(word, final):
+    assert final_of(with_final(word, final)) == final
+    assert with_final(with_final(word, final), final_of(word)) == word
 
 
 @pytest.mark.parametrize(
@@ -210,61 +209,51 @@ def test_the_speakers_of_a_version_have_their_own_particles(case):
 # --- numbers, times and dates ----------------------------------------------------------------------------------------
 
 NUMBERS = [
-    ("3시에 만난다.", r"[12456]시에 만난다\."),
-    ("오후 3시에 만난다.", r"오후 ([1245])시에 만난다\."),
-    ("저녁 7시 반에 본다.", r"저녁 [68]시 반에 본다\."),
-    ("오전 12시에 잔다.", r"오전 (9|10|11)시에 잔다\."),
-    ("23시에 닫는다.", r"2[012]시에 닫는다\."),
-    ("24시에 닫는다.", r"2[123]시에 닫는다\."),
-    ("한 시에 본다.", r"(두|세|네) 시에 본다\."),
-    ("오전 10:30에 시작한다.", r"오전 (8|9|11):30에 시작한다\."),
-    ("20:05에 떠난다.", r"(17|18|19|21|22|23):05에 떠난다\."),
-    ("08:15에 떠난다.", r"(05|06|07|09|10|11):15에 떠난다\."),
-    ("5월에 간다.", r"[2-8]월에 간다\."),
-    ("1월 31일에 본다.", r"3월 31일에 본다\.|1월 (28|29|30)일에 본다\."),
-    ("2월 28일에 본다.", r"[1345]월 28일에 본다\.|2월 2[567]일에 본다\."),
-    ("25일에 낸다.", r"2[2-8]일에 낸다\."),
-    ("31일에 낸다.", r"(28|29|30)일에 낸다\."),
-    ("3일 동안 쉰다.", r"[12456]일 동안 쉰다\."),
-    ("2박 3일로 간다.", r"(1박 2|3박 4|4박 5|5박 6)일로 간다\."),
-    ("이틀 동안 묵는다.", r"(사흘|나흘|닷새) 동안 묵는다\."),
-    ("나흘을 묵는다.", r"(이틀을|사흘을|닷새를) 묵는다\."),
-    ("30분 걸린다.", r"(5|10|15|20|40|50)분 걸린다\."),
-    ("1시간 30분 걸린다.", r"[234]시간 30분 걸린다\.|1시간 (5|10|15|20|40|50)분 걸린다\."),
-    ("24시간 연다.", r"2[123]시간 연다\."),
-    ("10명이 온다.", r"(7|8|9|11|12|13)명이 온다\."),
-    ("두 명이 온다.", r"(한|세|네|다섯) 명이 온다\."),
-    ("열 명이 온다.", r"(일곱|여덟|아홉) 명이 온다\."),
-    ("3개월 배운다.", r"[12456]개월 배운다\."),
-    ("2,000원이다.", r"[1345],000원이다\."),
-    ("12,500원이다.", r"1[1234],[05]00원이다\."),
-    ("5천 원을 낸다.", r"[2-8]천 원을 낸다\."),
-    ("3만 5천 원을 낸다.", r"[1-6]만 5천 원을 낸다\."),
-    ("12만 원을 낸다.", r"(10|15|20|25)만 원을 낸다\."),
-    ("$30을 낸다.", r"\$(10|20|40|50|60)을 낸다\."),
-    ("100% 환불한다.", r"[789]0% 환불한다\."),
-    ("15 퍼센트 오른다.", r"1[2-8] 퍼센트 오른다\."),
-    ("120%로 오른다.", r"(90|100|110|130|140|150)%로 오른다\."),
-    ("85점을 받는다.", r"(70|75|80|90|95|100)점을 받는다\."),
-    ("1학기에 듣는다.", r"2학기에 듣는다\."),
-    ("3학년이다.", r"[12]학년이다\."),
-    ("20대가 많다.", r"[1345]0대가 많다\."),
-    ("2024년에 왔다.", r"202[123567]년에 왔다\."),
-    ("101번 버스를 탄다.", r"(98|99|100|102|103|104)번 버스를 탄다\."),
-    ("1.5리터를 산다.", r"[234]\.5리터를 산다\."),
-    (
-        "10만 원에서 4만 원으로 깎는다.",
-        r"(15|20|25)만 원에서 4만 원으로 깎는다\.|10만 원에서 [123567]만 원으로 깎는다\.",
-    ),
-    ("3시부터 5시까지 한다.", r"[124]시부터 5시까지 한다\.|3시부터 [4678]시까지 한다\."),
+    ("3시에 만난다.", "5시", "5시에 만난다."),
+    ("오후 3시에 만난다.", "저녁 7시", "저녁 7시에 만난다."),
+    ("한 시에 본다.", "두 시", "두 시에 본다."),
+    ("오전 10:30에 시작한다.", "오후 2:30", "오후 2:30에 시작한다."),
+    ("08:15에 떠난다.", "20:05", "20:05에 떠난다."),
+    ("5월에 간다.", "12월", "12월에 간다."),
+    ("1월 31일에 본다.", "2월 28일", "2월 28일에 본다."),
+    ("25일에 낸다.", "7일", "7일에 낸다."),
+    ("3일 동안 쉰다.", "5일 동안", "5일 동안 쉰다."),
+    ("2박 3일로 간다.", "3박 4일", "3박 4일로 간다."),
+    ("나흘을 묵는다.", "이틀", "이틀을 묵는다."),
+    ("30분 걸린다.", "10분", "10분 걸린다."),
+    ("10명이 온다.", "7명", "7명이 온다."),
+    ("열 명이 온다.", "네 명", "네 명이 온다."),
+    ("2,000원이다.", "15,000원", "15,000원이다."),
+    ("3만 5천 원을 낸다.", "12만 원", "12만 원을 낸다."),
+    ("$30을 낸다.", "$50", "$50을 낸다."),
+    ("100% 환불한다.", "30%", "30% 환불한다."),
+    ("2024년에 왔다.", "2021년", "2021년에 왔다."),
+    ("1.5리터를 산다.", "3.5리터", "3.5리터를 산다."),
+    # another kind, or impossible
+    ("3시에 만난다.", "오후 5시", None),
+    ("3시에 만난다.", "3시간", None),
+    ("2024년에 왔다.", "3년", None),
+    ("3개를 산다.", "1.5개", None),
+    ("5천 원을 낸다.", "5,500원", None),
+    ("3만 5천 원을 낸다.", "2천 원", None),
+    ("1월에 본다.", "13월", None),
+    ("3시에 본다.", "25시", None),
+    ("10:30에 본다.", "25:70", None),
+    ("100%이다.", "110%", None),
+    # its place among the others of its kind
+    ("10만 원에서 4만 원으로 깎는다.", "7만 원", "7만 원에서 4만 원으로 깎는다."),
+    ("3시부터 5시까지 한다.", "4시", "4시부터 5시까지 한다."),
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), NUMBERS)
-def test_a_number_becomes_another_that_is_possible(text, expected):
-    found = versions("number", text)
-    assert {made for made in found if made is None or not re.fullmatch(expected, made)} <= set()
-    assert text not in found
+@pytest.mark.parametrize(("text", "other", "expected"), NUMBERS)
+def test_a_number_becomes_one_of_the_same_kind_that_other_summaries_have(text, other, expected):
+    found = versions("number", text, usual=Usual([f"{other}에 본다."]))
+    assert found <= {expected, text.replace("4만", "7만"), text.replace("5시", "4시")} and expected in found
+
+
+def test_without_other_summaries_there_are_no_values_to_draw():
+    assert versions("number", "3시에 만난다.") == versions("weekday", "월요일에 본다.") == {None}
 
 
 @pytest.mark.parametrize(
@@ -273,14 +262,14 @@ def test_a_number_becomes_another_that_is_possible(text, expected):
         "A4 용지를 산다.", "5G 요금제를 쓴다.", "4K TV를 산다.", "MP3를 듣는다.", "iPhone 15를 산다.",
         "코로나19에 걸렸다.", "010-1234-5678로 건다.", "1588-1234로 건다.", "119에 신고한다.", "1+1 행사이다.",
         "3~5일 걸린다.", "3 ~ 5일 걸린다.", "오후 3시~5시에 온다.", "3분의 1이 남는다.", "제3회 대회이다.",
-        "10점 만점에 9점이다.", "5개 중 3개를 고른다.", "0.5% 오른다.", "13월 1일에 온다.", "2월 30일에 온다.",
+        "0.5% 오른다.", "13월 1일에 온다.",
         "25:70에 온다.", "10월호를 산다.", "1인당 만 원이다.", "한두 명이 온다.", "두 번째 면접이다.",
         "한 교수가 말한다.", "한 번 해 본다.", "네 가방이다.", "하루에 만 원이다.", "둘은 만난다.",
         "#Person1#은 간다.", "1:1 상담을 한다.",
     ],
 )  # fmt: skip
 def test_what_is_no_amount_stays(text):
-    assert versions("number", text) == {None}
+    assert quantities(text) == []
 
 
 @pytest.mark.parametrize(
@@ -305,33 +294,20 @@ def test_values_are_drawn_as_often_as_other_summaries_have_them():
     assert versions("number", "5월에 본다.", usual=usual) == {None}  # no other summary has a month
 
 
-@pytest.mark.parametrize("text", ["오후 3시에 본다.", "월요일에 본다.", "두 명이 온다.", "5만 원이다."])
-def test_the_new_value_does_not_stand_in_the_dialogue(text):
-    kind = "weekday" if "요일" in text else "number"
-    every = versions(kind, text)
-    heard = " ".join(made for made in every if made != min(every))
-    assert versions(kind, text, dialogue=heard) == {min(every)}
+@pytest.mark.parametrize("text", ["10점 만점에 9점이다.", "5개 중 3개를 고른다.", "3분의 1이 남는다."])
+def test_a_part_of_a_whole_stays(text):
+    assert versions("number", text, usual=Usual(["7점이다.", "2개이다.", "5분이다."])) == {None}
+
+
+@pytest.mark.parametrize(("kind", "values"), [("number", "3시|4시|5시"), ("weekday", "월요일|화요일|일요일")])
+def test_the_new_value_does_not_stand_in_the_dialogue(kind, values):
+    first, heard, other = values.split("|")
+    usual = Usual([f"{heard}에 본다.", f"{other}에 본다."])
+    assert versions(kind, f"{first}에 본다.", dialogue=f"{heard}쯤 봐.", usual=usual) == {f"{other}에 본다."}
 
 
 def test_a_value_that_is_named_twice_stays():
-    assert versions("number", "3시에 온다. 3시에 본다.") == {None}
-
-
-@given(st.integers(1, 12), st.integers(1, 31), st.integers(0, 10**6))
-def test_a_changed_date_is_one_of_the_calendar(month, day, seed):
-    made = change_quantity(f"{month}월 {day}일에 본다.", random.Random(seed))
-    longest = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-    assert (made is None) == (day > longest[month - 1])
-    if made:
-        other, date = map(int, re.findall(r"\d+", made))
-        assert 1 <= other <= 12 and 1 <= date <= longest[other - 1] and (other == month) != (date == day)
-
-
-@given(st.integers(0, 24), st.integers(0, 59), st.integers(0, 10**6))
-def test_a_changed_time_is_one_of_the_clock(hour, minute, seed):
-    made = change_quantity(f"{hour}:{minute:02d}에 본다.", random.Random(seed))
-    other, same = map(int, re.findall(r"\d+", made))
-    assert 0 <= other <= 23 and other != hour and same == minute
+    assert versions("number", "3시에 온다. 3시에 본다.", usual=Usual(["5시에 본다."])) == {None}
 
 
 @given(st.text(max_size=60), st.integers(0, 10**6))
@@ -355,7 +331,8 @@ def test_no_text_breaks_a_kind(text, seed):
     ],
 )
 def test_a_day_of_the_week_becomes_another(text, expected):
-    assert versions("weekday", text, 200) == expected
+    usual = Usual([f"{day}요일에 본다." for day in "월화수목금토일"])
+    assert versions("weekday", text, 200, usual=usual) == expected
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------
@@ -389,7 +366,6 @@ def test_a_speaker_becomes_one_who_is_in_the_dialogue(text, dialogue, expected):
 
 BOTH_WAYS = [
     ("약을 먹는다", "약을 먹지 않는다"),
-    ("집에 간다", "집에 가지 않는다"),
     ("친구를 기다린다", "친구를 기다리지 않는다"),
     ("케이크를 만든다", "케이크를 만들지 않는다"),
     ("문을 연다", "문을 열지 않는다"),
@@ -415,42 +391,28 @@ BOTH_WAYS = [
     ("방이 깨끗하다", "방이 깨끗하지 않다"),
     ("도움이 필요합니다", "도움이 필요하지 않습니다"),
     ("책을 읽고 있다", "책을 읽고 있지 않다"),
-    ("답을 알고 있다", "답을 모르고 있다"),
-    ("의자에 앉아 있다", "의자에 앉아 있지 않다"),
-    ("문이 닫혀 있었다", "문이 닫혀 있지 않았다"),
-    ("방에 들어가 있다", "방에 들어가 있지 않다"),
     ("집에 있다", "집에 없다"),
     ("시간이 있습니다", "시간이 없습니다"),
     ("자리가 있었다", "자리가 없었다"),
     ("가 본 적이 있다", "가 본 적이 없다"),
     ("혼자 갈 수 있다", "혼자 갈 수 없다"),
-    ("수영을 할 줄 안다", "수영을 할 줄 모른다"),
     ("내일 만나기로 한다", "내일 만나지 않기로 한다"),
     ("차를 팔기로 결정했습니다", "차를 팔지 않기로 결정했습니다"),
     ("약을 먹어야 한다", "약을 먹지 않아도 된다"),
     ("일찍 와야 합니다", "일찍 오지 않아도 됩니다"),
-    ("내일 갈 것이다", "내일 가지 않을 것이다"),
-    ("음악을 들을 예정이다", "음악을 듣지 않을 예정이다"),
-    ("친구를 도울 것입니다", "친구를 돕지 않을 것입니다"),
-    ("가고 싶어 한다", "가고 싶어 하지 않는다"),
-    ("가려고 한다", "가려고 하지 않는다"),
-    ("올 것 같다", "올 것 같지 않다"),
-    ("오늘은 휴일이다", "오늘은 휴일이 아니다"),
-    ("그는 의사입니다", "그는 의사가 아닙니다"),
-    ("그는 의사였다", "그는 의사가 아니었다"),
     ("영화가 재미있다고 한다", "영화가 재미없다고 한다"),
     ("자리가 있다고 말한다", "자리가 없다고 말한다"),
     ("커피를 좋아한다고 말한다", "커피를 좋아하지 않는다고 말한다"),
-    ("내일 가겠다고 한다", "내일 가지 않겠다고 한다"),
-    ("같이 가자고 제안한다", "같이 가지 말자고 제안한다"),
-    ("조심하라고 말한다", "조심하지 말라고 말한다"),
+    ("자전거를 탄다", "자전거를 타지 않는다"),
+    ("드라마가 재미있다", "드라마가 재미없다"),
+    ("카드를 만들기로 결정한다", "카드를 만들지 않기로 결정한다"),
 ]
 
 
 @pytest.mark.parametrize(("text", "denied"), BOTH_WAYS)
 def test_a_sentence_and_its_negation_are_each_others_opposite(text, denied):
-    assert opposite(text) == denied
-    assert opposite(denied) == text
+    assert (negated(text), affirmed(denied)) == (denied, text)
+    assert (affirmed(text), negated(denied)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -458,20 +420,14 @@ def test_a_sentence_and_its_negation_are_each_others_opposite(text, denied):
     [
         ("과제를 끝내지 못했다", "과제를 끝냈다"),
         ("여행에 가지 못한다", "여행에 간다"),
-        ("오늘은 안 간다", "오늘은 간다"),
+        ("사과를 사지 않는다", "사과를 산다"),
+        ("오늘은 안 탄다", "오늘은 탄다"),
         ("버스를 못 탔다", "버스를 탔다"),
-        ("영화를 보았다", "영화를 보지 않았다"),
-        ("청소를 하였다", "청소를 하지 않았다"),
-        ("일이 되었다", "일이 되지 않았다"),
-        ("일찍 출발해야만 한다", "일찍 출발하지 않아도 된다"),
-        ("사과를 산다", "사과를 사지 않는다"),
-        ("서울에 산다", "서울에 살지 않는다"),
-        ("연락을 하지 않고 있다", "연락을 하고 있다"),
-        ("그 말을 알지 못한다", "그 말을 안다"),
+        ("함께 여행하지 못합니다", "함께 여행합니다"),
     ],
 )
-def test_forms_that_go_one_way(text, expected):
-    assert opposite(text) == expected
+def test_negative_sentences_that_no_affirmative_one_becomes(text, expected):
+    assert affirmed(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -481,24 +437,16 @@ def test_forms_that_go_one_way(text, expected):
         "하나도 없다", "아직 오지 않았다", "이미 끝났다", "매일 운동한다", "잘 지낸다", "모두 동의한다",
         "반드시 간다", "더 이상 가지 않는다", "올 리가 없다", "비싸서 사지 않는다", "일 때문에 가지 못한다",
         "부탁하지만 거절한다", "비싸다며 거절한다", "늦으면 안 된다", "가도 된다", "음악을 들었다", "길을 물었다",
-        "말을 걸었다", "음악을 들어야 한다", "길을 묻지 않았다", "전구를 간다", "책을 살 것이다", "가게에서 산다",
+        "말을 걸었다", "음악을 들어야 한다", "길을 묻지 않았다", "가게에서 산다",
         "출근하게 한다", "찾게 된다", "오라고 한다", "하도록 한다", "갈까 한다", "먹어 버린다", "상관없다",
         "갈 수도 있다", "가게가 하나 있다", "여기로 정한다", "세탁기로 결정한다", "그는 의사다", "하는 중이다",
-        "갈 뿐이다", "그럴 만하다", "가지 말아야 한다", "", "가다", "#Email#",
+        "갈 뿐이다", "그럴 만하다", "가지 말아야 한다", "전구를 간다", "집에 간다", "사과를 산다", "앉아 있다",
+        "방에 들어가 있다",
+        "", "가다", "#Email#",
     ],
 )  # fmt: skip
 def test_a_sentence_whose_opposite_nobody_would_write_stays(text):
-    assert opposite(text) is None
-
-
-@given(st.sampled_from(sorted(OPEN_STEMS | L_STEMS | ADJECTIVES)), st.booleans(), st.booleans())
-def test_a_stem_comes_back_from_each_of_its_forms_or_none_does(stem, past, formal):
-    try:
-        word = Form(stem, past, formal, stem not in ADJECTIVES).text()
-    except ValueError:
-        return
-    form = take_apart(word)
-    assert form is None or (form.stem, form.past, form.formal) == (stem, past, formal)
+    assert negated(text) is None and affirmed(text) is None
 
 
 def test_few_affirmative_summaries_are_denied_and_every_negative_one_is_affirmed():
@@ -517,10 +465,10 @@ def test_the_last_sentence_that_has_an_opposite_is_turned():
 
 
 def test_versions_follow_from_the_seed_alone_and_never_equal_the_summary():
-    summary = "#Person1#은 #Person2#에게 월요일 3시에 간다고 말한다."
+    summary, usual = "#Person1#은 #Person2#에게 월요일 3시에 간다고 말한다.", Usual(["화요일 5시에 간다."])
     for seed in range(20):
-        made = negatives(summary, random.Random(seed))
-        assert made == negatives(summary, random.Random(seed))
+        made = negatives(summary, random.Random(seed), usual=usual)
+        assert made == negatives(summary, random.Random(seed), usual=usual)
         assert {kind for kind, _ in made} >= {"speakers", "number", "weekday"}
         assert all(text != summary for _, text in made)
 

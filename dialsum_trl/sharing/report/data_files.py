@@ -7,7 +7,7 @@ from datasets import Dataset
 from dialsum_trl.data.audit import Audit, audit_rows
 from dialsum_trl.data.dialogues import resolve_columns
 from dialsum_trl.data.tables import read_table
-from dialsum_trl.prompts.lengths import measure
+from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.sharing.report.page import Lengths
 
 

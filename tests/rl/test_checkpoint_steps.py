@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.rl.generations import optimizer_steps_per_generation
+from dialsum_trl.rl.checkpoint_steps import optimizer_steps_per_generation
 from tests.row_files import sample
 from tests.stage_toys import same_file, train, train_twice
 
