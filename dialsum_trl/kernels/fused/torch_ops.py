@@ -15,12 +15,15 @@ Dropout masks are a hash of (key, token, column) instead of stored bits, so that
 16 bits decide one element, hence p is exact to 1/65536. Two adapters on one input share a hash, one half each.
 """
 
+import math
+
 import torch
 from bitsandbytes.functional import QuantState, dequantize_4bit
 from torch import Tensor
 
 Keys = tuple[int, int]
 HeadNorms = tuple[Tensor, Tensor, float]
+_GELU = 2 * (2 / math.pi) ** 0.5
 
 
 def _keep(shape: torch.Size, key: int, half: int, p: float, device: torch.device) -> Tensor:
@@ -43,21 +46,31 @@ def _dropped(x: Tensor, adapter: int, p: float, keys: Keys) -> Tensor:
     return x * _keep(x.shape, keys[adapter // 2], adapter % 2, p, x.device) if p else x
 
 
-def rms_norm(hidden: Tensor, weight: Tensor, eps: float, extra: int) -> tuple[Tensor, Tensor]:
-    """hidden (T, H), weight (H,) -> wide (T, H + E) whose first H columns are the norm, and rstd (T,), float32."""
+def rms_norm(
+    hidden: Tensor, weight: Tensor, eps: float, extra: int = 0, residual: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """hidden (T, H), weight (H,) -> wide (T, H + E) whose first H columns are the norm, and rstd (T,), float32.
+
+    residual: (T, H), added to the rounded norm.
+    """
     x = hidden.float()
     rstd = torch.rsqrt(x.pow(2).mean(-1) + eps)
     wide = hidden.new_zeros(hidden.shape[0], hidden.shape[1] + extra)
     wide[:, : hidden.shape[1]] = weight * (x * rstd[:, None]).to(hidden.dtype)
+    if residual is not None:
+        wide[:, : hidden.shape[1]] += residual
     return wide, rstd
 
 
-def rms_norm_backward(grad: Tensor, hidden: Tensor, weight: Tensor, rstd: Tensor, residual: Tensor) -> Tensor:
-    """residual (T, H) + the gradient of the norm's input `hidden`; `grad` may be a strided (T, H) view."""
+def rms_norm_backward(
+    grad: Tensor, hidden: Tensor, weight: Tensor, rstd: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    """The gradient of the norm's input `hidden`, + residual (T, H); `grad` may be a strided (T, H) view."""
     normed = hidden.float() * rstd[:, None]
     weighted = grad.float() * weight.float()
     mean = (weighted * normed).mean(-1, keepdim=True)
-    return (residual.float() + rstd[:, None] * (weighted - normed * mean)).to(hidden.dtype)
+    out = rstd[:, None] * (weighted - normed * mean)
+    return (out if residual is None else residual.float() + out).to(hidden.dtype)
 
 
 def lora_down(wide: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys) -> Tensor:
@@ -92,7 +105,7 @@ def lora_backward(
     k = x.shape[1]
     low = grad_wide if low_only else grad_wide[:, k:]
     if norm is not None:
-        x = norm[1] * (x.float() * norm[0][:, None]).to(x.dtype)
+        x = (norm[1] * (x.float() * norm[0][:, None]).to(x.dtype)).to(x.dtype)
     if not low_only:
         total = grad_wide[:, :k].float()
     grad_a = torch.zeros(len(a) * rank, k, dtype=torch.float32, device=x.device)
@@ -108,15 +121,15 @@ def lora_backward(
 
 
 def _rotated(x, cos, sin):
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
+    half = cos.shape[-1] // 2
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     cos, sin = cos[:, None, :half], sin[:, None, :half]
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), -1)
 
 
 def _head_norm(x, weight, eps: float):
     rstd = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + eps)
-    return weight * (x.float() * rstd).to(x.dtype), rstd
+    return (weight * (x.float() * rstd).to(x.dtype)).to(x.dtype), rstd
 
 
 def rope(
@@ -124,8 +137,8 @@ def rope(
 ) -> Tensor:
     """Rotated queries and keys, (T, (nq + nk) D), of qkv (T, (nq + 2 nk) D); in place without `qk_norm`.
 
-    cos, sin (T, D). heads: (nq, nk). qk_norm: weights (D,) of queries and of keys, and eps, of norms before the
-    rotation; qkv stays unchanged then.
+    cos, sin (T, rotary): the first `rotary` of a head's D dimensions rotate by halves; none may. heads: (nq, nk).
+    qk_norm: weights (D,) of queries and of keys, and eps, of norms before the rotation; qkv stays unchanged then.
     """
     nq, nk = heads
     x = qkv[:, : (nq + nk) * dim].view(-1, nq + nk, dim)
@@ -155,28 +168,37 @@ def rope_backward(
     return torch.cat((x, dv), 1).flatten(1)
 
 
-def swiglu(gate_up: Tensor, extra: int) -> Tensor:
-    """gate and up (T, 2 F) -> wide (T, F + E) whose first F columns are silu(gate) * up."""
+def _gate(gate: Tensor, gelu: bool) -> tuple[Tensor, Tensor | float]:
+    """sigmoid(z) and dz/dgate; the activation is gate * sigmoid(z), with z = gate for SiLU, or as below for GELU."""
+    if not gelu:
+        return torch.sigmoid(gate), 1.0
+    z, slope = gate * (1 + 0.044715 * gate * gate), 1 + 0.134145 * gate * gate
+    return torch.sigmoid(_GELU * z), _GELU * slope
+
+
+def swiglu(gate_up: Tensor, extra: int, gelu: bool = False) -> Tensor:
+    """gate and up (T, 2 F) -> wide (T, F + E) whose first F columns are silu(gate) * up, or gelu(gate) * up."""
     gate, up = gate_up.chunk(2, -1)
-    return widen(torch.nn.functional.silu(gate.float()).to(gate.dtype) * up, extra)
+    return widen((gate.float() * _gate(gate.float(), gelu)[0]).to(gate.dtype) * up, extra)
 
 
 def swiglu_backward(
-    grad_wide: Tensor, gate_up: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys
-) -> Tensor:
+    grad_wide: Tensor, gate_up: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys,
+    gelu: bool = False,
+) -> Tensor:  # fmt: skip
     """Turns gate_up (T, 2 F) into its gradient, in place; returns the gradient of A, float32 (R, F).
 
     grad_wide (T, F + E): gradient of swiglu's output from the base and, in the extra columns, of A's output.
     """
     gate, up = gate_up.chunk(2, -1)
     gate, up = gate.float(), up.float()
-    sigmoid = torch.sigmoid(gate)
-    silu = gate * sigmoid
-    product = silu.to(gate_up.dtype) * up.to(gate_up.dtype)
+    sigmoid, slope = _gate(gate, gelu)
+    active = gate * sigmoid
+    product = active.to(gate_up.dtype) * up.to(gate_up.dtype)
     grad_a = lora_backward(grad_wide, product, None, a, rank, scale, p, keys)
     grad = grad_wide[:, : gate.shape[1]].float()
-    gate_up[:, : gate.shape[1]] = (grad * up * (sigmoid * (1 + gate * (1 - sigmoid)))).to(gate_up.dtype)
-    gate_up[:, gate.shape[1] :] = (grad * silu).to(gate_up.dtype)
+    gate_up[:, : gate.shape[1]] = (grad * up * (sigmoid + active * (1 - sigmoid) * slope)).to(gate_up.dtype)
+    gate_up[:, gate.shape[1] :] = (grad * active).to(gate_up.dtype)
     return grad_a
 
 

@@ -15,7 +15,9 @@ def _hash(index, key):
 
 
 @triton.jit
-def rms_norm_kernel(hidden, weight, out, rstd_out, ld_out, eps, H: tl.constexpr, BLOCK: tl.constexpr):
+def rms_norm_kernel(
+    hidden, weight, residual, out, rstd_out, ld_out, eps, H: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr
+):
     row = tl.program_id(0).to(tl.int64)
     cols = tl.arange(0, BLOCK)
     mask = cols < H
@@ -23,14 +25,16 @@ def rms_norm_kernel(hidden, weight, out, rstd_out, ld_out, eps, H: tl.constexpr,
     wide = x.to(tl.float32)
     rstd = tl.rsqrt(tl.sum(wide * wide, 0) / H + eps)
     normed = (wide * rstd).to(x.dtype).to(tl.float32)
-    y = normed * tl.load(weight + cols, mask=mask, other=0.0).to(tl.float32)
-    tl.store(out + row * ld_out + cols, y.to(x.dtype), mask=mask)
+    y = (normed * tl.load(weight + cols, mask=mask, other=0.0).to(tl.float32)).to(x.dtype)
+    if ADD:
+        y = (y.to(tl.float32) + tl.load(residual + row * H + cols, mask=mask, other=0.0).to(tl.float32)).to(x.dtype)
+    tl.store(out + row * ld_out + cols, y, mask=mask)
     tl.store(rstd_out + row, rstd)
 
 
 @triton.jit
 def rms_norm_backward_kernel(
-    grad, hidden, weight, rstd_in, residual, out, ld_grad, H: tl.constexpr, BLOCK: tl.constexpr
+    grad, hidden, weight, rstd_in, residual, out, ld_grad, H: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr
 ):
     row = tl.program_id(0).to(tl.int64)
     cols = tl.arange(0, BLOCK)
@@ -41,7 +45,9 @@ def rms_norm_backward_kernel(
     weighted = tl.load(grad + row * ld_grad + cols, mask=mask, other=0.0).to(tl.float32)
     weighted = weighted * tl.load(weight + cols, mask=mask, other=0.0).to(tl.float32)
     mean = tl.sum(weighted * normed, 0) / H
-    y = tl.load(residual + row * H + cols, mask=mask, other=0.0).to(tl.float32) + rstd * (weighted - normed * mean)
+    y = rstd * (weighted - normed * mean)
+    if ADD:
+        y += tl.load(residual + row * H + cols, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + row * H + cols, y.to(x.dtype), mask=mask)
 
 
@@ -157,21 +163,34 @@ def lora_backward_kernel(
 
 
 @triton.jit
-def swiglu_kernel(gate_up, out, ld_out, F, BLOCK: tl.constexpr):
+def _gate(x, GELU: tl.constexpr):
+    """(sigmoid(z), dz/dx): the activation is x * sigmoid(z), with z = x for SiLU and as below for GELU by tanh."""
+    if GELU:
+        z = 1.5957691216057308 * x * (1 + 0.044715 * x * x)
+        slope = 1.5957691216057308 * (1 + 0.134145 * x * x)
+    else:
+        z = x
+        slope = 1.0
+    return tl.sigmoid(z), slope
+
+
+@triton.jit
+def swiglu_kernel(gate_up, out, ld_out, F, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     cols = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = cols < F
     gate = tl.load(gate_up + row * 2 * F + cols, mask=mask, other=0.0)
     up = tl.load(gate_up + row * 2 * F + F + cols, mask=mask, other=0.0)
     wide = gate.to(tl.float32)
-    silu = (wide * tl.sigmoid(wide)).to(gate.dtype).to(tl.float32)
-    tl.store(out + row * ld_out + cols, (silu * up.to(tl.float32)).to(gate.dtype), mask=mask)
+    sigmoid, _ = _gate(wide, GELU)
+    active = (wide * sigmoid).to(gate.dtype).to(tl.float32)
+    tl.store(out + row * ld_out + cols, (active * up.to(tl.float32)).to(gate.dtype), mask=mask)
 
 
 @triton.jit(do_not_specialize=["T", "key0", "rows_per_split"])
 def swiglu_backward_kernel(
     gate_up, grad, a, partial, ld_grad, T, F, r, scale, threshold, key0, rows_per_split,
-    R: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
+    GELU: tl.constexpr, R: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     cols = tl.program_id(0) * BK + tl.arange(0, BK)
     col_mask = (cols < F)[None, :]
@@ -190,92 +209,134 @@ def swiglu_backward_kernel(
         gate_ptr = gate_up + long_rows * 2 * F + cols[None, :]
         gate = tl.load(gate_ptr, mask=mask, other=0.0).to(tl.float32)
         up = tl.load(gate_ptr + F, mask=mask, other=0.0).to(tl.float32)
-        sigmoid = tl.sigmoid(gate)
-        silu = gate * sigmoid
-        product = (silu.to(dtype).to(tl.float32) * up).to(dtype)
+        sigmoid, slope = _gate(gate, GELU)
+        active = gate * sigmoid
+        product = (active.to(dtype).to(tl.float32) * up).to(dtype)
         low = tl.load(grad + long_rows * ld_grad + F + ri[None, :], mask=row_mask, other=0.0)
         keep = (_hash(rows[:, None] * F + cols[None, :], key0) & 0xFFFF) >= threshold
         grad_a, grad_x = _one_adapter(product, keep, low, matrix)
         total += grad_a
         d = tl.load(grad + long_rows * ld_grad + cols[None, :], mask=mask, other=0.0).to(tl.float32)
         d += grad_x * scale
-        tl.store(gate_ptr, (d * up * (sigmoid * (1 + gate * (1 - sigmoid)))).to(dtype), mask=mask)
-        tl.store(gate_ptr + F, (d * silu).to(dtype), mask=mask)
+        tl.store(gate_ptr, (d * up * (sigmoid + active * (1 - sigmoid) * slope)).to(dtype), mask=mask)
+        tl.store(gate_ptr + F, (d * active).to(dtype), mask=mask)
     partial += split.to(tl.int64) * R * F + ri[:, None] * F + cols[None, :]
     tl.store(partial, total * scale, mask=col_mask)
 
 
 @triton.jit
+def _heads(base, offsets, mask):
+    return tl.load(base + offsets, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _head_weight(wq, wk, is_query, lane, mask):
+    """The norm's weight of each head's kind."""
+    return tl.where(is_query, _heads(wq, lane, mask), _heads(wk, lane, mask))
+
+
+@triton.jit
+def _rounded(x, weight, dtype):
+    return (x.to(dtype).to(tl.float32) * weight).to(dtype).to(tl.float32)
+
+
+@triton.jit
 def rope_kernel(
     qkv, cos, sin, wq, wk, out, ld_in, ld_out, eps,
-    NQ: tl.constexpr, NK: tl.constexpr, D: tl.constexpr, NORM: tl.constexpr, HEADS: tl.constexpr,
+    NQ: tl.constexpr, NK: tl.constexpr, D: tl.constexpr, ROTARY: tl.constexpr, NORM: tl.constexpr,
+    HEADS: tl.constexpr, LANES: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    half: tl.constexpr = D // 2
+    half: tl.constexpr = ROTARY // 2
     heads = tl.arange(0, HEADS)[:, None]
-    lane = tl.arange(0, half)[None, :]
-    mask = heads < NQ + NK
+    lane = tl.arange(0, LANES)[None, :]
+    rotated = lane < half
+    mask = (heads < NQ + NK) & rotated
     dtype = qkv.dtype.element_ty
+    qkv += row * ld_in
+    out += row * ld_out
     offsets = heads * D + lane
-    x1 = tl.load(qkv + row * ld_in + offsets, mask=mask, other=0.0).to(tl.float32)
-    x2 = tl.load(qkv + row * ld_in + offsets + half, mask=mask, other=0.0).to(tl.float32)
+    x1 = _heads(qkv, offsets, mask)
+    x2 = _heads(qkv, offsets + half, mask)
     if NORM:
-        rstd = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / D + eps)[:, None]
         is_query = heads < NQ
-        w1 = tl.where(is_query, tl.load(wq + lane), tl.load(wk + lane)).to(tl.float32)
-        w2 = tl.where(is_query, tl.load(wq + lane + half), tl.load(wk + lane + half)).to(tl.float32)
-        x1 = ((x1 * rstd).to(dtype).to(tl.float32) * w1).to(dtype).to(tl.float32)
-        x2 = ((x2 * rstd).to(dtype).to(tl.float32) * w2).to(dtype).to(tl.float32)
-    c = tl.load(cos + row * D + lane).to(tl.float32)
-    s = tl.load(sin + row * D + lane).to(tl.float32)
-    tl.store(out + row * ld_out + offsets, (x1 * c - x2 * s).to(dtype), mask=mask)
-    tl.store(out + row * ld_out + offsets + half, (x2 * c + x1 * s).to(dtype), mask=mask)
+        squares = tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)
+        if REST > 0:
+            tail = ROTARY + tl.arange(0, REST)[None, :]
+            tail_mask = (heads < NQ + NK) & (tail < D)
+            x3 = _heads(qkv, heads * D + tail, tail_mask)
+            squares += tl.sum(x3 * x3, 1)
+        rstd = tl.rsqrt(squares / D + eps)[:, None]
+        x1 = _rounded(x1 * rstd, _head_weight(wq, wk, is_query, lane, rotated), dtype)
+        x2 = _rounded(x2 * rstd, _head_weight(wq, wk, is_query, lane + half, rotated), dtype)
+        if REST > 0:
+            x3 = _rounded(x3 * rstd, _head_weight(wq, wk, is_query, tail, tail < D), dtype)
+            tl.store(out + heads * D + tail, x3.to(dtype), mask=tail_mask)
+    c = _heads(cos + row * ROTARY, lane, rotated)
+    s = _heads(sin + row * ROTARY, lane, rotated)
+    tl.store(out + offsets, (x1 * c - x2 * s).to(dtype), mask=mask)
+    tl.store(out + offsets + half, (x2 * c + x1 * s).to(dtype), mask=mask)
 
 
 @triton.jit
 def rope_backward_kernel(
     dq, dk, dv, cos, sin, qkv, wq, wk, out, ld_in, ld_out, eps,
-    NQ: tl.constexpr, NK: tl.constexpr, D: tl.constexpr, NORM: tl.constexpr, HEADS: tl.constexpr,
+    NQ: tl.constexpr, NK: tl.constexpr, D: tl.constexpr, ROTARY: tl.constexpr, NORM: tl.constexpr,
+    HEADS: tl.constexpr, LANES: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    half: tl.constexpr = D // 2
+    half: tl.constexpr = ROTARY // 2
     heads = tl.arange(0, HEADS)[:, None]
-    lane = tl.arange(0, half)[None, :]
+    lane = tl.arange(0, LANES)[None, :]
+    rotated = lane < half
     is_query = heads < NQ
     is_key = (heads >= NQ) & (heads < NQ + NK)
     is_value = (heads >= NQ + NK) & (heads < NQ + 2 * NK)
-    q_ptr = dq + row * NQ * D + heads * D + lane
-    k_ptr = dk + row * NK * D + (heads - NQ) * D + lane
-    v_ptr = dv + row * NK * D + (heads - NQ - NK) * D + lane
+    is_head = heads < NQ + 2 * NK
+    dq += row * NQ * D + heads * D
+    dk += row * NK * D + (heads - NQ) * D
+    dv += row * NK * D + (heads - NQ - NK) * D
+    qkv += row * ld_in + heads * D
+    out += row * ld_out + heads * D
     dtype = out.dtype.element_ty
-    d1 = tl.load(q_ptr, mask=is_query, other=0.0).to(tl.float32)
-    d1 += tl.load(k_ptr, mask=is_key, other=0.0).to(tl.float32)
-    d2 = tl.load(q_ptr + half, mask=is_query, other=0.0).to(tl.float32)
-    d2 += tl.load(k_ptr + half, mask=is_key, other=0.0).to(tl.float32)
-    c = tl.load(cos + row * D + lane).to(tl.float32)
-    s = tl.load(sin + row * D + lane).to(tl.float32)
+    d1 = _heads(dq, lane, is_query & rotated) + _heads(dk, lane, is_key & rotated)
+    d2 = _heads(dq, lane + half, is_query & rotated) + _heads(dk, lane + half, is_key & rotated)
+    c = _heads(cos + row * ROTARY, lane, rotated)
+    s = _heads(sin + row * ROTARY, lane, rotated)
     g1 = d1 * c + d2 * s
     g2 = d2 * c - d1 * s
-    offsets = heads * D + lane
+    if REST > 0:
+        tail = ROTARY + tl.arange(0, REST)[None, :]
+        within = tail < D
+        g3 = _heads(dq, tail, is_query & within) + _heads(dk, tail, is_key & within)
     if NORM:
         g1 = g1.to(dtype).to(tl.float32)
         g2 = g2.to(dtype).to(tl.float32)
-        mask = is_query | is_key
-        x1 = tl.load(qkv + row * ld_in + offsets, mask=mask, other=0.0).to(tl.float32)
-        x2 = tl.load(qkv + row * ld_in + offsets + half, mask=mask, other=0.0).to(tl.float32)
-        rstd = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / D + eps)[:, None]
-        g1 *= tl.where(is_query, tl.load(wq + lane), tl.load(wk + lane)).to(tl.float32)
-        g2 *= tl.where(is_query, tl.load(wq + lane + half), tl.load(wk + lane + half)).to(tl.float32)
-        x1 *= rstd
-        x2 *= rstd
-        mean = ((tl.sum(g1 * x1, 1) + tl.sum(g2 * x2, 1)) / D)[:, None]
+        mask = (is_query | is_key) & rotated
+        x1 = _heads(qkv, lane, mask)
+        x2 = _heads(qkv, lane + half, mask)
+        g1 *= _head_weight(wq, wk, is_query, lane, rotated)
+        g2 *= _head_weight(wq, wk, is_query, lane + half, rotated)
+        squares = tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)
+        products = tl.sum(g1 * x1, 1) + tl.sum(g2 * x2, 1)
+        if REST > 0:
+            x3 = _heads(qkv, tail, (is_query | is_key) & within)
+            g3 *= _head_weight(wq, wk, is_query, tail, within)
+            squares += tl.sum(x3 * x3, 1)
+            products += tl.sum(g3 * x3, 1)
+        rstd = tl.rsqrt(squares / D + eps)[:, None]
+        mean = (products / D)[:, None] * rstd * rstd
         g1 = rstd * (g1 - x1 * mean)
         g2 = rstd * (g2 - x2 * mean)
-    g1 = tl.where(is_value, tl.load(v_ptr, mask=is_value, other=0.0).to(tl.float32), g1)
-    g2 = tl.where(is_value, tl.load(v_ptr + half, mask=is_value, other=0.0).to(tl.float32), g2)
-    mask = heads < NQ + 2 * NK
-    tl.store(out + row * ld_out + offsets, g1.to(dtype), mask=mask)
-    tl.store(out + row * ld_out + offsets + half, g2.to(dtype), mask=mask)
+        if REST > 0:
+            g3 = rstd * (g3 - x3 * mean)
+    g1 = tl.where(is_value, _heads(dv, lane, is_value & rotated), g1)
+    g2 = tl.where(is_value, _heads(dv, lane + half, is_value & rotated), g2)
+    tl.store(out + lane, g1.to(dtype), mask=is_head & rotated)
+    tl.store(out + lane + half, g2.to(dtype), mask=is_head & rotated)
+    if REST > 0:
+        g3 = tl.where(is_value, _heads(dv, tail, is_value & within), g3)
+        tl.store(out + tail, g3.to(dtype), mask=is_head & within)
 
 
 @triton.jit

@@ -34,22 +34,23 @@ def _splits(rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
     return triton.cdiv(rows, rows_per_split), rows_per_split
 
 
-def rms_norm(hidden, weight, eps: float, extra: int):
+def rms_norm(hidden, weight, eps: float, extra: int = 0, residual=None):
     rows, size = hidden.shape
     wide = hidden.new_empty(rows, size + extra)
     rstd = torch.empty(rows, dtype=torch.float32, device=hidden.device)
     kernels.rms_norm_kernel[(rows,)](
-        hidden, weight, wide, rstd, wide.stride(0), eps, H=size, BLOCK=_block(size), num_warps=_row_warps(size)
-    )
+        hidden, weight, hidden if residual is None else residual, wide, rstd, wide.stride(0), eps,
+        H=size, BLOCK=_block(size), ADD=residual is not None, num_warps=_row_warps(size),
+    )  # fmt: skip
     return wide, rstd
 
 
-def rms_norm_backward(grad, hidden, weight, rstd, residual):
+def rms_norm_backward(grad, hidden, weight, rstd, residual=None):
     rows, size = hidden.shape
     out = torch.empty_like(hidden)
     kernels.rms_norm_backward_kernel[(rows,)](
-        grad, hidden, weight, rstd, residual, out, grad.stride(0),
-        H=size, BLOCK=_block(size), num_warps=_row_warps(size),
+        grad, hidden, weight, rstd, hidden if residual is None else residual, out, grad.stride(0),
+        H=size, BLOCK=_block(size), ADD=residual is not None, num_warps=_row_warps(size),
     )  # fmt: skip
     return out
 
@@ -90,13 +91,23 @@ def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys
     return partial.sum(0)
 
 
+def _lanes(dim: int, rotary: int) -> dict[str, int]:
+    """Lanes of a rotated half and of the dimensions that do not rotate, as powers of two."""
+    return {
+        "D": dim,
+        "ROTARY": rotary,
+        "LANES": _block(max(rotary // 2, 16)),
+        "REST": dim - rotary and _block(dim - rotary),
+    }
+
+
 def rope(qkv, cos, sin, heads, dim: int, qk_norm=None):
     nq, nk = heads
     out = qkv if qk_norm is None else qkv.new_empty(qkv.shape[0], (nq + nk) * dim)
-    wq, wk, eps = qk_norm or (cos, cos, 0.0)
+    wq, wk, eps = qk_norm or (qkv, qkv, 0.0)
     kernels.rope_kernel[(qkv.shape[0],)](
         qkv, cos, sin, wq, wk, out, qkv.stride(0), out.stride(0), eps,
-        NQ=nq, NK=nk, D=dim, NORM=qk_norm is not None, HEADS=_block(nq + nk), num_warps=4,
+        NQ=nq, NK=nk, **_lanes(dim, cos.shape[1]), NORM=qk_norm is not None, HEADS=_block(nq + nk), num_warps=4,
     )  # fmt: skip
     return out[:, : (nq + nk) * dim]
 
@@ -106,29 +117,31 @@ def rope_backward(dq, dk, dv, cos, sin, qkv, qk_norm=None):
     nk = dk.shape[1]
     dq, dk, dv = dq.contiguous(), dk.contiguous(), dv.contiguous()
     out = qkv.new_empty(rows, (nq + 2 * nk) * dim)
-    wq, wk, eps = qk_norm or (cos, cos, 0.0)
+    wq, wk, eps = qk_norm or (qkv, qkv, 0.0)
     kernels.rope_backward_kernel[(rows,)](
         dq, dk, dv, cos, sin, qkv, wq, wk, out, qkv.stride(0), out.stride(0), eps,
-        NQ=nq, NK=nk, D=dim, NORM=qk_norm is not None, HEADS=_block(nq + 2 * nk), num_warps=4,
+        NQ=nq, NK=nk, **_lanes(dim, cos.shape[1]), NORM=qk_norm is not None, HEADS=_block(nq + 2 * nk), num_warps=4,
     )  # fmt: skip
     return out
 
 
-def swiglu(gate_up, extra: int):
+def swiglu(gate_up, extra: int, gelu: bool = False):
     rows, size = gate_up.shape[0], gate_up.shape[1] // 2
     wide = gate_up.new_empty(rows, size + extra)
-    kernels.swiglu_kernel[(rows, triton.cdiv(size, 2048))](gate_up, wide, wide.stride(0), size, BLOCK=2048, num_warps=8)
+    kernels.swiglu_kernel[(rows, triton.cdiv(size, 2048))](
+        gate_up, wide, wide.stride(0), size, GELU=gelu, BLOCK=2048, num_warps=8
+    )
     return wide
 
 
-def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, keys):
+def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, keys, gelu: bool = False):
     rows, size = gate_up.shape[0], gate_up.shape[1] // 2
     block_rows, block_cols, warps, stages = SWIGLU_BACKWARD
     splits, rows_per_split = _splits(rows, triton.cdiv(size, block_cols), block_rows)
     partial = torch.empty(splits, rank, size, dtype=torch.float32, device=gate_up.device)
     kernels.swiglu_backward_kernel[(triton.cdiv(size, block_cols), splits)](
         gate_up, grad_wide, a[0], partial, grad_wide.stride(0), rows, size, a[0].shape[0], scale / (1 - p),
-        _threshold(p), keys[0], rows_per_split, R=rank, BT=block_rows, BK=block_cols,
+        _threshold(p), keys[0], rows_per_split, GELU=gelu, R=rank, BT=block_rows, BK=block_cols,
         num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return partial.sum(0)
