@@ -18,11 +18,11 @@ import ast
 import csv
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -54,27 +54,26 @@ def stage(name: str, flags: list[str]) -> dict:
     function = "make_preferences" if name == "preferences" else f"train_{name}"
     code = (
         f"import json, sys; from dialsum_trl import {function} as run; "
-        "figures = run({}, sys.argv[1:]); import resource; "
-        "figures['peak_rss_mib'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); "
+        "figures = run({}, sys.argv[1:]); import resource; used = resource.getrusage(resource.RUSAGE_SELF); "
+        "figures['cpu_s'] = round(used.ru_utime + used.ru_stime, 1); "
+        "figures['peak_rss_mib'] = round(used.ru_maxrss / 1024); "
         "print('FIGURES ' + json.dumps(figures, default=str))"
     )
     environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     common = ["--dtype", "float32", "--use_cpu", "true"]
     if name != "preferences":
         common += ["--disable_tqdm", "true"]
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code, *flags, *common],
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment},
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     figures = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FIGURES "))[8:])
     for key, start in (("log", "{'loss'"), ("evaluations", "{'eval_")):
         lines = [ast.literal_eval(line) for line in done.stdout.splitlines() if line.startswith(start)]
         figures[key] = [{k: float(v) for k, v in line.items()} for line in lines]
-    figures["cpu_s"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
     figures["wall_s"] = round(time.perf_counter() - started, 1)
     return figures
 
@@ -195,6 +194,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=TINY / "llama")
     parser.add_argument("--learned", action="store_true")
     parser.add_argument("--folder", type=Path, help="work here; adapters and runs found there are used again")
+    parser.add_argument("--processes", type=int, default=1, help="runs at once, one thread each")
     args = parser.parse_args()
     kind = "learned" if args.learned else "rouge"
     steps = args.steps or STEPS[kind]
@@ -207,16 +207,17 @@ def main() -> None:
         if args.learned:
             reward, reward_figures = learned_reward(folder, adapter)
             extra = ["--reward_functions", "none", "--reward_adapter_path", str(reward), *LEARNED]
-        runs_file, runs, tested = folder / f"runs_{kind}.json", [], []
+        runs_file, runs = folder / f"runs_{kind}.json", []
         if runs_file.exists():
             runs = json.loads(runs_file.read_text(encoding="utf-8"))
-        for seed in args.seeds:
-            if seed not in {run["seed"] for run in runs}:
-                runs.append(learn(folder, adapter, unseen, seed, steps, extra))
+        with ThreadPoolExecutor(args.processes) as pool:
+            left = [seed for seed in args.seeds if seed not in {run["seed"] for run in runs}]
+            for run in pool.map(lambda seed: learn(folder, adapter, unseen, seed, steps, extra), left):
+                runs.append(run)
                 runs_file.write_text(json.dumps(runs), encoding="utf-8")
-            write(kind, steps, {**reward_figures, "runs": runs})
-        for name, trained in [("sft", adapter), *((f"ppo{seed}", folder / f"ppo{seed}") for seed in args.seeds)]:
-            tested.append(on_test_rows(folder, name, trained, unseen, extra))
+                write(kind, steps, {**reward_figures, "runs": runs})
+            trained = [("sft", adapter), *((f"ppo{seed}", folder / f"ppo{seed}") for seed in args.seeds)]
+            tested = list(pool.map(lambda pair: on_test_rows(folder, *pair, unseen, extra), trained))
         write(kind, steps, {**reward_figures, "test_rows": tested, "runs": runs})
 
 

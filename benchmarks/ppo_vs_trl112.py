@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks import ppo_learns
@@ -75,7 +76,8 @@ def theirs(folder: Path, rows: Path, samples: int, learning_rate: float, seed: i
     }
     # without accumulation: with it, trl 1.12 makes one optimizer step out of the four mini-batches
     args = PPOConfig(
-        output_dir=str(folder / f"trl{seed}"), use_cpu=True, bf16=False, seed=seed, learning_rate=learning_rate,
+        output_dir=str(folder / f"trl{seed}_{learning_rate}"), use_cpu=True, bf16=False, seed=seed,
+        learning_rate=learning_rate,
         per_device_train_batch_size=ROLLOUT, gradient_accumulation_steps=1, num_mini_batches=4, num_ppo_epochs=1,
         total_episodes=samples, response_length=NEW_TOKENS, stop_token_id=stop_token_ids(tokenizer)[0], temperature=1.0,
         kl_coef=KL, missing_eos_penalty=PENALTY, lam=1.0, num_sample_generations=0, lr_scheduler_type="constant",
@@ -182,12 +184,14 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=ppo_learns.TINY / "llama")
     parser.add_argument("--our_learning_rates", type=float, nargs="+", default=OUR_RATES)
     parser.add_argument("--folder", type=Path, help="work here; adapters and runs found there are used again")
+    parser.add_argument("--processes", type=int, default=1, help="runs at once, one thread each")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         site = folder / "site"
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(site), TRL]
-        subprocess.run(pip, check=True)
+        if not site.exists():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), TRL]
+            subprocess.run(pip, check=True)
         seen, unseen = ppo_learns.split_rows(folder)
         adapter = ppo_learns.sft_start(folder, args.base, seen, ppo_learns.LEARNED_EPOCHS)
         trained, reward_figures = ppo_learns.learned_reward(folder, adapter)
@@ -200,16 +204,22 @@ def main() -> None:
         runs = json.loads(runs_file.read_text(encoding="utf-8")) if runs_file.exists() else []
         done = {(run["side"], run["seed"], run["learning_rate"]) for run in runs}
         both = [("ours", rate) for rate in args.our_learning_rates] + [(TRL, rate) for rate in args.learning_rates]
-        for seed, (side, rate) in itertools.product(args.seeds, both):
-            if (side, seed, rate) in done:
-                continue
+        left = [
+            (s, side, rate) for s, (side, rate) in itertools.product(args.seeds, both) if (side, s, rate) not in done
+        ]
+
+        def train(seed: int, side: str, rate: float) -> dict:
             if side == "ours":
                 found = ours(folder, unseen, args.base, adapter, reward, args.samples, rate, seed)
             else:
                 found = run_theirs(site, folder, unseen, args.samples, rate, seed)
-            runs.append({"side": side, "seed": seed, "learning_rate": rate, **found})
-            runs_file.write_text(json.dumps(runs), encoding="utf-8")
-            write(runs, reward_figures, args.samples)
+            return {"side": side, "seed": seed, "learning_rate": rate, **found}
+
+        with ThreadPoolExecutor(args.processes) as pool:
+            for run in pool.map(lambda which: train(*which), left):
+                runs.append(run)
+                runs_file.write_text(json.dumps(runs), encoding="utf-8")
+                write(runs, reward_figures, args.samples)
         write(runs, reward_figures, args.samples)
 
 
