@@ -36,11 +36,6 @@ def _md(value: object) -> str:
     return re.sub(r"[\\`*\[\]<>|]", lambda found: f"&#{ord(found[0])};", text.replace("&", "&amp;"))
 
 
-def _py(value: object) -> str:
-    """A value as a Python literal of the snippet, which nothing in it can end, nor the fence around it."""
-    return json.dumps(value if isinstance(value, list) else str(value)).replace("`", "\\u0060")
-
-
 def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | None, has_curve: bool = False) -> str:
     """README.md for the Hub.
 
@@ -53,18 +48,13 @@ def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | N
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"md": _md, "py": _py}
+    # JSON of texts is Python too; no text can end the fence around the snippet
+    environment.filters |= {"md": _md, "py": lambda value: json.dumps(value).replace("`", "\\u0060")}
     template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
     name, base, evaluation = repo_id.split("/")[-1], record["base_model"], record.get("evaluation")
     loader = LOADERS[adapter["task_type"] if adapter else record.get("task_type", "CAUSAL_LM")]
     reward = loader == LOADERS["SEQ_CLS"]
     checkpoint = checkpoint_of(base)
-    score_rows = []
-    if evaluation:
-        rouge = evaluation["rouge"]
-        score_rows.append(("this model", rouge, rouge["interval95_of_mean"]))
-        if "floor" in rouge:
-            score_rows.append((f"constant line “{rouge['floor']['line']}”", rouge["floor"], None))
     return template.render(
         metadata=_metadata(record, name, adapter, reward),
         name=name,
@@ -77,9 +67,8 @@ def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | N
         base_link=f"[{_md(base)}](https://huggingface.co/{base})" if REPO_ID.fullmatch(base) else _md(base),
         terms=checkpoint.license if checkpoint else None,
         evaluation=evaluation,
-        rouge=evaluation and evaluation["rouge"]["config"],
+        rouge=evaluation and evaluation["rouge"],
         metrics=METRICS,
-        score_rows=score_rows,
         settings=_settings(record, adapter),
         curve_file=CURVE_FILE,
         has_curve=has_curve,

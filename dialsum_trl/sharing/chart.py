@@ -16,37 +16,30 @@ CURVES = (  # title of a panel, and its lines: name and key in a trainer's log
 WIDTH, HEIGHT = 480, 260  # units of one chart
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 48, 40
-_LARGEST = 1e300  # sums and differences of what is smaller are finite
-_NARROWEST = 1e-9  # of a span, to its numbers and to 1: ticks are rounded to 12 decimals
 
 
 def training_curves(history: list[dict]) -> dict[str, Series]:
-    """Title -> series of what a trainer logged: loss, ROUGE and reward, over optimizer steps."""
-    return {
-        title: {name: [(row["step"], row[key]) for row in history if {"step", key} <= set(row)] for name, key in lines}
-        for title, lines in CURVES
-    }
-
-
-def drawable(series: Series) -> Series:
-    """The series without points that have no place in a chart: not finite, from 1e300 or no number at all."""
-    kept = {
-        name: [p for p in line if all(isinstance(value, int | float) and abs(value) < _LARGEST for value in p)]
-        for name, line in series.items()
-    }
-    return {name: line for name, line in kept.items() if line}
+    """Title -> lines of what a trainer logged over steps: loss, ROUGE and reward, without what is not finite."""
+    panels = {}
+    for title, lines in CURVES:
+        drawn = {
+            name: [(row["step"], row[key]) for row in history if key in row and math.isfinite(row[key])]
+            for name, key in lines
+        }
+        panels[title] = {name: line for name, line in drawn.items() if line}
+    return {title: series for title, series in panels.items() if series}
 
 
 def line_charts(panels: dict[str, Series], x_label: str = "step") -> str:
     """An SVG document with one chart below the other, each with its own scale.
 
     Args:
-        panels: title -> series. What is not `drawable` is left out.
+        panels: title -> series, as of `training_curves`.
     """
-    charts = []
-    for title, series in panels.items():
-        if kept := drawable(series):
-            charts.append(f'<g transform="translate(0 {HEIGHT * len(charts)})">{line_chart(title, kept, x_label)}</g>')
+    charts = [
+        f'<g transform="translate(0 {HEIGHT * number})">{line_chart(title, series, x_label)}</g>'
+        for number, (title, series) in enumerate(panels.items())
+    ]
     height = HEIGHT * max(1, len(charts))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
@@ -55,7 +48,7 @@ def line_charts(panels: dict[str, Series], x_label: str = "step") -> str:
 
 
 def line_chart(title: str, series: Series, x_label: str) -> str:
-    """The elements of one chart, `WIDTH` by `HEIGHT` units; every series has points, all of them `drawable`."""
+    """The elements of one chart, `WIDTH` by `HEIGHT` units; every series has points, all finite."""
     points = [point for line in series.values() for point in line]
     x_ticks, y_ticks = (ticks([point[i] for point in points]) for i in (0, 1))
     x_of, y_of = scale(x_ticks, _LEFT, WIDTH - _RIGHT), scale(y_ticks, HEIGHT - _BOTTOM, _TOP)
@@ -70,7 +63,7 @@ def line_chart(title: str, series: Series, x_label: str) -> str:
     parts += [text(x_of(tick), HEIGHT - _BOTTOM + 16, f"{tick:g}", "axis", "middle") for tick in x_ticks]
     legend = _LEFT
     for index, (name, line) in enumerate(series.items()):
-        colour, style = COLOURS[index % len(COLOURS)], f"c{index % len(COLOURS)}"
+        colour, style = COLOURS[index], f"c{index}"
         places = [(x_of(x), y_of(y)) for x, y in line]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts.append(f'<path class="line {style}" d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
@@ -95,10 +88,8 @@ def scale(marks: list[float], start: float, end: float) -> Callable[[float], flo
 def ticks(values: list[float], wanted: int = 5) -> list[float]:
     """Round numbers that span `values`, about `wanted` of them, at least two."""
     low, high = min(values), max(values)
-    size = max(1, abs(low), abs(high))
-    if high - low < _NARROWEST * size:
-        pad = max(0.5, 1e-6 * size)
-        low, high = low - pad, high + pad
+    if high - low < 1e-9 * max(1, abs(low), abs(high)):
+        low, high = low - 0.5, high + 0.5
     rough = (high - low) / wanted
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * (1 - 1e-9))

@@ -24,6 +24,7 @@ from dialsum_trl.sharing.save import ADAPTER_CONFIG, CARD, with_base
 from dialsum_trl.sharing.upload import require_token, upload
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+UNKNOWN_BASE = "the base {} is a local folder, and the card must name its Hub repository"
 OF_A_RUN = "give the folder of a finished run"
 ADAPTER_FILES = ("adapter_model.safetensors", *TOKENIZER_FILES)
 MODEL_FILES = (
@@ -52,14 +53,8 @@ def plan_push(args: TrainingArguments, model_args: ModelArguments) -> Callable[[
     require_token()
     base = str(model_args.model_name_or_path)
     if base_origin(base).repo_id is None:
-        raise _unknown_base(base, "push it afterwards with `dialsum push --base owner/name`")
+        raise InputError(f"{UNKNOWN_BASE.format(base)}: push it afterwards with `dialsum push --base owner/name`")
     return lambda: push(args.output_dir, args.hub_model_id, private=args.hub_private_repo is not False)
-
-
-def _unknown_base(name: str, remedy: str) -> InputError:
-    return InputError(
-        f"the base {Path(name).name} is a local folder, and the card must name its Hub repository: {remedy}"
-    )
 
 
 def push(
@@ -105,17 +100,12 @@ def shared_files(
     is_adapter = (folder / ADAPTER_CONFIG).exists()
     if not is_adapter and not (folder / "config.json").exists():
         raise InputError(f"{folder}: holds neither an adapter ({ADAPTER_CONFIG}) nor a model (config.json) to push")
-    if not (folder / RUN_FILE).exists():
-        raise InputError(
-            f"{folder}: has no {RUN_FILE}, so nothing is known of its training; {OF_A_RUN}, or "
-            f"share it without a card by `hf upload`"
-        )
-    record = read_json(folder / RUN_FILE, OF_A_RUN)
+    record = read_json(folder / RUN_FILE, f"{OF_A_RUN}, or share it without a card by `hf upload`")
     if missing := [key for key in NEEDED if key not in record]:
         raise InputError(f"{folder / RUN_FILE}: lacks {', '.join(missing)}, which the card shows; {OF_A_RUN}")
     record = with_base(record, base)
     if not REPO_ID.fullmatch(record["base_model"]):
-        raise _unknown_base(record["base_model"], "give it with --base owner/name")
+        raise InputError(f"{UNKNOWN_BASE.format(record['base_model'])}: give it with --base owner/name")
     if scores:
         record["evaluation"] = _predicted(Path(scores))
     patterns = ADAPTER_FILES if is_adapter else (*MODEL_FILES, *TOKENIZER_FILES)
@@ -138,13 +128,12 @@ def shared_files(
 def _predicted(path: Path) -> dict:
     """The evaluation part of a card from a predict run's scores.json."""
     scores = read_json(path, "give scores.json of recipes/predict.py by --scores")
-    try:
-        decoding, rouge, test_file = scores["decoding"], scores["rouge"], scores["test_file"]
-        how = f"beam {decoding['num_beams']}" if decoding["num_beams"] > 1 else "greedy"
-        how = f"sampling at temperature {decoding['temperature']}" if decoding["do_sample"] else how
-        decoded = f"{how}, at most {decoding['max_new_tokens']} new tokens"
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"--scores {path}: is no scores.json of recipes/predict.py") from None
-    if rouge is None:
+    if not {"decoding", "rouge", "test_file"} <= set(scores):
+        raise InputError(f"--scores {path}: is no scores.json of recipes/predict.py")
+    if scores["rouge"] is None:
         raise InputError(f"--scores {path}: holds no ROUGE; the rows that were summarized had no references")
-    return {"file": Path(test_file).name, "rouge": rouge, "decoding": decoded}
+    decoding = scores["decoding"]
+    how = f"beam {decoding['num_beams']}" if decoding["num_beams"] > 1 else "greedy"
+    how = f"sampling at temperature {decoding['temperature']}" if decoding["do_sample"] else how
+    decoded = f"{how}, at most {decoding['max_new_tokens']} new tokens"
+    return {"file": Path(scores["test_file"]).name, "rouge": scores["rouge"], "decoding": decoded}

@@ -1,12 +1,10 @@
-"""Files to one Hub repository in one commit; broken connections are tried again, and what arrived is compared."""
+"""Files to one Hub repository in one commit; a broken connection is tried again."""
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -19,14 +17,13 @@ from dialsum_trl.core.errors import InputError
 
 WAITS = (2, 8, 30)  # seconds before the second, third and fourth attempt
 TIMEOUT = 120  # seconds without a byte before a request counts as broken; the client's own default is never
-Result = TypeVar("Result")
 TRANSIENT = (408, 409, 412, 429, 500, 502, 503, 504)  # 409, 412: another commit came in between
 
 
 def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -> tuple[str, bool]:
     """Creates the repository where it is missing and commits `files` to its main branch.
 
-    A file that has arrived is not sent again, neither by a later attempt nor by a later call.
+    A large file that has arrived is not sent again, neither by a later attempt nor by a later call.
 
     Args:
         files: path in the repository -> content or local file.
@@ -42,16 +39,23 @@ def upload(files: dict[str, bytes | Path], repo_id: str, private: bool = True) -
     """
     require_token()
     with _impatient_client():
-        api = HfApi()
-        repo_id = _persist(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id, repo_id)
-        is_private = bool(_persist(lambda: api.repo_info(repo_id), repo_id).private)
-        if private and not is_private:
-            raise InputError(
-                f"{repo_id} exists and is public, but a private push was requested; choose another name, or push with "
-                f"--public (--hub_private_repo false in a recipe)"
-            )
-        _persist(lambda: _commit(api, files, repo_id), repo_id)
-    return repo_id, is_private
+        for wait in (*WAITS, None):
+            try:
+                return _send(files, repo_id, private)
+            except InputError:
+                raise
+            except OfflineModeIsEnabled:
+                raise InputError(f"push to {repo_id}: HF_HUB_OFFLINE is set; unset it to reach the Hub") from None
+            except (httpx2.HTTPError, OSError, RuntimeError, json.JSONDecodeError) as error:
+                # one large file's failure comes wrapped; hf_xet raises OSError and RuntimeError of its own
+                cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+                status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+                if wait is None or (status is not None and status not in TRANSIENT):
+                    raise InputError(f"push to {repo_id} failed: {_reason(cause, status)}") from None
+                say(f"push to {repo_id}: {_first_line(cause)}; trying again in {wait} s")
+                time.sleep(wait)
+            except ValueError as error:  # a name that is none, metadata or files that the Hub does not take
+                raise InputError(f"push to {repo_id} failed: {_first_line(error)}") from None
 
 
 def require_token() -> None:
@@ -63,53 +67,25 @@ def require_token() -> None:
         )
 
 
-def _commit(api: HfApi, files: dict[str, bytes | Path], repo_id: str) -> None:
-    """Raises _Incomplete unless the commit then holds every file with the hash of what was sent."""
+def _send(files: dict[str, bytes | Path], repo_id: str, private: bool) -> tuple[str, bool]:
+    api = HfApi()
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    is_private = bool(api.repo_info(repo_id).private)
+    if private and not is_private:
+        raise InputError(
+            f"{repo_id} exists and is public, but a private push was requested; choose another name, or push with "
+            f"--public (--hub_private_repo false in a recipe)"
+        )
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
-    commit = api.create_commit(repo_id, additions, commit_message="Upload with dialsum-trl").oid
-    arrived = {file.path: file for file in api.get_paths_info(repo_id, list(files), revision=commit)}
-    for name, content in files.items():
-        data = content if isinstance(content, bytes) else Path(content).read_bytes()
-        file = arrived.get(name)
-        if file is not None and file.lfs is not None:
-            same = file.lfs.sha256 == hashlib.sha256(data).hexdigest()
-        else:  # git's name of a blob
-            same = file is not None and file.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        if not same:
-            raise _Incomplete(f"{name} did not arrive whole")
-
-
-class _Incomplete(Exception):
-    """The repository does not hold what was sent."""
-
-
-def _persist(step: Callable[[], Result], repo_id: str) -> Result:
-    """`step()`, again after a pause while the failure may pass, then one clear line."""
-    for wait in (*WAITS, None):
-        try:
-            return step()
-        except OfflineModeIsEnabled:
-            raise InputError(f"push to {repo_id}: HF_HUB_OFFLINE is set; unset it to reach the Hub") from None
-        except (httpx2.HTTPError, OSError, RuntimeError, json.JSONDecodeError, _Incomplete) as error:
-            # one large file's failure comes wrapped; hf_xet raises OSError and RuntimeError of its own
-            cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-            status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-            if wait is None or (status is not None and status not in TRANSIENT):
-                raise InputError(f"push to {repo_id} failed: {_reason(cause, status)}") from None
-            say(f"push to {repo_id}: {_first_line(cause)}; trying again in {wait} s")
-            time.sleep(wait)
-        except ValueError as error:  # a name that is none, metadata or files that the Hub does not take
-            raise InputError(f"push to {repo_id} failed: {_first_line(error)}") from None
+    api.create_commit(repo_id, additions, commit_message="Upload with dialsum-trl")
+    return repo_id, is_private
 
 
 def _reason(error: BaseException, status: int | None) -> str:
     if status in (401, 403):
         return f"the Hub refused ({status}); check that the token may write there: {_first_line(error)}"
-    if status is not None:
-        return f"{_first_line(error)}. Nothing was lost; the same command continues"
-    if isinstance(error, _Incomplete):
-        return f"{error}. Nothing was lost here; push again"
-    return f"the Hub does not answer ({_first_line(error)}). Nothing was lost; check the network and push again"
+    what = _first_line(error) if status is not None else f"the Hub does not answer ({_first_line(error)})"
+    return f"{what}. Nothing was lost; the same command continues"
 
 
 def _first_line(error: BaseException) -> str:

@@ -165,7 +165,7 @@ def test_other_column_names_are_followed(dev, folders, tmp_path):
     [
         (("--focus", "best"), "--focus best: no such system; there are start, more, whole"),
         (("--systems", "a=nowhere"), "nowhere does not exist"),
-        (("--runs", "SFT=."), r"holds no trainer_state\.json"),
+        (("--runs", "SFT=."), r"trainer_state\.json: cannot be read"),
         (("--test_file", str(TINY / "data" / "dev.csv")), r"53 rows of .* have no summary"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_page_without_intervals_is_refused_before_anything_is_scored(dev, fold
 def test_a_path_with_an_equals_sign_is_a_path_bare_and_named(tmp_path):
     path = tmp_path / "lr=1e-4.csv"
     path.write_text("fname,summary\n", encoding="utf-8")
-    assert named([str(path), f"mine={path}", f"a=b={path}"]) == [("lr=1e-4.csv", path), ("mine", path), ("a=b", path)]
+    assert named([str(path), f"mine={path}", f"a=b={path}"]) == {"lr=1e-4.csv": path, "mine": path, "a=b": path}
     with pytest.raises(InputError, match=r"gone\.csv does not exist"):
         named(["mine=gone.csv"])
 

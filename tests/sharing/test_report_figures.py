@@ -89,9 +89,8 @@ def test_equal_texts_have_no_marks():
 
 
 def test_curves_skip_what_is_not_finite_and_what_was_logged_at_one_step():
-    run = Run(
-        "x", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}, {"step": 2, "eval_rouge_mean": 9.0}], {}
-    )
+    losses = [{"step": step, "loss": loss} for step, loss in ((1, 2.0), (2, float("nan")), (3, 1.0))]
+    run = Run("x", [*losses, {"step": 2, "eval_rouge_mean": 9.0}], {})
     (loss,) = run.plots
     assert "nan" not in loss and "Loss" in loss
 
@@ -110,7 +109,7 @@ def test_a_histogram_draws_every_value_once(values):
 
 
 def test_the_intervals_of_all_systems_lie_inside_the_picture():
-    drawn = plots.intervals([("a" * 60, 0.0, (0.0, 0.1)), ("b", 99.9, None)], 38.0, "floor")
+    drawn = plots.intervals([("a" * 60, 0.0, (0.0, 0.1)), ("b", 99.9, (99.0, 100.0))], 38.0, "floor")
     places = [float(x) for x in re.findall(r'cx="([-\d.]+)"', drawn)]
     assert len(places) == 2 and all(0 <= x <= plots.WIDE for x in places) and "…" in drawn
 

@@ -5,7 +5,7 @@ import runpy
 import pytest
 
 from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.core.settings.yaml_file import read_config, stage_settings
+from dialsum_trl.core.settings.yaml_file import read_config
 from dialsum_trl.rl.ppo_config import PPOConfig
 from dialsum_trl.stages.common.names import STAGES
 from tests.conftest import ROOT
@@ -63,5 +63,6 @@ def test_ppo_shows_the_defaults_of_its_config():
 
 @pytest.mark.parametrize("name", ["preferences", "reward", "ppo", "dpo", "grpo"])
 def test_the_demo_configures_every_stage(name):
-    config = stage_settings(read_config(str(ROOT / "recipes" / "demo.yaml"), STAGES), name, STAGES)
+    common, own = read_config(str(ROOT / "recipes" / "demo.yaml"), name, STAGES)
+    config = common | own
     assert config["adapter_path"] == "outputs/demo/sft" and config["output_dir"] == f"outputs/demo/{name}"

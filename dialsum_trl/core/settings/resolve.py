@@ -8,38 +8,20 @@ import difflib
 import os
 import runpy
 import sys
-from dataclasses import MISSING, fields
-from importlib import import_module
+from dataclasses import fields
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 from dialsum_trl.core.errors import InputError, settings_in_one_line
 from dialsum_trl.core.settings.bounds import bounds_of, check_numbers
-from dialsum_trl.core.settings.flags import (
-    DataArguments,
-    DecodingArguments,
-    ModelArguments,
-    PredictArguments,
-    PromptArguments,
-    RougeArguments,
-)
+from dialsum_trl.core.settings.flags import SUMMARIZING, PredictArguments
 from dialsum_trl.core.settings.parser import FlagParser
 from dialsum_trl.core.settings.stage import Stage, refuse_unread
 from dialsum_trl.core.settings.topology import fit_topology, use_one_gpu
-from dialsum_trl.core.settings.yaml_file import (
-    as_tokens,
-    check_config_values,
-    defaults_of,
-    pop_config,
-    read_config,
-    stage_settings,
-)
+from dialsum_trl.core.settings.yaml_file import as_tokens, check_config_values, defaults_of, read_config
 
-SHARED = {
-    item.name
-    for group in (DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments, PredictArguments)
-    for item in fields(group)
-}
+SHARED = {item.name for group in (*SUMMARIZING, PredictArguments) for item in fields(group)}
 
 # A flag of ours -> what TRL's scripts, axolotl, Unsloth, LLaMA-Factory and older releases of transformers call it.
 OTHER_TOOLS = {
@@ -105,12 +87,14 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     if "--help" in argv or "-h" in argv:
         _print_help(stage, defaults)
         sys.exit(0)
-    config_path, argv = pop_config(list(argv))
-    config_file = read_config(config_path, stage.sections) if config_path else {}
-    own_section = config_file.get(stage.name) or {}
+    config_parser = FlagParser([])
+    config_parser.add_argument("--config", metavar="YAML")
+    options, argv = config_parser.parse_known_args(argv)
+    common, own = read_config(options.config, stage.name, stage.sections) if options.config else ({}, {})
+    file = f"--config {options.config}"
     if stage.before:
         stage.before()
-    groups = [*stage.groups, *([_trainer_config(stage.trainer)] if stage.trains else [])]
+    groups = [*stage.groups, *([resolve_name(stage.trainer)] if stage.trains else [])]
     parser = FlagParser(groups)
     if "--help_all" in argv:
         parser.print_help()
@@ -118,19 +102,15 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
 
     known = {action.dest for action in parser._actions}
     # a common key may be meant for other stages: those of the shared groups are passed over where a stage lacks them
-    passed_over = SHARED - known - set(own_section)
-    config = stage_settings(config_file, stage.name, stage.sections)
-    config = {key: value for key, value in config.items() if key not in passed_over}
-    for settings, where in ((defaults, "recipe"), (config, f"--config {config_path}")):
+    config = {key: value for key, value in common.items() if key not in SHARED - known} | own
+    for settings, where in ((defaults, "recipe"), (config, file)):
         if unknown := [key for key in settings if key not in known]:
             raise _unknown(unknown, known, where)
     if "trust_remote_code" in {**defaults, **config}:
-        where = f"--config {config_path}" if "trust_remote_code" in config else "recipe"
-        raise InputError(
-            f"{where}: trust_remote_code runs code of strangers; it is taken from the command line only: remove it"
-        )
+        where = file if "trust_remote_code" in config else "recipe"
+        raise InputError(f"{where}: trust_remote_code runs code of strangers and is taken from the command line only")
     bounds = bounds_of(groups)
-    check_config_values(parser, groups, bounds, config, f"--config {config_path}")
+    check_config_values(parser, groups, bounds, config, file)
     tokens, nones = as_tokens({**defaults, **config})
     parser.set_defaults(**nones)
     namespace, rest = parser.parse_known_args(tokens + argv)
@@ -138,7 +118,7 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
         raise _unknown([rest[0].split("=")[0]], {f"--{name}" for name in known}, "command line")
 
     names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
-    asked = set(own_section) | {n if n in known else n.removeprefix("no_") for n in names}
+    asked = set(own) | {n if n in known else n.removeprefix("no_") for n in names}
     given = set(config) | asked
     values = vars(namespace)
     values.update({name: _at_home(value) for name, value in values.items()})
@@ -148,7 +128,7 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     _check_old_names(values, given)
     # of the user's names those of this stage alone: common keys may be meant for other stages
     refuse_unread(stage.name, stage.unread, values, asked, defaults_of(parser))
-    if adjust := getattr(import_module(stage.job), "adjust", None):
+    if adjust := getattr(resolve_name(stage.job), "adjust", None):
         adjust(values, given)
     fit_topology(stage, values, given)
     result = []
@@ -181,22 +161,10 @@ def read_recipe(path: str | Path, config: str | None = None, overrides: dict | N
     stage = next((value.stage for value in names.values() if isinstance(getattr(value, "stage", None), Stage)), None)
     if stage is None or "RECIPE" not in names:
         raise InputError(f"{path}: is no recipe; it has no RECIPE and no stage such as dialsum_trl.train_sft")
-    given = stage_settings(read_config(config, stage.sections), stage.name, stage.sections) if config else {}
-    given |= {key: value for key, value in (overrides or {}).items() if value is not None}
-    return RecipeSettings(stage, {**_defaults(stage), **stage.settings, **names["RECIPE"], **given}, set(given))
-
-
-def _trainer_config(name: str) -> type:
-    module, _, attribute = name.rpartition(".")
-    return getattr(import_module(module), attribute)
-
-
-def _defaults(stage: Stage) -> dict:
-    return {
-        item.name: item.default_factory() if item.default is MISSING else item.default
-        for group in stage.groups
-        for item in fields(group)
-    }
+    common, own = read_config(config, stage.name, stage.sections) if config else ({}, {})
+    given = common | own | {key: value for key, value in (overrides or {}).items() if value is not None}
+    defaults = vars(FlagParser([*stage.groups]).parse_args([]))
+    return RecipeSettings(stage, {**defaults, **stage.settings, **names["RECIPE"], **given}, set(given))
 
 
 def _unknown(names: list[str], known: set[str], where: str) -> InputError:

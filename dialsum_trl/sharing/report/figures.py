@@ -4,6 +4,7 @@ import itertools
 import statistics
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 from rapidfuzz.distance import LCSseq
@@ -102,15 +103,16 @@ def by_topic(scored: list[Scored], topics: list[str | None]) -> list[Group]:
 
 
 def by_length(scored: list[Scored], lengths: list[int], unit: str, parts: int = 4) -> list[Group]:
-    """Groups of equal size by the length of the dialogue, the shortest first."""
+    """Groups of about equal size by the length of the dialogue, the shortest first."""
     cuts = np.unique(np.quantile(lengths, np.linspace(0, 1, parts + 1)).round().astype(int))
-    groups = []
-    for index, (low, high) in enumerate(itertools.pairwise(cuts)):
-        last = index == len(cuts) - 2
-        inside = [low <= length and (length <= high if last else length < high) for length in lengths]
-        if any(inside):
-            groups.append(_group(f"{low} to {high if last else high - 1} {unit}", inside, scored))
-    return groups or [_group(f"{lengths[0]} {unit}", [True] * len(lengths), scored)]
+    cuts[-1] += 1  # the last group holds the longest
+    ends = itertools.pairwise(cuts) if len(cuts) > 1 else [(cuts[0] - 1, cuts[0])]
+    groups = [
+        _group(f"{low} to {high - 1} {unit}" if low < high - 1 else f"{low} {unit}", inside, scored)
+        for low, high in ends
+        if (inside := [low <= length < high for length in lengths]) and any(inside)
+    ]
+    return groups
 
 
 def _group(name, inside, scored):
@@ -138,39 +140,24 @@ def differences(left: str, right: str) -> tuple[list[Piece], list[Piece]]:
 
     What agrees is the longest common subsequence of morphemes, masks whole: what ROUGE-L counts.
     """
-    cut_left, cut_right = _spans(left), _spans(right)
-    tokens = [[text[a:b] for a, b in spans] for text, spans in ((left, cut_left), (right, cut_right))]
-    shared: tuple[set[int], set[int]] = set(), set()
-    blocks = LCSseq.opcodes(*tokens)
-    for block in blocks:
+    cut = [_cut(text) for text in (left, right)]
+    found = LCSseq.opcodes(*([piece.strip() for piece in pieces] for pieces in cut))
+    marks = [[False] * len(pieces) for pieces in cut]
+    for block in found:
         if block.tag == "equal":
-            shared[0].update(range(block.src_start, block.src_end))
-            shared[1].update(range(block.dest_start, block.dest_end))
-    return _pieces(left, cut_left, shared[0]), _pieces(right, cut_right, shared[1])
+            marks[0][block.src_start : block.src_end] = [True] * (block.src_end - block.src_start)
+            marks[1][block.dest_start : block.dest_end] = [True] * (block.dest_end - block.dest_start)
+    return tuple(
+        [Piece("".join(piece for piece, _ in run), shared) for shared, run in itertools.groupby(pairs, itemgetter(1))]
+        for pairs in (list(zip(*each, strict=True)) for each in zip(cut, marks, strict=True))
+    )
 
 
-def _spans(text):
-    """The span of each morpheme in `text`, without the spaces between them."""
-    spans, end = [], 0
+def _cut(text: str) -> list[str]:
+    """The text in pieces of one morpheme and what follows it, which give the text back."""
+    starts, end = [], 0
     for token in tokenize(text, "mecab", "atomic"):
-        start = text.find(token, end)
-        if start >= 0:
+        if (start := text.find(token, end)) >= 0:
+            starts.append(start)
             end = start + len(token)
-            spans.append((start, end))
-    return spans
-
-
-def _pieces(text, spans, shared):
-    """Spaces between two tokens go with them when both are alike; other uncovered text counts as shared."""
-    marks = [True] * len(text)
-    for index, (start, end) in enumerate(spans):
-        marks[start:end] = [index in shared] * (end - start)
-        if index and index not in shared and index - 1 not in shared:
-            before = spans[index - 1][1]
-            marks[before:start] = [False] * (start - before)
-    pieces, start = [], 0
-    for position in range(1, len(text) + 1):
-        if position == len(text) or marks[position] != marks[start]:
-            pieces.append(Piece(text[start:position], marks[start]))
-            start = position
-    return pieces
+    return [text[start:end] for start, end in itertools.pairwise([0, *starts[1:], len(text)]) if start < end]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dialsum_trl.data.audit import Audit
 from dialsum_trl.data.lengths import LIMITS
-from dialsum_trl.sharing.chart import drawable, training_curves
+from dialsum_trl.sharing.chart import training_curves
 from dialsum_trl.sharing.report import plots
 from dialsum_trl.sharing.report.figures import Change, Group, Scored, differences, extremes
 
@@ -29,11 +29,11 @@ class Run:
 
     @property
     def plots(self) -> list[Markup]:
-        """Loss, ROUGE on dev rows and reward: what was logged at two steps or more and can be drawn."""
+        """Loss, ROUGE on dev rows and reward: what was logged at two steps or more."""
         return [
             plots.curves(f"{title}, {self.name}", series)
-            for title, logged in training_curves(self.history).items()
-            if (series := drawable(logged)) and len({step for line in logged.values() for step, _ in line}) > 1
+            for title, series in training_curves(self.history).items()
+            if len({step for line in series.values() for step, _ in line}) > 1
         ]
 
 
@@ -105,7 +105,7 @@ class Page:
         low, high = best.report.references_per_row
         floor = best.report.floor
         means = [(one.name, one.report.mean, one.report.interval) for one in self.scored]
-        html = template.render(
+        return template.render(
             **vars(self),
             style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
             references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
@@ -122,7 +122,6 @@ class Page:
             shade=shade,
             interval_plot=plots.intervals(means, floor.mean, f"constant line {floor.mean:.2f}"),
         )
-        return html.encode("utf-8", "backslashreplace").decode()  # JSON can hold half a surrogate pair
 
 
 def shade(mean: float, groups: list[Group]) -> int:

@@ -21,21 +21,21 @@ def _split(entry: str) -> tuple[str, Path]:
     return next((place for place in places if place[1].exists()), places[min(1, len(places) - 1)])
 
 
-def named(entries: list[str] | None) -> list[tuple[str, Path]]:
+def named(entries: list[str] | None) -> dict[str, Path]:
     """`name=path` entries; a bare path is named after its last part, also one with a `=` in it.
 
     Raises:
         InputError: a name twice, or a path that does not exist.
     """
-    found: list[tuple[str, Path]] = []
+    found: dict[str, Path] = {}
     for entry in entries or []:
         name, path = _split(entry)
         name = name or path.name
         if not path.exists():
             raise InputError(f"{entry}: {path} does not exist; give name=folder or name=file")
-        if name in [other for other, _ in found]:
+        if name in found:
             raise InputError(f"{entry}: the name {name} is given twice; give every system its own")
-        found.append((name, path))
+        found[name] = path
     return found
 
 
@@ -45,13 +45,10 @@ def read_run(name: str, folder: Path) -> Run:
     Raises:
         InputError: it holds no log, or a damaged one.
     """
-    if not (folder / STATE_FILE).exists():
-        raise InputError(f"{folder}: holds no {STATE_FILE}; give the output_dir of a training run")
-    remedy = "leave the run out of --runs, or give the folder that training wrote"
+    remedy = "give the output_dir of a training run"
     history = read_json(folder / STATE_FILE, remedy).get("log_history")
-    logged = isinstance(history, list) and all(isinstance(entry, dict) for entry in history)
-    if not logged or not all(isinstance(entry.get("step"), int) for entry in history):
-        raise InputError(f"{folder / STATE_FILE}: log_history is no list of steps as training logs them; {remedy}")
+    if not isinstance(history, list):
+        raise InputError(f"{folder / STATE_FILE}: has no log_history; {remedy}")
     record = read_json(folder / RUN_FILE, remedy) if (folder / RUN_FILE).exists() else {}
     return Run(name, history, record, str(folder) if (folder / "tokenizer_config.json").exists() else None)
 
@@ -67,8 +64,8 @@ def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
     """
     runs, seen = [], set()
     for one in scored:
-        adapter, model = one.how.get("adapter"), one.how.get("model")
-        folder = folder_next_to(folders[one.name], adapter or model)
+        adapter = one.how.get("adapter")
+        folder = folder_next_to(folders[one.name], adapter or one.how.get("model"))
         if folder is None and adapter:
             say(f"{one.name}: its adapter is not next to its summaries; --runs {one.name}=folder shows its curves")
         if folder is not None and folder not in seen and (folder / STATE_FILE).exists():
@@ -79,7 +76,5 @@ def find_runs(scored: list[Scored], folders: dict[str, Path]) -> list[Run]:
 
 def folder_next_to(system: Path, wanted: str | None) -> Path | None:
     """The folder that `wanted` (of a scores.json) names, if it is the parent folder of `system` or in that folder."""
-    if not wanted:
-        return None
-    around, found = Path(os.path.abspath(system)).parent, Path(os.path.abspath(wanted))
-    return found if around in (found, found.parent) and found.is_dir() else None
+    around, found = Path(os.path.abspath(system)).parent, Path(os.path.abspath(wanted or ""))
+    return found if wanted and around in (found, found.parent) and found.is_dir() else None

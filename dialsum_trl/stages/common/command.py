@@ -5,7 +5,7 @@ import pickle
 import sys
 import time
 from dataclasses import replace
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from dialsum_trl.core.console import quiet_libraries
@@ -52,7 +52,7 @@ def command(stage: Stage, name: str, doc: str) -> StageFunction:
         try:
             with released_at_end():
                 settings = resolve(stage, recipe, argv)
-                return import_module(stage.job).run(*settings)
+                return resolve_name(stage.job).run(*settings)
         except pickle.UnpicklingError as error:  # torch.load(weights_only=True) met code
             raise InputError(
                 "--resume_from_checkpoint: a file of the checkpoint holds more than tensors, which could run code, "

@@ -45,7 +45,7 @@ def run(data, rouge, args) -> dict:
 
     rows = read_dialogues(args.test_file, columns=data.columns())
     folders = named(args.systems)
-    systems = [read_system(name, path).named_as(rows["fname"][:]) for name, path in folders]
+    systems = [read_system(name, path).named_as(rows["fname"][:]) for name, path in folders.items()]
     for system in systems:
         if missing := [name for name in rows["fname"] if name not in system.summaries]:
             raise InputError(
@@ -57,7 +57,8 @@ def run(data, rouge, args) -> dict:
     if args.focus and args.focus not in [one.name for one in scored]:
         raise InputError(f"--focus {args.focus}: no such system; there are {', '.join(one.name for one in scored)}")
     focus = next((one for one in scored if one.name == args.focus), scored[-1])
-    runs = [read_run(name, path) for name, path in named(args.runs)] if args.runs else find_runs(scored, dict(folders))
+    given = named(args.runs)
+    runs = [read_run(name, path) for name, path in given.items()] if given else find_runs(scored, folders)
 
     train = read_dialogues(data.train_file, columns=data.columns()) if data.train_file else None
     tokenizer = args.tokenizer or next((run.tokenizer for run in runs if run.tokenizer), None)
