@@ -1,7 +1,9 @@
 """A PPO trainer on a toy, a rollout of it, and the gradient of one of its optimizer steps."""
 
+import hashlib
 import os
 
+import torch
 from datasets import Dataset
 
 from dialsum_trl.metrics.qualities import hangul_share, no_repetition
@@ -62,3 +64,14 @@ def gradients(trainer, batch, parts=1):
 
 def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+def fingerprints(model) -> dict[str, str]:
+    """A hash of the weights of each adapter, and of everything else as `"base"` (heads: their module's name)."""
+    hashes = {}
+    for name, tensor in sorted(model.state_dict().items()):
+        adapter = next((adapter for adapter in model.peft_config if f".{adapter}." in f"{name}."), None)
+        part = adapter or ("value_head" if name.startswith("value_head") else "base")
+        raw = tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy()
+        hashes.setdefault(part, hashlib.sha256()).update(raw)
+    return {part: digest.hexdigest() for part, digest in hashes.items()}

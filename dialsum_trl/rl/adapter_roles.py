@@ -6,7 +6,6 @@ which is used and leaves `requires_grad` unchanged.
 """
 
 import copy
-import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,14 +81,3 @@ def active_adapter(model, name: str):
         yield
     finally:
         use(POLICY)
-
-
-def fingerprints(model) -> dict[str, str]:
-    """A hash of the weights of each adapter, and of everything else as `"base"` (heads: their module's name)."""
-    hashes = {}
-    for name, tensor in sorted(model.state_dict().items()):
-        adapter = next((adapter for adapter in model.peft_config if f".{adapter}." in f"{name}."), None)
-        part = adapter or ("value_head" if name.startswith("value_head") else "base")
-        raw = tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy()
-        hashes.setdefault(part, hashlib.sha256()).update(raw)
-    return {part: digest.hexdigest() for part, digest in hashes.items()}

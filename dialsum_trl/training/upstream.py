@@ -8,54 +8,6 @@ and take over its new hash.
 
 from functools import partial
 
-READ_IN = {"transformers": "5.23.0", "trl": "1.16.0", "torch": "2.13.0", "deepspeed": "0.19.8"}
-
-# Qualified name of a method -> the first 12 digits of the SHA-256 of its source in that version.
-OVERRIDDEN = {
-    "transformers.Trainer._get_grad_norm": "913ba6f52f07",
-    "transformers.Trainer._run_epoch": "31aff00f34c3",
-    "transformers.Trainer._get_train_sampler": "1580d7493244",
-    "transformers.Trainer._get_output_dir": "97172085342a",
-    "transformers.Trainer._save_checkpoint": "a9111e30faa9",
-    "transformers.Trainer._prepare_for_training": "f55950593d7e",
-    "transformers.Trainer._load_best_model": "0e183d55a9db",
-    "transformers.Trainer._save_optimizer_and_scheduler": "c5ef974db69a",
-    "transformers.Trainer._load_optimizer_and_scheduler": "741032f57d6f",
-    "transformers.Trainer._load_from_checkpoint": "a2804e8d93a2",
-    "transformers.Trainer._save": "b136889e8792",
-    "trl.DPOTrainer._prepare_dataset": "35e349e8e826",
-    "trl.GRPOTrainer._get_train_sampler": "36497afb4d31",
-    "trl.GRPOTrainer._generate_single_turn": "e0f02e4fc094",
-    "trl.GRPOTrainer._generate_and_score_completions": "1fa48922792d",
-}
-CALLED = {
-    "transformers.Trainer._prepare_inputs": "8f8c4e430d2f",
-    "trl.GRPOTrainer._generate": "2a27fdf8f5e6",
-    "trl.GRPOTrainer._get_per_token_logps_and_entropies": "ea73c3909275",
-    "torch.distributed.fsdp.FSDPModule._get_fsdp_state": "f2c8b4bf8e84",
-    "torch.distributed.fsdp._fully_shard._fsdp_state.FSDPState._lazy_init": "7e3dd80ccd33",
-    "deepspeed.runtime.zero.stage_1_and_2.DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state": "45e666d78112",
-}
-FOLLOWED = {  # not overridden, but our code depends on them
-    "transformers.Trainer._finalize_training": "6d6d83d6a271",
-    "transformers.Trainer._maybe_log_save_evaluate": "af101534f0f7",
-    "transformers.Trainer._get_num_items_in_batch": "a31fa106f70d",
-    "trl.SFTTrainer.compute_loss": "ca448211ff65",
-    "trl.GRPOTrainer._prepare_inputs": "f824e7fb0714",
-}
-# Attributes that are read or set -> the class in whose source they are.
-ATTRIBUTES = {
-    "_train_batch_size": "transformers.Trainer",
-    "_total_train_tokens": "trl.SFTTrainer",
-    "_metrics": "trl.GRPOTrainer",
-    "_logs": "trl.GRPOTrainer",
-    "_step": "trl.GRPOTrainer",
-    "_name": "trl.GRPOTrainer",
-    "_tag_names": "trl.GRPOTrainer",
-    "_attn_implementation": "transformers.PretrainedConfig",
-    "_step_supports_amp_scaling": "torch.optim.AdamW",
-}
-
 
 class Upstream:
     """Trainer mixin, next to TRL's or transformers' trainer: their private methods under public names.

@@ -12,9 +12,9 @@ from benchmarks import ppo_learns
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_policy
 from dialsum_trl.models.base import load_base
-from dialsum_trl.rl.adapter_roles import active_adapter, fingerprints
+from dialsum_trl.rl.adapter_roles import active_adapter
 from dialsum_trl.rl.policy_watch import PolicyWatch
-from tests.ppo_toys import gradients, make_trainer, rollout
+from tests.ppo_toys import fingerprints, gradients, make_trainer, rollout
 from tests.stage_toys import ADAPTER, argv, same_file, train
 from tests.two_processes import environment, finish, start
 

@@ -18,11 +18,12 @@ from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.preference_pairs import encode_pairs
 from dialsum_trl.prompts.prompt import encode_prompt, prompt_messages
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.rl.adapter_roles import active_adapter, fingerprints
+from dialsum_trl.rl.adapter_roles import active_adapter
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
 from dialsum_trl.rl.ppo_trainer import PPOTrainer
 from dialsum_trl.rl.reward_model import RewardTrainer, load_model, padding_id, score_pairs
 from tests import phase3_toys as toys
+from tests.ppo_toys import fingerprints
 from tests.row_files import write_jsonl
 from tests.stage_toys import ADAPTER, logged, same_file, train
 

@@ -13,7 +13,6 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import MANIFEST
 from dialsum_trl.stages.sft import train_sft
 from dialsum_trl.training.checkpoints.manifest import seal
-from dialsum_trl.training.checkpoints.untrusted import tensors_alone
 from tests.bad_inputs.models import Exploit
 from tests.conftest import TINY
 
@@ -98,52 +97,6 @@ def test_the_best_checkpoint_is_one_of_the_run_whatever_path_its_state_names(hal
     go_on(folder, toy_base)
     left, own = (load_file(path / "adapter_model.safetensors") for path in (folder, folder / "checkpoint-2"))
     assert all(torch.equal(left[name], own[name]) for name in own)
-
-
-# DeepSpeed reads its own files, by pickle
-
-
-@pytest.fixture
-def engine():
-    """What reads the files of DeepSpeed's checkpoints."""
-    from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
-
-    return TorchCheckpointEngine()
-
-
-def test_deepspeed_runs_what_is_in_a_file_when_left_alone(engine, tmp_path):
-    torch.save(Exploit(tmp_path / "owned"), tmp_path / "states.pt")
-    engine.load(str(tmp_path / "states.pt"), map_location="cpu").close()
-    assert (tmp_path / "owned").exists()
-
-
-def test_deepspeed_runs_nothing_while_a_run_continues(engine, tmp_path):
-    torch.save({"module": Exploit(tmp_path / "owned")}, tmp_path / "states.pt")
-    with (
-        tensors_alone(),
-        pytest.raises(pickle.UnpicklingError, match="open"),
-    ):
-        engine.load(str(tmp_path / "states.pt"), map_location="cpu")
-    assert not (tmp_path / "owned").exists()
-
-
-def test_deepspeeds_own_settings_are_read_as_they_were(engine, tmp_path):
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    dynamic = DynamicLossScaler(2.0**16, 1000, 1.0, 2, False, False, torch.float16)
-    saved = {
-        "scaler": LossScaler(1.0), "dynamic": dynamic, "stage": ZeroStageEnum.gradients,
-        "address": fragment_address(numel=3, start=4), "tensor": torch.arange(3.0),
-    }  # fmt: skip
-    torch.save(saved, tmp_path / "states.pt")
-    with tensors_alone():
-        read = engine.load(str(tmp_path / "states.pt"), map_location="cpu")
-    for name in ("scaler", "dynamic"):
-        assert type(read[name]) is type(saved[name]) and vars(read[name]) == vars(saved[name])
-    assert read["stage"] is ZeroStageEnum.gradients and read["address"] == saved["address"]
-    assert torch.equal(read["tensor"], saved["tensor"])
 
 
 def test_the_exploit_of_these_tests_works_where_pickles_are_trusted(tmp_path):

@@ -5,10 +5,16 @@ import shutil
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.file_names import PICKLE, WEIGHTS
+from dialsum_trl.models.files import shards_of
 from dialsum_trl.training.checkpoints.manifest import flaw
-from dialsum_trl.training.checkpoints.untrusted import check_weights
 
 SAVING = ".dialsum-saving"  # in output_dir: what is being written or deleted; never resumed from
+PICKLES = {  # what transformers reads if there are no safetensors; pytorch_model_fsdp.bin is FSDP's own
+    PICKLE: (WEIGHTS,),
+    "pytorch_model.bin": ("model.safetensors",),
+    "pytorch_model.bin.index.json": ("model.safetensors", "model.safetensors.index.json"),
+}
 NAME = re.compile(r"checkpoint-(\d+)$")
 
 
@@ -86,6 +92,19 @@ def choose(folder: Path, resume: str) -> tuple[Path, list[str]]:
 
 def _has_optimizer(checkpoint: Path) -> bool:
     return any(checkpoint.glob("rng_state*.pth"))  # written with the optimizer's, whose name is the method's
+
+
+def check_weights(checkpoint: Path) -> None:
+    """Raises InputError where weights are a pickle only, or their index names files elsewhere."""
+    for index in checkpoint.glob("*.index.json"):
+        shards_of(index, "continue from another checkpoint")
+    for folder in (checkpoint, *(path for path in checkpoint.iterdir() if path.is_dir())):  # peft's named adapters
+        for pickled, instead in PICKLES.items():
+            if (folder / pickled).exists() and not any((folder / name).is_file() for name in instead):
+                raise InputError(
+                    f"{folder}: holds its weights as a pickle ({pickled}), which can run code; only safetensors are "
+                    f"read: continue from another checkpoint"
+                )
 
 
 def clear_leftovers(folder: Path) -> None:

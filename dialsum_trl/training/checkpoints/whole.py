@@ -14,10 +14,16 @@ from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.models.file_names import RUN_FILE, SETTINGS_FILE
-from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, clear_leftovers, delete, newest_whole
+from dialsum_trl.training.checkpoints.choose import (
+    SAVING,
+    check_weights,
+    checkpoints,
+    clear_leftovers,
+    delete,
+    newest_whole,
+)
 from dialsum_trl.training.checkpoints.manifest import flaw, seal, sync
 from dialsum_trl.training.checkpoints.portable import Portable
-from dialsum_trl.training.checkpoints.untrusted import check_weights, tensors_alone
 
 STATE = "trainer_state.json"
 
@@ -133,8 +139,7 @@ class Checkpoints:
             self.portable.put_adapter(checkpoint)
             trainer._load_optimizer_and_scheduler(checkpoint)
             return prepared
-        with tensors_alone(trainer.is_deepspeed_enabled):
-            return usual(checkpoint)
+        return usual(checkpoint)
 
     def _best_so_far(self, checkpoint: Path) -> str | None:
         """The best checkpoint that the run will need, in the same folder as the one it continues from.
@@ -169,8 +174,7 @@ class Checkpoints:
         check_weights(Path(best))
         if self.portable.gathers():
             self.portable.put_adapter(best)
-            return
-        with tensors_alone(trainer.is_deepspeed_enabled):
+        else:
             usual()
 
 
