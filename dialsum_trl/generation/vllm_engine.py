@@ -5,31 +5,29 @@ does not install both; `docs/sharing.md` says what that leaves.
 """
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
-from dialsum_trl.models.files import trained_tokens
+from dialsum_trl.models.files import tensor_shapes, trained_tokens
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has buffers for
+LORA_OF_LINEAR = re.compile(r"\.lora_[AB]\.weight$")
+OF_TABLES = re.compile(r"\.(?:lm_head|embed_tokens|wte|embed_in|embed_out|word_embeddings)\.")
 
-TABLES = ("lm_head", "embed_tokens", "wte", "embed_in", "embed_out", "word_embeddings")  # with LoRA: not served
+
+def lora_rank_limit(rank: int) -> int | None:
+    """The smallest `max_lora_rank` of vLLM that takes an adapter of this rank; None: it takes none so high."""
+    return next((limit for limit in LORA_RANKS if limit >= rank), None)
 
 
-def lora_rank_limit(rank: int) -> int:
-    """The smallest `max_lora_rank` of vLLM that takes an adapter of this rank.
-
-    Raises:
-        InputError: vLLM takes none so high.
-    """
-    if rank > LORA_RANKS[-1]:
-        raise InputError(f"the adapter has LoRA rank {rank}, vLLM serves up to {LORA_RANKS[-1]}: `dialsum merge` it")
-    return next(limit for limit in LORA_RANKS if limit >= rank)
+def adapter_rank(config: dict) -> int:
+    """The highest LoRA rank of an adapter, from its adapter_config.json."""
+    return max(config["r"], *(config.get("rank_pattern") or {}).values(), 0)
 
 
 def vllm_problem(adapter: Path) -> str | None:
@@ -38,26 +36,18 @@ def vllm_problem(adapter: Path) -> str | None:
     It takes LoRA on linear layers alone, of a rank that it has buffers for.
     """
     config = read_json(adapter / CONFIG, "give --adapter_path an adapter folder")
+    names = [] if not (adapter / WEIGHTS).is_file() else tensor_shapes(adapter / WEIGHTS)
     if trained_tokens(config):
         return "the adapter holds rows of added tokens, which vLLM does not apply"
     if config.get("use_dora"):
         return "the adapter is DoRA, which vLLM does not apply"
     if config.get("modules_to_save") or config.get("bias", "none") != "none":
         return "the adapter holds whole layers or biases, which vLLM does not apply"
-    names = [] if not (adapter / WEIGHTS).is_file() else _tensors(adapter / WEIGHTS)
-    if not all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in names) or any(
-        f".{table}." in name for name in names for table in TABLES
-    ):
+    if any(not LORA_OF_LINEAR.search(name) or OF_TABLES.search(name) for name in names):
         return "the adapter holds more than LoRA on linear layers, and vLLM applies nothing else"
-    rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 0)
-    if rank > LORA_RANKS[-1]:
-        return f"the adapter has LoRA rank {rank}, and vLLM serves up to {LORA_RANKS[-1]}"
+    if lora_rank_limit(adapter_rank(config)) is None:
+        return f"the adapter has LoRA rank {adapter_rank(config)}, and vLLM serves up to {LORA_RANKS[-1]}"
     return None
-
-
-def _tensors(file: Path) -> list[str]:
-    with safe_open(file, framework="pt") as weights:
-        return list(weights.keys())
 
 
 @dataclass
@@ -104,10 +94,9 @@ def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str
     """
     options = dict(model=model_name_or_path, dtype=dtype, revision=revision, trust_remote_code=False, max_model_len=-1)
     if adapter_path is not None:
-        config = read_json(Path(adapter_path) / CONFIG, "give --adapter_path an adapter folder")
         if reason := vllm_problem(Path(adapter_path)):
             raise InputError(f"{reason}: `dialsum merge` it")
-        rank = max(config["r"], *(config.get("rank_pattern") or {}).values(), 0)
+        rank = adapter_rank(read_json(Path(adapter_path) / CONFIG, "give an adapter folder"))
         options |= dict(enable_lora=True, max_lora_rank=lora_rank_limit(rank))
     return options
 

@@ -47,11 +47,7 @@ def soup(adapters: list[str | Path], output: str | Path, weights: list[float] | 
     Raises:
         InputError: a folder is no safetensors adapter, adapters differ (the message says in what), or `output` exists.
     """
-    folders, output = [Path(adapter) for adapter in adapters], Path(output)
-    shares = _shares(folders, weights)
-    if output.exists():
-        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
-    check_compatible(folders)
+    folders, output, shares = _checked(adapters, output, weights)
     kept = [path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name not in _OF_A_RUN]
     partial = output.with_name(f".{output.name}.partial")
     total, dtypes = {}, {}
@@ -88,11 +84,7 @@ def greedy_soup(
     Raises:
         InputError: as `soup`.
     """
-    folders, output = [Path(adapter) for adapter in adapters], Path(output)
-    _shares(folders, None)
-    if output.exists():
-        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
-    check_compatible(folders)
+    folders, output, _ = _checked(adapters, output, None)
     scores = {folder: dev_score(folder) for folder in folders}
     ranked = sorted(scores, key=scores.get, reverse=True)
     kept, best = ranked[:1], scores[ranked[0]]
@@ -112,17 +104,12 @@ def greedy_soup(
 
 def check_compatible(folders: list[Path]) -> None:
     """Raises InputError, saying what differs, unless the adapters can be averaged."""
-    first = None
-    for folder in folders:
-        config = check_adapter_files(folder, "--adapter_paths")
-        shapes = tensor_shapes(folder / WEIGHTS)
-        if first is None:
-            first = (folder, config, shapes)
-            continue
-        pair = f"{first[0]} and {folder} cannot be averaged"
-        if differences := _differences(first[1:], (config, shapes)):
+    found = [(check_adapter_files(folder, "--adapter_paths"), tensor_shapes(folder / WEIGHTS)) for folder in folders]
+    for folder, other in zip(folders[1:], found[1:], strict=True):
+        pair = f"{folders[0]} and {folder} cannot be averaged"
+        if differences := _differences(found[0], other):
             raise InputError(f"{pair}: {'; '.join(differences)}")
-        if (cosine := start_cosine(first[0], folder)) < SAME_START:
+        if (cosine := start_cosine(folders[0], folder)) < SAME_START:
             raise InputError(
                 f"{pair}: they do not share their start (mean cosine of lora_A {cosine:.2f}, under {SAME_START}); "
                 "train one adapter and continue the others from it with --adapter_path, or take the consensus "
@@ -160,16 +147,20 @@ def _comparable(value: object) -> object:
     return sorted(value) if isinstance(value, list) else (value or None)
 
 
-def _shares(folders: list[Path], weights: list[float] | None) -> list[float]:
+def _checked(adapters: list, output: str | Path, weights: list[float] | None) -> tuple[list[Path], Path, list[float]]:
+    """The folders, the output and the share of each adapter, when a soup can be made of them."""
+    folders, output = [Path(adapter) for adapter in adapters], Path(output)
+    weights = [1.0] * len(folders) if weights is None else weights
     if not folders:
         raise InputError("no adapters to average; name two or more folders")
-    if weights is None:
-        weights = [1.0] * len(folders)
     if len(weights) != len(folders):
         raise InputError(f"{len(weights)} weights for {len(folders)} adapters; give one each")
     if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
         raise InputError(f"weights {weights} must be finite, 0 or more, and not all 0")
-    return [weight / sum(weights) for weight in weights]
+    if output.exists():
+        raise InputError(f"{output} exists; choose another folder (nothing is ever overwritten)")
+    check_compatible(folders)
+    return folders, output, [weight / sum(weights) for weight in weights]
 
 
 def _write_record(output: Path, folders: list[Path], shares: list[float]) -> None:

@@ -57,34 +57,29 @@ def unfaithful_pairs(rows, summaries: list[str], draw: random.Random) -> tuple[l
     Returns:
         `(pairs, told)`: versions per kind that were left out as recognizable by their form.
     """
-    usual = Usual(summaries)
-    made = [
-        (index, kind, version)
-        for index, (row, summary) in enumerate(zip(rows, summaries, strict=True))
-        for kind, version in negatives(summary, draw, row["dialogue"], usual)
+    usual, told = Usual(summaries), Counter()
+    versions = [
+        dict(negatives(summary, draw, row["dialogue"], usual)) for row, summary in zip(rows, summaries, strict=True)
     ]
-    kept, told = set(), Counter()
     for kind in KINDS:
-        places = [place for place, (_, of_kind, _) in enumerate(made) if of_kind == kind]
-        fit = resistant([(summaries[made[place][0]], made[place][2]) for place in places])
-        kept |= {places[place] for place in fit}
-        told[kind] = len(places) - len(fit)
-    first = {}
-    for place, (index, kind, version) in enumerate(made):
-        if place in kept:
-            first.setdefault(index, (kind, version))
+        made = [index for index, of_row in enumerate(versions) if kind in of_row]
+        kept = resistant([(summaries[index], versions[index][kind]) for index in made])
+        for index in set(made) - {made[place] for place in kept}:
+            del versions[index][kind]
+            told[kind] += 1
     pairs = [
         {
-            "fname": rows[index]["fname"],
-            "prompt": rows[index]["dialogue"],
-            "chosen": summaries[index],
+            "fname": row["fname"],
+            "prompt": row["dialogue"],
+            "chosen": summary,
             "rejected": version,
             "kind": kind,
-            "references": rows[index]["summaries"],
+            "references": row["summaries"],
         }
-        for index, (kind, version) in first.items()
+        for row, summary, of_row in zip(rows, summaries, versions, strict=True)
+        for kind, version in list(of_row.items())[:1]
     ]
-    return pairs, +told
+    return pairs, told
 
 
 def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_share, faithfulness_share, seed):
@@ -104,43 +99,31 @@ def make_pairs(rows, samples, scores, rouge, *, margin, tolerance, reference_sha
     draw, dropped = random.Random(seed), Counter()
     pairs, with_reference, good = [], [], []
     for row, texts, values in zip(rows, samples, scores, strict=True):
-        read = [
-            (value, text) for value, text in zip(values, texts, strict=True) if text and not UNWRITABLE.search(text)
-        ]
-        values, texts = [value for value, _ in read], [text for _, text in read]
+        read = [(v, text) for v, text in zip(values, texts, strict=True) if text and not UNWRITABLE.search(text)]
         base = {"fname": row["fname"], "prompt": row["dialogue"]}
-        found, reason = best_and_worst(texts, values, margin, tolerance)
+        found, reason = best_and_worst([text for _, text in read], [value for value, _ in read], margin, tolerance)
         if found:
             pairs.append({**base, "chosen": found[0], "rejected": found[1], "margin": found[2], "kind": "samples"})
         else:
             dropped[reason] += 1
         reference = draw.choice(row["summaries"]).strip()
-        near = [
-            (value, text)
-            for value, text in zip(values, texts, strict=True)
-            if value <= 1 - margin and alike_in_length(reference, text, tolerance)
-        ]
+        near = [each for each in read if each[0] <= 1 - margin and alike_in_length(reference, each[1], tolerance)]
         if near:
             value, text = draw.choice(near)
-            gap = 1 - value
-            with_reference.append({**base, "chosen": reference, "rejected": text, "margin": gap, "kind": "reference"})
-        whole = [(value, text) for value, text in zip(values, texts, strict=True) if BROKEN not in text]
-        good.append(max(whole)[1] if whole else reference)
+            pair = {"chosen": reference, "rejected": text, "margin": 1 - value, "kind": "reference"}
+            with_reference.append({**base, **pair})
+        good.append(max((each for each in read if BROKEN not in each[1]), default=(0, reference))[1])
     rest = 1 - reference_share - faithfulness_share
-    wanted = {
-        "reference": round(len(pairs) * reference_share / rest),
-        "faithfulness": round(len(pairs) * faithfulness_share / rest),
-    }
+    count = round(len(pairs) * faithfulness_share / rest)
     draw.shuffle(with_reference)
-    unfaithful, told = unfaithful_pairs(rows, good, draw) if wanted["faithfulness"] else ([], Counter())
+    with_reference = with_reference[: round(len(pairs) * reference_share / rest)]
+    unfaithful, told = unfaithful_pairs(rows, good, draw) if count else ([], Counter())
     draw.shuffle(unfaithful)
-    unfaithful = unfaithful[: wanted["faithfulness"]]
-    if unfaithful:
+    if unfaithful := unfaithful[:count]:
         references = [pair.pop("references") for pair in unfaithful]
         chosen, rejected = (rouge([pair[side] for pair in unfaithful], references) for side in ("chosen", "rejected"))
         for pair, high, low in zip(unfaithful, chosen, rejected, strict=True):
             pair["margin"] = high - low
-    pairs += with_reference[: wanted["reference"]] + unfaithful
     order = {row["fname"]: index for index, row in enumerate(rows)}
-    pairs.sort(key=lambda pair: order[pair["fname"]])
+    pairs = sorted([*pairs, *with_reference, *unfaithful], key=lambda pair: order[pair["fname"]])
     return [{**pair, "margin": round(pair["margin"], 4)} for pair in pairs], dropped, told

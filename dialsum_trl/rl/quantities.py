@@ -114,7 +114,7 @@ def stands_in(value: str, text: str) -> bool:
     return re.search(rf"(?<![\d,.가-힣]){re.escape(bare)}", text) is not None
 
 
-def change_quantity(text: str, draw: random.Random, dialogue: str, usual: Usual, weekdays: bool = False) -> str | None:
+def change_quantity(text: str, draw: random.Random, dialogue: str, usual: Usual, weekdays: bool) -> str | None:
     """One value of the text becomes another one, with the particle that it asks for; None when no value surely can.
 
     The other is of the same kind and keeps its place among those of its kind in the text: what was the earlier hour
