@@ -8,6 +8,7 @@ is active: gradient checkpointing then recomputes its layers, and must not recom
 import json
 import shutil
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         self.forwards = Forwards(self, packs)
         self._sums: dict[str, list] = {}
         self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
-        self._first_step = self._first_weights = None
+        self._checked_at: int | None = None  # the step at which `_check_adapters` compares with `_first_weights`
         self.best_report = None  # in no checkpoint: a resumed run measures it again if nothing better has come
         self.watch = PolicyWatch(self._keep_best)
         self.add_callback(self.watch)
@@ -174,9 +175,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         if self.accelerator.num_processes == 1:
             return
         gradients = [p.grad for p in self.model.parameters() if p.requires_grad]
-        flat = torch.cat([g.flatten() for g in gradients])
-        torch.distributed.all_reduce(flat)
-        flat /= self.accelerator.num_processes
+        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -205,23 +204,21 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         Raises:
             TrainingError: otherwise.
         """
-        # fp16's first steps may be skipped while the scale falls
-        wait = self.numbers.max_overflows if self.args.fp16 else 2
-        if self._first_weights is not None and self.state.global_step < self._first_step + wait:
+        step = self.state.global_step
+        if self._checked_at is not None and (step < self._checked_at or not self._first_weights):
             return
-        if self._first_weights == {}:
-            return
-        sums: dict[str, float] = {}
+        sums: dict[str, float] = defaultdict(float)
         for name, parameter in self.model.named_parameters():
             if (adapter := self._adapter_of(name)) is not None:
-                sums[adapter] = sums.get(adapter, 0.0) + parameter.detach().double().abs().sum().item()
-        if self._first_weights is None:
-            self._first_weights, self._first_step = sums, self.state.global_step
+                sums[adapter] += parameter.detach().double().abs().sum().item()
+        if self._checked_at is None:  # fp16's first steps may be skipped while the scale falls
+            self._checked_at = step + (self.numbers.max_overflows if self.args.fp16 else 2)
+            self._first_weights = sums
             return
         moved = {adapter for adapter in sums if sums[adapter] != self._first_weights[adapter]}
         if moved != {POLICY, CRITIC}:
             raise TrainingError(
-                f"step {self.state.global_step}: the weights of {sorted(moved)} changed, policy ({POLICY}) and "
+                f"step {step}: the weights of {sorted(moved)} changed, policy ({POLICY}) and "
                 f"{CRITIC} should; is --learning_rate or --critic_learning_rate 0?"
             )
         self._first_weights = {}

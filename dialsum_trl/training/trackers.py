@@ -15,16 +15,12 @@ COLUMNS = ("reference", "summary")
 
 def check_trackers(report_to: str | list[str] | None) -> None:
     """Raises InputError on a tracker that transformers does not know, or whose package is not installed."""
-    names = [report_to] if isinstance(report_to, str) else report_to or []
-    names = [name for name in names if name not in ("none", "all")]
-    if not names:
-        return
-    for name in names:
+    usable = {"none", "all", "flyte", *get_available_reporting_integrations()}  # flyte is not in that list
+    for name in ({report_to} if isinstance(report_to, str) else set(report_to or ())) - usable:
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(["none", "all", *sorted(INTEGRATION_TO_CALLBACK)])
             raise InputError(f"--report_to {name}: there is no such tracker; give one of {known}")
-        if name not in get_available_reporting_integrations() and name != "flyte":  # flyte is not in that list
-            raise InputError(f"--report_to {name}: is not installed; pip install {name}, or leave --report_to out")
+        raise InputError(f"--report_to {name}: is not installed; pip install {name}, or leave --report_to out")
 
 
 def log_summaries(trainer, references: list[list[str]], summaries: list[str]) -> None:

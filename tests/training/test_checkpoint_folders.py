@@ -11,7 +11,7 @@ from dialsum_trl.core import lock as sole
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.stages.common.command import problem
 from dialsum_trl.stages.sft import train_sft
-from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose, clear_leftovers
+from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose
 from dialsum_trl.training.checkpoints.manifest import seal
 from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
 from dialsum_trl.training.checkpoints.whole import STATE, Checkpoints
@@ -77,27 +77,6 @@ def test_with_a_limit_of_one_the_newest_checkpoint_outlives_the_last_evaluation(
     with pytest.raises(ZeroDivisionError):
         runs.train(toy_base, rows, tmp_path / "out", save_total_limit=1, greater_is_better=True)
     assert [path.name for path in checkpoints(tmp_path / "out")] == ["checkpoint-4", "checkpoint-2"]
-
-
-def test_a_linked_checkpoint_is_rotated_out_and_what_it_stands_for_stays(toy_base, rows, killed, tmp_path):
-    shutil.rmtree(killed / "checkpoint-4")
-    best_is(killed, None)
-    shutil.move(killed / "checkpoint-2", tmp_path / "disk")
-    (killed / "checkpoint-2").symlink_to(tmp_path / "disk")
-    runs.train(
-        toy_base, rows, killed, resume_from_checkpoint="true", save_total_limit=1, load_best_model_at_end="false",
-        eval_strategy="no",
-    )  # fmt: skip
-    assert [path.name for path in checkpoints(killed)] == ["checkpoint-4"]
-    assert (tmp_path / "disk" / WEIGHTS).exists()
-
-
-def test_a_link_among_leftovers_goes_and_what_it_stands_for_stays(tmp_path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / SAVING).mkdir()
-    (tmp_path / SAVING / "checkpoint-1").symlink_to(tmp_path / "disk")
-    clear_leftovers(tmp_path)
-    assert (tmp_path / "disk").exists() and not (tmp_path / SAVING / "checkpoint-1").is_symlink()
 
 
 # The best checkpoint

@@ -6,13 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from dialsum_trl.models.file_names import MANIFEST
 from dialsum_trl.stages.predict import predict
-from dialsum_trl.training.checkpoints.manifest import seal
-from tests.bad_inputs.models import Exploit
 from tests.conftest import ROOT
 from tests.phase3_toys import flags
 from tests.two_processes import (
@@ -197,21 +193,3 @@ def test_full_fine_tuning_continues_from_its_checkpoint(toy, config):
     output = resumed(toy, unbroken, toy / f"full-continued-{config}")
     train_there(toy, config, output, resume_from_checkpoint="true", **settings)
     assert losses(output) == pytest.approx(losses(unbroken), abs=TOLERANCE)
-
-
-@pytest.mark.slow
-@needs_compiler
-def test_no_code_in_a_checkpoint_of_deepspeed_is_run_when_training_goes_on(toy, tmp_path):
-    settings = dict(use_peft="false", quantization="none", learning_rate=1e-3)
-    made = train_there(toy, "deepspeed_zero2", toy / "full-strange", **settings)
-    checkpoint = resumed(toy, made, tmp_path / "run") / "checkpoint-3"
-    states = checkpoint / "global_step3" / "mp_rank_00_model_states.pt"
-    content = torch.load(states, weights_only=True)
-    torch.save({**content, "more": Exploit(tmp_path / "owned")}, states)
-    (checkpoint / MANIFEST).unlink()
-    seal(checkpoint)  # an attacker would
-    argv = sft_argv(toy, tmp_path / "run", resume_from_checkpoint="true", **settings)
-    done = launch(toy, "deepspeed_zero2", [{"stage": "sft", "argv": argv}])
-    assert done.returncode != 0
-    assert "a file of the checkpoint holds more than tensors" in done.stderr
-    assert not (tmp_path / "owned").exists()

@@ -110,12 +110,4 @@ def check_weights(checkpoint: Path) -> None:
 def clear_leftovers(folder: Path) -> None:
     """Deletes what a killed run left half-written in its own place, and nothing else."""
     for path in (folder / SAVING).glob("checkpoint-*"):
-        delete(path)
-
-
-def delete(path: Path) -> None:
-    """Deletes a checkpoint; of a link (to another disk) only the link, not its target."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
         shutil.rmtree(path)

@@ -19,7 +19,6 @@ from dialsum_trl.training.checkpoints.choose import (
     check_weights,
     checkpoints,
     clear_leftovers,
-    delete,
     newest_whole,
 )
 from dialsum_trl.training.checkpoints.manifest import flaw, seal, sync
@@ -89,18 +88,11 @@ class Checkpoints:
     def _name_best(self, written: Path) -> None:
         """The best checkpoint by the name it will have, in the state and in the file that was just written."""
         state = self.trainer.state
-        best = state.best_model_checkpoint
-        if best and Path(best).parent == written.parent:
-            named = self.folder / Path(best).name
-        elif state.best_global_step and not (best and Path(best).is_dir()):  # the folder was moved or renamed
-            named = self.folder / f"checkpoint-{state.best_global_step}"
-            if not named.is_dir():
-                return
-        else:
-            return
-        state.best_model_checkpoint = str(named)
-        if self.trainer.args.should_save:
-            state.save_to_json(str(written / STATE))
+        best = self.folder / f"checkpoint-{state.best_global_step}"
+        if state.best_global_step and (best.name == written.name or best.is_dir()):
+            state.best_model_checkpoint = str(best)
+            if self.trainer.args.should_save:
+                state.save_to_json(str(written / STATE))
 
     def _rotate(self, aside: Path) -> None:
         """Keeps `save_total_limit` checkpoints, the one just written and the best among them.
@@ -109,17 +101,14 @@ class Checkpoints:
         of an abandoned run.
         """
         now = self.trainer.state.global_step
-        if self.limit is None or self.limit <= 0:
-            return
-        kept = {f"checkpoint-{now}", Path(self.trainer.state.best_model_checkpoint or "").name}
         found = {path: int(path.name.split("-")[1]) for path in checkpoints(self.folder)}
-        spare = sorted(
-            (path for path in found if path.name not in kept), key=lambda path: (found[path] < now, found[path])
-        )
-        for path in spare[: max(0, len(found) - self.limit)]:
+        kept = {f"checkpoint-{now}", Path(self.trainer.state.best_model_checkpoint or "").name}
+        spare = [path for path in found if path.name not in kept]
+        surplus = len(found) - self.limit if self.limit and self.limit > 0 else 0
+        for path in sorted(spare, key=lambda path: (found[path] < now, found[path]))[: max(0, surplus)]:
             aside.mkdir(exist_ok=True)
             os.rename(path, aside / path.name)
-            delete(aside / path.name)
+            shutil.rmtree(aside / path.name)
 
     def prepare(self, usual: Callable, max_steps: int, checkpoint: str | None):
         """Has model and optimizer prepared by `usual(checkpoint)`, and their states loaded."""
@@ -163,7 +152,11 @@ class Checkpoints:
                     f"--resume_from_checkpoint {checkpoint}: the best checkpoint so far, {best}, cannot be loaded at "
                     f"the end: {reason}; restore it, or keep the last step: --load_best_model_at_end false"
                 )
-            bring(best, self.folder)
+            if best.parent != self.folder and not (self.folder / name).exists():
+                written = self.folder / SAVING / name
+                shutil.copytree(best, written)
+                _take_place(written, self.folder / name)
+                written.parent.rmdir()
         return str(self.folder / name)
 
     def load_best(self, usual: Callable[[], None]) -> None:
@@ -185,19 +178,7 @@ def _take_place(written: Path, target: Path) -> None:
         os.rename(target, old)
     os.rename(written, target)
     sync(target.parent)
-    with contextlib.suppress(OSError):
-        delete(old)
-
-
-def bring(checkpoint: Path, folder: Path) -> None:
-    """Copies a checkpoint of another folder into this one, unless it is there already."""
-    if (folder / checkpoint.name).exists():
-        return
-    written = folder / SAVING / checkpoint.name
-    shutil.copytree(checkpoint, written)
-    _take_place(written, folder / checkpoint.name)
-    with contextlib.suppress(OSError):
-        written.parent.rmdir()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def last_good(folder: str | Path) -> str:
