@@ -156,7 +156,8 @@ class Checkpoints:
                 written = self.folder / SAVING / name
                 shutil.copytree(best, written)
                 _take_place(written, self.folder / name)
-                written.parent.rmdir()
+                with contextlib.suppress(OSError):  # not empty: not ours alone
+                    written.parent.rmdir()
         return str(self.folder / name)
 
     def load_best(self, usual: Callable[[], None]) -> None:
