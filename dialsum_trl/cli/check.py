@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from dialsum_trl.cli.printing import open_console, print_entry
+from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_writable, write_text
@@ -63,20 +63,15 @@ def check_files(
     console = open_console()
     audits: list[Audit | None] = []
     refused: set[str] = set()  # rows of the first file that `fix` leaves out
-    clean = True
-    for path in files:
-        audit = read_audit(path, console, columns or {})
-        audits.append(audit)
+    for number, path in enumerate(files):
+        audits.append(audit := read_audit(path, console, columns or {}))
         if audit is None:
-            clean = False
             continue
-        training = len(audits) == 1
         if not audit.has_references:
-            audit.findings.append(NOT_FOR_TRAINING if training and len(files) > 1 else FOR_PREDICTION)
+            audit.findings.append(NOT_FOR_TRAINING if number == 0 and len(files) > 1 else FOR_PREDICTION)
         elif lost_rows and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, limit)):
             audit.findings.insert(0, lost)
-            refused.update(lost.rows if training else [])
-        clean &= not any(finding.level == "error" for finding in audit.findings)
+            refused.update(lost.rows if number == 0 else [])
         found_in = f": {audit.total:,} rows; columns {printable(', '.join(audit.columns))}"
         console.print(Text.assemble((printable(path), "bold"), found_in))
         for finding in audit.findings:
@@ -89,21 +84,16 @@ def check_files(
     for path, audit in zip(files[1:], others, strict=True):
         if train is not None and audit is not None:
             shared |= print_leakage(console, files[0], path, train, audit)
-    ready_copy = False
-    if fix is not None and train is not None:
-        written = print_fixed(console, files[0], fix, train, refused | shared)
-        ready_copy = written and train.has_references and all(map(usable, others))
-    clean &= not shared
-    if not clean and ready_copy:
-        console.print(
-            Text(printable(f"{fix} is ready for training; {files[0]} is not: see the errors above"), "yellow")
-        )
+    written = train is not None and fix is not None and print_fixed(console, files[0], fix, train, refused | shared)
+    clean = all(map(usable, audits)) and not shared
+    if not clean and written and train.has_references and all(map(usable, others)):
+        print_line(console, f"{fix} is ready for training; {files[0]} is not: see the errors above", "yellow")
     elif not clean:
-        console.print(Text("not ready: see the errors above", "bold red"))
+        print_line(console, "not ready: see the errors above", "bold red")
     elif train.has_references:
-        console.print(Text("ready for training", "green"))
+        print_line(console, "ready for training", "green")
     else:
-        console.print(Text("ready for prediction, not for training", "yellow"))
+        print_line(console, "ready for prediction, not for training", "yellow")
     return clean
 
 
@@ -144,12 +134,10 @@ def print_finding(console: Console, finding: Finding) -> None:
 
 def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
     """Prints what the training file shares with `path`; returns the fnames of equal rows, which training refuses."""
-    console.print(Text(printable(f"{train_path} and {path}"), "bold"))
-    lines = contamination_warnings(train.rows, other.rows)
-    for line in lines:
-        print_finding(console, Finding("error" if "equal evaluation rows" in line else "warning", line))
-    if not lines:
-        print_finding(console, Finding("note", "no row in common, no near copies"))
+    print_line(console, f"{train_path} and {path}", "bold")
+    for line in contamination_warnings(train.rows, other.rows) or ["no row in common, no near copies"]:
+        level = "note" if line.startswith("no row") else "error" if "equal evaluation rows" in line else "warning"
+        print_finding(console, Finding(level, line))
     return {left for left, _ in shared_rows(train.rows, other.rows)}
 
 
@@ -159,9 +147,8 @@ def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: 
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
-    if not written:
-        line = f"{fix}: not written, for no row of {path} can be kept: see the errors above"
-    console.print(Text(printable(line)))
+    none = f"{fix}: not written, for no row of {path} can be kept: see the errors above"
+    print_line(console, line if written else none)
     return bool(written)
 
 
@@ -174,21 +161,17 @@ def write_fixed(fix: Path, train: Audit, refused: set[str]) -> int:
     pairs = zip(train.rows, train.kept, strict=True)
     column = train.names["dialogue"]
     rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
-    if not rows:
-        return 0
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     if fix.suffix.lower() == ".csv":
         names = list(dict.fromkeys(name for row in rows for name in row))  # rows of a JSONL may differ
         lines = [csv_line(names), *(csv_line(_cell(row.get(name)) for name in names) for row in rows)]
-    else:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     if unwritable(text := "".join(lines)):
         raise InputError(f"--fix {fix}: a further column holds a NUL or half a surrogate pair; remove it there first")
-    write_text(fix, text)
+    if rows:
+        write_text(fix, text)
     return len(rows)
 
 
 def _cell(value: object) -> str:
     """A JSON value as the text of a CSV cell."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from huggingface_hub.utils import get_session
 from packaging.requirements import Requirement
 from rich.text import Text
 
-from dialsum_trl.cli.printing import open_console, print_entry
+from dialsum_trl.cli.printing import open_console, print_entry, print_line
+from dialsum_trl.core.disk import free_gib
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.core.settings.flags import columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.models.families.registry import SIZED
 from dialsum_trl.models.provenance import cached_commit
@@ -26,6 +27,7 @@ from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_le
 from dialsum_trl.training.plan.memory import GIB
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+INSTALL = "pip install --constraint constraints.txt --editable ."
 HUB_SECONDS = 5  # to wait for the Hub
 DISK_FOR_RUNS, LITTLE_MEMORY, AMPLE = 5, 8, 80  # GiB
 
@@ -76,21 +78,27 @@ def show(findings: list[Finding]) -> None:
     for finding in findings:
         text = f"{finding.text}: {finding.remedy}" if finding.remedy else finding.text
         print_entry(console, [(finding.state, 5, COLOURS[finding.state]), (finding.name, 10, "bold")], Text(text))
-    failed = sum(finding.state == "fail" for finding in findings)
-    console.print(Text(f"not ready: {failed} failed", "bold red") if failed else Text("ready", "green"))
+    if failed := sum(finding.state == "fail" for finding in findings):
+        print_line(console, f"not ready: {failed} failed", "bold red")
+    else:
+        print_line(console, "ready", "green")
+
+
+def judged(name: str, good: bool, text: str, remedy: str, otherwise: str = "warn") -> Finding:
+    """A finding that is ok where `good`, and in the state `otherwise`, with its remedy, where not."""
+    return Finding(name, "ok", text) if good else Finding(name, otherwise, text, remedy)
 
 
 def software() -> list[Finding]:
     """Python and every dependency against the bounds that this package states."""
     python = Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    install = "pip install --constraint constraints.txt --editable ."
     try:
-        requirements = requires("dialsum-trl") or []
+        requirements = [Requirement(line) for line in requires("dialsum-trl") or []]
     except PackageNotFoundError:  # a clone on PYTHONPATH: the code is there, its metadata is not
-        return [python, Finding("packages", "fail", "dialsum-trl is not installed here", f"install it: {install}")]
+        text = "dialsum-trl is not installed here"
+        return [python, Finding("packages", "fail", text, f"install it: {INSTALL}")]
     wrong, shown = [], []
-    for line in requirements:
-        requirement = Requirement(line)
+    for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -102,22 +110,21 @@ def software() -> list[Finding]:
             wrong.append(f"{requirement.name} {found} is outside {requirement.specifier}")
         if requirement.name in ("trl", "transformers", "peft", "bitsandbytes", "torch"):
             shown.append(f"{requirement.name} {found}")
-    if wrong:
-        return [python, Finding("packages", "fail", "; ".join(wrong), f"install it again: {install}")]
-    return [python, Finding("packages", "ok", ", ".join(sorted(shown)))]
+    text = "; ".join(wrong) or ", ".join(sorted(shown))
+    return [python, judged("packages", not wrong, text, f"install it again: {INSTALL}", "fail")]
 
 
 def gpus(on_cpu: bool = False) -> list[Finding]:
     """Each GPU: memory, bf16; without one, why."""
-    if not torch.cuda.is_available():
-        if on_cpu:
-            return [Finding("gpu", "ok", "not needed: use_cpu is set")]
-        if torch.version.cuda is None:
-            remedy = "install a CUDA build of torch (https://pytorch.org/get-started/locally)"
-            return [Finding("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]
-        remedy = "check nvidia-smi and CUDA_VISIBLE_DEVICES; --config recipes/demo.yaml runs the toy without a GPU"
-        return [Finding("gpu", "fail", "torch sees no GPU", remedy)]
-    return [_gpu(index) for index in range(torch.cuda.device_count())]
+    if torch.cuda.is_available():
+        return [_gpu(index) for index in range(torch.cuda.device_count())]
+    if on_cpu:
+        return [Finding("gpu", "ok", "not needed: use_cpu is set")]
+    if torch.version.cuda is None:
+        remedy = "install a CUDA build of torch (https://pytorch.org/get-started/locally)"
+        return [Finding("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]
+    remedy = "check nvidia-smi and CUDA_VISIBLE_DEVICES; --config recipes/demo.yaml runs the toy without a GPU"
+    return [Finding("gpu", "fail", "torch sees no GPU", remedy)]
 
 
 def _gpu(index: int) -> Finding:
@@ -125,27 +132,23 @@ def _gpu(index: int) -> Finding:
     text = f"{index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GiB free"
     if free < 0.8 * total:
         return Finding("gpu", "warn", text, "other processes hold the rest; nvidia-smi lists them")
-    if torch.cuda.get_device_capability(index) < (8, 0):
-        return Finding("gpu", "warn", f"{text}, no bf16", "train with --dtype float16")
-    return Finding("gpu", "ok", f"{text}, bf16")
+    bf16 = torch.cuda.get_device_capability(index) >= (8, 0)
+    return judged("gpu", bf16, f"{text}, {'bf16' if bf16 else 'no bf16'}", "train with --dtype float16")
 
 
 def memory() -> Finding:
     """Main memory that is available."""
     there = psutil.virtual_memory()
     text = f"{there.available / GIB:.1f} of {there.total / GIB:.1f} GiB available"
-    if there.available < LITTLE_MEMORY * GIB:
-        return Finding("memory", "warn", text, "weights pass through main memory when they are loaded; free some")
-    return Finding("memory", "ok", text)
+    remedy = "weights pass through main memory when they are loaded; free some"
+    return judged("memory", there.available >= LITTLE_MEMORY * GIB, text, remedy)
 
 
 def disk(model: str | None) -> list[Finding]:
     """Disk space for runs here, and for the base model in the Hub's cache."""
-    free = shutil.disk_usage(Path.cwd()).free / GIB
-    finding = Finding("disk", "ok", f"{free:.0f} GiB free here")
-    if free < DISK_FOR_RUNS:
-        remedy = "checkpoints may not fit; free some, or give --output_dir on another disk"
-        finding = replace(finding, state="warn", remedy=remedy)
+    free = free_gib(Path.cwd())
+    remedy = "checkpoints may not fit; free some, or give --output_dir on another disk"
+    finding = judged("disk", free >= DISK_FOR_RUNS, f"{free:.0f} GiB free here", remedy)
     return [finding, _cache(model)] if model and not Path(model).is_dir() else [finding]
 
 
@@ -153,23 +156,21 @@ def _cache(model: str) -> Finding:
     if cached_commit(model, "main"):
         return Finding("model", "ok", f"{model} is in the Hub's cache")
     place = Path(constants.HF_HUB_CACHE)
-    existing = next(parent for parent in (place, *place.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free / GIB
+    free = free_gib(next(parent for parent in (place, *place.parents) if parent.exists()))
     needed = SIZED[model].sizes.parameters * 2 / GIB if model in SIZED else None
     text = f"{model} is to be downloaded" + (f" ({needed:.0f} GiB)" if needed else "")
-    if needed and free < needed:
-        return Finding("model", "fail", f"{text}, the cache has {free:.0f} GiB", "set HF_HOME to a larger disk")
-    return Finding("model", "ok", f"{text}; the cache has {free:.0f} GiB")
+    text += f"; the cache has {free:.0f} GiB"
+    return judged("model", not needed or free >= needed, text, "set HF_HOME to a larger disk", "fail")
 
 
 def launcher() -> Finding:
     """How training would be started with the GPUs there are."""
-    beside = Path(sys.executable).with_name("accelerate")
-    if not beside.exists() and shutil.which("accelerate") is None:
-        return Finding("launcher", "fail", "the accelerate command is not found", "activate the environment it is in")
+    there = Path(sys.executable).with_name("accelerate").exists() or shutil.which("accelerate") is not None
     count = torch.cuda.device_count()
     name = "ddp" if count > 1 else "single_gpu" if count else "cpu"
-    return Finding("launcher", "ok", f"accelerate launch --config_file accelerate_configs/{name}.yaml recipes/...")
+    command = f"accelerate launch --config_file accelerate_configs/{name}.yaml recipes/..."
+    text = command if there else "the accelerate command is not found"
+    return judged("launcher", there, text, "activate the environment it is in", "fail")
 
 
 def hub(model: str | None) -> list[Finding]:
@@ -203,10 +204,9 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
         return [Finding("recipe", "fail", str(error))]
     if shape is None:
         return [Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")]
-    named = {f"{role}_column": settings[f"{role}_column"] for role in ("fname", "dialogue", "summary", "topic")}
     train_file = settings["train_file"]
     try:
-        lengths = row_lengths(train_file, model, DataArguments(**named).columns())
+        lengths = row_lengths(train_file, model, columns_in(settings))
     except InputError as error:
         return [Finding("rows", "fail", str(error))]
     cards = range(torch.cuda.device_count())

@@ -1,17 +1,16 @@
 """`dialsum preview`: one row exactly as the trainer gets it, token by token."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, SEED
-from dialsum_trl.core.settings.flags import DataArguments
+from dialsum_trl.core.settings.flags import columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.adapter_settings import follow_adapter
@@ -66,9 +65,21 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     encoded, fitted = encode_row(
         tokenizer, source["dialogue"], source["summaries"][0], stop_token_ids(tokenizer), max_length, shown_with[0]
     )
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    print_head(console, source["fname"], number, encoded, fitted, max_length, len(shown_with))
-    found = pieces(tokenizer, encoded)
+    console, found = open_console(), pieces(tokenizer, encoded)
+    learned = sum(label != -100 for label in encoded["labels"])
+    total = len(encoded["input_ids"])
+    print_line(
+        console,
+        f"row {source['fname']} (number {number} from 0): {total} tokens (at most {max_length}): {total - learned} "
+        f"prompt, read and not learned, + {learned} summary, learned to its end of turn",
+    )
+    if fitted.dropped:
+        print_line(console, f"to fit, turns were dropped from the middle: {len(fitted.dropped)}")
+    if fitted.cut:
+        print_line(console, "to fit, one turn was shortened in its middle")
+    if len(shown_with) > 1:
+        print_line(console, f"shown with the first of its {len(shown_with)} instructions")
+    console.print()
     if list_tokens:
         print_tokens(console, found)
     else:
@@ -77,11 +88,8 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
 
 def find_row(settings: dict, wanted: str) -> tuple[int, dict]:
     """Number and content of the training row that is called `wanted`; where none is, that has this number."""
-    columns = DataArguments(
-        **{f"{n}_column": settings[f"{n}_column"] for n in ("fname", "dialogue", "summary", "topic")}
-    )
     count, numbered = 0, None
-    for number, row in enumerate(iter_rows(settings["train_file"], columns=columns.columns())):
+    for number, row in enumerate(iter_rows(settings["train_file"], columns=columns_in(settings))):
         if wanted == row["fname"]:
             return number, row
         if wanted == str(number):
@@ -108,42 +116,16 @@ def pieces(tokenizer, encoded: dict) -> list[Piece]:
     return result
 
 
-def print_head(console, fname, number, encoded, fitted: Fitted, max_length: int, instructions: int) -> None:
-    learned = sum(label != -100 for label in encoded["labels"])
-    total = len(encoded["input_ids"])
-    line = (
-        f"row {fname} (number {number} from 0): {total} tokens (at most {max_length}): "
-        f"{total - learned} prompt, read and not learned, "
-        f"+ {learned} summary, learned to its end of turn"
-    )
-    console.print(Text(printable(line)))
-    if fitted.dropped:
-        console.print(f"to fit, turns were dropped from the middle: {len(fitted.dropped)}")
-    if fitted.cut:
-        console.print("to fit, one turn was shortened in its middle")
-    if instructions > 1:
-        console.print(f"shown with the first of its {instructions} instructions")
-    console.print()
-
-
 def print_text(console, found: list[Piece], turns: list[str], fitted: Fitted) -> None:
-    """Running text with a margin that says what each line is; the margin alone is enough in a pipe."""
+    """Running text with a margin that says what each line is; dropped turns stand where they stood, struck through."""
     lines = styled_lines(found)
     prompt = "\n".join(line.plain for kind, line in lines if kind == PROMPT)
     start = prompt.find(printable(fitted.text, keep="\n"))
-    dialogue_from = prompt[:start].count("\n") if start >= 0 else None
-    if dialogue_from is not None:
-        lines = with_dropped(lines, dialogue_from, turns, fitted.dropped)
-    if not console.is_terminal:
-        for kind, line in lines:
-            print(f"{kind:7} {line.plain}".rstrip())
-        return
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=7, no_wrap=True)
-    grid.add_column(overflow="fold")
+    first = prompt[:start].count("\n")
+    for index in fitted.dropped if start >= 0 else ():
+        lines.insert(first + index, (DROPPED, Text(printable(turns[index]), "strike red")))
     for kind, line in lines:
-        grid.add_row(Text(kind, "red" if kind == DROPPED else STYLES[kind][0]), line)
-    console.print(grid)
+        print_entry(console, [(kind, 8, "red" if kind == DROPPED else STYLES[kind][0])], line)
 
 
 def styled_lines(found: list[Piece]) -> list[tuple[str, Text]]:
@@ -158,15 +140,6 @@ def styled_lines(found: list[Piece]) -> list[tuple[str, Text]]:
         lines[-1][1].append(first, style)
         lines += [(kind, Text(part, style)) for part in rest]
     return lines
-
-
-def with_dropped(lines, dialogue_from: int, turns: list[str], dropped: tuple[int, ...]):
-    """Puts the dropped turns back where they stood, struck through."""
-    result = lines[:dialogue_from]
-    rest = iter(lines[dialogue_from:])
-    for index, turn in enumerate(turns):
-        result.append((DROPPED, Text(printable(turn), "strike red")) if index in dropped else next(rest))
-    return [*result, *rest]
 
 
 def print_tokens(console, found: list[Piece]) -> None:

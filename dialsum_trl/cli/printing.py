@@ -6,10 +6,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dialsum_trl.core.console import printable
+
 
 def open_console() -> Console:
     """A console that leaves numbers uncoloured and, in a pipe, lines unbroken."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Prints a text that may come from a file: without markup, control characters escaped."""
+    console.print(Text(printable(text), style))
 
 
 def print_entry(console: Console, labels: list[tuple[str, int, str]], text: Text) -> None:
@@ -19,11 +26,11 @@ def print_entry(console: Console, labels: list[tuple[str, int, str]], text: Text
         labels: word, columns with the space after it, and rich style of each.
     """
     if not console.is_terminal:
-        console.print(Text("".join(f"{word:{width}}" for word, width, _ in labels) + text.plain))
+        print("".join(f"{word:{width}}" for word, width, _ in labels) + text.plain.rstrip())
         return
     entry = Table.grid(padding=(0, 1))
     for _, width, style in labels:
         entry.add_column(width=width - 1, style=style)
-    entry.add_column()
+    entry.add_column(overflow="fold")
     entry.add_row(*(word for word, _, _ in labels), text)
     console.print(entry)

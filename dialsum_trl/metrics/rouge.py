@@ -102,24 +102,8 @@ class RougeReport:
         return result
 
     def table(self, name: str = "summaries") -> str:
-        """A few lines for the terminal: the score, the constant-line floor, and what was counted."""
-        low, high = self.references_per_row
-        references = f"{low} reference{'s' if low > 1 else ''}" if low == high else f"{low}-{high} references"
-        rows = [(name, self)] + ([("constant line", self.floor)] if self.floor else [])
-        width = max(len(label) for label, _ in rows)
-        lines = [
-            f"ROUGE F1 x 100, {self.n} rows, {references} a row; {self.config}",
-            f"{'':{width}}     R-1    R-2    R-L    mean     sum   95 % interval of mean",
-        ]
-        for label, report in rows:
-            span = f"{report.interval[0]:.2f} - {report.interval[1]:.2f}" if report.interval else ""
-            figures = (
-                f"{report.rouge1:6.2f} {report.rouge2:6.2f} {report.rougeL:6.2f}  {report.mean:6.2f} {report.sum:7.2f}"
-            )
-            lines.append(f"{label:{width}}  {figures}   {span}".rstrip())
-        if self.floor:
-            lines.append(f"constant line = {self.floor_line!r} for every row")
-        return "\n".join(lines)
+        """`score_table` of this report alone."""
+        return score_table({name: self})
 
 
 @dataclass(frozen=True)
@@ -127,7 +111,7 @@ class Comparison:
     """`b` minus `a` on the same rows; `interval`: 95 % paired bootstrap interval of `delta`, the mean's difference."""
 
     delta: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     a: RougeReport
     b: RougeReport
 
@@ -141,6 +125,33 @@ class Comparison:
             f"{self.a.mean:.2f} -> {self.b.mean:.2f}: {self.delta:+.2f} "
             f"[{self.interval[0]:+.2f}, {self.interval[1]:+.2f}] ROUGE mean, {self.a.n} rows, {self.a.config}"
         )
+
+
+def score_table(reports: dict[str, RougeReport], changes: dict[str, str] | None = None) -> str:
+    """A few lines for the terminal: what was counted, each score, and the floor.
+
+    Args:
+        reports: name -> report, all of the same rows.
+        changes: name -> what its last column shows.
+    """
+    first = next(iter(reports.values()))
+    low, high = first.references_per_row
+    references = f"{low} reference{'s' * (low > 1)}" if low == high else f"{low}-{high} references"
+    rows = reports | ({"constant line": first.floor} if first.floor else {})
+    width = max(map(len, rows))
+    head = f"{'':{width}}     R-1    R-2    R-L    mean     sum   95 % of mean"
+    lines = [
+        f"ROUGE F1 x 100, {first.n} rows, {references} a row; {first.config}",
+        head + "     change" * bool(changes),
+    ]
+    for name, report in rows.items():
+        span = "{:.2f} - {:.2f}".format(*report.interval) if report.interval else ""
+        figures = f"{report.rouge1:6.2f} {report.rouge2:6.2f} {report.rougeL:6.2f}"
+        change = (changes or {}).get(name, "")
+        lines.append(f"{name:{width}}  {figures}  {report.mean:6.2f} {report.sum:7.2f}   {span:15} {change}".rstrip())
+    if first.floor:
+        lines.append(f"constant line = {first.floor_line!r} for every row")
+    return "\n".join(lines)
 
 
 def score(
@@ -193,8 +204,15 @@ def compare(
 ) -> Comparison:
     """How much better `b` is than `a` on the same rows (paired bootstrap; Koehn, EMNLP 2004)."""
     a, b = (score(texts, references, config, bootstrap, seed) for texts in (predictions_a, predictions_b))
-    differences = (b.per_row - a.per_row).mean(axis=1)
-    return Comparison(float(differences.mean()), bootstrap_interval(differences, bootstrap, seed), a, b)
+    return Comparison(*gain(b.per_row - a.per_row, bootstrap, seed), a, b)
+
+
+def gain(
+    differences: np.ndarray, bootstrap: int = BOOTSTRAP, seed: int = 0
+) -> tuple[float, tuple[float, float] | None]:
+    """The mean of paired differences `(n, 3)` of R-1, R-2, R-L, and its 95 % interval where there are resamples."""
+    means = differences.mean(axis=1)
+    return float(means.mean()), bootstrap_interval(means, bootstrap, seed) if bootstrap else None
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int = BOOTSTRAP, seed: int = 0) -> tuple[float, float]:

@@ -51,13 +51,13 @@ class DataArguments:
     )
 
     def columns(self) -> dict[str, str]:
-        """Canonical name -> the file's name, for `data.read_dialogues`."""
-        return {
-            "fname": self.fname_column,
-            "dialogue": self.dialogue_column,
-            "summary": self.summary_column,
-            "topic": self.topic_column,
-        }
+        """As `columns_in`."""
+        return columns_in(vars(self))
+
+
+def columns_in(settings: dict) -> dict[str, str]:
+    """Canonical name -> the file's name, for `data.read_dialogues`, from settings with `DataArguments`' flags."""
+    return {role: settings[f"{role}_column"] for role in ("fname", "dialogue", "summary", "topic")}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from rapidfuzz.distance import LCSseq
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.predictions import System
 from dialsum_trl.metrics.qualities import hangul_share, mask_fidelity, no_repetition
-from dialsum_trl.metrics.rouge import RougeConfig, RougeReport, bootstrap_interval, score
+from dialsum_trl.metrics.rouge import RougeConfig, RougeReport, gain, score
 from dialsum_trl.metrics.tokens import tokenize
 
 
@@ -27,8 +27,7 @@ class Change:
     @classmethod
     def between(cls, one: "Scored", other: "Scored", bootstrap: int) -> "Change":
         """From `one` to `other`."""
-        gained = other.means - one.means
-        return cls(one.name, float(gained.mean()), bootstrap_interval(gained, bootstrap))
+        return cls(one.name, *gain(other.report.per_row - one.report.per_row, bootstrap))
 
     @property
     def verdict(self) -> str:

@@ -14,7 +14,7 @@ from dialsum_trl.data.predictions import ROWS, SCORES, SUBMISSION, submission_of
 from dialsum_trl.data.submission import read_aligned, read_predictions, write_submission
 from dialsum_trl.generation import sharded as inference
 from dialsum_trl.metrics.consensus import mbr
-from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, score
+from dialsum_trl.metrics.rouge import RougeConfig, gain, score, score_table
 from dialsum_trl.models.adapter_settings import compare_with_adapter
 from dialsum_trl.models.soup import greedy_soup, soup
 
@@ -56,7 +56,6 @@ def check_several(flag: str, paths: list[str], needs: str) -> None:
 
 def choose(args, config, rows) -> dict:
     """Consensus of prediction files, its submission and, with references, every system's score."""
-
     files = [str(submission_of(Path(path))) for path in args.prediction_files]
     check_several("--prediction_files", files, "a consensus needs two files or more")
     if args.weights and len(files) == 2:
@@ -75,58 +74,46 @@ def choose(args, config, rows) -> dict:
         systems, differences = measure(dict(zip(files, texts, strict=True)), summaries, rows["summaries"], config, args)
 
     write_submission(output / SUBMISSION, fnames, summaries, template=args.template)
-    wins = [sum(choice.index == index for choice in chosen) for index in range(len(files))]
+    wins = {file: sum(choice.index == index for choice in chosen) for index, file in enumerate(files)}
     content = {
         "method": "MBR consensus, utility: mean of R-1/2/L F1",
         "utility_config": asdict(config),
         "files": files,
         "weights": args.weights,
         "length_ratio": args.length_ratio or None,
-        "chosen_from": dict(zip(files, wins, strict=True)),
+        "chosen_from": wins,
         "rejected_by_length": sum(len(choice.rejected) for choice in chosen),
         "rouge": {name: report.to_dict() for name, report in systems.items()} if systems else None,
         "differences": differences,
     }
     write_json(output / SCORES, content)
-    table(
-        f"Consensus of {len(files)} files, {len(fnames)} rows",
-        [*((name, f"chosen {count} times") for name, count in zip(files, wins, strict=True)),
-         ("candidates left out by length", content["rejected_by_length"]), ("submission", output / SUBMISSION)],
-    )  # fmt: skip
+    lines = [(file, f"chosen {count} times") for file, count in wins.items()]
+    lines += [("candidates left out by length", content["rejected_by_length"]), ("submission", output / SUBMISSION)]
+    table(f"Consensus of {len(files)} files, {len(fnames)} rows", lines)
     return {"summaries": summaries, "chosen": chosen, "systems": systems, "differences": differences}
 
 
 def measure(systems: dict[str, list[str]], summaries: list[str], references, config, args) -> tuple[dict, dict]:
     """Prints and returns every system's report and what the consensus gains on a random pick and on the best file."""
-
     reports = {name: score(texts, references, config, args.bootstrap) for name, texts in systems.items()}
-    consensus = score(summaries, references, config, args.bootstrap)
     best = max(reports, key=lambda name: reports[name].mean)
     baselines = {
         "a random pick": np.mean([report.per_row for report in reports.values()], axis=0),
         f"the best file here ({best})": reports[best].per_row,
     }
+    reports["consensus"] = score(summaries, references, config, args.bootstrap)
+    say(score_table(reports))
     differences = {}
     for name, per_row in baselines.items():
-        gains = (consensus.per_row - per_row).mean(axis=1)
-        interval = bootstrap_interval(gains, args.bootstrap) if args.bootstrap else None
-        differences[name] = {"delta_of_mean": float(gains.mean()), "interval95": interval}
-    reports["consensus"] = consensus
-    say(consensus.table("consensus"))
-    lines = [
-        (name, *(f"{value:.2f}" for value in (report.rouge1, report.rouge2, report.rougeL, report.mean, report.sum)))
-        for name, report in reports.items()
-    ]
-    table(f"Systems ({config})", lines, ("system", "R-1", "R-2", "R-L", "mean", "sum"))
-    for name, found in differences.items():
-        span = "[{:+.2f}, {:+.2f}]".format(*found["interval95"]) if found["interval95"] else ""
-        say(f"consensus against {name}: {found['delta_of_mean']:+.2f} {span} ROUGE mean")
+        delta, interval = gain(reports["consensus"].per_row - per_row, args.bootstrap)
+        differences[name] = {"delta_of_mean": delta, "interval95": interval}
+        span = "[{:+.2f}, {:+.2f}]".format(*interval) if interval else ""
+        say(f"consensus against {name}: {delta:+.2f} {span} ROUGE mean")
     return reports, differences
 
 
 def average(args, config, rows, prompt, model_args, decoding) -> dict:
     """The soup of adapters, all of them or greedily by the ROUGE mean on `--test_file`."""
-
     check_several("--adapter_paths", args.adapter_paths, "a soup needs two adapters or more")
     if not args.greedy:
         adapter = soup(args.adapter_paths, args.output_dir, args.weights)

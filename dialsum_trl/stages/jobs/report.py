@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dialsum_trl.core.console import is_main_process, say, table
+from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, write_json, write_text
 from dialsum_trl.core.json_file import read_json
@@ -10,7 +10,7 @@ from dialsum_trl.core.versions import versions
 from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.predictions import read_system
-from dialsum_trl.metrics.rouge import RougeConfig
+from dialsum_trl.metrics.rouge import RougeConfig, score_table
 from dialsum_trl.sharing.report import figures, page
 from dialsum_trl.sharing.report.data_files import audit_file, count_lengths
 from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
@@ -88,7 +88,10 @@ def run(data, rouge, args) -> dict:
     write_text(args.output_file, html)
     content = summary_of(scored, topics, by_length, lengths)
     write_json(figures_path, content)
-    print_systems(scored, args.test_file)
+    changes = {
+        one.name: "{:+.1f} [{:.1f}, {:.1f}]".format(one.change.delta, *one.change.interval) for one in scored[1:]
+    }
+    say(score_table({one.name: one.report for one in scored}, changes))
     say(f"report: {args.output_file}")
     return content
 
@@ -113,22 +116,3 @@ def summary_of(scored, topics, by_length, lengths) -> dict:
     }
     over = {f"percent over {limit}": share for limit, share in lengths.shares}
     return {"systems": systems, **groups, "lengths": {"unit": lengths.unit, "of": lengths.name, **over}}
-
-
-def print_systems(scored, test_file: str) -> None:
-    """The score table for the terminal, within 80 columns for short names."""
-    lines = []
-    for one in scored:
-        change = "{:+.1f} [{:.1f}, {:.1f}]".format(one.change.delta, *one.change.interval) if one.change else ""
-        lines.append((one.name, *_five(one.report), change))
-    lines.append(("constant line", *_five(scored[0].report.floor), ""))
-    table(
-        f"ROUGE F1 x 100 on {scored[0].report.n} rows of {Path(test_file).name}; {scored[0].report.config}",
-        lines,
-        ("", "R-1", "R-2", "R-L", "mean", "sum", "change [95 %]"),
-    )
-
-
-def _five(report):
-    parts = [f"{value:.1f}" for value in (report.rouge1, report.rouge2, report.rougeL)]
-    return [*parts, f"{report.mean:.2f}", f"{report.sum:.1f}"]
