@@ -111,7 +111,7 @@ class Comparison:
     """`b` minus `a` on the same rows; `interval`: 95 % paired bootstrap interval of `delta`, the mean's difference."""
 
     delta: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
     a: RougeReport
     b: RougeReport
 
@@ -204,7 +204,8 @@ def compare(
 ) -> Comparison:
     """How much better `b` is than `a` on the same rows (paired bootstrap; Koehn, EMNLP 2004)."""
     a, b = (score(texts, references, config, bootstrap, seed) for texts in (predictions_a, predictions_b))
-    return Comparison(*gain(b.per_row - a.per_row, bootstrap, seed), a, b)
+    delta, interval = gain(b.per_row - a.per_row, bootstrap, seed)
+    return Comparison(delta, interval or (delta, delta), a, b)
 
 
 def gain(
@@ -278,10 +279,8 @@ def _check(predictions: list[str], references: list[list[str]], config: RougeCon
     for number, (text, row) in enumerate(zip(predictions, references, strict=True), start=1):
         if not isinstance(text, str):
             raise InputError(f"prediction {number} is {type(text).__name__}, not text; an empty one is ''")
-        if isinstance(row, str) or not row:
+        if isinstance(row, str) or not row or not all(isinstance(reference, str) for reference in row):
             raise InputError(f"row {number} has no list of references; give each row a list of one or more texts")
-        if any(not isinstance(reference, str) for reference in row):
-            raise InputError(f"row {number} has a reference that is not text; leave missing ones out")
         if config.tokenizer == "english" and any(HANGUL.search(reference) for reference in row):
             raise InputError(
                 f"row {number} has a Korean reference, and the english tokenizer drops Hangul; "

@@ -21,7 +21,7 @@ from dialsum_trl.data.summary_rules import (
     strip,
     unfinished_sentence,
 )
-from dialsum_trl.stages.jobs.postprocess import deltas_table, helping, rule_deltas
+from dialsum_trl.stages.jobs.postprocess import helping, print_deltas, rule_deltas
 from dialsum_trl.stages.postprocess import postprocess
 
 DIALOGUE = "#Person1#: 안녕하세요, Tom입니다.\n#Person2#: #Email#로 보내 주세요.\n#Person12#: 东京이요."
@@ -161,7 +161,7 @@ def test_an_unknown_rule_is_an_error_with_the_closest():
         apply("x", ["mask"])
 
 
-def test_each_rule_is_measured_apart_and_those_that_help_are_named():
+def test_each_rule_is_measured_apart_and_those_that_help_are_named(capsys):
     references = [[f"#Person1#은 {n}시에 집에 간다."] for n in range(30)]
     dialogues = ["#Person1#: 집에 갈게."] * 30
     broken = [f"# Person 1 #은 {n}시에 집에 간다. 그리고 #Person1#은 학" for n in range(30)]
@@ -172,7 +172,8 @@ def test_each_rule_is_measured_apart_and_those_that_help_are_named():
     assert by_name["unfinished_sentence"].changed == 30 and by_name["unfinished_sentence"].comparison.interval[0] > 0
     assert "unfinished_sentence" in helping(deltas) and "foreign_script" not in helping(deltas)
     assert by_name["all"].comparison.b.mean == pytest.approx(100)
-    table = deltas_table(deltas)
+    print_deltas(deltas)
+    table = " ".join(capsys.readouterr().out.split())
     assert "masks split" in table and "rules that help:" in table and "30 rows" in table
     with pytest.raises(InputError, match="30 summaries for 1 dialogues"):
         rule_deltas(broken, references, dialogues[:1])

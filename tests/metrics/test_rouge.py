@@ -227,7 +227,7 @@ def test_every_printed_and_saved_score_carries_its_configuration():
         (["a", "b"], [["a"], []], WORDS, "row 2 has no list of references"),
         (["a"], ["a"], WORDS, "row 1 has no list of references"),
         ([None], [["a"]], WORDS, "prediction 1 is NoneType"),
-        (["a"], [["a", None]], WORDS, "row 1 has a reference that is not text"),
+        (["a"], [["a", None]], WORDS, "row 1 has no list of references"),
         (["가"], [["가"]], RougeConfig("english"), "drops Hangul"),
     ],
 )

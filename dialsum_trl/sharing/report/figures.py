@@ -7,6 +7,7 @@ from functools import cached_property
 from operator import itemgetter
 
 import numpy as np
+import pandas as pd
 from rapidfuzz.distance import LCSseq
 
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
@@ -96,27 +97,23 @@ class Group:
 
 def by_topic(scored: list[Scored], topics: list[str | None]) -> list[Group]:
     """One group per topic, the most frequent first; empty when no row has one."""
-    names = {topic for topic in topics if topic}
-    groups = [_group(name, [topic == name for topic in topics], scored) for name in names]
+    groups = _groups(scored, [topic or None for topic in topics])
     return sorted(groups, key=lambda group: (-group.rows, group.name))
 
 
 def by_length(scored: list[Scored], lengths: list[int], unit: str, parts: int = 4) -> list[Group]:
     """Groups of about equal size by the length of the dialogue, the shortest first."""
-    cuts = np.unique(np.quantile(lengths, np.linspace(0, 1, parts + 1)).round().astype(int))
-    cuts[-1] += 1  # the last group holds the longest
-    ends = itertools.pairwise(cuts) if len(cuts) > 1 else [(cuts[0] - 1, cuts[0])]
-    groups = [
-        _group(f"{low} to {high - 1} {unit}" if low < high - 1 else f"{low} {unit}", inside, scored)
-        for low, high in ends
-        if (inside := [low <= length < high for length in lengths]) and any(inside)
-    ]
-    return groups
+    ranks = pd.Series(lengths).rank(method="min", pct=True)  # equal lengths stay together
+    part = (parts * (ranks - 1e-9)).astype(int)
+    groups = _groups(scored, part.tolist())
+    ends = pd.Series(lengths).groupby(part).agg(["min", "max"]).itertuples(index=False)
+    return [replace(group, name=f"{low} to {high} {unit}") for group, (low, high) in zip(groups, ends, strict=True)]
 
 
-def _group(name, inside, scored):
-    chosen = np.array(inside)
-    return Group(name, int(chosen.sum()), [float(system.means[chosen].mean()) for system in scored])
+def _groups(scored: list[Scored], keys: list) -> list[Group]:
+    """One group per key, in the order of the keys; rows whose key is None are left out."""
+    means = pd.DataFrame({number: system.means for number, system in enumerate(scored)})
+    return [Group(name, len(rows), rows.mean().tolist()) for name, rows in means.groupby(pd.Series(keys, dtype=object))]
 
 
 def extremes(scored: Scored, count: int = 10) -> tuple[list[int], list[int]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dialsum_trl.core.console import say
+from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
@@ -48,18 +48,16 @@ def helping(deltas: list[RuleDelta]) -> list[str]:
     return [delta.rule for delta in deltas if delta.rule in RULES and delta.comparison.interval[0] > 0]
 
 
-def deltas_table(deltas: list[RuleDelta]) -> str:
+def print_deltas(deltas: list[RuleDelta]) -> None:
     """For the terminal: rule, summaries changed, difference of the ROUGE mean with its interval."""
     before = deltas[0].comparison.a
-    lines = [
-        f"post-processing on {before.n} rows, ROUGE mean before {before.mean:.2f}; {before.config}",
-        f"{'rule':20} changed   delta   95 % interval",
-    ]
+    title = f"post-processing on {before.n} rows, ROUGE mean before {before.mean:.2f}; {before.config}"
+    rows = []
     for delta in deltas:
-        low, high = delta.comparison.interval
-        lines.append(f"{delta.rule:20} {delta.changed:7d}  {delta.comparison.delta:+6.2f}   {low:+.2f} to {high:+.2f}")
-    lines.append(f"rules that help: {', '.join(helping(deltas)) or 'none'}")
-    return "\n".join(lines)
+        span = "{:+.2f} to {:+.2f}".format(*delta.comparison.interval)
+        rows.append((delta.rule, delta.changed, f"{delta.comparison.delta:+.2f}", span))
+    table(title, rows, ("rule", "changed", "delta", "95 % interval"))
+    say(f"rules that help: {', '.join(helping(deltas)) or 'none'}")
 
 
 def run(data, rouge, args) -> dict:
@@ -82,7 +80,7 @@ def run(data, rouge, args) -> dict:
     if can_be_scored(rows, args.test_file):
         config = RougeConfig.of(rouge)
         deltas = rule_deltas(summaries, references, dialogues, config, args.bootstrap)
-        say(deltas_table(deltas))
+        print_deltas(deltas)
     if deltas is None and (not rules or "helping" in rules):
         what = "--rules helping" if rules else "no --rules"
         raise InputError(f"{what}: {args.test_file} lacks references to measure rules on; name the rules, or give them")
