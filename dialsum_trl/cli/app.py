@@ -58,7 +58,7 @@ def doctor(
 
 @app.command()
 def check(
-    files: Annotated[list[Path], Argument(help="train.csv [dev.csv test.csv], CSV or JSONL.")],
+    files: Annotated[list[Path], Argument(help="train.csv [dev.csv test.csv]; or TSV, JSON, JSONL, Parquet, Excel.")],
     tokenizer: Annotated[str | None, Option("--tokenizer", help="Model whose tokens are counted.")] = None,
     max_length: MaxLength = None,
     fix: Annotated[Path | None, Option("--fix", help="Write a cleaned copy of the first file here.")] = None,
@@ -74,6 +74,20 @@ def check(
     from dialsum_trl.cli.check import check_files  # loaded when its command runs
 
     sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns_of(fname, dialogue, summary)) else 1)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, Argument(help="A file of rows, or hub:<dataset>[:[<configuration>:]<split>].")],
+    output: Annotated[Path, Argument(help="New file: .csv, .tsv, .json, .jsonl, .parquet or .xlsx.")],
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Write rows of any format as a file with plain columns."""
+    from dialsum_trl.cli.convert import convert_file  # loaded when its command runs
+
+    convert_file(source, output, columns_of(fname, dialogue, summary))
 
 
 @app.command()
@@ -135,8 +149,8 @@ def chat(
 
 @app.command()
 def score(
-    predictions: Annotated[Path, Argument(help="CSV or JSONL with fname,summary.")],
-    references: Annotated[Path, Argument(help="CSV or JSONL with fname,dialogue,summary (or summary1..3).")],
+    predictions: Annotated[Path, Argument(help="File of ids and summaries.")],
+    references: Annotated[Path, Argument(help="File of ids, dialogues and summaries (or summary1..3).")],
     bootstrap: Annotated[int, Option("--bootstrap", help="Resamples of the 95 % interval.")] = BOOTSTRAP,
     fname: Fname = None,
     dialogue: Dialogue = None,

@@ -18,7 +18,9 @@ from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.data.cleaning import clean_dialogue
-from dialsum_trl.data.tables import is_utf16
+from dialsum_trl.data.formats.encoding import encoding_of
+from dialsum_trl.data.formats.kakao import kakao_dialogue
+from dialsum_trl.data.tables import first_bytes, is_json
 from dialsum_trl.generation.fallback import asked_settings_only
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
@@ -112,30 +114,40 @@ def cleaned(dialogue: str) -> str:
 
 
 def read_dialogue(file: Path) -> str:
-    """The text of a file, or of standard input for `-`.
+    """The text of a file, or of standard input for `-`; an export of KakaoTalk as its turns.
 
     Raises:
         InputError: it cannot be read, is a table, or holds no text.
     """
-    if file.suffix.lower() in (".csv", ".jsonl"):
-        raise InputError(
-            f"{file}: is a table, and this command takes one dialogue; summarize its rows with "
-            f"accelerate launch recipes/predict.py --test_file {file}"
-        )
     if str(file) == "-":
         if sys.stdin.isatty():
             print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
         source, text = "standard input", decoded(sys.stdin.buffer.read(), "standard input")
     else:
-        try:
-            source, text = str(file), decoded(file.read_bytes(), str(file))
-        except OSError as error:
-            raise InputError(f"{file}: {error.strerror}") from None
+        source, text = str(file), text_of(file)
     if "\0" in text:
         raise InputError(f"{source}: holds a NUL byte, so it is no text; {SUCH_LINES}")
     if not text.strip():
         raise InputError(f"{source}: holds no dialogue; {SUCH_LINES}")
-    return text
+    return kakao_dialogue(text) or text
+
+
+def text_of(file: Path) -> str:
+    """The text of a file that is no table.
+
+    Raises:
+        InputError: it cannot be read, or holds rows.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: {'Is a directory' if file.is_dir() else 'No such file or directory'}")
+    is_table = file.suffix.lower() in (".csv", ".tsv", ".jsonl") or first_bytes(file).startswith((b"PK", b"PAR1"))
+    encoding = None if is_table else encoding_of(file)
+    if encoding is None or is_json(file, encoding):
+        raise InputError(
+            f"{file}: is a table, and this command takes one dialogue; summarize its rows with "
+            f"accelerate launch recipes/predict.py --test_file {file}"
+        )
+    return file.read_text(encoding=encoding)
 
 
 def decoded(content: bytes, source: str) -> str:
@@ -147,8 +159,7 @@ def decoded(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        encoding = "UTF-16" if is_utf16(content) else "cp949"
-        raise InputError(f"{source}: is not UTF-8; convert it: iconv -f {encoding} -t utf-8") from None
+        raise InputError(f"{source}: is not UTF-8; convert it: iconv -f cp949 -t utf-8, or name the file") from None
 
 
 def print_stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> None:

@@ -1,6 +1,6 @@
 """`dialsum check`: data files looked through before training."""
 
-import json
+import contextlib
 from pathlib import Path
 
 from rich.console import Console
@@ -9,15 +9,13 @@ from rich.text import Text
 from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_place, check_writable, write_text
 from dialsum_trl.core.settings.bounds import COUNT, check_number
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.audit import Audit, Finding, audit_rows
-from dialsum_trl.data.cleaning import unwritable
 from dialsum_trl.data.contamination import contamination_warnings, shared_rows
-from dialsum_trl.data.dialogues import resolve_columns
+from dialsum_trl.data.dialogues import named_rows
 from dialsum_trl.data.lengths import CHARACTERS, print_lengths
-from dialsum_trl.data.tables import csv_line, read_table
+from dialsum_trl.data.writing import check_new_file, write_rows
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 NOT_FOR_TRAINING = Finding(
@@ -54,7 +52,7 @@ def check_files(
         if tokenizer is None:
             raise InputError(f"--max_length {max_length}: counts tokens; name the model that makes them by --tokenizer")
     if fix is not None:
-        check_fix(fix)
+        check_new_file(fix, "--fix")
     limit, counter, lost_rows = max_length or MAX_LENGTH, CHARACTERS, None
     if tokenizer is not None:
         from dialsum_trl.cli.check_tokens import lost_rows, measure  # they load transformers
@@ -84,7 +82,8 @@ def check_files(
     for path, audit in zip(files[1:], others, strict=True):
         if train is not None and audit is not None:
             shared |= print_leakage(console, files[0], path, train, audit)
-    written = train is not None and fix is not None and print_fixed(console, files[0], fix, train, refused | shared)
+    written = train is not None and fix is not None
+    written = written and print_fixed(console, files[0], fix, train, refused | shared, columns or {})
     clean = all(map(usable, audits)) and not shared
     if not clean and written and train.has_references and all(map(usable, others)):
         print_line(console, f"{fix} is ready for training; {files[0]} is not: see the errors above", "yellow")
@@ -102,22 +101,10 @@ def usable(audit: Audit | None) -> bool:
     return audit is not None and not any(finding.level == "error" for finding in audit.findings)
 
 
-def check_fix(fix: Path) -> None:
-    """Raises InputError unless a new CSV or JSONL can come to `fix`."""
-    if fix.suffix.lower() not in (".csv", ".jsonl"):
-        raise InputError(f"--fix {fix}: give a name that ends with .csv or .jsonl")
-    if fix.exists():
-        raise InputError(f"--fix {fix}: exists; nothing is overwritten, give a new name")
-    check_place(fix)
-    check_writable(fix, "--fix")
-
-
 def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
     """The audit of a file, or None after printing why it cannot be read."""
     try:
-        table = list(read_table(path))
-        names = resolve_columns(str(path), list(table[0].values), columns, require_summary=False)
-        return audit_rows(table, names)
+        return audit_rows(named_rows(path, columns, require_summary=False, strict=False))
     except InputError as error:
         print_finding(console, Finding("error", str(error)))
         return None
@@ -141,9 +128,11 @@ def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, 
     return {left for left, _ in shared_rows(train.rows, other.rows)}
 
 
-def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: set[str]) -> bool:
+def print_fixed(
+    console: Console, path: Path, fix: Path, train: Audit, refused: set[str], columns: dict[str, str]
+) -> bool:
     """Writes the cleaned copy of `path` and says what it holds; returns whether there is one."""
-    written = write_fixed(fix, train, refused)
+    written = write_fixed(path, fix, train, refused, columns)
     dropped = train.total - written
     left_out = f"; {dropped:,} unusable rows left out" if dropped else ""
     line = f"{fix}: {written:,} rows of {path}, dialogues cleaned, summaries untouched{left_out}"
@@ -152,26 +141,24 @@ def print_fixed(console: Console, path: Path, fix: Path, train: Audit, refused: 
     return bool(written)
 
 
-def write_fixed(fix: Path, train: Audit, refused: set[str]) -> int:
-    """Writes the usable rows not `refused` with clean dialogues, as CSV or JSONL, if there are any.
+def write_fixed(path: Path, fix: Path, train: Audit, refused: set[str], columns: dict[str, str]) -> int:
+    """Writes the usable rows of `path` that are not `refused`, with clean dialogues, if there are any.
 
     Returns:
         Their number.
     """
-    pairs = zip(train.rows, train.kept, strict=True)
-    column = train.names["dialogue"]
-    rows = [{**source.values, column: row["dialogue"]} for row, source in pairs if row["fname"] not in refused]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    if fix.suffix.lower() == ".csv":
-        names = list(dict.fromkeys(name for row in rows for name in row))  # rows of a JSONL may differ
-        lines = [csv_line(names), *(csv_line(_cell(row.get(name)) for name in names) for row in rows)]
-    if unwritable(text := "".join(lines)):
-        raise InputError(f"--fix {fix}: a further column holds a NUL or half a surrogate pair; remove it there first")
-    if rows:
-        write_text(fix, text)
-    return len(rows)
-
-
-def _cell(value: object) -> str:
-    """A JSON value as the text of a CSV cell."""
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    clean = {
+        number: row["dialogue"]
+        for row, number in zip(train.rows, train.kept, strict=True)
+        if row["fname"] not in refused
+    }
+    if not clean:
+        return 0
+    with contextlib.redirect_stdout(None):  # what `named_rows` says was said before
+        kept = [
+            {**row.values, names["dialogue"]: clean[row.number]}
+            for row, names in named_rows(path, columns, require_summary=False, strict=False)
+            if row.number in clean
+        ]
+    names = list(dict.fromkeys(name for row in kept for name in row))  # rows of a JSONL may differ
+    return write_rows(fix, names, kept)

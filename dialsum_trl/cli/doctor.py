@@ -206,7 +206,7 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
         return [Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")]
     train_file = settings["train_file"]
     try:
-        lengths = row_lengths(train_file, model, columns_in(settings))
+        lengths = row_lengths(train_file, model, columns_in(settings), settings["train_references"])
     except InputError as error:
         return [Finding("rows", "fail", str(error))]
     cards = range(torch.cuda.device_count())

@@ -79,6 +79,9 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
         print_line(console, "to fit, one turn was shortened in its middle")
     if len(shown_with) > 1:
         print_line(console, f"shown with the first of its {len(shown_with)} instructions")
+    if (count := len(source["summaries"])) > 1:
+        every = "each is a row of its own" if settings["train_references"] == "all" else "it alone is learned"
+        print_line(console, f"shown with the first of its {count} references; {every}")
     console.print()
     if list_tokens:
         print_tokens(console, found)

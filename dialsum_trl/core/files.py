@@ -1,16 +1,18 @@
 """Files that are whole or absent: written aside, then renamed, so that a run that dies leaves the old one or none."""
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text with LF line endings; makes the folder.
+@contextlib.contextmanager
+def written_aside(path: str | Path) -> Iterator[Path]:
+    """A path to write to; what is there when the block ends becomes `path`, and nothing does when it fails.
 
     Raises:
         InputError: as `check_place`.
@@ -20,11 +22,21 @@ def write_text(path: str | Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
+        yield partial
         partial.replace(path)
     except BaseException:  # a full disk, Ctrl+C: the space is free again
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text with LF line endings; makes the folder.
+
+    Raises:
+        InputError: as `check_place`.
+    """
+    with written_aside(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
 
 
 def check_place(path: str | Path) -> None:

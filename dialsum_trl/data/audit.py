@@ -3,12 +3,16 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import clean_dialogue, normalized, oddity, unwritable
-from dialsum_trl.data.patterns import ANY_MASK, KNOWN_MASKS, SYLLABLE, TURN
-from dialsum_trl.data.tables import Row, name_of
+from dialsum_trl.data.formats.row import Row
+from dialsum_trl.data.layouts import as_text
+from dialsum_trl.data.patterns import ANY_MASK, KNOWN_MASKS, SPOKEN, SYLLABLE
+from dialsum_trl.data.tables import name_of
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
 UNCLEAN = {  # what cleaning repairs, told apart for the report
@@ -41,23 +45,21 @@ class Audit:
     total: int
     findings: list[Finding]
     rows: list[dict]
-    kept: list[Row]  # the source rows of `rows`
+    kept: list[int]  # the numbers of `rows` in their file
     has_references: bool  # of any row, usable or not
-    names: dict[str, str]  # role -> column
 
 
-def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
+def audit_rows(table: Iterable[tuple[Row, dict[str, str]]]) -> Audit:
     """Examines every row.
 
     Args:
-        table: all rows of a file, at least one.
-        names: role -> column (`dialogues.resolve_columns`).
+        table: rows of a file with role -> column (`dialogues.named_rows`), at least one.
     """
-    columns = list(table[0].values)
-    references = [role for role in REFERENCES if role in names]
-    has_references = any(str(row.values.get(names[role]) or "").strip() for row in table for role in references)
+    columns: list[str] = []
+    total = 0
+    without: list[str] = []  # usable but for a reference
     found: dict[tuple[str, str], list[str]] = {}
-    masks, dialogues, seen = Counter(), {}, set()
+    masks, dialogues, seen, counts = Counter(), set(), set(), Counter()
     rows, kept = [], []
 
     def report(level: str, text: str) -> None:
@@ -68,7 +70,8 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
     def text_of(role: str) -> str | None:
         """Text, "" where there is none, or None where something else is (which is reported)."""
         value = source.values.get(names[role])
-        value = name_of(value) if role == "fname" else value
+        with suppress(InputError):  # stays a list, which is no text
+            value = name_of(value) if role == "fname" else as_text(value, role)
         if value is not None and not isinstance(value, str):
             report("error", f"rows whose {names[role]} is no text")
             return None
@@ -76,7 +79,9 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
             report("error", f"rows whose {names[role]} holds a NUL or half a surrogate pair")
         return value or ""
 
-    for source in table:
+    for source, names in table:
+        columns, total = columns or list(source.values), total + 1
+        references = [role for role in REFERENCES if role in names]
         name = source.values.get(names["fname"])
         label = str(name).strip() if isinstance(name, str | int) else ""
         label, usable = label or f"row {source.number}", True
@@ -85,14 +90,15 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
             text_of("topic")
         fname, dialogue = fname and fname.strip(), clean_dialogue(raw or "")
         summaries = [text for text in texts if text and text.strip()]
+        counts[len(summaries)] += 1
         if fname == "":
             report("error", f"rows without {names['fname']}")
         elif fname in seen:
             report("error", f"rows whose {names['fname']} an earlier row has")
         if not dialogue and raw is not None:
             report("error", "rows without a dialogue")
-        if has_references and not summaries and None not in texts:
-            report("error", "rows without a summary")
+        if not summaries and None not in texts:
+            without.append(label)
         if fname:
             seen.add(fname)
         for level, text in [*_unclean(raw or ""), *_turns(dialogue), *_summaries(dialogue, summaries)]:
@@ -103,23 +109,35 @@ def audit_rows(table: list[Row], names: dict[str, str]) -> Audit:
         for text in (dialogue, *summaries):
             masks.update(ANY_MASK.findall(text))
         if dialogue:
-            key = normalized(dialogue)
+            key = hash(normalized(dialogue))
             if key in dialogues:
                 report("warning", "rows whose dialogue an earlier row has")
-            dialogues.setdefault(key, label)
+            dialogues.add(key)
         if usable:
             rows.append({"fname": fname, "dialogue": dialogue, "summaries": summaries})
-            kept.append(source)
+            kept.append(source.number)
+    has_references = counts[0] < total
     findings = [Finding(level, text, labels) for (level, text), labels in found.items()]
+    if has_references and without:
+        findings.append(Finding("error", "rows without a summary", without))
+        pairs = [(row, number) for row, number in zip(rows, kept, strict=True) if row["summaries"]]
+        rows, kept = [row for row, _ in pairs], [number for _, number in pairs]
+    if max(counts) > 1:
+        shown = ", ".join(f"{counts[n]:,} rows with {n}" for n in sorted(counts, reverse=True))
+        findings.append(Finding("note", f"references: {shown}"))
+    findings += _mask_findings(masks)
+    order = ("error", "warning", "note")
+    findings.sort(key=lambda finding: order.index(finding.level))
+    return Audit(columns, total, findings, rows, kept, has_references)
+
+
+def _mask_findings(masks: Counter) -> Iterator[Finding]:
     unknown = {mask: count for mask, count in masks.most_common() if mask not in KNOWN_MASKS}
     if unknown:
         shown = ", ".join(f"{mask} x{count}" for mask, count in list(unknown.items())[:5])
-        findings.append(Finding("warning", f"masks that DialogSum does not have: {shown}"))
+        yield Finding("warning", f"masks that DialogSum does not have: {shown}")
     known = ", ".join(f"{mask} {masks[mask]:,}" for mask in sorted(KNOWN_MASKS & set(masks)))
-    findings.append(Finding("note", f"masks: {known or 'none'}"))
-    order = ("error", "warning", "note")
-    findings.sort(key=lambda finding: order.index(finding.level))
-    return Audit(columns, len(table), findings, rows, kept, has_references, names)
+    yield Finding("note", f"masks: {known or 'none'}")
 
 
 def _unclean(raw: str) -> Iterator[tuple[str, str]]:
@@ -132,8 +150,8 @@ def _unclean(raw: str) -> Iterator[tuple[str, str]]:
 
 def _turns(dialogue: str) -> Iterator[tuple[str, str]]:
     lines = dialogue.split("\n") if dialogue else []
-    if any(not TURN.match(line) for line in lines):
-        yield "warning", "dialogues with a line that starts with no speaker (#PersonN#: ...)"
+    if any(not SPOKEN.match(line) for line in lines):
+        yield "warning", "dialogues with a line that starts with no speaker (#Person1#: ..., a name and a colon)"
     if len(lines) == 1:
         yield "warning", "dialogues of a single line; were the turn breaks lost?"
     if dialogue and not SYLLABLE.search(dialogue):

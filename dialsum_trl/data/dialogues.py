@@ -1,4 +1,4 @@
-"""Rows in: CSV, JSONL or a Hub dataset -> `Dataset[fname, dialogue, summaries, topic]`, checked row by row."""
+"""Rows in: a file or a Hub dataset -> `Dataset[fname, dialogue, summaries, topic]`, checked row by row."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import clean_dialogue, unwritable
-from dialsum_trl.data.tables import Row, closest, name_of, read_table
-from dialsum_trl.data.unicode_forms import other_form
+from dialsum_trl.data.formats.hub import HUB, hub_rows
+from dialsum_trl.data.formats.row import Row
+from dialsum_trl.data.layouts import as_text, flat
+from dialsum_trl.data.tables import closest, name_of, read_table
+from dialsum_trl.data.unicode_forms import composed, other_form
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-HUB = "hub:"
 REFERENCES = ("summary1", "summary2", "summary3")
 ROLES = ("fname", "dialogue", "summary", *REFERENCES, "topic")
-_DEFAULT_NAMES = {"fname": ("fname", "id")}  # the Hub copies of DialogSum call it `id`
+_NAMES = {  # of columns, the likeliest first, where none is given by a flag
+    "fname": ("fname", "id", "idx", "번호", "아이디", "대화id", "파일명"),
+    "dialogue": ("dialogue", "dialog", "conversation", "대화", "대화문", "대화내용", "text"),
+    "summary": ("summary", "요약", "요약문", "output", "target"),
+    "topic": ("topic", "주제", "subject"),
+}
 
 
 def read_dialogues(
@@ -25,9 +32,11 @@ def read_dialogues(
     """Reads all rows of `source` into a `datasets.Dataset`.
 
     Args:
-        source: path of a `.csv` or `.jsonl` file, or `hub:<dataset_name>[:<split>]` (split `train` by default).
-        columns: canonical name (`fname dialogue summary summary1..3 topic`) -> name in the source; a name that equals
-            its role is the default and may be absent where the role is optional.
+        source: path of a CSV, TSV, JSON, JSONL, Parquet or Excel file in any layout of `data.layouts`, or
+            `hub:<dataset>[:[<configuration>:]<split>]` (split `train` by default).
+        columns: canonical name (`fname dialogue summary summary1..3 topic`) -> name in the source; for a name that
+            equals its role, and for roles left out, likely names in Korean and English are tried, and the choice is
+            printed. Without a column of ids rows are named by their number, from 0.
         require_summary: False for files to be summarized; references are still read where they are.
 
     Returns:
@@ -51,27 +60,84 @@ def iter_rows(
     source: str | Path, *, columns: dict[str, str] | None = None, require_summary: bool = True
 ) -> Iterator[dict]:
     """The rows of `read_dialogues` one at a time, for files that should not be held in memory."""
-    source = str(source)
-    if source.startswith(HUB):
-        place, rows = source, _hub_rows(source)
-    else:
-        place, rows = str(Path(source).expanduser()), read_table(Path(source).expanduser())
-    names: dict[str, str] = {}
-    present: Collection[str] | None = None
     seen: dict[str, int] = {}
-    for row in rows:
-        if row.values.keys() != present:  # once for CSV; JSONL rows may differ
-            present = row.values.keys()
-            names = resolve_columns(_where(place, row), list(present), columns or {}, require_summary)
-        checked = _checked_row(place, row, names, require_summary)
+    for row, names in named_rows(source, columns, require_summary):
+        checked = _checked_row(f"{_place(source)}: {row.place}", row, names, require_summary)
         fname = checked["fname"]
         if fname in seen:
             raise InputError(
-                f"{_where(place, row)}, column '{names['fname']}': '{fname}' is also row {seen[fname]}; "
+                f"{_place(source)}: {row.place}, column '{names['fname']}': '{fname}' is also row {seen[fname]}; "
                 "give every row its own name"
             )
         seen[fname] = row.number
         yield checked
+
+
+def named_rows(
+    source: str | Path, columns: dict[str, str] | None = None, require_summary: bool = True, strict: bool = True
+) -> Iterator[tuple[Row, dict[str, str]]]:
+    """Every row as columns, with role -> column (`ROLES`); prints once which columns were chosen by their names.
+
+    Rows of a layout (`data.layouts`) are made flat, and rows without an id get their number, from 0, as `fname`.
+
+    Args:
+        strict: False for an audit: a later row of JSON that lacks a column has the names of the row before.
+
+    Raises:
+        InputError: the source cannot be read, or its columns do not serve.
+    """
+    place = _place(source)
+    rows = hub_rows(place) if place.startswith(HUB) else read_table(place)
+    names: dict[str, str] = {}
+    present: Collection[str] | None = None
+    for number, row in enumerate(rows):
+        try:
+            values, layout = flat(row.values)
+            values = _references_apart(values, columns or {})
+        except InputError as error:
+            raise InputError(f"{place}: {row.place}: {error}") from None
+        if values.keys() != present:  # once for a table; rows of JSON may differ
+            present = values.keys()
+            try:
+                names = resolve_columns(f"{place}: {row.place}", list(present), columns or {}, require_summary)
+            except InputError:
+                if strict or number == 0:
+                    raise
+            if number == 0:
+                _say_choice(place, layout, names, columns or {})
+        if "fname" not in names:
+            values = {"fname": str(number), **values}
+        yield row._replace(values=values), {"fname": "fname", **names}
+
+
+def _place(source: str | Path) -> str:
+    return str(source) if str(source).startswith(HUB) else str(Path(source).expanduser())
+
+
+def _references_apart(values: dict, renamed: dict[str, str]) -> dict:
+    """A list of references becomes the columns `summary1`, `summary2`, `summary3`."""
+    likely = (renamed.get("summary", "summary"), *_NAMES["summary"])
+    column = next((name for name in likely if isinstance(values.get(name), list)), None)
+    if column is None:
+        return values
+    references = values[column]
+    if len(references) > len(REFERENCES):
+        raise InputError(f"'{column}' has {len(references)} references; up to {len(REFERENCES)} are read")
+    rest = {name: value for name, value in values.items() if name != column}
+    return rest | dict(zip(REFERENCES, references, strict=False))
+
+
+def _say_choice(place: str, layout: str, names: dict[str, str], renamed: dict[str, str]) -> None:
+    """One line where a column was chosen by its name alone, ids are row numbers, or the layout is a known one."""
+    guessed = [role for role, name in names.items() if name not in (role, renamed.get(role))]
+    if not layout and not guessed and "fname" in names:
+        return
+    parts = [f"{layout} layout"] if layout else []
+    if not layout:
+        parts += [f"{role} is column '{names[role]}' (another: --{role}_column)" for role in guessed]
+    if "fname" not in names:
+        parts.append("no column of ids, so rows are named by their number, from 0")
+    say(f"{place}: {'; '.join(parts)}")
 
 
 def can_be_scored(rows: "Dataset", source: str | Path) -> bool:
@@ -81,10 +147,6 @@ def can_be_scored(rows: "Dataset", source: str | Path) -> bool:
         count = f"{len(without)} of {len(rows)} rows of {source}"
         say(f"not scored: {count} have no reference, the first is {without[0]}; give it one or leave the row out")
     return not without
-
-
-def _where(place: str, row: Row) -> str:
-    return f"{place}: row {row.number}" + (f" (line {row.line})" if row.line else "")
 
 
 def resolve_columns(where: str, present: list[str], renamed: dict[str, str], require_summary: bool) -> dict[str, str]:
@@ -105,6 +167,8 @@ def resolve_columns(where: str, present: list[str], renamed: dict[str, str], req
     for role, name in renamed.items():
         if other := next((other for other in renamed if other != role and renamed[other] == name), None):
             raise InputError(f"--{role}_column {name}: is also the --{other}_column; give each a column of its own")
+    by_name = {composed(name).strip().casefold(): name for name in reversed(present)}
+    taken = set(renamed.values())
     names: dict[str, str] = {}
     for role in ROLES:
         if role in renamed:
@@ -113,34 +177,39 @@ def resolve_columns(where: str, present: list[str], renamed: dict[str, str], req
                 raise _missing_column(where, role, renamed[role], present)
             names[role] = found
         else:
-            taken = set(renamed.values())
-            candidates = _DEFAULT_NAMES.get(role, (role,))
-            found = next((name for name in candidates if name in present and name not in taken), None)
-            if found:
+            likely = (by_name[name] for name in _NAMES.get(role, (role,)) if name in by_name)
+            if found := next((name for name in likely if name not in taken), None):
                 names[role] = found
     numbered = [role for role in REFERENCES if role in names]
     if "summary" in names and numbered:
         if "summary" in renamed:  # one reference was chosen by name
             names = {role: name for role, name in names.items() if role not in numbered}
+        elif names["summary"] != "summary":  # chosen for a likely name, which numbered ones are before
+            del names["summary"]
         else:
             raise InputError(
                 f"{where}: both 'summary' and '{names[numbered[0]]}' exist; "
                 "rename or remove one, or choose a numbered one with --summary_column"
             )
-    for role in ("fname", "dialogue"):
-        if role not in names:
-            taker = next((other for other, name in renamed.items() if name in present and name == role), None)
-            if taker:
-                rest = [name for name in present if name not in ("dialogue", "summary", role)]
-                raise InputError(
-                    f"{where}: --{taker}_column {role}: '{role}' is the {role}'s own column; "
-                    f"{'give one of ' + ', '.join(map(repr, rest)) if rest else 'add a column'} for {taker}, or name "
-                    f"the {role}'s with --{role}_column"
-                )
-            raise _missing_column(where, role, role, present)
+    if "dialogue" not in names:
+        taker = next((role for role, name in renamed.items() if name in present and name in _NAMES["dialogue"]), None)
+        if taker:
+            rest = [name for name in present if name not in ("summary", renamed[taker])]
+            raise InputError(
+                f"{where}: --{taker}_column {renamed[taker]}: '{renamed[taker]}' is the dialogue's own column; "
+                f"{'give one of ' + ', '.join(map(repr, rest)) if rest else 'leave the flag out'} for {taker}, or name "
+                "the dialogue's with --dialogue_column"
+            )
+        raise _missing_column(where, "dialogue", "dialogue", present)
     if require_summary and "summary" not in names and not numbered:
         raise _missing_column(where, "summary", "summary", present)
     return names
+
+
+def likely_column(role: str, present: list[str]) -> str | None:
+    """The column that a role most likely has, by its name; None where no name says so."""
+    by_name = {composed(name).strip().casefold(): name for name in reversed(present)}
+    return next((by_name[name] for name in _NAMES[role] if name in by_name), None)
 
 
 def _missing_column(where: str, role: str, name: str, present: list[str]) -> InputError:
@@ -152,50 +221,30 @@ def _missing_column(where: str, role: str, name: str, present: list[str]) -> Inp
     )
 
 
-def _checked_row(place: str, row: Row, names: dict[str, str], require_summary: bool) -> dict:
+def _checked_row(where: str, row: Row, names: dict[str, str], require_summary: bool) -> dict:
     def text_of(role: str) -> str:
         value = row.values[names[role]]
-        where = f"{_where(place, row)}, column '{names[role]}'"
+        place = f"{where}, column '{names[role]}'"
         if value is None:
             return ""
-        value = name_of(value) if role == "fname" else value
+        try:
+            value = name_of(value) if role == "fname" else as_text(value, role)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
         if not isinstance(value, str):
-            raise InputError(f"{where}: {type(value).__name__} instead of text; write it in quotes")
+            raise InputError(f"{place}: {type(value).__name__} instead of text; write it in quotes")
         if unwritable(value):
-            raise InputError(f"{where}: holds a NUL or half a surrogate pair; export the row again")
+            raise InputError(f"{place}: holds a NUL or half a surrogate pair; export the row again")
         return value
 
     fname, dialogue = text_of("fname").strip(), clean_dialogue(text_of("dialogue"))
     for role, text in (("fname", fname), ("dialogue", dialogue)):
         if not text:
-            raise InputError(f"{_where(place, row)}, column '{names[role]}': empty; fill it or remove the row")
+            raise InputError(f"{where}, column '{names[role]}': empty; fill it or remove the row")
     references = [role for role in ("summary", *REFERENCES) if role in names]
     summaries = [text for text in map(text_of, references) if text.strip()]
     if require_summary and not summaries:
         columns = "', '".join(names[role] for role in references)
-        raise InputError(f"{_where(place, row)}, column '{columns}': empty; fill it or remove the row")
+        raise InputError(f"{where}, column '{columns}': empty; fill it or remove the row")
     topic = text_of("topic").strip() if "topic" in names else ""
     return {"fname": fname, "dialogue": dialogue, "summaries": summaries, "topic": topic or None}
-
-
-def _hub_rows(source: str) -> Iterator[Row]:
-    from datasets import load_dataset  # as in `read_dialogues`
-
-    name, _, split = source.removeprefix(HUB).partition(":")
-    if not name:
-        raise InputError(f"'{source}' names no dataset; write hub:<dataset_name>[:<split>]")
-    try:
-        rows = load_dataset(name, split=split or "train")
-    except ConnectionError as error:
-        raise InputError(
-            f"{source}: the Hugging Face Hub cannot be reached ({_first_line(error)}); "
-            "check the network, or give a .csv or .jsonl file"
-        ) from None
-    except (OSError, ValueError) as error:  # not found or not allowed; no such split or several configurations
-        raise InputError(f"{source}: {_first_line(error)}") from None
-    for number, values in enumerate(rows, start=1):
-        yield Row(number, 0, values)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300]

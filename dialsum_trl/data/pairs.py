@@ -1,7 +1,8 @@
-"""Preference pairs: JSONL rows `prompt, chosen, rejected, margin, kind`.
+"""Preference pairs: rows `prompt, chosen, rejected, margin, kind` of a JSONL, CSV or any other file of rows.
 
-`prompt` is a dialogue, `chosen` and `rejected` are summaries of it. `margin` (how much better) and `kind` (where the
-pair came from) may be absent: pairs judged by people are read in the same form.
+`prompt` is a dialogue, `chosen` and `rejected` are summaries of it, as texts or as TRL's messages; the prompt may stand
+in `chosen` and `rejected`. `margin` (how much better) and `kind` (where the pair came from) may be absent: pairs judged
+by people are read in the same form.
 """
 
 import math
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import clean_dialogue, unwritable
+from dialsum_trl.data.layouts import messages, without_instruction
 from dialsum_trl.data.tables import read_table
 
 TEXTS = ("prompt", "chosen", "rejected")
@@ -23,21 +25,44 @@ def read_pairs(path: str | Path) -> list[dict]:
             row and field.
     """
     path, pairs = Path(path), []
-    if path.suffix.lower() != ".jsonl":
-        raise InputError(f"{path}: pairs are read from a JSONL file; recipes/preferences.py writes one")
     for row in read_table(path):
-        where = f"{path}: row {row.number} (line {row.line})"
-        texts = {name: _text(where, row.values, name) for name in TEXTS}
+        where = f"{path}: {row.place}"
+        values = _texts_of_messages(row.values)
+        texts = {name: _text(where, values, name) for name in TEXTS}
         prompt = clean_dialogue(texts.pop("prompt"))
         if not prompt:
             raise InputError(f"{where}: 'prompt' must be a text that is not empty")
         if texts["chosen"] == texts["rejected"]:
             raise InputError(f"{where}: chosen and rejected are the same text; leave the pair out")
-        margin, kind = row.values.get("margin"), row.values.get("kind", "human")
+        margin, kind = _number(values.get("margin")), values.get("kind") or "human"
         if margin is not None and (not isinstance(margin, int | float) or not math.isfinite(margin)):
             raise InputError(f"{where}: 'margin' must be a number or absent")
         pairs.append({"prompt": prompt, **texts, "margin": margin, "kind": kind})
     return pairs
+
+
+def _texts_of_messages(values: dict) -> dict:
+    """The row with texts for lists of messages: the user's turns without an instruction, the assistant's last."""
+    values = dict(values)
+    for name in ("chosen", "rejected"):
+        if messages(values.get(name)):
+            *before, last = values[name]
+            values[name] = last["content"]
+            values.setdefault("prompt", before)
+    if messages(values.get("prompt")):
+        asked = [turn["content"] for turn in values["prompt"] if turn["role"] != "system"]
+        values["prompt"] = without_instruction("\n".join(asked))
+    return values
+
+
+def _number(value: object) -> object:
+    """A cell of a CSV as the number it spells, None where it is empty; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value) if value.strip() else None
+    except ValueError:
+        return value
 
 
 def _text(where: str, values: dict, name: str) -> str:

@@ -24,5 +24,5 @@ KNOWN_MASKS = frozenset(
 )
 MASKS = tuple(sorted(KNOWN_MASKS))  # one token each instead of five or more
 ANY_MASK = re.compile(r"#[^#\s]{1,20}#")
-TURN = re.compile(r"#Person\d+#: \S")
+SPOKEN = re.compile(r"\s*[^\s:：][^\n:：]{0,39}[:：]\s*\S")  # a line with its speaker: a mask, a name, an id
 SYLLABLE = re.compile("[가-힣]")

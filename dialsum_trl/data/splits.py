@@ -37,7 +37,8 @@ def read_rows(data: DataArguments) -> tuple[Dataset, Dataset | None]:
     if data.dataset_name and data.train_file:
         raise InputError("--dataset_name and --train_file exclude each other")
     if data.dataset_name:
-        train_source, eval_source = f"hub:{data.dataset_name}:train", f"hub:{data.dataset_name}:validation"
+        part = f"{data.dataset_name}:{data.dataset_config}" if data.dataset_config else data.dataset_name
+        train_source, eval_source = f"hub:{part}:{data.dataset_train_split}", f"hub:{part}:{data.dataset_eval_split}"
     else:
         train_source, eval_source = data.train_file, data.eval_file
     if not train_source:
@@ -57,3 +58,21 @@ def read_rows(data: DataArguments) -> tuple[Dataset, Dataset | None]:
         for warning in contamination_warnings(train, dev):
             say(warning)
     return train, dev
+
+
+def each_reference(rows: Dataset, which: str) -> Dataset:
+    """Training rows with one reference each: a row per reference (`which` is "all"), or the first alone ("first").
+
+    Prints how many there are where a row has several.
+    """
+    counts = [len(references) for references in rows["summaries"]]
+    if max(counts) == 1:
+        return rows
+    learned = "each is learned as a row of its own" if which == "all" else "the first of each row is learned"
+    say(f"{sum(counts):,} references of {len(rows):,} dialogues: {learned} (--train_references)")
+    numbers = [(row, n) for row, count in enumerate(counts) for n in range(count if which == "all" else 1)]
+    references = rows["summaries"][:]
+    spread = rows.select([row for row, _ in numbers]).remove_columns("summaries")
+    return spread.add_column(
+        "summaries", [[references[row][n]] for row, n in numbers], feature=rows.features["summaries"]
+    )

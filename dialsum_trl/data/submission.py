@@ -1,5 +1,6 @@
 """Prediction and submission files: `fname,summary`, in the template's order, never half-written."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -9,8 +10,12 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, check_target, write_text
 from dialsum_trl.data.cleaning import unwritable
+from dialsum_trl.data.dialogues import likely_column
+from dialsum_trl.data.formats.encoding import encoding_of
+from dialsum_trl.data.layouts import flat, is_nikl
 from dialsum_trl.data.tables import closest, csv_line, name_of, read_table
 from dialsum_trl.data.unicode_forms import in_forms_of
+from dialsum_trl.data.writing import DELIMITER, write_rows
 
 # Spreadsheets run cells that start so (the wide forms too, where they are set to Chinese or Japanese). The apostrophe
 # before them (OWASP, "CSV Injection") is taken off again when the file is read; cells that already start with
@@ -20,19 +25,20 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
-    """`fname -> summary` in file order, from a CSV or JSONL with the columns `fname` (or `id`) and `summary`.
+    """`fname -> summary` in file order, from a file with columns of ids and of summaries, or in NIKL's layout.
 
-    The apostrophe that `write_submission` puts before formulas is taken off cells of a CSV.
+    The apostrophe that `write_submission` puts before formulas is taken off cells of a CSV and a TSV.
 
     Raises:
         InputError: what `tables.read_table` refuses, a missing column, an empty or repeated `fname`.
     """
     predictions: dict[str, str] = {}
-    plain = _plain if Path(path).suffix.lower() == ".csv" else str
+    plain = _plain if Path(path).suffix.lower() in DELIMITER else str
     for row in read_table(path):
-        where = f"{path}: row {row.number} (line {row.line})"
-        name = name_of(row.values[_column(where, row.values, "fname", "id")])
-        text = row.values[_column(where, row.values, "summary")]
+        where = f"{path}: {row.place}"
+        values, _ = flat(row.values)
+        name = name_of(values[_column(where, values, "fname")])
+        text = values[_column(where, values, "summary")]
         if not isinstance(name, str) or not isinstance(text, str):
             raise InputError(
                 f"{where}: fname and summary are {type(name).__name__} and {type(text).__name__}, not text; "
@@ -66,7 +72,9 @@ def write_submission(
 
     Args:
         template: sample submission. Its rows decide the order, its columns and their values (an unnamed index column
-            too) are kept, and its ids must be exactly `fnames`. Without one the rows come in the order given.
+            too) are kept, and its ids must be exactly `fnames`. Without one the rows come in the order given. A
+            template that is no CSV is filled in its own format beside `path`, under the same name with its suffix:
+            JSON and JSONL in NIKL's layout get `output` and stay as they are otherwise.
 
     Raises:
         InputError: lengths that differ, a repeated id, ids that the template lacks or has in addition, text that
@@ -80,13 +88,16 @@ def write_submission(
     if repeated:
         raise InputError(f"ids appear twice: {_some(repeated)}; give every row its own")
     check_place(path)
-    if template is None:
-        rows = [{"fname": name, "summary": ""} for name in fnames]
-        id_column = "fname"
-    else:
-        rows, id_column = _template_rows(template)
-        fnames = in_forms_of((row[id_column] for row in rows), fnames)
-        _check_ids("the summaries", fnames, template, [row[id_column] for row in rows])
+    rows = [{"fname": name, "summary": ""} for name in fnames]
+    id_column, text_column = "fname", "summary"
+    if template is not None:
+        expected = _template_ids(template)
+        fnames = in_forms_of(expected, fnames)
+        _check_ids("the summaries", fnames, template, expected)
+        if not _is_json(template):
+            rows, id_column, text_column = _template_rows(template)
+        else:
+            rows = [{"fname": name, "summary": ""} for name in expected]
     # byte-level vocabularies can spell a NUL, and no reader takes a file that holds one
     texts = {name: text.replace("\0", "") for name, text in zip(fnames, summaries, strict=True)}
     broken = [name for name, text in texts.items() if unwritable(text)]
@@ -97,8 +108,15 @@ def write_submission(
     for row in rows:
         others = {name: cell if _NUMBER.fullmatch(cell) else _neutral(cell) for name, cell in row.items()}
         name = row[id_column]
-        lines.append(csv_line({**others, id_column: _neutral(name), "summary": _neutral(texts[name])}.values()))
+        lines.append(csv_line({**others, id_column: _neutral(name), text_column: _neutral(texts[name])}.values()))
     write_text(path, "".join(lines))
+    if template is not None and (suffix := Path(template).suffix.lower()) != path.suffix:
+        beside = path.with_suffix(suffix)
+        if _is_json(template):
+            _fill_json(Path(template), beside, texts)
+        else:
+            filled = [{**row, text_column: texts[row[id_column]]} for row in rows]
+            write_rows(beside, list(rows[0]), filled)
     for count, what in (
         (sum(not text.strip() for text in summaries), "are empty"),
         (sum("\0" in text for text in summaries), "held a NUL byte: it was left out"),
@@ -143,30 +161,67 @@ def check_output(
 def check_template(template: str | Path | None, fnames: list[str]) -> None:
     """Raises InputError unless a template (None: there is none) can be read and has the ids `fnames`."""
     if template is not None:
-        rows, id_column = _template_rows(template)
-        expected = [row[id_column] for row in rows]
+        expected = _template_ids(template)
         _check_ids("the rows", in_forms_of(expected, fnames), template, expected)
 
 
-def _column(where: str, present: Iterable[str], *names: str) -> str:
-    for name in names:
-        if name in present:
-            return name
-    near = closest(names[0], present)
+def _column(where: str, present: Iterable[str], role: str) -> str:
+    if (name := likely_column(role, list(present))) is not None:
+        return name
+    near = closest(role, present)
     there = ", ".join(f"'{name}'" for name in present if name.strip())
     hint = f"rename '{near}'" if near else "name its columns fname,summary"
-    raise InputError(f"{where}: no column '{names[0]}'; there are {there}; {hint}")
+    raise InputError(f"{where}: no column '{role}'; there are {there}; {hint}")
 
 
-def _template_rows(template: str | Path) -> tuple[list[dict[str, str]], str]:
-    """The rows of a template, and the column that holds their ids."""
-    if Path(template).suffix.lower() == ".jsonl":
-        raise InputError(f"{template}: a submission template is a .csv file with the columns fname,summary")
+def _is_json(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in (".json", ".jsonl")
+
+
+def in_nikl_layout(path: str | Path) -> bool:
+    """Whether it is a JSON file in NIKL's layout, whose submission is the file with `output` filled in."""
+    return _is_json(path) and is_nikl(next(read_table(path)).values)
+
+
+def _template_ids(template: str | Path) -> list[str]:
+    if not _is_json(template):
+        rows, id_column, _ = _template_rows(template)
+        return [row[id_column] for row in rows]
+    return [_json_id(f"{template}: {row.place}", row.number, row.values) for row in read_table(template)]
+
+
+def _json_id(where: str, number: int, values: dict) -> str:
+    """The id of a row as `dialogues.named_rows` names it."""
+    column = likely_column("fname", list(values))
+    name = str(number - 1) if column is None else name_of(values[column])
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{where}, column '{column}': no text; write it in quotes")
+    return name.strip()
+
+
+def _fill_json(template: Path, path: Path, texts: dict[str, str]) -> None:
+    """The template with each row's summary in it (`output` in NIKL's layout); all else stays as it is."""
+    text = template.read_text(encoding=encoding_of(template))
+    is_array = text.lstrip().startswith("[")
+    rows = json.loads(text) if is_array else [json.loads(line) for line in text.splitlines() if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        column = "output" if is_nikl(row) else likely_column("summary", list(row)) or "summary"
+        row[column] = texts[_json_id(str(template), number, row)]
+    if is_array:
+        indent = re.search(r"\n([ \t]+)", text)
+        content = json.dumps(rows, ensure_ascii=False, indent=indent[1] if indent else None) + "\n"
+    else:
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(path, content)
+
+
+def _template_rows(template: str | Path) -> tuple[list[dict[str, str]], str, str]:
+    """The rows of a template, and its columns of ids and of summaries."""
     rows, seen = [], set()
     for row in read_table(template, keep_unnamed=True):
-        where = f"{template}: row {row.number} (line {row.line})"
-        id_column = _column(where, row.values, "fname", "id")
-        _column(where, row.values, "summary")
+        where = f"{template}: {row.place}"
+        id_column = _column(where, row.values, "fname")
+        text_column = _column(where, row.values, "summary")
         values = {name: _plain(cell) for name, cell in row.values.items()}
         if not values[id_column].strip():
             raise InputError(f"{where}, column '{id_column}': empty; fill it or remove the row")
@@ -174,7 +229,7 @@ def _template_rows(template: str | Path) -> tuple[list[dict[str, str]], str]:
             raise InputError(f"{where}: '{values[id_column]}' appears a second time in the template")
         seen.add(values[id_column])
         rows.append(values)
-    return rows, id_column
+    return rows, id_column, text_column
 
 
 def _header(rows: list[dict[str, str]]) -> str:

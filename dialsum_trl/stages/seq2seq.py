@@ -1,10 +1,11 @@
 """The encoder-decoder baseline (KoBART; T5 and mBART by flag): its flags and `train_seq2seq`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dialsum_trl.core.settings.bounds import COUNT
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
-from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, RougeArguments, flag
+from dialsum_trl.core.settings.flags import TRAIN_REFERENCES, DataArguments, ModelArguments, RougeArguments, flag
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.data.patterns import MASKS
 from dialsum_trl.stages.common.command import command
@@ -23,6 +24,7 @@ class Seq2SeqArguments:
         MAX_LENGTH, "Tokens that the encoder reads; longer dialogues lose middle turns.", bounds=COUNT
     )
     max_target_length: int = flag(200, "Tokens of a summary, in training and when generating.", bounds=COUNT)
+    train_references: Literal["all", "first"] = flag("all", TRAIN_REFERENCES)
     mask_tokens: list[str] = flag(list(MASKS), "Each becomes one token; none leaves the vocabulary unchanged.")
     language: str | None = flag(None, "Language code of both sides, for models that need one (mBART: ko_KR).")
     source_prefix: str | None = flag(

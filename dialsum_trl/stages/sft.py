@@ -1,12 +1,19 @@
 """Supervised fine-tuning with QLoRA: its flags, its settings and `train_sft`."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from dialsum_trl.core.launcher import prepare_allocator
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE
 from dialsum_trl.core.settings.defaults import LORA_ALPHA, LORA_DROPOUT, LORA_R, MAX_LENGTH, MAX_NEW_TOKENS
-from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments, flag
+from dialsum_trl.core.settings.flags import (
+    TRAIN_REFERENCES,
+    DataArguments,
+    ModelArguments,
+    PromptArguments,
+    RougeArguments,
+    flag,
+)
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.unread_flags import LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE, deals_rows
@@ -53,6 +60,7 @@ class SFTArguments:
     memory_gib: float | None = flag(
         None, "Limit on GPU memory, GiB; default: what the GPU has free.", bounds=POSITIVE, may_change=True
     )
+    train_references: Literal["all", "first"] = flag("all", TRAIN_REFERENCES)
     rouge_rows: int = flag(
         32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
     )

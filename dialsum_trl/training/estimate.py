@@ -61,16 +61,21 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
         raise
 
 
-def row_lengths(train_file: str | None, model: str, columns: dict[str, str]) -> list[int]:
-    """Tokens of each training row; without a file, of as many rows as Korean DialogSum has."""
+def row_lengths(train_file: str | None, model: str, columns: dict[str, str], references: str = "all") -> list[int]:
+    """Tokens of each training row; without a file, of as many rows as Korean DialogSum has.
+
+    Args:
+        references: which of several are learned, "all" or "first".
+    """
     if train_file is None:
         draw = np.random.default_rng(0)
         prompts = draw.lognormal(PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, ROWS)
         return [int(length) + SUMMARY_TOKENS for length in prompts]
     how = measure(model)
     rows = list(iter_rows(train_file, columns=columns))
-    prompts = how.prompt([row["dialogue"] for row in rows])
-    summaries = how.summary([row["summaries"][0] for row in rows])
+    pairs = [(row["dialogue"], text) for row in rows for text in row["summaries"][: None if references == "all" else 1]]
+    prompts = how.prompt([dialogue for dialogue, _ in pairs])
+    summaries = how.summary([text for _, text in pairs])
     return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
 
 

@@ -9,6 +9,7 @@ SFT = (
     "--output_dir {out}/run --train_file {given}/"
 )
 HEAD = "fname,dialogue,summary\n"
+DAMAGED = HEAD.encode() + "a,#Person1#: 안녕".encode() + b"\xff,b\n"
 GOOD = "a,#Person1#: 안녕,인사한다.\n"
 JSON_ROW = {"fname": "a", "dialogue": "#Person1#: 안녕", "summary": "인사한다."}
 
@@ -33,27 +34,24 @@ def same_rows_in_both(place: Place) -> None:
 
 
 CASES = [
-    csv("cp949", (HEAD + GOOD).encode("cp949"), "line 2, byte 36 (0xbe)", "iconv -f cp949 -t utf-8"),
-    csv("utf-16 with its mark", (HEAD + GOOD).encode("utf-16"), "is UTF-16", "iconv -f UTF-16"),
     csv("one latin-1 byte", HEAD.encode() + b"a,#Person1#: caf\xe9,b\n", "line 2, byte", "0xe9", "iconv"),
     csv("a NUL byte", HEAD + "a,#Person1#: x\0y,b\n", "line 2 holds a NUL", "tr -d"),
-    csv("a zip file by another name", b"PK\x03\x04\x14\x00\x06\x00" + bytes(60), "line 1", "export it again"),
+    csv("a zip file by another name", b"PK\x03\x04\x14\x00\x06\x00" + bytes(60), "damaged zip file", "export it again"),
+    csv("UTF-8 with a damaged byte", DAMAGED, "line 2, byte 42 (0xff) is not UTF-8", "export it again"),
+    csv("utf-16 that was cut", (HEAD + GOOD).encode("utf-16")[:-1], "is not UTF-16", "export it again"),
+    csv("Parquet that was cut", b"PAR1" + bytes(30), "a damaged Parquet file", "export it again"),
+    csv("an Excel file of before 2007", b"\xd0\xcf\x11\xe0" + bytes(600), "before 2007", "save it as .xlsx"),
+    csv("packed", b"\x1f\x8b" + bytes(30), "is compressed", "unpack it"),
     csv("nothing", "", "is empty", "header line"),
     csv("a byte order mark alone", "\ufeff", "is empty", "header line"),
     csv("blank lines alone", "\n\r\n\n", "is empty", "header line"),
     csv("a header alone", HEAD, "no data rows", "export"),
-    csv("rows without a header", GOOD + GOOD, "no column 'fname'", "--fname_column"),
-    csv("a login page", "<!DOCTYPE html>\n<title>Sign in</title>\n", "no column 'fname'"),
-    csv("semicolons", HEAD.replace(",", ";") + "a;b;c\n", "line 1 is separated by semicolons", "with commas"),
-    csv("tabs", HEAD.replace(",", "\t") + "a\tb\tc\n", "separated by tabs", "with commas"),
-    csv("Excel's line of the separator", "sep=,\n" + HEAD + GOOD, "line 1 is Excel's 'sep=,'", "remove this line"),
-    csv("Excel's line of semicolons", "sep=;\nfname;dialogue\na;b\n", "line 1 is Excel's 'sep=;'", "remove this line"),
-    csv("Excel's line of tabs", "SEP=\t\nfname\tdialogue\na\tb\n", "line 1 is Excel's 'SEP='", "remove this line"),
-    csv("Excel's line in quotes", '"sep=,"\nfname,dialogue\na,b\n', "line 1 is Excel's 'sep=,'", "remove this line"),
+    csv("rows without a header", GOOD + GOOD, "no column 'dialogue'", "--dialogue_column"),
+    csv("a login page", "<!DOCTYPE html>\n<title>Sign in</title>\n", "no column 'dialogue'"),
     csv("an unclosed quote", HEAD + GOOD + 'b,"c,d\n\n\n', "row 2 (line 3): a double quote opened in this row"),
     csv("bare carriage returns", HEAD + "a,b\rc,d\n", "row 1 (line 2)", "line endings"),
     csv("a column named twice", "fname,dialogue,summary,summary\na,b,c,d\n", "'summary' twice", "rename"),
-    csv("a missing column", "fname,dialog,summary\na,b,c\n", "'fname', 'dialog'", "--dialogue_column dialog"),
+    csv("a missing column", "fname,dialoge,summary\na,b,c\n", "'fname', 'dialoge'", "--dialogue_column dialoge"),
     csv("no summaries", "fname,dialogue\na,b\n", "no column 'summary'", "--summary_column"),
     csv(
         "summary and summary1", "fname,dialogue,summary,summary1\na,b,c,d\n", "both 'summary' and 'summary1'", "rename"
@@ -67,26 +65,32 @@ CASES = [
     csv("a name twice", HEAD + GOOD + GOOD, "row 2 (line 3), column 'fname': 'a' is also row 1", "its own name"),
     Case("csv: a cell of 10 MB", f"{SFT}train.csv", huge_cell, ("row 1 (line 2)", "10,000,000 characters", "quote")),
     Case(
-        "path: a folder", f"{SFT}rows.csv", lambda p: (p.given / "rows.csv").mkdir(), ("is a folder", "name the .csv")
+        "path: a folder",
+        f"{SFT}rows.csv",
+        lambda p: (p.given / "rows.csv").mkdir(),
+        ("is a folder", "name the file in it"),
     ),
     Case("path: nothing there", f"{SFT}tset.csv", {}, ("tset.csv does not exist", "did you mean", "test.csv?")),
-    Case("path: a spreadsheet", f"{SFT}rows.xlsx", {"rows.xlsx": b"PK"}, ("rows.xlsx", "save it as .csv or .jsonl")),
-    Case("path: packed", f"{SFT}rows.csv.gz", {"rows.csv.gz": b"\x1f\x8b"}, ("cannot read '.gz' files", "save it as")),
+    Case("path: a workbook cut in two", f"{SFT}a.xlsx", {"a.xlsx": b"PK\x03\x04"}, ("a.xlsx: a damaged", "export it")),
+    Case("path: packed", f"{SFT}rows.csv.gz", {"rows.csv.gz": b"\x1f\x8b"}, ("is compressed", "gunzip")),
     Case(
         "rows: the same dialogue in training and dev rows",
         f"{SFT}train.csv --eval_file {{given}}/dev.csv",
         same_rows_in_both,
         ("1 training rows are also evaluation rows (a = x)", "--drop_shared_rows true"),
     ),
-    jsonl("one array", json.dumps([JSON_ROW]), "row 1 (line 1) is a JSON array", "one object per line"),
-    jsonl("an array over several lines", "[\n{}\n]\n", "row 1 (line 1) is not JSON", "one object per line"),
     jsonl("cut in the middle", json.dumps(JSON_ROW) + '\n{"fname": "b", "dial', "row 2 (line 2) is not JSON"),
-    jsonl("a number", "3\n", "is a JSON int", "one object per line"),
+    jsonl("an array cut off", f"[{json.dumps(JSON_ROW)},\n", "row 2 (line 2) is not JSON", "export it again"),
+    jsonl("an array without an end", f"[{json.dumps(JSON_ROW)}\n", "Expecting ',' or ']'", "export it again"),
+    jsonl("an array of texts", '["a", "b"]\n', "row 1 (line 1) is a JSON str", "an object"),
+    jsonl("a number", "3\n", "is a JSON int", "a row is an object"),
+    jsonl("a number in a list of turns", {"dialogue": ["a", 3]}, "column 'dialogue'", "'speaker' and 'utterance'"),
+    jsonl("four references", {"summary": ["a", "b", "c", "d"]}, "'summary' has 4 references", "up to 3"),
+    jsonl("NIKL without its turns", {"input": {"conversation": [{"speaker": "a"}]}, "output": "b"}, "a turn is a text"),
     jsonl("a number for a text", {"summary": 3}, "column 'summary': int instead of text"),
     jsonl("a broken number for a name", {"fname": 1.0}, "'fname': float instead of text; write it in quotes"),
     jsonl("true for a name", {"fname": True}, "column 'fname': bool instead of text"),
     jsonl("NaN for a text", {"dialogue": float("nan")}, "column 'dialogue': float instead of text"),
-    jsonl("a list for a text", {"dialogue": ["a", "b"]}, "column 'dialogue': list instead of text"),
     jsonl("null for a text", {"dialogue": None}, "column 'dialogue': empty", "fill it"),
     jsonl("half a surrogate pair", {"dialogue": "a\ud800"}, "column 'dialogue': holds a NUL or half", "export"),
     jsonl("an escaped NUL", {"summary": "a\0"}, "column 'summary': holds a NUL", "export"),
@@ -95,7 +99,5 @@ CASES = [
         json.dumps(JSON_ROW) + '\n{"fname": "b", "summary": "c"}\n',
         "row 2 (line 2): no column 'dialogue'",
     ),
-    jsonl("cp949", json.dumps(JSON_ROW, ensure_ascii=False).encode("cp949"), "line 1, byte", "iconv -f cp949"),
-    jsonl("utf-16", json.dumps(JSON_ROW).encode("utf-16"), "is UTF-16", "iconv -f UTF-16"),
     jsonl("nothing", "", "no data rows"),
 ]

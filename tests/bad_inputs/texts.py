@@ -91,7 +91,7 @@ CASES = [
     scored("rows of another file", submission({f"x{n}": "a" for n in NAMES}), "ids are missing", "not known there"),
     scored("a row twice", submission(MINE) + f"{FIRST},다시\n", f"'{FIRST}' appears a second time", "its own name"),
     scored("a row without a name", submission({**MINE, " ": "a"}), "column 'fname': empty", "fill it"),
-    scored("cp949", submission(MINE).encode("cp949"), "line 2, byte", "iconv -f cp949"),
+    scored("one latin-1 byte", b"fname,summary\na,caf\xe9\n", "line 2, byte 19 (0xe9)", "iconv"),
     scored("commas that nobody quoted", submission({FIRST: "하나, 둘"}), "row 1 (line 2) has 3 cells", "double quotes"),
     Case(
         "predictions: an object for a summary",
@@ -111,20 +111,17 @@ CASES = [
     template("a row too few", submission(dict(list(MINE.items())[1:])), f"not known there: {FIRST}"),
     template("a row twice", submission(MINE) + f"{FIRST},\n", f"'{FIRST}' appears a second time in the template"),
     template("no column of summaries", submission(MINE, "fname,text"), "no column 'summary'"),
-    template("JSONL", "{}\n", "is a .csv file", file="sample.jsonl"),
-    template("utf-16", submission(MINE).encode("utf-16"), "is UTF-16", "iconv"),
+    template("JSON of other rows", '[{"id": "x", "output": ""}]', "not known there", file="sample.json"),
     pairs("nothing", "", "no data rows"),
-    pairs("one array", json.dumps([PAIR]), "row 1 (line 1) is a JSON array", "one object per line"),
     pairs("no rejected summary", json.dumps({"prompt": "a", "chosen": "b"}), "row 1 (line 1)", "'rejected'"),
     pairs("an empty chosen summary", {"chosen": " "}, "row 1 (line 1)", "'chosen'", "not empty"),
-    pairs("a list of messages", {"chosen": [{"role": "assistant", "content": "x"}]}, "'chosen'", "text"),
+    pairs("messages without a role", {"chosen": [{"content": "x"}]}, "'chosen'", "text"),
     pairs("a prompt of nothing but markup", {"prompt": "<br>\\n"}, "row 1 (line 1)", "'prompt'", "not empty"),
     pairs("two summaries alike", {"rejected": "인사한다. "}, "the same text", "leave the pair out"),
     pairs("a text for a margin", {"margin": "big"}, "'margin'", "number"),
     pairs("NaN for a margin", {"margin": float("nan")}, "'margin'", "number"),
     pairs("half a surrogate pair", {"chosen": "a\ud800"}, "'chosen'", "half a surrogate pair"),
-    pairs("cp949", json.dumps(PAIR, ensure_ascii=False).encode("cp949"), "line 1, byte", "iconv"),
-    pairs("a CSV", "prompt,chosen,rejected\na,b,c\n", "JSONL", file="pairs.csv"),
+    pairs("a CSV without rejected", "prompt,chosen\na,b\n", "'rejected'", file="pairs.csv"),
     Case(
         "pairs: too few to hold any out",
         pairs("x", {}).command,
@@ -155,7 +152,8 @@ CASES = [
         "a line without its samples", {"samples.jsonl": '{"fname": "a"}\n'}, "samples.jsonl", "another --output_dir"
     ),
     dialogue("nothing", " \n", "holds no dialogue", "#Person1#"),
-    dialogue("cp949", "#Person1#: 안녕".encode("cp949"), "not UTF-8", "iconv -f cp949"),
+    dialogue("bytes of no text", b"#Person1#: \xff\xfe", "not UTF-8", "iconv"),
+    dialogue("rows of JSON", '{"dialogue": "a"}', "is a table", "recipes/predict.py"),
     dialogue("a NUL byte", "#Person1#: a\0b", "NUL"),
     Case(
         "dialogue: nothing there", "summarize {given}/a.txt --model_name_or_path {toy}", {}, ("a.txt", "No such file")

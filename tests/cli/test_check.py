@@ -90,18 +90,18 @@ def test_equal_rows_in_training_and_evaluation_are_an_error(tmp_path, capsys):
 
 def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path, capsys):
     broken = tmp_path / "train.csv"
-    broken.write_bytes("fname,dialogue\na,안녕".encode("cp949"))
+    broken.write_bytes("fname,dialogue\na,안녕".encode() + b"\xff")
     dev = write_csv(tmp_path / "dev.csv", [("dev_0", GOOD, "요약")])
     ready, lines = checked(capsys, broken, dev)
     assert not ready
-    assert has(lines, "error", "iconv")
+    assert has(lines, "error", "line 2, byte 23 (0xff)")
     assert any("dev.csv: 1 rows" in line for line in lines)
 
 
 def test_a_missing_column_names_the_one_that_was_meant(tmp_path, capsys):
-    ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", [("a", GOOD)], header=("fname", "Dialog")))
+    ready, lines = checked(capsys, write_csv(tmp_path / "train.csv", [("a", GOOD)], header=("fname", "Dialoge")))
     assert not ready
-    assert has(lines, "error", "--dialogue_column Dialog")
+    assert has(lines, "error", "--dialogue_column Dialoge")
 
 
 def test_a_file_without_summaries_is_for_prediction(tmp_path, capsys):

@@ -102,10 +102,10 @@ def test_score_with_three_references_shows_mean_and_max(monkeypatch, capsys, tmp
 def test_score_takes_other_column_names_as_its_errors_say(monkeypatch, capsys, tmp_path):
     file, renamed = predictions(tmp_path / "perfect.csv"), tmp_path / "dev.csv"
     text = (DEV).read_text(encoding="utf-8")
-    renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,target", 1), encoding="utf-8")
+    renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,gold", 1), encoding="utf-8")
     code, _, error = dialsum(monkeypatch, capsys, "score", file, renamed)
     assert code == 2 and "--summary_column" in error
-    code, output, _ = dialsum(monkeypatch, capsys, "score", file, renamed, "--summary_column", "target")
+    code, output, _ = dialsum(monkeypatch, capsys, "score", file, renamed, "--summary_column", "gold")
     assert code == 0 and "100.00" in output
 
 
@@ -113,11 +113,11 @@ def test_score_takes_other_column_names_as_its_errors_say(monkeypatch, capsys, t
 def test_what_reads_the_rows_of_a_recipe_takes_other_column_names_too(monkeypatch, capsys, tmp_path, command):
     renamed = tmp_path / "train.csv"
     text = (DEV).read_text(encoding="utf-8")
-    renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,target", 1), encoding="utf-8")
+    renamed.write_text(text.replace("fname,dialogue,summary", "fname,dialogue,gold", 1), encoding="utf-8")
     recipe = [ROOT / "recipes" / "sft_llama3b.py", "--config", ROOT / "recipes" / "demo.yaml", "--train_file", renamed]
     code, output, error = dialsum(monkeypatch, capsys, *command, *recipe)
     assert code and "--summary_column" in output + error
-    _, output, error = dialsum(monkeypatch, capsys, *command, *recipe, "--summary_column", "target")
+    _, output, error = dialsum(monkeypatch, capsys, *command, *recipe, "--summary_column", "gold")
     assert "--summary_column" not in output + error and ("64 rows of" in output or "row dev_0" in output)
 
 

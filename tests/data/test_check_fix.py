@@ -55,7 +55,7 @@ def test_fix_writes_nothing_when_no_row_is_left(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fixed.xlsx", "ends with .csv or .jsonl"),
+        ("fixed.pdf", "ends with .csv, .tsv, .json, .jsonl, .parquet or .xlsx"),
         ("train.csv/fixed.csv", "train.csv is no folder"),
         ("locked/fixed.csv", "locked cannot be written"),
     ],
@@ -107,5 +107,5 @@ def test_text_that_no_file_can_hold_is_an_error_as_training_says(tmp_path, capsy
 def test_a_further_column_that_no_file_can_hold_is_one_line_of_fix(tmp_path):
     rows = [{"fname": "a", "dialogue": GOOD, "summary": "요약", "note": "\ud800"}]
     path = write_jsonl(tmp_path / "train.jsonl", rows)
-    with pytest.raises(InputError, match="a further column holds a NUL or half a surrogate pair"):
+    with pytest.raises(InputError, match="not written, a row holds a NUL or half a surrogate pair"):
         check_files([path], fix=tmp_path / "fixed.csv")

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 
 from dialsum_trl.cli import doctor
-from dialsum_trl.cli.chat import read_dialogue
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
 from dialsum_trl.data.cleaning import oddity
@@ -53,22 +52,6 @@ def test_training_counts_them_too(tmp_path, capsys):
     assert "1 rows whose summary is a placeholder" in output
     assert "1 rows whose summary holds U+FFFD" in output
     assert "the first is b" in output
-
-
-def test_a_dialogue_from_windows_is_told_its_own_encoding(tmp_path):
-    (tmp_path / "memo.txt").write_bytes(GOOD.encode("utf-16"))
-    with pytest.raises(InputError, match="iconv -f UTF-16 -t utf-8"):
-        read_dialogue(tmp_path / "memo.txt")
-    (tmp_path / "old.txt").write_bytes(GOOD.encode("cp949"))
-    with pytest.raises(InputError, match="iconv -f cp949 -t utf-8"):
-        read_dialogue(tmp_path / "old.txt")
-
-
-def test_the_column_of_another_role_is_said_to_be_its_own(tmp_path):
-    path = write_csv(tmp_path / "rows.csv", [(GOOD, "요약")], header=("dialogue", "summary"))
-    with pytest.raises(InputError, match=r"--fname_column dialogue: 'dialogue' is the dialogue's own column") as error:
-        read_dialogues(path, columns={"fname": "dialogue"})
-    assert "no column" not in str(error.value)
 
 
 def test_one_column_cannot_have_two_roles(tmp_path):

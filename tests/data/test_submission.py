@@ -1,11 +1,15 @@
 """Submission files: the template's order and columns, every id accounted for, never half-written."""
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.data.submission import check_output, read_aligned, read_predictions, write_submission
+from dialsum_trl.data.submission import check_output, in_nikl_layout, read_aligned, read_predictions, write_submission
+from dialsum_trl.data.tables import read_table
+from dialsum_trl.data.writing import write_rows
 from tests.row_files import read_csv
 
 IDS = ["test_0", "test_1", "test_10", "test_2"]
@@ -113,3 +117,33 @@ def test_a_nul_byte_is_left_out_and_counted_so_that_the_file_can_be_read(tmp_pat
     write_submission(tmp_path / "s.csv", ["a", "b"], ["가\0나", "다"])
     assert read_predictions(tmp_path / "s.csv") == {"a": "가나", "b": "다"}
     assert "1 of 2 summaries held a NUL byte" in capsys.readouterr().out
+
+
+def nikl_rows(path, *names, output=None):
+    rows = [
+        {"id": name, "input": {"conversation": [{"speaker": "SD1", "utterance": "네"}], "subject_keyword": ["말"]}}
+        for name in names
+    ]
+    path.write_text(json.dumps([{**row, **({} if output is None else {"output": output})} for row in rows], indent=4))
+    return path
+
+
+def test_a_template_in_nikls_layout_differs_afterwards_in_its_output_alone(tmp_path):
+    template = nikl_rows(tmp_path / "test.json", "a", "b", output="")
+    assert in_nikl_layout(template) and not in_nikl_layout(tmp_path / "test.csv")
+    write_submission(tmp_path / "submission.csv", ["b", "a"], ["둘", "하나"], template)
+    before, after = (json.loads(path.read_text("utf-8")) for path in (template, tmp_path / "submission.json"))
+    assert [row.pop("output") for row in after] == ["하나", "둘"]
+    assert after == [{name: value for name, value in row.items() if name != "output"} for row in before]
+    assert read_predictions(tmp_path / "submission.json") == {"a": "하나", "b": "둘"}
+    assert read_predictions(tmp_path / "submission.csv") == {"a": "하나", "b": "둘"}
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".xlsx", ".jsonl"])
+def test_a_template_of_another_format_and_other_columns_is_filled_in_its_own(tmp_path, suffix):
+    rows = [{"번호": name, "비고": "x", "요약": ""} for name in ("a", "b")]
+    write_rows(tmp_path / f"sample{suffix}", ["번호", "비고", "요약"], rows)
+    write_submission(tmp_path / "s.csv", ["b", "a"], ["둘", "하나"], tmp_path / f"sample{suffix}")
+    filled = [row.values for row in read_table(tmp_path / f"s{suffix}")]
+    assert filled == [{"번호": "a", "비고": "x", "요약": "하나"}, {"번호": "b", "비고": "x", "요약": "둘"}]
+    assert list(read_predictions(tmp_path / "s.csv")) == ["a", "b"]

@@ -9,7 +9,12 @@ from tests.bad_inputs import adapters, configs, models, tables, texts
 from tests.bad_inputs.case import Place, snapshot
 
 CASES = [case for part in (tables, configs, models, adapters, texts) for case in part.CASES]
-IN_A_SHELL = ("predictions: cp949", "yaml: a Python object", "adapter: weights cut off", "template: that raises")
+IN_A_SHELL = (
+    "predictions: one latin-1 byte",
+    "yaml: a Python object",
+    "adapter: weights cut off",
+    "template: that raises",
+)
 
 
 @pytest.fixture

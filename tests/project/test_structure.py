@@ -30,7 +30,10 @@ TOY = ROOT / "dialsum_trl" / "toy" / "data"
 # Where a light file loads a heavy one: `file: files that it may load inside a function`.
 BOUNDARIES = {
     **{f"stages.{stage}": {f"stages.jobs.{stage}"} for stage in STAGES},
-    "cli.app": {f"cli.{name}" for name in ("chat", "check", "doctor", "merge", "preview", "score")} | {"sharing.push"},
+    "cli.app": {
+        *(f"cli.{name}" for name in ("chat", "check", "convert", "doctor", "merge", "preview", "score")),
+        "sharing.push",
+    },
     "cli.check": {"cli.check_tokens"},
     # Triton is not everywhere: loaded where the device is CUDA
     "kernels.fused.layer": {"kernels.fused.triton_ops"},

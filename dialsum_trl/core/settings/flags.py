@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SEEDS, SHARE
 from dialsum_trl.core.settings.defaults import (
     BOOTSTRAP,
@@ -35,20 +36,32 @@ def flag(default: Any, help: str, bounds: str | None = None, may_change: bool = 
     return field(default=default, metadata=metadata)
 
 
+TRAIN_REFERENCES = "Several references (summary1..3): a row for each (all), or the first of each dialogue alone."
+
+
 @dataclass
 class DataArguments:
-    train_file: str | None = flag(None, "CSV or JSONL with fname, dialogue, summary[, topic].", may_change=True)
-    eval_file: str | None = flag(None, "Dev rows in the same format.", may_change=True)
-    dataset_name: str | None = flag(
-        None, "Hub dataset with train and validation splits, e.g. knkarthick/dialogsum.", may_change=True
+    train_file: str | None = flag(
+        None, "CSV, TSV, JSON, JSONL, Parquet or Excel with fname, dialogue, summary[, topic].", may_change=True
     )
-    fname_column: str = flag("fname", "Column that holds the row id.", may_change=True)
-    dialogue_column: str = flag("dialogue", "Column that holds the dialogue.", may_change=True)
-    summary_column: str = flag("summary", "Column that holds the summary (or use summary1..summary3).", may_change=True)
+    eval_file: str | None = flag(None, "Dev rows in the same format.", may_change=True)
+    dataset_name: str | None = flag(None, "Hub dataset instead of files, e.g. knkarthick/dialogsum.", may_change=True)
+    dataset_config: str | None = flag(None, "Its configuration, where it has several.", may_change=True)
+    dataset_train_split: str = flag("train", "Its split of training rows.", may_change=True)
+    dataset_eval_split: str = flag("validation", "Its split of dev rows.", may_change=True)
+    fname_column: str = flag("fname", "Column of row ids; without one, rows are named by number.", may_change=True)
+    dialogue_column: str = flag("dialogue", "Column of dialogues; likely names are tried.", may_change=True)
+    summary_column: str = flag("summary", "Column of summaries (or summary1..summary3).", may_change=True)
     topic_column: str = flag("topic", "Column that holds the topic; may be absent.", may_change=True)
     drop_shared_rows: bool = flag(
         False, "Leave training rows out that are dev rows too, instead of stopping.", may_change=True
     )
+
+    def __post_init__(self) -> None:
+        for name, default in (("config", None), ("train_split", "train"), ("eval_split", "validation")):
+            value = getattr(self, f"dataset_{name}")
+            if value != default and not self.dataset_name:
+                raise InputError(f"--dataset_{name} {value}: is of a Hub dataset; give --dataset_name, or leave it out")
 
     def columns(self) -> dict[str, str]:
         """As `columns_in`."""

@@ -120,6 +120,7 @@ ROLLOUTS = (
 
 def rows_come_from(flag: str) -> Unread:
     """The flags of `DataArguments` that name other rows than `flag` does."""
-    names = {"train_file", "eval_file", "dataset_name", "drop_shared_rows"} - {flag.removeprefix("--")}
+    names = {"train_file", "eval_file", "dataset_name", "dataset_config", "dataset_train_split", "dataset_eval_split",
+             "drop_shared_rows"} - {flag.removeprefix("--")}  # fmt: skip
     rows = "--test_file" if flag == "--test_file" else flag
     return Unread(tuple(sorted(names)), f"give rows as {rows}")

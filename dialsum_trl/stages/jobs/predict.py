@@ -9,7 +9,7 @@ from dialsum_trl.core.files import check_writable
 from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
 from dialsum_trl.data.predictions import SUBMISSION, write_predictions
-from dialsum_trl.data.submission import check_template, write_submission
+from dialsum_trl.data.submission import check_template, in_nikl_layout, write_submission
 from dialsum_trl.data.summary_rules import apply, check_rules
 from dialsum_trl.generation import sharded as inference
 from dialsum_trl.metrics.rouge import RougeConfig, score
@@ -40,7 +40,8 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
 
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
     fnames = rows["fname"][:]
-    check_template(args.template, fnames)
+    template = args.template or (args.test_file if in_nikl_layout(args.test_file) else None)
+    check_template(template, fnames)
 
     state = inference.start(args.use_cpu)
     summarizer = inference.load(model_args, prompt, decoding, state.device)
@@ -76,10 +77,10 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
             "postprocess": rules,
             "test_file": args.test_file,
         }
-        write_predictions(folder, fnames, first, how, generated=summaries, scores=scores, template=args.template)
+        write_predictions(folder, fnames, first, how, generated=summaries, scores=scores, template=template)
         if args.num_return_sequences > 1:
             for number, chosen in enumerate(zip(*texts, strict=True), start=1):
-                write_submission(folder / CANDIDATES / f"{number}.csv", fnames, chosen, template=args.template)
+                write_submission(folder / CANDIDATES / f"{number}.csv", fnames, chosen, template=template)
         journal.path.unlink()
     if scores:
         say(scores.table())
@@ -90,6 +91,10 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         ("post-processing", " ".join(rules) or "none"),
         ("submission", folder / SUBMISSION),
     ]
+    if template and Path(template).suffix.lower() != ".csv":
+        lines.append(
+            ("in the layout of the template", (folder / SUBMISSION).with_suffix(Path(template).suffix.lower()))
+        )
     if args.num_return_sequences > 1:
         lines.append((f"{args.num_return_sequences} candidates a row, one file each", folder / CANDIDATES))
     table("Summaries", lines)

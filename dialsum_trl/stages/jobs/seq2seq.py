@@ -5,6 +5,7 @@ from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, set_seed
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.data.splits import each_reference
 from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.models import base
 from dialsum_trl.models.encoder_decoder import (
@@ -48,6 +49,7 @@ def run(data, model_args, rouge, seq2seq, args) -> dict:
     run = Run("seq2seq fine-tuning", (data, model_args, rouge, seq2seq, args))
     run.open(seq2seq.effective_batch_size)
     train, dev = run.rows()
+    train = each_reference(train, seq2seq.train_references)
 
     config = load_config(model_args, seq2seq)
     tokenizer = load_tokenizer(

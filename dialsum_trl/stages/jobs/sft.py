@@ -2,6 +2,7 @@
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.data.splits import each_reference
 from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.models.adapter_settings import follow_adapter, keep_lora
 from dialsum_trl.models.adapters import load_base_with_lora
@@ -38,6 +39,7 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
     run = Run("SFT", (data, prompt, model_args, rouge, sft, args))
     run.open(sft.effective_batch_size)
     train, dev = run.rows()
+    train = each_reference(train, sft.train_references)
 
     tokenizer = run.load_tokenizer()
     added = add_missing_chat_tokens(tokenizer)
