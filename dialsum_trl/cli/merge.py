@@ -11,14 +11,14 @@ from transformers import GenerationConfig
 
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_place, check_writable, write_json
+from dialsum_trl.core.files import check_writable, write_json
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import summarize
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.generation.vllm_engine import lora_rank_limit, vllm_problem
 from dialsum_trl.metrics.rouge import compare
-from dialsum_trl.models.adapter_settings import compare_with_adapter
+from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base, resize_embeddings
 from dialsum_trl.models.file_names import RUN_FILE
@@ -69,7 +69,6 @@ def merge_adapter(
     """
     if output.exists():
         raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
-    check_place(output)
     check_writable(output, "OUTPUT")
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
@@ -81,14 +80,11 @@ def merge_adapter(
     if verify is not None:  # before the merge, which takes minutes
         compared = read_dialogues(verify, columns=columns)
         compared = compared.select(range(min(rows, len(compared))))
-    named = {"model_name_or_path": model, "model_revision": "main"}
-    settings = compare_with_adapter({"adapter_path": str(adapter), **named}, {"model_name_or_path"} if model else set())
-    settings = {"model_revision": "main", "quantization": "none", "prompt_style": "native", **settings}
-    settings |= named if model else {}
-    if not settings["model_name_or_path"]:
-        raise InputError(f"{adapter}: does not say which base it was trained on; name it with --model_name_or_path")
-    rank = write_merged(adapter, output, settings, dtype, shard_size)
-    passed = compared is None or compare_merged(adapter, output, settings, dtype, compared)
+    settings = {"adapter_path": str(adapter), "model_name_or_path": model, "model_revision": "main"}
+    settings |= {"dtype": dtype, "quantization": "none", "prompt_style": "native"}
+    use_adapter_settings(settings, {"model_name_or_path", "dtype"} if model else {"dtype"})
+    rank = write_merged(adapter, output, settings, shard_size)
+    passed = compared is None or compare_merged(output, settings, compared)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
     typed = {name: shlex.quote(str(path)) for name, path in {**paths, "name": output.name}.items()}
     say(COMMANDS.format(**typed))
@@ -97,11 +93,11 @@ def merge_adapter(
     return passed
 
 
-def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_size: str) -> int:
+def write_merged(adapter: Path, output: Path, settings: dict, shard_size: str) -> int:
     """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
     partial = output.with_name(output.name + ".partial")
     tokenizer = load_tokenizer(str(adapter))
-    name, revision = settings["model_name_or_path"], settings["model_revision"]
+    name, revision, dtype = (settings[key] for key in ("model_name_or_path", "model_revision", "dtype"))
     read_generation_ends(tokenizer, name, revision)
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
     resize_embeddings(base, tokenizer)
@@ -120,7 +116,8 @@ def write_merged(adapter: Path, output: Path, settings: dict, dtype: str, shard_
     try:
         merged.save_pretrained(partial, max_shard_size=shard_size)
         tokenizer.save_pretrained(partial)
-        write_record(adapter, partial, dtype)
+        if record := read_record(adapter):  # so that it can be pushed with its card
+            write_json(partial / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
         partial.rename(output)
     except BaseException:  # a full disk, Ctrl+C: what was written is deleted
         if new:
@@ -141,36 +138,25 @@ def pin_values(template: str) -> str:
     return template
 
 
-def write_record(adapter: Path, output: Path, dtype: str) -> None:
-    """The adapter's run record for the merged model, so that it can be pushed with its card."""
-    if record := read_record(adapter):
-        write_json(output / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
-
-
-def compare_merged(adapter: Path, output: Path, settings: dict, dtype: str, rows: Dataset) -> bool:
+def compare_merged(output: Path, settings: dict, rows: Dataset) -> bool:
     """Greedy summaries of both on the same rows: how many are equal, and what the difference is worth in ROUGE.
 
     Args:
+        settings: base, adapter and how they are loaded, as arguments of `load_summarizer`.
         rows: of `data.read_dialogues`.
     """
-    decoding = GenerationSettings(num_beams=1)
-    as_trained = load_summarizer(
-        settings["model_name_or_path"],
-        str(adapter),
-        dtype=dtype,
-        quantization=settings["quantization"],
-        revision=settings["model_revision"],
-        prompt_style=settings["prompt_style"],
-    )
-    before = [summary.text for summary in summarize(as_trained, rows["dialogue"][:], decoding)]
-    del as_trained
-    merged = load_summarizer(str(output), dtype=dtype, quantization="none")
-    after = [summary.text for summary in summarize(merged, rows["dialogue"][:], decoding)]
-    result = compare(before, after, rows["summaries"][:])
+    texts = []
+    revision = settings["model_revision"]
+    as_trained = {key: value for key, value in settings.items() if key != "model_revision"} | {"revision": revision}
+    merged = {"model_name_or_path": str(output), "dtype": settings["dtype"], "quantization": "none"}
+    for named in (as_trained, merged):
+        summaries = summarize(load_summarizer(**named), rows["dialogue"][:], GenerationSettings(num_beams=1))
+        texts.append([summary.text for summary in summaries])
+    result = compare(*texts, rows["summaries"][:])
     worse = result.clear and result.delta < 0
     found = {
         "rows": len(rows),
-        "equal summaries": sum(left == right for left, right in zip(before, after, strict=True)),
+        "equal summaries": sum(left == right for left, right in zip(*texts, strict=True)),
         "ROUGE mean, adapter as trained": f"{result.a.mean:.2f}",
         "ROUGE mean, merged": f"{result.b.mean:.2f}",
         "difference, 95 % interval": "{:+.2f} [{:+.2f}, {:+.2f}]".format(result.delta, *result.interval),

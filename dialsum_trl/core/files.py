@@ -40,30 +40,28 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def check_place(path: str | Path) -> None:
-    """Raises InputError if no file can be written at `path`: it is a folder, or its parent is a file."""
+    """Raises InputError if no file can be written at `path`: it is a folder, or its folder cannot be one."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
-    nearest = _nearest(path.parent)
-    if not nearest.is_dir():
-        raise InputError(f"{path}: {nearest} is no folder, so nothing can be written in it; name another place")
+    if problem := _problem(path.absolute().parent):
+        raise InputError(f"{path}: {problem}; name another place")
 
 
 def check_writable(folder: Path, flag: str = "--output_dir") -> None:
     """Raises InputError where a folder cannot be made or written into; writes nothing."""
-    nearest = _nearest(folder.absolute())
+    if problem := _problem(folder.absolute()):
+        raise InputError(f"{flag} {folder}: {problem}; give another folder")
+
+
+def _problem(folder: Path) -> str | None:
+    """Why nothing can be written in a folder that is there or is to be made; None where it can."""
+    nearest = next(each for each in (folder, *folder.parents) if each.exists())
     if not nearest.is_dir():
-        what = "is a file" if nearest == folder.absolute() else f"{nearest} is a file"
-        raise InputError(f"{flag} {folder}: {what}; give a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{flag} {folder}: {nearest} cannot be written (no permission, or a read-only disk); give another folder"
-        )
-
-
-def _nearest(path: Path) -> Path:
-    """The path itself or the first above it that is there; a link to nothing is in the way too."""
-    return next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+        return f"{nearest} is no folder"
+    return (
+        None if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} cannot be written (no permission, or read-only)"
+    )
 
 
 def check_target(path: str | Path, flag: str, sources: Iterable[str | Path | None]) -> None:

@@ -4,13 +4,7 @@ import difflib
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import errors, snapshot_download
 from transformers.utils import cached_file
 
 from dialsum_trl.core.errors import InputError
@@ -40,7 +34,7 @@ def adapter_folder(adapter_path: str | Path, flag: str = "--adapter_path") -> Pa
         return Path(adapter_path)
     try:
         folder = Path(snapshot_download(str(adapter_path), allow_patterns=[CONFIG, WEIGHTS, RUN_FILE]))
-    except (OSError, HFValidationError, httpx2.HTTPError) as error:
+    except (OSError, errors.HFValidationError, httpx2.HTTPError) as error:
         raise InputError(
             f"{flag} {adapter_path}: no such folder{similar(Path(adapter_path))}, and the Hub does not give it "
             f"({_hub_reason(error)}): give the folder that training wrote, or the Hub id of an adapter"
@@ -64,9 +58,9 @@ def similar(missing: Path) -> str:
 def _hub_reason(error: Exception) -> str:
     """Why the Hub did not give a repository, in a few words."""
     reasons = {  # the first that fits: a gated repository counts as not found too
-        GatedRepoError: "it is gated; HF_TOKEN must have been granted access",
-        RepositoryNotFoundError: "no such repository, or a private one without HF_TOKEN",
-        LocalEntryNotFoundError: "it is not in the cache, and the Hub cannot be reached or HF_HUB_OFFLINE is set",
-        HFValidationError: "this is no owner/name",
+        errors.GatedRepoError: "it is gated; HF_TOKEN must have been granted access",
+        errors.RepositoryNotFoundError: "no such repository, or a private one without HF_TOKEN",
+        errors.LocalEntryNotFoundError: "not in the cache, and the Hub cannot be reached or HF_HUB_OFFLINE is set",
+        errors.HFValidationError: "this is no owner/name",
     }
     return next((words for kind, words in reasons.items() if isinstance(error, kind)), type(error).__name__)

@@ -122,6 +122,6 @@ CASES = [
         "flag: an output folder that is a file",
         "sft_llama3b --use_cpu true --dtype float32 --train_file {given}/test.csv --output_dir {given}/test.csv",
         {},
-        ("--output_dir", "is a file", "give a folder"),
+        ("--output_dir", "is no folder", "give another folder"),
     ),
 ]

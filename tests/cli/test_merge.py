@@ -67,10 +67,10 @@ def test_verify_fails_a_merged_model_that_is_clearly_worse(merged, trained_adapt
         good = summarizer == "adapter"
         return [Summary(row[0] if good else "네", 1, False) for row in references[: len(dialogues)]]
 
-    monkeypatch.setattr(merge, "load_summarizer", lambda name, adapter=None, **_: "adapter" if adapter else "merged")
+    monkeypatch.setattr(merge, "load_summarizer", lambda **named: "adapter" if "adapter_path" in named else "merged")
     monkeypatch.setattr(merge, "summarize", summaries)
-    settings = {"model_name_or_path": "x", "model_revision": "main", "quantization": "none", "prompt_style": "native"}
-    assert not merge.compare_merged(trained_adapter, merged, settings, "float32", read_dialogues(DEV).select(range(20)))
+    settings = {"adapter_path": "x", "model_name_or_path": "y", "model_revision": "main", "dtype": "float32"}
+    assert not merge.compare_merged(merged, settings, read_dialogues(DEV).select(range(20)))
     assert "clearly worse" in capsys.readouterr().out
 
 

@@ -43,7 +43,7 @@ def test_a_merged_model_that_does_not_fit_leaves_nothing(trained_adapter, tmp_pa
 def test_what_an_earlier_merge_left_is_not_deleted(trained_adapter, tmp_path, monkeypatch):
     (tmp_path / "model.partial").mkdir()
     (tmp_path / "model.partial" / "kept.txt").write_text("kept", encoding="utf-8")
-    monkeypatch.setattr(merge, "write_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(merge, "read_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         merge.merge_adapter(trained_adapter, tmp_path / "model")
     assert (tmp_path / "model.partial" / "kept.txt").exists()

@@ -7,7 +7,7 @@ import pytest
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.yaml_file import read_config
 from dialsum_trl.rl.ppo_config import PPOConfig
-from dialsum_trl.stages.common.names import STAGES
+from dialsum_trl.stages.common.command import STAGES
 from tests.conftest import ROOT
 
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.py"))

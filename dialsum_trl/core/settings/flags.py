@@ -5,21 +5,8 @@ from typing import Any, Literal
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings import defaults
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SEEDS, SHARE
-from dialsum_trl.core.settings.defaults import (
-    BOOTSTRAP,
-    LORA_ALPHA,
-    LORA_DROPOUT,
-    LORA_R,
-    LORA_TARGETS,
-    MAX_LENGTH,
-    MAX_NEW_TOKENS,
-    NUM_BEAMS,
-    ROUGE_MASKS,
-    ROUGE_REFERENCES,
-    ROUGE_TOKENIZER,
-    SEED,
-)
 
 
 def flag(default: Any, help: str, bounds: str | None = None, may_change: bool = False) -> Any:
@@ -104,10 +91,10 @@ class ModelArguments:
         None, "Attention of transformers; default: chosen by the fast path.", may_change=True
     )
     use_peft: bool = flag(True, "Train LoRA adapters. false: full fine-tuning (needs --quantization none).")
-    lora_r: int = flag(LORA_R, "LoRA rank.", bounds=COUNT)
-    lora_alpha: int = flag(LORA_ALPHA, "LoRA alpha.", bounds=COUNT)
-    lora_dropout: float = flag(LORA_DROPOUT, "LoRA dropout.", bounds=SHARE)
-    lora_target_modules: list[str] = flag(list(LORA_TARGETS), "Linear layers with LoRA.")
+    lora_r: int = flag(defaults.LORA_R, "LoRA rank.", bounds=COUNT)
+    lora_alpha: int = flag(defaults.LORA_ALPHA, "LoRA alpha.", bounds=COUNT)
+    lora_dropout: float = flag(defaults.LORA_DROPOUT, "LoRA dropout.", bounds=SHARE)
+    lora_target_modules: list[str] = flag(list(defaults.LORA_TARGETS), "Linear layers with LoRA.")
 
     def __post_init__(self) -> None:
         if self.trust_remote_code:
@@ -116,15 +103,17 @@ class ModelArguments:
 
 @dataclass
 class RougeArguments:
-    rouge_tokenizer: str = flag(ROUGE_TOKENIZER, "Tokens that ROUGE counts: mecab, whitespace, char or english.")
-    rouge_masks: Literal["split", "atomic"] = flag(ROUGE_MASKS, "Whether #Person1# is split by the tokenizer.")
-    rouge_references: Literal["mean", "max"] = flag(ROUGE_REFERENCES, "How several references are combined.")
+    rouge_tokenizer: str = flag(
+        defaults.ROUGE_TOKENIZER, "Tokens that ROUGE counts: mecab, whitespace, char or english."
+    )
+    rouge_masks: Literal["split", "atomic"] = flag(defaults.ROUGE_MASKS, "Whether #Person1# is split by the tokenizer.")
+    rouge_references: Literal["mean", "max"] = flag(defaults.ROUGE_REFERENCES, "How several references are combined.")
 
 
 @dataclass
 class DecodingArguments:
-    num_beams: int = flag(NUM_BEAMS, "Beams; 1 is greedy.", bounds=COUNT)
-    max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary, tokens.", bounds=COUNT)
+    num_beams: int = flag(defaults.NUM_BEAMS, "Beams; 1 is greedy.", bounds=COUNT)
+    max_new_tokens: int = flag(defaults.MAX_NEW_TOKENS, "Longest summary, tokens.", bounds=COUNT)
     do_sample: bool = flag(False, "Sample instead of searching (num_beams must be 1).")
     temperature: float = flag(1.0, "Sampling temperature.", bounds=POSITIVE)
     top_p: float = flag(1.0, "Nucleus of the sampling distribution.", bounds="(0, 1]")
@@ -132,7 +121,7 @@ class DecodingArguments:
     no_repeat_ngram_size: int = flag(0, "Forbid repeated n-grams of this size; 0 allows them.", bounds=AT_LEAST_0)
     batch_size: int | None = flag(None, "Dialogues decoded together; default: what the memory allows.", bounds=COUNT)
     engine: Literal["torch", "vllm"] = flag("torch", "vllm is optional and must be installed by you.")
-    seed: int = flag(SEED, "Seed of sampling.", bounds=SEEDS)
+    seed: int = flag(defaults.SEED, "Seed of sampling.", bounds=SEEDS)
 
 
 @dataclass
@@ -146,10 +135,12 @@ class PredictArguments:
     num_return_sequences: int = flag(
         1, "Summaries per dialogue, one file each in candidates/ (for recipes/ensemble.py).", bounds=COUNT
     )
-    max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
+    max_length: int = flag(
+        defaults.MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT
+    )
     save_every: int = flag(512, "Dialogues between two saves; a killed run continues from the last one.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
-    bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
+    bootstrap: int = flag(defaults.BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
 
 
 SUMMARIZING = (DataArguments, PromptArguments, ModelArguments, RougeArguments, DecodingArguments)  # of stages that do

@@ -16,8 +16,11 @@ from dialsum_trl.core.processes import end_process_group
 from dialsum_trl.core.settings.resolve import resolve
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.yaml_file import as_tokens
-from dialsum_trl.stages.common.names import STAGES
 
+STAGES = (  # sections of a `--config` file
+    "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",
+    "decoding_sweep", "report",
+)  # fmt: skip
 OTHER_RANKS_WAIT = 5.0  # seconds
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 # what Gloo and NCCL report in the remaining processes when another one has ended

@@ -1,18 +1,23 @@
 """Systems, runs and files gathered into one page and its figures."""
 
+from functools import partial
 from pathlib import Path
+
+from datasets import Dataset
 
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_place, write_json, write_text
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.versions import versions
+from dialsum_trl.data.audit import audit_rows
 from dialsum_trl.data.contamination import contamination_warnings
-from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.data.dialogues import named_rows, read_dialogues
+from dialsum_trl.data.lengths import Measure
 from dialsum_trl.data.predictions import read_system
 from dialsum_trl.metrics.rouge import RougeConfig, score_table
+from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.sharing.report import figures, page
-from dialsum_trl.sharing.report.data_files import audit_file, count_lengths
 from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
 
 
@@ -64,12 +69,17 @@ def run(data, rouge, args) -> dict:
     tokenizer = args.tokenizer or next((run.tokenizer for run in runs if run.tokenizer), None)
     limits = [run.record.get("settings", {}).get(LIMIT) for run in runs]
     source, counted = (data.train_file, train) if train is not None else (args.test_file, rows)
-    lengths, _ = count_lengths(counted, Path(source).name, tokenizer, min(filter(None, limits), default=None))
-    _, prompts = count_lengths(rows, Path(args.test_file).name, tokenizer, None)
+    how = measure(tokenizer)
+    limit = min(filter(None, limits), default=None)
+    lengths = page.Lengths(Path(source).name, how.unit, whole_lengths(counted, how), limit)
 
+    rows_of = partial(named_rows, columns=data.columns(), require_summary=False, strict=False)
     best = max(scored, key=lambda one: one.report.mean)
     total = None if best is scored[0] else figures.Change.between(scored[0], best, args.bootstrap)
-    topics, by_length = figures.by_topic(scored, rows["topic"][:]), figures.by_length(scored, prompts, lengths.unit)
+    topics, by_length = (
+        figures.by_topic(scored, rows["topic"][:]),
+        figures.by_length(scored, how.prompt(rows["dialogue"][:]), how.unit),
+    )
     html = page.Page(
         title=args.title or f"Summaries of {Path(args.test_file).name}",
         note=args.note,
@@ -80,7 +90,7 @@ def run(data, rouge, args) -> dict:
         focus=focus,
         parts={"By topic": topics, "By length of the dialogue": by_length},
         runs=runs,
-        audits=[audit_file(path, data.columns()) for path in (data.train_file, args.test_file) if path],
+        audits=[(Path(path).name, audit_rows(rows_of(path))) for path in (data.train_file, args.test_file) if path],
         leaks=contamination_warnings(train, rows) if train is not None else None,
         lengths=lengths,
         versions=versions(),
@@ -94,6 +104,15 @@ def run(data, rouge, args) -> dict:
     say(score_table({one.name: one.report for one in scored}, changes))
     say(f"report: {args.output_file}")
     return content
+
+
+def whole_lengths(rows: Dataset, how: Measure) -> list[int]:
+    """Length of prompt + first summary of each row; of the prompt alone where there are rows without summaries."""
+    prompts = how.prompt(rows["dialogue"][:])
+    if not all(rows["summaries"]):
+        return prompts
+    summaries = how.summary([references[0] for references in rows["summaries"]])
+    return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
 
 
 def summary_of(scored, topics, by_length, lengths) -> dict:
