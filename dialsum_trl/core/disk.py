@@ -8,10 +8,10 @@ from pathlib import Path
 
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CUT_OFF = "was cut off while it was written"
 # as safetensors (Rust) and torch.save (C++) report it; the latter says no more than that
 DISK_TEXTS = ("(os error 28)", "(os error 27)", "(os error 122)", "No space left")
-DISK_TEXTS += ("PytorchStreamWriter failed", "basic_ios::clear: iostream error", "unexpected pos")
-CUT_OFF = "was cut off while it was written"
+DISK_TEXTS += ("PytorchStreamWriter failed", "basic_ios::clear: iostream error", "unexpected pos", CUT_OFF)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -23,13 +23,9 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def disk_problem(error: BaseException) -> str | None:
     """What kept a file from being written, when it was the disk; otherwise None."""
-    for each in causes(error):
-        if isinstance(each, OSError) and each.errno in DISK_FULL:
-            return os.strerror(each.errno)
-    for each in causes(error):
-        if any(text in str(each) for text in DISK_TEXTS) or (isinstance(each, OSError) and CUT_OFF in str(each)):
-            return " ".join(str(each).split())[:160]
-    return None
+    full = next((e for e in causes(error) if isinstance(e, OSError) and e.errno in DISK_FULL), None)
+    told = next((e for e in causes(error) if any(text in str(e) for text in DISK_TEXTS)), None)
+    return os.strerror(full.errno) if full else told and " ".join(str(told).split())[:160]
 
 
 def free_gib(folder: str | Path) -> float:

@@ -9,18 +9,15 @@ from dialsum_trl.core.files import write_text
 
 
 def read(path: Path) -> list:
-    """The lines of a journal as they were written; a half-written line, and what follows it, is left out.
-
-    A file whose first line is no object is no journal: it has none.
-    """
+    """The lines of a journal as they were written; a half-written line, and what follows it, is left out."""
     entries = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 entries.append(json.loads(line))
-            except (ValueError, RecursionError):
+            except ValueError:
                 break
-    return entries if entries and isinstance(entries[0], dict) else []
+    return entries
 
 
 class Journal:

@@ -1,16 +1,12 @@
 """One writer per folder: two runs in one delete what the other is writing, and mix what they have written."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 _locked: dict[Path, int] = {}  # folder -> the handle by which this process locks it
 
@@ -29,14 +25,11 @@ def released_at_end() -> Iterator[None]:
 def sole_writer(folder: str | Path, flag: str = "--output_dir") -> None:
     """Makes the folder and locks it until the stage or the process ends; nothing is written into it.
 
-    It is an advisory lock (flock) on the folder itself. Where the disk has none (some network disks), or on Windows,
-    nothing is locked.
+    It is an advisory lock (flock) on the folder itself. Where the disk has none (some network disks) nothing is locked.
 
     Raises:
         InputError: another process has locked it.
     """
-    if fcntl is None:
-        return
     folder = Path(folder).resolve()
     if folder in _locked:
         return

@@ -145,9 +145,6 @@ CASES = [
     adapter("weights that are not numbers", not_numbers, WEIGHTS, "not finite"),
     adapter("its record is no JSON", file(RECORD, "{"), RECORD, "JSON"),
     adapter("its record lacks the base", changed(RECORD, base_model=None), RECORD, "base_model"),
-    adapter("its record asks for a dtype that is none", changed(RECORD, dtype="complex9"), RECORD, "dtype"),
-    adapter("its record asks for a storage that is none", changed(RECORD, quantization="1bit"), RECORD, "quantization"),
-    adapter("its record names a style that is none", changed(RECORD, prompt_style="poem"), RECORD, "prompt_style"),
     Case(
         "adapter: its record names a base that is gone",
         PREDICT,

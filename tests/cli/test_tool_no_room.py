@@ -8,9 +8,9 @@ import pytest
 
 from dialsum_trl.cli import app as cli
 from dialsum_trl.cli import merge
-from dialsum_trl.cli.check import check_fix
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_text
+from dialsum_trl.data.writing import check_new_file
 from tests.conftest import ROOT, TINY
 
 DIALSUM = [sys.executable, "-c", "from dialsum_trl.cli.app import main; main()"]
@@ -65,17 +65,17 @@ def test_merge_looks_at_its_place_first(trained_adapter, tmp_path, monkeypatch):
 def test_a_place_behind_a_locked_door_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(0)
-    fix, user, look = tmp_path / "locked" / "fixed.csv", os.geteuid(), check_fix
+    fix, user, look = tmp_path / "locked" / "fixed.csv", os.geteuid(), check_new_file
 
-    def look_as_nobody(path):
+    def look_as_nobody(path, flag):
         if user == 0:  # who may look anywhere
             os.seteuid(65534)
         try:
-            look(path)
+            look(path, flag)
         finally:
             os.seteuid(user)
 
-    monkeypatch.setattr("dialsum_trl.cli.check.check_fix", look_as_nobody)
+    monkeypatch.setattr("dialsum_trl.cli.check.check_new_file", look_as_nobody)
     monkeypatch.setattr(sys, "argv", ["dialsum", "check", str(TINY / "data" / "dev.csv"), "--fix", str(fix)])
     with pytest.raises(SystemExit) as exit:
         cli.main()

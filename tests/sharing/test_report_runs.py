@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dialsum_trl.core.journal import Journal, read
 from dialsum_trl.sharing.chart import line_charts, ticks
 from dialsum_trl.sharing.report.page import Run
 from dialsum_trl.stages.report import report
@@ -123,20 +122,3 @@ def test_numbers_that_are_tiny_huge_or_all_but_equal_have_ticks_and_a_place(valu
     assert ElementTree.fromstring(svg) is not None and all(-1 <= number <= 700 for number in places(svg))
     (drawn,) = Run("x", [{"step": index, "loss": value} for index, value in enumerate(values)], {}).plots
     assert all(-1 <= number <= 700 for number in places(drawn))
-
-
-# The journal of unfinished work
-
-
-@pytest.mark.parametrize("first", ["[" * 200_000, "null", "[1]", '"x"', "9" * 5000])
-def test_a_journal_that_starts_with_no_object_is_no_journal(tmp_path, first):
-    path = tmp_path / "unfinished.jsonl"
-    path.write_text(f'{first}\n{{"a": 1}}\n')
-    assert read(path) == []
-    assert Journal(path, {"a": 1}).done == []
-
-
-def test_a_line_nested_too_deeply_ends_a_journal(tmp_path):
-    path = tmp_path / "unfinished.jsonl"
-    path.write_text('{"a": 1}\n[2]\n' + "[" * 200_000 + "\n[3]\n")
-    assert Journal(path, {"a": 1}).done == [[2]]

@@ -61,25 +61,13 @@ def check_number(name: str, number: float, interval: str | None) -> None:
     """Raises InputError unless the number of flag `name` is in `interval` (None: any number)."""
     if math.isnan(number):
         raise InputError(f"--{name} {number}: is not a number; give one, or leave --{name} out")
-    if interval and not _within(number, interval):
-        raise InputError(f"--{name} {number}: must be {_words(interval, number)}")
-
-
-def _ends(interval: str) -> tuple[float, float]:
-    low, high = interval[1:-1].split(", ")
-    return float(low), float(high)
-
-
-def _within(number: float, interval: str) -> bool:
-    low, high = _ends(interval)
-    above = number >= low if interval[0] == "[" else number > low
-    return above and (number <= high if interval[-1] == "]" else number < high)
-
-
-def _words(interval: str, number: float) -> str:
-    """An interval in words that say what is wrong with `number`: `at least 0 and below 1`."""
-    low, high = _ends(interval)
-    words = [f"{'at least' if interval[0] == '[' else 'above'} {low:.0f}"] if math.isfinite(low) else []
-    words += [f"{'at most' if interval[-1] == ']' else 'below'} {high:.0f}"] if math.isfinite(high) else []
+    if not interval:
+        return
+    low, high = map(float, interval[1:-1].split(", "))
+    closed = interval[0] == "[", interval[-1] == "]"
+    if low < number < high or (number == low and closed[0]) or (number == high and closed[1]):
+        return
+    words = [f"{'at least' if closed[0] else 'above'} {low:.0f}"] if math.isfinite(low) else []
+    words += [f"{'at most' if closed[1] else 'below'} {high:.0f}"] if math.isfinite(high) else []
     words += ["finite"] if math.isinf(number) and math.isinf(high) else []
-    return " and ".join(words)
+    raise InputError(f"--{name} {number}: must be {' and '.join(words)}")

@@ -79,9 +79,9 @@ def _keywords(item: Field, hint: Any) -> dict[str, Any]:
         return keywords if default is None else keywords | {"nargs": "?", "const": True}
     if get_origin(kind) is list:
         return keywords | {"type": get_args(kind)[0], "nargs": "+"}
-    choices = _choices(kind)
-    if choices is not None:
-        return keywords | {"type": _one_of(choices), "choices": choices}
+    if (choices := _choices(kind)) is not None:
+        by_text = {str(choice): choice for choice in choices}  # any other text stays one, which argparse refuses
+        return keywords | {"type": lambda text: by_text.get(text, text), "choices": choices}
     return keywords | {"type": _or_none(kind) if optional else kind}
 
 
@@ -106,12 +106,6 @@ def _choices(kind: Any) -> list | None:
     return [member.value for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else None
 
 
-def _one_of(choices: list) -> Callable[[str], Any]:
-    """Reads a text as the choice that prints so; any other stays a text, which argparse refuses with the choices."""
-    by_text = {str(choice): choice for choice in choices}
-    return lambda text: by_text.get(text, text)
-
-
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         return None if text.lower() in ("none", "null") else kind(text)
@@ -126,10 +120,6 @@ def to_bool(text: str | bool) -> bool:
     Raises:
         argparse.ArgumentTypeError: it says neither.
     """
-    if isinstance(text, bool):
-        return text
-    if text.lower() in TRUE:
-        return True
-    if text.lower() in FALSE:
-        return False
+    if (word := str(text).lower()) in (*TRUE, *FALSE):
+        return word in TRUE
     raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
-from dialsum_trl.core.console import quiet_libraries
+from dialsum_trl.core.console import is_main_process, quiet_libraries
 from dialsum_trl.core.disk import causes, file_problem
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.core.lock import released_at_end
@@ -82,8 +82,10 @@ def command(stage: Stage, name: str, doc: str) -> StageFunction:
             print(f"error: {f'rank {rank}: ' if rank else ''}{error}", file=sys.stderr, flush=True)
             sys.exit(2 if isinstance(error, InputError) else 1)
         except KeyboardInterrupt:
-            if not int(os.environ.get("RANK", "0")):
-                print(f"interrupted; {_go_on(stage)}", file=sys.stderr, flush=True)
+            if is_main_process():
+                resume = "resume a run with checkpoints with the same command and --resume_from_checkpoint true"
+                again = "the same command starts it again, and continues from what was kept"
+                print(f"interrupted; {resume if stage.trains else again}", file=sys.stderr, flush=True)
             sys.exit(INTERRUPTED)
         except RuntimeError as error:
             if any(text in str(error) for text in ANOTHER_ENDED):
@@ -97,22 +99,10 @@ def command(stage: Stage, name: str, doc: str) -> StageFunction:
     return function
 
 
-def _go_on(stage: Stage) -> str:
-    """How to resume an interrupted stage."""
-    if stage.trains:
-        return "resume a run with checkpoints with the same command and --resume_from_checkpoint true"
-    return "the same command starts it again, and continues from what was kept"
-
-
 def gpu_memory_problem(error: BaseException, flags: tuple[str, str, str]) -> str | None:
     """The line for an error that says that GPU memory ran out, with the three flags that help; otherwise None."""
-    torch = sys.modules.get("torch")  # an error of torch's comes from torch; the light side does not load it
-    if torch is None:
-        return None
-    full = next((e for e in causes(error) if isinstance(e, torch.OutOfMemoryError)), None)
-    if full is None:
-        texts = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA out of memory")
-        full = next((e for e in causes(error) if isinstance(e, RuntimeError) and any(t in str(e) for t in texts)), None)
+    texts = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # torch.OutOfMemoryError is a RuntimeError
+    full = next((e for e in causes(error) if isinstance(e, RuntimeError) and any(t in str(e) for t in texts)), None)
     if full is None:
         return None
     reason = " ".join(str(full).split()).split(". ")
