@@ -80,27 +80,28 @@ def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | N
     )
 
 
+def _results(evaluation: dict, dataset: str | None) -> list[EvalResult]:
+    rouge = evaluation["rouge"]
+    how = {**rouge["config"], "interval95_of_mean": rouge["interval95_of_mean"], "decoding": evaluation["decoding"]}
+    return [
+        EvalResult(
+            task_type="summarization",
+            task_name="Korean dialogue summarization",
+            dataset_type=dataset or "custom",
+            dataset_name=evaluation["file"],
+            metric_type="rouge",
+            metric_name=f"{METRICS[key]} F1 x 100 ({rouge['config']['tokenizer']} tokens)",
+            metric_value=rouge[key],
+            metric_args=how,
+        )
+        for key in ("rouge1", "rouge2", "rougeL", "mean")
+    ]
+
+
 def _metadata(record: dict, name: str, adapter: dict | None, reward: bool) -> str:
     """The YAML header."""
-    evaluation, results = record.get("evaluation"), None
-    dataset = record["data"].get("dataset_name")
-    if evaluation:
-        rouge = evaluation["rouge"]
-        how = {**rouge["config"], "interval95_of_mean": rouge["interval95_of_mean"], "decoding": evaluation["decoding"]}
-        results = [
-            EvalResult(
-                task_type="summarization",
-                task_name="Korean dialogue summarization",
-                dataset_type=dataset or "custom",
-                dataset_name=evaluation["file"],
-                metric_type="rouge",
-                metric_name=f"{label} F1 x 100 ({rouge['config']['tokenizer']} tokens)",
-                metric_value=rouge[key],
-                metric_args=how,
-            )
-            for key, label in METRICS.items()
-            if key != "sum"
-        ]
+    dataset, evaluation = record["data"].get("dataset_name"), record.get("evaluation")
+    results = _results(evaluation, dataset) if evaluation else None
     checkpoint = checkpoint_of(record["base_model"])
     method = re.sub("[^a-z0-9]+", "-", record["method"].lower())
     data = ModelCardData(

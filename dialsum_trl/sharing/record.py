@@ -73,7 +73,7 @@ def run_record(
         "stop_tokens": tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)),
         "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
         "settings": _settings(trainer),
-        "data": _data(trainer, data),
+        "data": {"rows": len(trainer.train_dataset), **(_files(data) if data else {})},
         "evaluation": _evaluation(trainer, data),
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -88,11 +88,8 @@ def _settings(trainer: Trainer) -> dict:
     return {**shown, "rows a step": trainer.rows_per_step, "optimizer steps": trainer.state.global_step}
 
 
-def _data(trainer: Trainer, data: DataArguments | None) -> dict:
-    rows = {"rows": len(trainer.train_dataset)}
-    if data is None:
-        return rows
-    return {**rows, "file": data.train_file and Path(data.train_file).name, "dataset_name": data.dataset_name}
+def _files(data: DataArguments) -> dict:
+    return {"file": data.train_file and Path(data.train_file).name, "dataset_name": data.dataset_name}
 
 
 def _evaluation(trainer: Trainer, data: DataArguments | None) -> dict | None:

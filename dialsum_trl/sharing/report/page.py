@@ -9,13 +9,13 @@ from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dialsum_trl.data.audit import Audit
 from dialsum_trl.data.lengths import LIMITS
 from dialsum_trl.sharing.chart import training_curves
 from dialsum_trl.sharing.report import plots
-from dialsum_trl.sharing.report.figures import Change, Group, Scored, differences, extremes
+from dialsum_trl.sharing.report.figures import Group, Scored, differences, extremes
 
 FOLDER = Path(__file__).parent
+FIGURES = {"rouge", "hit_limit", "differences"}  # of a scores.json, which are no settings
 
 
 @dataclass(frozen=True)
@@ -69,59 +69,44 @@ class Lengths:
         return 100 * sum(value > limit for value in self.values) / len(self.values)
 
 
-@dataclass(frozen=True)
-class Page:
-    """What the page shows.
+def render(rows: Dataset, scored: list[Scored], focus: Scored, runs: list[Run], **shown: object) -> str:
+    """The HTML document.
 
-    Attributes:
+    Args:
         rows: of `data.dialogues.read_dialogues`, all with references.
         scored: the systems, in the order given.
-        total: the best system compared with the first; None where that is the best.
         focus: the system whose best and worst rows are shown.
-        parts: heading -> groups of rows.
-        audits: name and audit of each data file.
-        leaks: what training rows give away of these rows; None without a training file.
+        shown: `title`, `note`, `test_name` (of the file), `versions`; `total`: the best system's `Change` since the
+            first, None where that is the best; `parts`: heading -> `Group`s; `audits`: name and `Audit` of each data
+            file; `leaks`: what training rows give away of these rows, None without a training file; `lengths`.
     """
-
-    title: str
-    note: str | None
-    test_name: str
-    rows: Dataset
-    scored: list[Scored]
-    total: Change | None
-    focus: Scored
-    parts: dict[str, list[Group]]
-    runs: list[Run]
-    audits: list[tuple[str, Audit]]
-    leaks: list[str] | None
-    lengths: Lengths
-    versions: dict[str, str]
-
-    def html(self) -> str:
-        """The document."""
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string((FOLDER / "page.html.jinja").read_text(encoding="utf-8"))
-        best = max(self.scored, key=lambda one: one.report.mean)
-        low, high = best.report.references_per_row
-        floor = best.report.floor
-        means = [(one.name, one.report.mean, one.report.interval) for one in self.scored]
-        return template.render(
-            **vars(self),
-            style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
-            references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
-            best=best,
-            floor=floor,
-            dialogues=[
-                (f"The {len(found)} {which}", [card(self.rows, index, self.focus, self.scored) for index in found])
-                for which, found in zip(("best", "worst"), extremes(self.focus), strict=True)
-            ],
-            settings=settings(self.scored, self.runs),
-            made=time.strftime("%Y-%m-%d %H:%M"),
-            span=lambda interval, form="%.2f": f"{form % interval[0]} to {form % interval[1]}",
-            heat=lambda mean: round(min(70, max(0, 0.7 * mean))),
-            shade=shade,
-            interval_plot=plots.intervals(means, floor.mean, f"constant line {floor.mean:.2f}"),
-        )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((FOLDER / "page.html.jinja").read_text(encoding="utf-8"))
+    best = max(scored, key=lambda one: one.report.mean)
+    low, high = best.report.references_per_row
+    floor = best.report.floor
+    means = [(one.name, one.report.mean, one.report.interval) for one in scored]
+    return template.render(
+        **shown,
+        rows=rows,
+        scored=scored,
+        focus=focus,
+        runs=runs,
+        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
+        references=f"{low if low == high else f'{low} to {high}'} reference{'s' if high > 1 else ''} each",
+        best=best,
+        floor=floor,
+        dialogues=[
+            (f"The {len(found)} {which}", [card(rows, index, focus, scored) for index in found])
+            for which, found in zip(("best", "worst"), extremes(focus), strict=True)
+        ],
+        settings=settings(scored, runs),
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        span=lambda interval, form="%.2f": f"{form % interval[0]} to {form % interval[1]}",
+        heat=lambda mean: round(min(70, max(0, 0.7 * mean))),
+        shade=shade,
+        interval_plot=plots.intervals(means, floor.mean, f"constant line {floor.mean:.2f}"),
+    )
 
 
 def shade(mean: float, groups: list[Group]) -> int:
@@ -151,15 +136,14 @@ def card(rows: Dataset, index: int, focus: Scored, scored: list[Scored]) -> dict
 
 def settings(scored: list[Scored], runs: list[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Headings with their settings: how every system was made, and how every run was trained."""
-    found = []
-    for one in scored:
-        how = {key: value for key, value in one.how.items() if key not in ("rouge", "hit_limit", "differences")}
-        if how:
-            found.append((one.name, _items(how)))
+    found = [
+        (one.name, _items({key: value for key, value in one.how.items() if key not in FIGURES}))
+        for one in scored
+        if set(one.how) - FIGURES
+    ]
     for run in runs:
-        record = run.record
-        shown = {key: record.get(key) for key in ("method", "base_model", "dtype", "quantization", "instructions")}
-        found.append((f"training of {run.name}", _items({**shown, **record.get("settings", {})})))
+        shown = {key: run.record.get(key) for key in ("method", "base_model", "dtype", "quantization", "instructions")}
+        found.append((f"training of {run.name}", _items({**shown, **run.record.get("settings", {})})))
     return found
 
 
@@ -167,11 +151,10 @@ def _items(values: dict) -> list[tuple[str, str]]:
     items = []
     for key, value in values.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {part}" for name, part in value.items() if part is not None)
-        elif isinstance(value, list):
-            value = ", ".join(map(str, value))
-        if value not in (None, "", False):
-            items.append((key.replace("_", " "), str(value)))
+            value = [f"{name} {part}" for name, part in value.items() if part is not None]
+        if value not in (None, "", False, []):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            items.append((key.replace("_", " "), text))
     return items
 
 

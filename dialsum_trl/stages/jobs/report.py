@@ -80,21 +80,21 @@ def run(data, rouge, args) -> dict:
         figures.by_topic(scored, rows["topic"][:]),
         figures.by_length(scored, how.prompt(rows["dialogue"][:]), how.unit),
     )
-    html = page.Page(
+    html = page.render(
+        rows,
+        scored,
+        focus,
+        runs,
         title=args.title or f"Summaries of {Path(args.test_file).name}",
         note=args.note,
         test_name=Path(args.test_file).name,
-        rows=rows,
-        scored=scored,
         total=total,
-        focus=focus,
         parts={"By topic": topics, "By length of the dialogue": by_length},
-        runs=runs,
         audits=[(Path(path).name, audit_rows(rows_of(path))) for path in (data.train_file, args.test_file) if path],
         leaks=contamination_warnings(train, rows) if train is not None else None,
         lengths=lengths,
         versions=versions(),
-    ).html()
+    )
     write_text(args.output_file, html)
     content = summary_of(scored, topics, by_length, lengths)
     write_json(figures_path, content)
