@@ -153,7 +153,7 @@ def compare_merged(output: Path, settings: dict, rows: Dataset) -> bool:
         summaries = summarize(load_summarizer(**named), rows["dialogue"][:], GenerationSettings(num_beams=1))
         texts.append([summary.text for summary in summaries])
     result = compare(*texts, rows["summaries"][:])
-    worse = result.clear and result.delta < 0
+    worse = result.verdict == "worse"
     found = {
         "rows": len(rows),
         "equal summaries": sum(left == right for left, right in zip(*texts, strict=True)),

@@ -115,10 +115,16 @@ class Comparison:
     a: RougeReport
     b: RougeReport
 
+    @classmethod
+    def between(cls, a: RougeReport, b: RougeReport, bootstrap: int = BOOTSTRAP, seed: int = 0) -> "Comparison":
+        """Of two reports of the same rows; without resamples the interval is the difference itself."""
+        delta, interval = gain(b.per_row - a.per_row, bootstrap, seed)
+        return cls(delta, interval or (delta, delta), a, b)
+
     @property
-    def clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+    def verdict(self) -> str:
+        """ "better", "worse", or "unclear" when the interval holds 0."""
+        return "better" if self.interval[0] > 0 else "worse" if self.interval[1] < 0 else "unclear"
 
     def __str__(self) -> str:
         return (
@@ -204,8 +210,7 @@ def compare(
 ) -> Comparison:
     """How much better `b` is than `a` on the same rows (paired bootstrap; Koehn, EMNLP 2004)."""
     a, b = (score(texts, references, config, bootstrap, seed) for texts in (predictions_a, predictions_b))
-    delta, interval = gain(b.per_row - a.per_row, bootstrap, seed)
-    return Comparison(delta, interval or (delta, delta), a, b)
+    return Comparison.between(a, b, bootstrap, seed)
 
 
 def gain(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.data.predictions import System
-from dialsum_trl.metrics.rouge import RougeConfig
+from dialsum_trl.metrics.rouge import Comparison, RougeConfig
 from dialsum_trl.sharing.report import figures, plots
 from dialsum_trl.sharing.report.page import Lengths, Run, shade
 
@@ -27,9 +27,10 @@ def scored(*texts, references=None):
 
 
 def test_a_change_is_unclear_while_its_interval_holds_0():
-    assert figures.Change("a", 1.0, (-0.1, 2.0)).verdict == "unclear"
-    assert figures.Change("a", 1.0, (0.1, 2.0)).verdict == "better"
-    assert figures.Change("a", -1.0, (-2.0, -0.1)).verdict == "worse"
+    spans = {"unclear": (-0.1, 2.0), "better": (0.1, 2.0), "worse": (-2.0, -0.1)}
+    assert {verdict: Comparison(1.0, span, None, None).verdict for verdict, span in spans.items()} == {
+        verdict: verdict for verdict in spans
+    }
 
 
 def test_tokens_and_cut_summaries_are_counted_in_the_rows_of_the_page_alone():

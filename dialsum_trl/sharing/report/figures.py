@@ -13,27 +13,8 @@ from rapidfuzz.distance import LCSseq
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.predictions import System
 from dialsum_trl.metrics.qualities import hangul_share, mask_fidelity, no_repetition
-from dialsum_trl.metrics.rouge import RougeConfig, RougeReport, gain, score
+from dialsum_trl.metrics.rouge import Comparison, RougeConfig, RougeReport, score
 from dialsum_trl.metrics.tokens import tokenize
-
-
-@dataclass(frozen=True)
-class Change:
-    """Difference of the ROUGE mean to another system on the same rows, with its paired 95 % interval."""
-
-    since: str
-    delta: float
-    interval: tuple[float, float]
-
-    @classmethod
-    def between(cls, one: "Scored", other: "Scored", bootstrap: int) -> "Change":
-        """From `one` to `other`."""
-        return cls(one.name, *gain(other.report.per_row - one.report.per_row, bootstrap))
-
-    @property
-    def verdict(self) -> str:
-        """ "better", "worse", or "unclear" when the interval holds 0."""
-        return "better" if self.interval[0] > 0 else "worse" if self.interval[1] < 0 else "unclear"
 
 
 @dataclass(frozen=True)
@@ -50,7 +31,7 @@ class Scored:
     hit_limit: float | None
     tokens: float | None
     how: dict
-    change: Change | None = None  # since the system before it; None for the first
+    change: Comparison | None = None  # since the system before it; None for the first
 
     @cached_property
     def means(self) -> np.ndarray:
@@ -76,7 +57,9 @@ def score_systems(systems: list[System], rows, config: RougeConfig, bootstrap: i
             tokens=_mean(system.tokens, rows["fname"]),
             how=system.how,
         )
-        scored.append(replace(one, change=Change.between(scored[-1], one, bootstrap)) if scored else one)
+        scored.append(
+            replace(one, change=Comparison.between(scored[-1].report, one.report, bootstrap)) if scored else one
+        )
     return scored
 
 

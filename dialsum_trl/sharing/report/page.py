@@ -76,7 +76,7 @@ def render(rows: Dataset, scored: list[Scored], focus: Scored, runs: list[Run], 
         rows: of `data.dialogues.read_dialogues`, all with references.
         scored: the systems, in the order given.
         focus: the system whose best and worst rows are shown.
-        shown: `title`, `note`, `test_name` (of the file), `versions`; `total`: the best system's `Change` since the
+        shown: `title`, `note`, `test_name` (of the file), `versions`; `total`: the best system's `Comparison` with the
             first, None where that is the best; `parts`: heading -> `Group`s; `audits`: name and `Audit` of each data
             file; `leaks`: what training rows give away of these rows, None without a training file; `lengths`.
     """

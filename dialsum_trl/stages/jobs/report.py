@@ -15,7 +15,7 @@ from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import named_rows, read_dialogues
 from dialsum_trl.data.lengths import Measure
 from dialsum_trl.data.predictions import read_system
-from dialsum_trl.metrics.rouge import RougeConfig, score_table
+from dialsum_trl.metrics.rouge import Comparison, RougeConfig, score_table
 from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.sharing.report import figures, page
 from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
@@ -75,7 +75,7 @@ def run(data, rouge, args) -> dict:
 
     rows_of = partial(named_rows, columns=data.columns(), require_summary=False, strict=False)
     best = max(scored, key=lambda one: one.report.mean)
-    total = None if best is scored[0] else figures.Change.between(scored[0], best, args.bootstrap)
+    total = None if best is scored[0] else Comparison.between(scored[0].report, best.report, args.bootstrap)
     topics, by_length = (
         figures.by_topic(scored, rows["topic"][:]),
         figures.by_length(scored, how.prompt(rows["dialogue"][:]), how.unit),
@@ -121,13 +121,13 @@ def summary_of(scored, topics, by_length, lengths) -> dict:
         one.name: {
             "rouge": one.report.to_dict(),
             "change": one.change
-            and {"since": one.change.since, "delta": one.change.delta, "interval95": list(one.change.interval)},
+            and {"since": before.name, "delta": one.change.delta, "interval95": list(one.change.interval)},
             "masks_kept": one.masks,
             "length_ratio": one.length_ratio,
             "hit_limit": one.hit_limit,
             "tokens": one.tokens,
         }
-        for one in scored
+        for before, one in zip([None, *scored], scored, strict=False)
     }
     groups = {
         title: {group.name: {"rows": group.rows, **dict(zip(systems, group.means, strict=True))} for group in part}
