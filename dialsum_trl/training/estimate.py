@@ -10,7 +10,7 @@ from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.base import load_config
 from dialsum_trl.models.families.registry import SIZED
 from dialsum_trl.prompts.token_lengths import measure
-from dialsum_trl.training.plan.memory import Plan, Shape, plan
+from dialsum_trl.training.plan.memory import Plan, Shape, choices, plan
 from dialsum_trl.training.plan.schedule import Schedule
 
 # Korean DialogSum: rows, and the lengths of its prompts and summaries with the Llama 3 vocabulary (lognormal, mean)
@@ -88,13 +88,11 @@ def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, pr
     """
     rows_per_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
     lengths = [min(length, settings.get("max_length", MAX_LENGTH)) for length in lengths]
-    rows = rows_per_step // processes  # of one process
-    choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
-    # as `packing.prepare` chooses
-    tokens = {count: Schedule(lengths, rows_per_step, count * processes, processes).largest(1) for count in choices}
+    counts = choices(rows_per_step // processes)
+    tokens = {count: Schedule(lengths, rows_per_step, count * processes, processes).largest(1) for count in counts}
 
     def fits(gib: float) -> Plan | None:
-        return plan(shape, tokens.__getitem__, choices, gib)
+        return plan(shape, tokens.__getitem__, counts, gib)
 
     steps = settings.get("max_steps", -1)
     if steps <= 0:

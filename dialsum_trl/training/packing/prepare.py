@@ -6,6 +6,7 @@ and returns what the trainer needs. The effective batch stays what the arguments
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -33,7 +34,7 @@ class FastPath:
     collator: PackCollator
     schedule: Schedule
     fused: bool
-    plan: object | None  # memory.Plan of the fused layers
+    plan: memory.Plan | None  # of the fused layers
 
 
 def prepare(
@@ -60,31 +61,47 @@ def prepare(
         say(f"Padded, not packed: {reason}")
         return None
 
-    rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    usual = args.gradient_accumulation_steps
+    rows_per_step = args.per_device_train_batch_size * usual * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
+    epochs = args.num_train_epochs
+    if args.max_steps > 0:
+        epochs = args.max_steps / math.ceil(len(lengths) / rows_per_step)
     model.set_attn_implementation(register())
 
     def schedule(micro_batches: int) -> Schedule:
         return Schedule(lengths, rows_per_step, micro_batches * args.world_size, args.world_size, seed)
 
-    reason = problem(model)
+    @cache
+    def largest(micro_batches: int) -> int:
+        return schedule(micro_batches).largest(max(1, math.ceil(epochs)))
+
+    on_gpu, plan, reason = args.device.type == "cuda", None, problem(model)
+    shape = budget = None
+    if isinstance(model, PeftModel) and known(model):
+        rank, budget = model.peft_config[model.active_adapter].r, _budget(args, memory_gib)
+        shape = memory.Shape.of(model.get_base_model().config, rank, quantization)
     if current().shards_weights:
         reason = f"{current().kind} splits the weights between processes"
-    plan = None
     if reason is None:
-        plan = _plan(model, args, schedule, rows_per_step, quantization, memory_gib)
-        reason = _fuse(model, plan)
+        plan = _plan(shape, largest, rows_per_step // args.world_size, budget)
+        if memory_gib and on_gpu:
+            limit_gpu(memory_gib)
+        reason = verified(attach(model, list(plan.keep), plan.resident))
     if reason is None:
         micro_batches = plan.micro_batches
         args.gradient_checkpointing = args.activation_checkpointing = False  # the plan decides what to recompute
         args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
-        if args.optim == "paged_adamw_32bit" and args.device.type == "cuda":
+        if args.optim == "paged_adamw_32bit" and on_gpu:
             args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
     else:
         say(f"Packed, but not fused: {reason}")
-        plan, micro_batches = None, _plain_micro_batches(model, args, schedule, quantization, memory_gib)
+        plan, micro_batches = None, usual
+        if on_gpu and args.gradient_checkpointing and shape:  # each micro-batch costs the host the same launches
+            tokens = memory.plain_tokens(shape, budget)
+            micro_batches = next((count for count in range(1, usual) if largest(count) <= tokens), usual)
     args.gradient_accumulation_steps = micro_batches
-    if args.device.type == "cuda":  # a blocking copy would wait for the device to finish the previous step
+    if on_gpu:  # a blocking copy would wait for the device to finish the previous step
         args.accelerator_config.non_blocking = True
     # only reported by the trainer; the schedule distributes the rows
     args.per_device_train_batch_size = -(-rows_per_step // (micro_batches * args.world_size))
@@ -96,11 +113,6 @@ def noise_problem(args) -> str | None:
     if not args.neftune_noise_alpha:
         return None
     return "transformers scales the noise of --neftune_noise_alpha by a row's length, and a pack is many rows long"
-
-
-def _fuse(model, plan) -> str | None:
-    """Fuses the layers by the plan; restores the plain ones and prints why if that fails anywhere."""
-    return verified(attach(model, list(plan.keep), plan.resident))
 
 
 def verified(layers: list) -> str | None:
@@ -128,42 +140,9 @@ def _budget(args, memory_gib: float | None) -> float:
     return min(gather_object([budget]))  # processes that plan differently would wait for one another forever
 
 
-def _epochs(args, schedule, rows_per_step: int) -> int:
-    if args.max_steps > 0:
-        return math.ceil(args.max_steps / math.ceil(len(schedule(1).lengths) / rows_per_step))
-    return max(1, math.ceil(args.num_train_epochs))
-
-
-def _plain_micro_batches(model, args, schedule, quantization, memory_gib) -> int:
-    """Micro-batches of the plain layers: as few as fit surely, never more than the arguments say.
-
-    Only where the layers are known and checkpointed, on a GPU: each micro-batch costs the host the same launches.
-    """
-    usual = args.gradient_accumulation_steps
-    checkpointed = args.device.type == "cuda" and args.gradient_checkpointing
-    if not (checkpointed and known(model) and isinstance(model, PeftModel)):
-        return usual
-    rank = model.peft_config[model.active_adapter].r
-    tokens = memory.plain_tokens(
-        memory.Shape.of(model.get_base_model().config, rank, quantization), _budget(args, memory_gib)
-    )
-    rows_per_step = args.per_device_train_batch_size * usual * args.world_size
-    epochs = _epochs(args, schedule, rows_per_step)
-    return next((count for count in range(1, usual) if schedule(count).largest(epochs) <= tokens), usual)
-
-
-def _plan(model, args, schedule, rows_per_step, quantization, memory_gib):
-    on_gpu, budget = args.device.type == "cuda", _budget(args, memory_gib)
-    adapter = model.peft_config[model.active_adapter]
-    shape = memory.Shape.of(model.get_base_model().config, adapter.r, quantization)
-    rows = rows_per_step // args.world_size
-    choices = [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
-    epochs = _epochs(args, schedule, rows_per_step)
-
-    @cache
-    def largest(count: int) -> int:
-        return schedule(count).largest(epochs)
-
+def _plan(shape: memory.Shape, largest: Callable[[int], int], rows: int, budget: float) -> memory.Plan:
+    """The plan for the `rows` of a process per step, printed; raises InputError when none fits the budget, GiB."""
+    choices = memory.choices(rows)
     chosen = memory.plan(shape, largest, choices, budget)
     if chosen is None:
         raise InputError(
@@ -172,8 +151,6 @@ def _plan(model, args, schedule, rows_per_step, quantization, memory_gib):
             f"--max_length"
         )
     say(chosen.line())
-    if memory_gib and on_gpu:
-        limit_gpu(memory_gib)
     return chosen
 
 

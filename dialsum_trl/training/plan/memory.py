@@ -160,6 +160,11 @@ def _fill(shape: Shape, tokens: int, free: float) -> dict[str, int] | None:
     return keep
 
 
+def choices(rows: int) -> list[int]:
+    """Micro-batches per step to consider where a process has that many rows in one."""
+    return [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
+
+
 def plan(shape: Shape, largest: Callable[[int], int], choices: list[int], budget_gib: float) -> Plan | None:
     """The fastest plan within the budget, or None when even the smallest micro-batch does not fit.
 
