@@ -62,8 +62,7 @@ def equal_to_transformers(folder: str) -> bool:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from dialsum_trl.generation.engine import generate_ids
-    from dialsum_trl.generation.fallback import generate_with_transformers
+    from dialsum_trl.generation.engine import generate_ids, generate_with_transformers
     from dialsum_trl.generation.settings import GenerationSettings
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,8 +93,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     import torch
     from transformers.utils import logging
 
-    from dialsum_trl.generation.engine import generate_ids
-    from dialsum_trl.generation.fallback import generate_with_transformers
+    from dialsum_trl.generation.engine import generate_ids, generate_with_transformers
     from dialsum_trl.generation.settings import GenerationSettings
     from dialsum_trl.generation.summarizer import dequantize
     from dialsum_trl.models.base import load_base

@@ -21,7 +21,7 @@ from dialsum_trl.data.cleaning import clean_dialogue
 from dialsum_trl.data.formats.encoding import encoding_of
 from dialsum_trl.data.formats.kakao import kakao_dialogue
 from dialsum_trl.data.tables import first_bytes, is_json
-from dialsum_trl.generation.fallback import asked_settings_only
+from dialsum_trl.generation.engine import asked_settings_only
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
 from dialsum_trl.generation.summarizer import Summarizer, load_summarizer

@@ -12,7 +12,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.metrics.rouge import RougeConfig
-from dialsum_trl.prompts.prompt import render
+from dialsum_trl.prompts.prompt import fit, prompt_messages, render
 from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.distributed.sharding import whole_model
@@ -34,7 +34,7 @@ class OnlineTrainer(CheckedTrainer):
     Args:
         model: a LoRA model whose policy is the SFT adapter.
         stop_ids: `chat_tokens.stop_token_ids(tokenizer)`; the first ends a turn.
-        eval_dataset: dev rows with the columns of the training rows (`online_rows.online_dev_rows`), or None.
+        eval_dataset: dev rows with the columns of the training rows (`online_dev_rows`), or None.
         rouge_config: how the dev summaries are scored.
     """
 
@@ -153,3 +153,20 @@ class OnlineTrainer(CheckedTrainer):
     def weighted(self, rewards: torch.Tensor) -> torch.Tensor:
         """`(rows,)`: the reward functions' weighted sum."""
         return (rewards * self.reward_weights.to(rewards.device)).sum(1)
+
+
+def online_rows(rows, tokenizer, prompt_budget: int):
+    """Rows for TRL's online trainers: `prompt` (messages that fit into `prompt_budget` tokens), `dialogue` and
+    `summaries`; and how many dialogues were shortened."""
+    fitted = [fit(tokenizer, dialogue, prompt_budget) for dialogue in rows["dialogue"]]
+    ready = rows.select_columns(["dialogue", "summaries"]).add_column(
+        "prompt", [prompt_messages(f.text) for f in fitted]
+    )
+    return ready, sum(f.shortened for f in fitted)
+
+
+def online_dev_rows(dev, tokenizer, prompt_budget: int, most: int):
+    """The first `most` dev rows as `online_rows` gives them, for `OnlineTrainer`; None without dev rows."""
+    if dev is None:
+        return None
+    return online_rows(dev.select(range(min(most, len(dev)))), tokenizer, prompt_budget)[0]

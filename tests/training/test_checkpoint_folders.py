@@ -11,9 +11,8 @@ from dialsum_trl.core import lock as sole
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.stages.common.command import problem
 from dialsum_trl.stages.sft import train_sft
-from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose
+from dialsum_trl.training.checkpoints.choose import SAVING, checkpoints, choose, prepare_output_dir
 from dialsum_trl.training.checkpoints.manifest import seal
-from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
 from dialsum_trl.training.checkpoints.whole import STATE, Checkpoints
 from tests.training import test_checkpoints as runs
 

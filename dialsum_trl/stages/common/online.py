@@ -7,7 +7,7 @@ from dialsum_trl.models.adapters import load_base_and_policy
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.templates import template_kwargs
 from dialsum_trl.rl.learned_reward import LearnedReward
-from dialsum_trl.rl.online_rows import online_dev_rows, online_rows
+from dialsum_trl.rl.online_trainer import online_dev_rows, online_rows
 from dialsum_trl.rl.rewards import reward_functions
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.optional import check_engine

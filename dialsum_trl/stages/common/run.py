@@ -14,7 +14,7 @@ from dialsum_trl.sharing.record import run_record
 from dialsum_trl.sharing.save import save_adapter
 from dialsum_trl.training.batches import batch_arithmetic
 from dialsum_trl.training.checked import RunInfo
-from dialsum_trl.training.checkpoints.output_dir import prepare_output_dir
+from dialsum_trl.training.checkpoints.choose import prepare_output_dir
 from dialsum_trl.training.checkpoints.same_run import describe, same_run
 from dialsum_trl.training.optional import check_optional
 from dialsum_trl.training.trackers import check_trackers
