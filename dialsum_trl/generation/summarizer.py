@@ -6,14 +6,13 @@ from typing import Any
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.vllm_engine import VllmEngine, load_vllm
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
-from dialsum_trl.models.base import auto_class_of, load_base, resize_embeddings
+from dialsum_trl.models.base import auto_class_of, dequantized, load_base, resize_embeddings
 from dialsum_trl.models.encoder_decoder import check_precision
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.prompts.tokenizer import load_tokenizer
@@ -110,16 +109,12 @@ def dequantize(model: Any, dtype: str) -> bool:
 
     They fit when a quarter of the GPU's memory is left for the cache; otherwise it stays as it is and a line says so.
     """
-    wanted = getattr(torch, dtype)
     if model.device.type == "cuda":
         free, total = torch.cuda.mem_get_info(model.device)
-        needed = model.num_parameters() * wanted.itemsize
+        needed = model.num_parameters() * getattr(torch, dtype).itemsize
         if needed > free - total / 4:
-            gib = f"{needed / 2**30:.1f} GiB of {wanted} weights, {free / 2**30:.1f} GiB of GPU memory free"
+            gib = f"{needed / 2**30:.1f} GiB of {dtype} weights, {free / 2**30:.1f} GiB of GPU memory free"
             say(f"the base stays quantized, which is slower: {gib}")
             return False
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it warns that dequantized weights are meant for merging adapters, as here
-    model.dequantize(wanted)
-    logging.set_verbosity(verbosity)
+    dequantized(model, dtype, bitsandbytes=True)
     return True

@@ -9,6 +9,7 @@ from dialsum_trl.models.file_names import SCALE_FILE
 from dialsum_trl.models.record import read_scale
 from dialsum_trl.prompts.prompt import render
 from dialsum_trl.rl.adapter_roles import active_adapter, add_reward
+from dialsum_trl.rl.rollout_batch import pad_rows
 
 ROWS = 16  # completions scored at a time
 
@@ -18,14 +19,6 @@ def backbone(model):
     return model.get_base_model().base_model
 
 
-def pad_right(rows: list[list[int]], pad_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and attention mask `(B, longest row)`."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
-    return ids, mask
-
-
 def last_token_scores(decoder, head, rows: list[list[int]], pad_id: int) -> list[float]:
     """The head's score at each row's last token; a row's score does not depend on the other rows."""
     device = head.weight.device
@@ -33,7 +26,7 @@ def last_token_scores(decoder, head, rows: list[list[int]], pad_id: int) -> list
     scores = [0.0] * len(rows)
     for start in range(0, len(order), ROWS):
         part = order[start : start + ROWS]
-        ids, mask = pad_right([rows[i] for i in part], pad_id, device)
+        ids, mask = pad_rows([rows[i] for i in part], pad_id, device)
         hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         last = hidden[torch.arange(len(part), device=device), mask.sum(1) - 1]
         for i, score in zip(part, head(last.to(head.weight.dtype))[:, 0].tolist(), strict=True):

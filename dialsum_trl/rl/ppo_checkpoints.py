@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from dialsum_trl.models.adapters import CRITIC, POLICY, adapter_state, load_adapter_state
 from dialsum_trl.models.file_names import WEIGHTS
+from dialsum_trl.training.checkpoints.whole import take_place
 
 CRITIC_FILE, WATCH_FILE, BEST_FOLDER = "critic.safetensors", "ppo_state.json", "best"
 HEAD_PREFIX = "value_head."
@@ -16,15 +17,11 @@ HEAD_PREFIX = "value_head."
 
 def put_best(output_dir: Path, fill: Callable[[Path], object]) -> None:
     """Makes what `fill(folder)` writes the run's best adapter: written to a temporary folder, then renamed."""
-    partial, old = output_dir / f".{BEST_FOLDER}.partial", output_dir / f".{BEST_FOLDER}.old"
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    partial = output_dir / f".{BEST_FOLDER}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     fill(partial)
-    if (output_dir / BEST_FOLDER).exists():
-        (output_dir / BEST_FOLDER).rename(old)
-    partial.rename(output_dir / BEST_FOLDER)
-    shutil.rmtree(old, ignore_errors=True)
+    take_place(partial, output_dir / BEST_FOLDER)
 
 
 def load_policy_weights(model, folder: Path) -> None:

@@ -1,20 +1,26 @@
 """Tensors of a rollout: prompts padded on the left, completions on the right, cut to the longest row of a part."""
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 CHUNK_TOKENS = 16384  # of a forward without gradients: fills a GPU, and its activations stay far below a GiB
 
 
+def pad_rows(rows: list[list[int]], pad_id: int, device, side: str = "right") -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask `(rows, longest row)`, padded on one side."""
+    ids = [torch.tensor(row, dtype=torch.long) for row in rows]
+    padded = pad_sequence(ids, batch_first=True, padding_value=pad_id, padding_side=side)
+    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True, padding_side=side)
+    return padded.to(device), mask.to(device)
+
+
 def pad_rollout(prompts: list[list[int]], completions: list[list[int]], pad_id: int, device) -> dict:
     """`prompt_ids`, `prompt_mask` `(B, P)`, padded on the left; `completion_ids`, `completion_mask` `(B, T)`."""
-    left, right = max(map(len, prompts)), max(map(len, completions))
-    ids = [[pad_id] * (left - len(p)) + p for p in prompts], [c + [pad_id] * (right - len(c)) for c in completions]
-    masks = (
-        [[0] * (left - len(p)) + [1] * len(p) for p in prompts],
-        [[1] * len(c) + [0] * (right - len(c)) for c in completions],
+    prompt_ids, prompt_mask = pad_rows(prompts, pad_id, device, "left")
+    completion_ids, completion_mask = pad_rows(completions, pad_id, device)
+    return dict(
+        prompt_ids=prompt_ids, prompt_mask=prompt_mask, completion_ids=completion_ids, completion_mask=completion_mask
     )
-    names = ("prompt_ids", "completion_ids", "prompt_mask", "completion_mask")
-    return {name: torch.tensor(rows, device=device) for name, rows in zip(names, (*ids, *masks), strict=True)}
 
 
 def trim(batch: dict) -> dict:

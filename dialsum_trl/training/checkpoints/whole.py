@@ -61,7 +61,7 @@ class Checkpoints:
                     (written / SETTINGS_FILE).write_text(json.dumps(settings) + "\n", encoding="utf-8")
                 self.write_record(written)
                 seal(written)
-                _take_place(written, self.folder / written.name)
+                take_place(written, self.folder / written.name)
         except Exception as error:  # each library has its own type, tokenizers a plain Exception
             reason = disk_problem(error)
             if reason is None:
@@ -155,7 +155,7 @@ class Checkpoints:
             if best.parent != self.folder and not (self.folder / name).exists():
                 written = self.folder / SAVING / name
                 shutil.copytree(best, written)
-                _take_place(written, self.folder / name)
+                take_place(written, self.folder / name)
                 with contextlib.suppress(OSError):  # not empty: not ours alone
                     written.parent.rmdir()
         return str(self.folder / name)
@@ -172,8 +172,8 @@ class Checkpoints:
             usual()
 
 
-def _take_place(written: Path, target: Path) -> None:
-    """Renames a sealed checkpoint to its name; an older one of the same step is removed first."""
+def take_place(written: Path, target: Path) -> None:
+    """Renames a finished folder to its name; an older one of that name is removed."""
     old = written.with_name(f"{written.name}.old")
     if target.exists():
         os.rename(target, old)
