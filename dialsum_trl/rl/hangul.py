@@ -14,11 +14,6 @@ READ = re.compile(
 )
 
 
-def words(text: str) -> tuple[str, ...]:
-    """The words of a text, for tables that read better without quotes."""
-    return tuple(text.split())
-
-
 def is_hangul(text: str) -> bool:
     """Whether every character is a whole syllable, and there is one."""
     return bool(text) and all(FIRST <= ord(character) <= LAST for character in text)

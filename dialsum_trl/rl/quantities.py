@@ -6,11 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dialsum_trl.rl.hangul import words
 from dialsum_trl.rl.particles import replace
 
-NATIVE = words("한 두 세 네 다섯 여섯 일곱 여덟 아홉 열 열한 열두")  # before a counter
-DAYS = words("이틀 사흘 나흘 닷새 엿새 이레 여드레 아흐레 열흘")  # from two days on; 하루 is also "a day"
+NATIVE = ("한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉", "열", "열한", "열두")  # before a counter
+DAYS = ("이틀", "사흘", "나흘", "닷새", "엿새", "이레", "여드레", "아흐레", "열흘")  # 하루 is also "a day"
 WEEKDAYS = "월화수목금토일"
 SCALES = {"억": 10**8, "만": 10**4, "천": 10**3, "백": 100, "": 1}
 

@@ -1,13 +1,14 @@
 """Unfaithful versions of summaries: one false statement in right Korean, or none."""
 
 import random
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dialsum_trl.rl.faithfulness import KINDS, negatives
-from dialsum_trl.rl.hangul import FINALS, final_of, read_final, with_final, words
+from dialsum_trl.rl.hangul import FINALS, final_of, read_final, with_final
 from dialsum_trl.rl.negation import affirmed, negated
 from dialsum_trl.rl.particles import follow, rename, replace, wrong_particle
 from dialsum_trl.rl.quantities import Usual, quantities
@@ -98,7 +99,9 @@ def test_a_particle_after_a_name_that_nobody_can_read_is_not_guessed():
 
 NAMES = st.sampled_from([f"#Person{n}#" for n in range(1, 8)])
 WORDS = st.text(st.characters(min_codepoint=ord("가"), max_codepoint=ord("힣")), min_size=1, max_size=4)
-FORMS = st.sampled_from(words("은 는 이 가 을 를 과 와 으로 로 이랑 랑 이나 나 이라고 라고 으로부터 로부터"))
+FORMS = st.sampled_from(
+    re.findall("[가-힣]+", "은 는 이 가 을 를 과 와 으로 로 이랑 랑 이나 나 이라고 라고 으로부터 로부터")
+)
 
 
 @given(NAMES, FORMS, NAMES)
@@ -365,47 +368,21 @@ def test_a_speaker_becomes_one_who_is_in_the_dialogue(text, dialogue, expected):
 # --- negation --------------------------------------------------------------------------------------------------------
 
 BOTH_WAYS = [
-    ("약을 먹는다", "약을 먹지 않는다"),
-    ("친구를 기다린다", "친구를 기다리지 않는다"),
-    ("케이크를 만든다", "케이크를 만들지 않는다"),
-    ("문을 연다", "문을 열지 않는다"),
-    ("노래를 부른다", "노래를 부르지 않는다"),
-    ("음악을 듣는다", "음악을 듣지 않는다"),
     ("제안을 거절한다", "제안을 거절하지 않는다"),
     ("회의에 참석합니다", "회의에 참석하지 않습니다"),
-    ("책을 읽습니다", "책을 읽지 않습니다"),
-    ("케이크를 만듭니다", "케이크를 만들지 않습니다"),
-    ("집에 갔다", "집에 가지 않았다"),
-    ("책을 읽었다", "책을 읽지 않았다"),
-    ("영화를 봤다", "영화를 보지 않았다"),
-    ("물을 마셨다", "물을 마시지 않았다"),
-    ("친구를 도왔다", "친구를 돕지 않았다"),
-    ("노래를 불렀다", "노래를 부르지 않았다"),
-    ("편지를 썼다", "편지를 쓰지 않았다"),
-    ("규칙을 따랐다", "규칙을 따르지 않았다"),
-    ("수업이 어려웠다", "수업이 어렵지 않았다"),
-    ("집을 지었다", "집을 짓지 않았다"),
-    ("짐을 실었다", "짐을 싣지 않았다"),
     ("운동을 시작했습니다", "운동을 시작하지 않았습니다"),
-    ("옷이 비싸다", "옷이 비싸지 않다"),
     ("방이 깨끗하다", "방이 깨끗하지 않다"),
     ("도움이 필요합니다", "도움이 필요하지 않습니다"),
-    ("책을 읽고 있다", "책을 읽고 있지 않다"),
     ("집에 있다", "집에 없다"),
     ("시간이 있습니다", "시간이 없습니다"),
     ("자리가 있었다", "자리가 없었다"),
     ("가 본 적이 있다", "가 본 적이 없다"),
     ("혼자 갈 수 있다", "혼자 갈 수 없다"),
-    ("내일 만나기로 한다", "내일 만나지 않기로 한다"),
-    ("차를 팔기로 결정했습니다", "차를 팔지 않기로 결정했습니다"),
-    ("약을 먹어야 한다", "약을 먹지 않아도 된다"),
-    ("일찍 와야 합니다", "일찍 오지 않아도 됩니다"),
     ("영화가 재미있다고 한다", "영화가 재미없다고 한다"),
     ("자리가 있다고 말한다", "자리가 없다고 말한다"),
     ("커피를 좋아한다고 말한다", "커피를 좋아하지 않는다고 말한다"),
-    ("자전거를 탄다", "자전거를 타지 않는다"),
     ("드라마가 재미있다", "드라마가 재미없다"),
-    ("카드를 만들기로 결정한다", "카드를 만들지 않기로 결정한다"),
+    ("함께 여행하기로 결정한다", "함께 여행하지 않기로 결정한다"),
 ]
 
 
@@ -418,12 +395,34 @@ def test_a_sentence_and_its_negation_are_each_others_opposite(text, denied):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("약을 먹지 않는다", "약을 먹는다"),
+        ("집에 가지 않는다", "집에 간다"),
+        ("친구를 기다리지 않는다", "친구를 기다린다"),
+        ("케이크를 만들지 않는다", "케이크를 만든다"),
+        ("문을 열지 않는다", "문을 연다"),
+        ("노래를 부르지 않는다", "노래를 부른다"),
+        ("음악을 듣지 않는다", "음악을 듣는다"),
+        ("책을 읽지 않습니다", "책을 읽습니다"),
+        ("케이크를 만들지 않습니다", "케이크를 만듭니다"),
+        ("집에 가지 않았다", "집에 갔다"),
+        ("책을 읽지 않았다", "책을 읽었다"),
+        ("영화를 보지 않았다", "영화를 봤다"),
+        ("물을 마시지 않았다", "물을 마셨다"),
+        ("옷이 비싸지 않다", "옷이 비싸다"),
+        ("책을 읽고 있지 않다", "책을 읽고 있다"),
+        ("의자에 앉아 있지 않다", "의자에 앉아 있다"),
+        ("문이 닫혀 있지 않았다", "문이 닫혀 있었다"),
+        ("방에 들어가 있지 않다", "방에 들어가 있다"),
+        ("내일 만나지 않기로 한다", "내일 만나기로 한다"),
+        ("차를 팔지 않기로 결정했습니다", "차를 팔기로 결정했습니다"),
+        ("올 것 같지 않다", "올 것 같다"),
         ("과제를 끝내지 못했다", "과제를 끝냈다"),
         ("여행에 가지 못한다", "여행에 간다"),
-        ("사과를 사지 않는다", "사과를 산다"),
-        ("오늘은 안 탄다", "오늘은 탄다"),
+        ("그 말을 알지 못한다", "그 말을 안다"),
+        ("오늘은 안 간다", "오늘은 간다"),
         ("버스를 못 탔다", "버스를 탔다"),
         ("함께 여행하지 못합니다", "함께 여행합니다"),
+        ("소식이 알려지지 않았다", "소식이 알려졌다"),
     ],
 )
 def test_negative_sentences_that_no_affirmative_one_becomes(text, expected):
@@ -440,7 +439,8 @@ def test_negative_sentences_that_no_affirmative_one_becomes(text, expected):
         "말을 걸었다", "음악을 들어야 한다", "길을 묻지 않았다", "가게에서 산다",
         "출근하게 한다", "찾게 된다", "오라고 한다", "하도록 한다", "갈까 한다", "먹어 버린다", "상관없다",
         "갈 수도 있다", "가게가 하나 있다", "여기로 정한다", "세탁기로 결정한다", "그는 의사다", "하는 중이다",
-        "갈 뿐이다", "그럴 만하다", "가지 말아야 한다", "전구를 간다", "집에 간다", "사과를 산다", "앉아 있다",
+        "갈 뿐이다", "그럴 만하다", "가지 말아야 한다", "전구를 간다", "사과를 산다", "앉아 있다",
+        "가서는 안 된다", "친구를 돕지 않았다", "일이 되지 않았다",
         "방에 들어가 있다",
         "", "가다", "#Email#",
     ],
@@ -450,8 +450,8 @@ def test_a_sentence_whose_opposite_nobody_would_write_stays(text):
 
 
 def test_few_affirmative_summaries_are_denied_and_every_negative_one_is_affirmed():
-    made = [KINDS["negation"]("약을 먹는다.", random.Random(seed)) for seed in range(1000)]
-    assert set(made) == {None, "약을 먹지 않는다."}
+    made = [KINDS["negation"]("회의에 참석한다.", random.Random(seed)) for seed in range(1000)]
+    assert set(made) == {None, "회의에 참석하지 않는다."}
     assert 60 < 1000 - made.count(None) < 140
     assert versions("negation", "약을 먹지 않는다.") == {"약을 먹는다."}
 

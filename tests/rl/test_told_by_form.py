@@ -52,9 +52,11 @@ def test_nor_is_any_kind_alone(made):
             assert held_out_accuracy(sides(pairs)) <= MOST, kind
 
 
-def test_a_kind_that_shows_in_this_corpus_is_left_out_and_counted(made):
-    pairs, told = made
-    assert told["negation"] > 5 * sum(pair["kind"] == "negation" for pair in pairs)
+def test_a_kind_that_shows_in_a_corpus_is_left_out_and_counted():
+    places = [f"{number}번 방" for number in range(400)]
+    rows = [{"fname": place, "dialogue": "", "summaries": []} for place in places]
+    pairs, told = unfaithful_pairs(rows, [f"내일 {place}에서 회의를 한다." for place in places], random.Random(0))
+    assert told["negation"] > 10 and sum(pair["kind"] == "negation" for pair in pairs) <= 1
 
 
 def test_versions_made_without_a_corpus_are_not_told_either():
