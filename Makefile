@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
-LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: demo test slow lint setup lock audit coverage
@@ -13,8 +12,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 LOCKED := install --quiet --require-hashes --no-deps --no-build-isolation --requirement
 
 .venv/ready: pyproject.toml requirements.lock requirements-build.lock
-	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit("error: Python " + \
-		sys.version.split()[0] + ": 3.11 or 3.12 is needed; say which, as in make PYTHON=python3.12 demo")'
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) or sys.exit("error: Python " + \
+		sys.version.split()[0] + ": 3.11 to 3.14 is needed; say which, as in make PYTHON=python3.12 demo")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip $(LOCKED) requirements-build.lock
 	DS_BUILD_OPS=0 $(BIN)/pip $(LOCKED) requirements.lock
@@ -24,13 +23,8 @@ LOCKED := install --quiet --require-hashes --no-deps --no-build-isolation --requ
 
 setup: .venv/ready
 
-# The first line trains on the toy, the second runs the rest of the pipeline with its adapter. One thread: the toy is too
-# small for more, and waiting threads spin.
-demo: export HF_HUB_OFFLINE := 1
-demo: export OMP_NUM_THREADS := 1
 demo: .venv/ready
-	$(LAUNCH) recipes/sft_llama3b.py --config recipes/demo.yaml --output_dir $(DEMO)/adapter
-	$(BIN)/python -m toy.story $(DEMO)/adapter $(DEMO)
+	$(BIN)/dialsum demo $(DEMO)
 
 # Two workers; the tests of a file share a trained model, so each file runs on one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> dict:
         "mbr_speed",
         variant="consensus.mbr, mecab, mean of R-1/2/L",
         shape=f"{rows} dialogues x 16 candidates, {mean_length:.0f} characters a candidate",
-        packages=["python-mecab-ko", "rapidfuzz", "rouge-score", "numpy"],
+        packages=["mecab-ko", "python-mecab-ko-dic", "rapidfuzz", "rouge-score", "numpy"],
         figures={
             "first_call": dict(zip(("seconds", "cpu_seconds"), first, strict=True)),
             "second_call": dict(zip(("seconds", "cpu_seconds"), second, strict=True)),

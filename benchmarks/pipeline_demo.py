@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> dict:
         "pipeline_demo",
         variant="make demo: zero-shot, SFT, instruction tuning, MBR of 10 candidates, all post-processing rules",
         shape=f"the toy llama on {first['n']} dev rows, ROUGE on {first['config']['tokenizer']} tokens, masks split",
-        packages=["torch", "transformers", "trl", "peft", "bitsandbytes", "python-mecab-ko"],
+        packages=["torch", "transformers", "trl", "peft", "bitsandbytes", "mecab-ko", "python-mecab-ko-dic"],
         figures={
             "systems": systems,
             "floor": first["floor"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.korean_texts import summaries
 from benchmarks.record import RESULTS, record, timed
 from dialsum_trl.metrics.rouge import METRICS, RougeConfig, score
+from dialsum_trl.metrics.tokens import TOKENIZERS
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> dict:
         "rouge_speed",
         variant="rouge.score, mecab, 1000 bootstrap resamples, constant-line floor",
         shape=f"{rows} rows x 3 references, {sum(map(len, predictions)) / rows:.0f} characters per summary",
-        packages=["python-mecab-ko", "rapidfuzz", "rouge-score", "numpy"],
+        packages=["mecab-ko", "python-mecab-ko-dic", "rapidfuzz", "rouge-score", "numpy"],
         figures={
             "first_call": dict(zip(("seconds", "cpu_seconds"), cold, strict=True)),
             "second_call": dict(zip(("seconds", "cpu_seconds"), warm, strict=True)),
@@ -43,14 +44,10 @@ def main(argv: list[str] | None = None) -> dict:
 
 def pure_python(predictions, references) -> dict[str, float]:
     """The same means by `rouge_score` itself with the same tokenizer, without interval and floor."""
-    from mecab import MeCab
     from rouge_score.rouge_scorer import RougeScorer
 
     class Mecab:
-        tagger = MeCab()
-
-        def tokenize(self, text):
-            return self.tagger.morphs(text)
+        tokenize = staticmethod(TOKENIZERS["mecab"].load(False))
 
     scorer = RougeScorer(list(METRICS), tokenizer=Mecab())
     total = dict.fromkeys(METRICS, 0.0)

@@ -1,6 +1,6 @@
-"""The second part of `make demo`: all the steps after SFT, in one process.
+"""The second part of `dialsum demo`: all the steps after SFT, in one process.
 
-    python -m toy.story outputs/demo/adapter outputs/demo
+    python toy/story.py outputs/demo/adapter outputs/demo
 
 Zero-shot, SFT, instruction tuning, consensus (MBR) and post-processing on the same unseen rows; one table, one report.
 No step looks at the references of these rows before the table, so one that costs points shows that.
@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import dialsum_trl
 from dialsum_trl.core.console import quiet_libraries, say
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.core.files import write_json
@@ -22,16 +23,11 @@ from dialsum_trl.stages.postprocess import postprocess
 from dialsum_trl.stages.predict import predict
 from dialsum_trl.stages.report import report
 from dialsum_trl.stages.sft import train_sft
-from toy import FOLDER
 
 SAMPLES = 8
 INSTRUCTIONS = ("--instructions", "random", "--num_train_epochs", "2", "--learning_rate", "2e-3")
 SAMPLING = ("--do_sample", "true", "--num_beams", "1", "--temperature", "0.7", "--num_return_sequences", str(SAMPLES))
-NEXT = """On a GPU, with real data (fname,dialogue,summary):
-  source .venv/bin/activate
-  accelerate launch recipes/sft_llama3b.py --train_file data/train.csv --eval_file data/dev.csv
-  accelerate launch recipes/predict.py --adapter_path outputs/sft_llama3b --test_file data/dev.csv
-The other steps, command by command: docs/pipeline.md"""
+DEV = Path(dialsum_trl.__file__).parent / "toy" / "data" / "dev.csv"
 
 
 def run_steps(adapter: Path, output: Path, config: str = "recipes/demo.yaml") -> dict:
@@ -79,7 +75,7 @@ def run_steps(adapter: Path, output: Path, config: str = "recipes/demo.yaml") ->
 def show(systems: dict[str, Path], samples: int = 2) -> None:
     """Prints a few dev dialogues with their reference and what every system makes of them."""
     read = [read_system(name, path) for name, path in systems.items()]
-    rows = [row for row in read_dialogues(FOLDER / "data" / "dev.csv") if row["fname"] in read[0].summaries]
+    rows = [row for row in read_dialogues(DEV) if row["fname"] in read[0].summaries]
     for index in range(0, len(rows), -(-len(rows) // samples)):
         row = rows[index]
         print(f"\n{row['dialogue']}")
@@ -99,7 +95,6 @@ def main() -> None:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
-    print(f"\n{NEXT}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
+from dialsum_trl.cli import demo as demo_command
+from dialsum_trl.cli import recipes
 from dialsum_trl.core.console import quiet_libraries
 from dialsum_trl.core.disk import file_problem
 from dialsum_trl.core.errors import InputError, TrainingError, one_line
@@ -36,6 +38,19 @@ def columns_of(fname: str | None, dialogue: str | None, summary: str | None) -> 
     """Role -> column for those that were named."""
     names = {"fname": fname, "dialogue": dialogue, "summary": summary}
     return {role: name for role, name in names.items() if name is not None}
+
+
+app.add_typer(recipes.app, name="recipes")
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, Argument(help="New folder for recipes, adapter, predictions and report.")] = Path(
+        "dialsum-demo"
+    ),
+):
+    """Run the whole pipeline on a toy: no GPU, no Hub, minutes on two cores."""
+    sys.exit(demo_command.run_demo(folder))
 
 
 @app.command()

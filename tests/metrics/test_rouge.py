@@ -210,7 +210,7 @@ def test_every_printed_and_saved_score_carries_its_configuration():
     ):
         assert word in table
     saved = json.loads(json.dumps(report.to_dict(per_row=True)))
-    assert saved["config"]["masks"] == "atomic" and saved["config"]["tokens_by"].startswith("python-mecab-ko 1.")
+    assert saved["config"]["masks"] == "atomic" and saved["config"]["tokens_by"].startswith("mecab-ko 1.")
     assert saved["floor"]["line"] == CONSTANT_LINE and len(saved["per_row"][0]) == 3
     assert saved["mean"] == pytest.approx(report.mean, abs=1e-4) and saved["interval95_of_mean"]
     assert "atomic" in str(compare([""], [IDENTICAL], [[IDENTICAL]], config))

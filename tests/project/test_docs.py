@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 import dialsum_trl
 from dialsum_trl.cli.app import app
+from dialsum_trl.cli.demo import NEXT
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json
 from dialsum_trl.core.settings.resolve import read_recipe, resolve
 from tests.conftest import ROOT
-from toy.story import NEXT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))

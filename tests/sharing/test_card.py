@@ -54,7 +54,7 @@ def test_the_text_shows_scores_beside_the_floor_and_how_they_were_counted(record
     _, body = card(record)
     assert "| this model |" in body
     assert "| constant line “#Person1#은 #Person2#에게 이야기한다.” |" in body
-    assert "2 rows of dev.csv; mecab tokens (python-mecab-ko" in body
+    assert "2 rows of dev.csv; mecab tokens (mecab-ko" in body
 
 
 def test_the_text_holds_recipe_template_hash_and_versions(record):
