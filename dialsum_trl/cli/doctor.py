@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -144,23 +145,21 @@ def memory() -> Finding:
     return judged("memory", there.available >= LITTLE_MEMORY * GIB, text, remedy)
 
 
-def disk(model: str | None) -> list[Finding]:
+def disk(model: str | None) -> Iterator[Finding]:
     """Disk space for runs here, and for the base model in the Hub's cache."""
     free = free_gib(Path.cwd())
     remedy = "checkpoints may not fit; free some, or give --output_dir on another disk"
-    finding = judged("disk", free >= DISK_FOR_RUNS, f"{free:.0f} GiB free here", remedy)
-    return [finding, _cache(model)] if model and not Path(model).is_dir() else [finding]
-
-
-def _cache(model: str) -> Finding:
+    yield judged("disk", free >= DISK_FOR_RUNS, f"{free:.0f} GiB free here", remedy)
+    if not model or Path(model).is_dir():
+        return
     if cached_commit(model, "main"):
-        return Finding("model", "ok", f"{model} is in the Hub's cache")
+        yield Finding("model", "ok", f"{model} is in the Hub's cache")
+        return
     place = Path(constants.HF_HUB_CACHE)
     free = free_gib(next(parent for parent in (place, *place.parents) if parent.exists()))
-    needed = SIZED[model].sizes.parameters * 2 / GIB if model in SIZED else None
-    text = f"{model} is to be downloaded" + (f" ({needed:.0f} GiB)" if needed else "")
-    text += f"; the cache has {free:.0f} GiB"
-    return judged("model", not needed or free >= needed, text, "set HF_HOME to a larger disk", "fail")
+    needed = SIZED[model].sizes.parameters * 2 / GIB if model in SIZED else 0
+    text = f"{model} is to be downloaded{f' ({needed:.0f} GiB)' if needed else ''}; the cache has {free:.0f} GiB"
+    yield judged("model", free >= needed, text, "set HF_HOME to a larger disk", "fail")
 
 
 def launcher() -> Finding:
@@ -173,42 +172,38 @@ def launcher() -> Finding:
     return judged("launcher", there, text, "activate the environment it is in", "fail")
 
 
-def hub(model: str | None) -> list[Finding]:
+def hub(model: str | None) -> Iterator[Finding]:
     """Whether the Hub answers, and whether there is a token: never the token itself."""
     needed = bool(model) and not Path(model).is_dir() and cached_commit(model, "main") is None
-    state = "fail" if needed else "warn"
-    found = Finding("hub", "ok", f"{constants.ENDPOINT} answers")
     if constants.is_offline_mode():
-        remedy = "unset it to download the model" if needed else "unset it to download or push"
-        found = Finding("hub", state if needed else "ok", "HF_HUB_OFFLINE is set", remedy)
+        yield judged("hub", not needed, "HF_HUB_OFFLINE is set", "unset it to download the model", "fail")
     else:
         try:
             get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+            yield Finding("hub", "ok", f"{constants.ENDPOINT} answers")
         except httpx2.HTTPError:
             remedy = "check the network or HF_ENDPOINT; local model folders work without it"
-            found = Finding("hub", state, f"{constants.ENDPOINT} does not answer", remedy)
-    if get_token() is None:
-        return [found, Finding("token", "warn", "none", "pushes and gated models need HF_TOKEN or `hf auth login`")]
-    source = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the Hub's login"
-    return [found, Finding("token", "ok", f"present (from {source})")]
+            yield Finding("hub", "fail" if needed else "warn", f"{constants.ENDPOINT} does not answer", remedy)
+    there, source = get_token() is not None, "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the Hub's login"
+    text = f"present (from {source})" if there else "none"
+    yield judged("token", there, text, "pushes and gated models need HF_TOKEN or `hf auth login`")
 
 
-def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
+def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Finding]:
     """Memory and hours of an SFT recipe on this machine's GPUs, and what to change when it does not fit."""
     if stage != "sft":
-        return [Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")]
-    model, quantization = settings["model_name_or_path"], settings["quantization"]
+        yield Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")
+        return
+    model, quantization, train_file = (settings[key] for key in ("model_name_or_path", "quantization", "train_file"))
     try:
         shape = known_shape(model, settings["model_revision"], settings["lora_r"], quantization)
-    except InputError as error:
-        return [Finding("recipe", "fail", str(error))]
-    if shape is None:
-        return [Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")]
-    train_file = settings["train_file"]
-    try:
+        if shape is None:
+            yield Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")
+            return
         lengths = row_lengths(train_file, model, columns_in(settings), settings["train_references"])
     except InputError as error:
-        return [Finding("rows", "fail", str(error))]
+        yield Finding("recipe", "fail", str(error))
+        return
     cards = range(torch.cuda.device_count())
     count = max(1, len(cards))
     # the smallest card decides
@@ -216,20 +211,21 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> list[Finding]:
     result = estimate(settings, shape, lengths, budget, count)
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
     rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"
-    findings = [Finding("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")]
+    yield Finding("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")
     if on_cpu:
-        return findings
+        return
     if not budget:
         least = f"a GPU of {result.least} GiB" if result.least else "more than one GPU has"
         ample = estimate(settings, shape, lengths, AMPLE, count)
-        return [*findings, Finding("fits", "ok", f"needs {least}; {_time(ample.hours())} on an H100")]
-    if result.best is None:
+        yield Finding("fits", "ok", f"needs {least}; {_time(ample.hours())} on an H100")
+    elif result.best is None:
         text = f"{model} in {quantization} does not fit into {budget:.1f} GiB (it needs {result.least or 'over 141'})"
-        return [*findings, Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))]
-    peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
-    pace = _time(result.hours(min(peaks))) if peaks and all(peaks) else f"{_time(result.hours())} on an H100"
-    text = f"about {result.best.gib:.1f} of {budget:.1f} GiB per GPU; {pace} (without evaluations)"
-    return [*findings, Finding("fits", "ok", text)]
+        yield Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))
+    else:
+        peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
+        pace = _time(result.hours(min(peaks))) if peaks and all(peaks) else f"{_time(result.hours())} on an H100"
+        text = f"about {result.best.gib:.1f} of {budget:.1f} GiB per GPU; {pace} (without evaluations)"
+        yield Finding("fits", "ok", text)
 
 
 def _time(hours: float) -> str:

@@ -22,21 +22,13 @@ def _harmless(c: str) -> bool:
     return c.isprintable() or c == _JOINER or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-class PrintableRecord(logging.LogRecord):
-    """A log line without control characters: libraries log what the files of a model say."""
-
-    def getMessage(self) -> str:
-        return printable(super().getMessage(), keep="\n")
-
-
 def is_main_process() -> bool:
     """Whether this process is the one that prints, writes and pushes (rank 0 of the launcher, or no launcher)."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def quiet_libraries() -> None:
-    """Silences lines that libraries print on every start and that no user can act on; makes the others printable."""
-    logging.setLogRecordFactory(PrintableRecord)
+    """Silences lines that libraries print on every start and that no user can act on."""
     # libraries call one another by old names: peft and TRL transformers, DeepSpeed and accelerate torch
     old_names = r"is_gradient_checkpointing|gradient_checkpointing_(en|dis)able|torch\.distributed.*|broadcast_buffers"
     warnings.filterwarnings("ignore", f"`({old_names})` is deprecated", FutureWarning)

@@ -146,7 +146,7 @@ def test_a_hub_that_does_not_answer_only_fails_when_the_model_must_come_from_it(
 
 def test_a_token_is_reported_as_present_and_never_shown(hub_url, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    findings = doctor.hub(None)
+    findings = list(doctor.hub(None))
     doctor.show(findings)
     assert state(findings, "token").text == "present (from HF_TOKEN)"
     assert TOKEN not in capsys.readouterr().out
@@ -209,5 +209,5 @@ def test_an_unknown_model_gives_a_warning_and_no_figure():
 def test_rows_that_cannot_be_read_are_a_finding_and_not_the_end(tmp_path):
     missing = settings(model_name_or_path=str(TINY / "llama"), train_file=str(tmp_path / "none.csv"))
     shape_known = {**missing, "model_name_or_path": "Qwen/Qwen3-4B-Instruct-2507"}
-    finding = state(doctor.fits("sft", shape_known, False), "rows")
+    finding = state(doctor.fits("sft", shape_known, False), "recipe")
     assert finding.state == "fail"

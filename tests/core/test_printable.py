@@ -1,6 +1,5 @@
 """What files say reaches the terminal as text: no control character acts, no markup is followed, no run ends by it."""
 
-import logging
 import subprocess
 import sys
 
@@ -8,10 +7,7 @@ import pytest
 
 from dialsum_trl.cli import preview
 from dialsum_trl.cli.check import check_files
-from dialsum_trl.core import console
 from dialsum_trl.core.console import printable, say, table
-from dialsum_trl.core.settings.stage import Stage
-from dialsum_trl.stages.common.command import command
 from tests.checked_files import GOOD
 from tests.conftest import ROOT, TINY
 from tests.row_files import write_csv
@@ -80,16 +76,6 @@ def test_preview_shows_fname_and_dialogue_as_text(tmp_path, capsys, text, tokens
     assert tokens or any(line.startswith("learned") and printable(text) in line for line in others)
 
 
-def test_log_lines_of_libraries_are_printable():
-    code = (
-        "from dialsum_trl.core.console import quiet_libraries; quiet_libraries()\n"
-        "from transformers.utils import logging\n"
-        f"logging.get_logger('transformers.x').warning('model of type %s\\n안녕', {ESCAPES!r})\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert result.stderr.splitlines()[-2:] == [f"[transformers] model of type {WRITTEN}", "안녕"]
-
-
 OLD_NAMES = {
     "peft and TRL": (
         "from transformers import LlamaConfig, LlamaForCausalLM\n"
@@ -118,17 +104,3 @@ def test_what_libraries_say_to_one_another_is_no_news_for_a_user(caller):
     code = f"from dialsum_trl.core.console import quiet_libraries; quiet_libraries()\n{OLD_NAMES[caller]}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "FutureWarning" not in result.stderr and "UserWarning" not in result.stderr
-
-
-def run():
-    return {}
-
-
-def test_commands_set_it_up(monkeypatch):
-    factory = logging.getLogRecordFactory()
-    monkeypatch.setattr(sys, "argv", ["recipe"])
-    try:
-        command(Stage("report", __name__, groups=()), "report", "")()
-        assert logging.getLogRecordFactory() is console.PrintableRecord
-    finally:
-        logging.setLogRecordFactory(factory)
