@@ -21,7 +21,7 @@ from mecab import MeCab
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
 from dialsum_trl.prompts.templates import PINNED_DATE
 from toy import FOLDER
 from toy.make_data import SCENES, SEED

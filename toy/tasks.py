@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from dialsum_trl.prompts.prompt import SYSTEM
+from dialsum_trl.core.settings.prompt_texts import SYSTEM
 from toy.scene import Play, play
 from toy.words import COLORS, COMMON_SYLLABLES, NAMES, SYLLABLES, Word, pool
 

@@ -150,7 +150,8 @@ def compare_merged(output: Path, settings: dict, rows: Dataset) -> bool:
     as_trained = {key: value for key, value in settings.items() if key != "model_revision"} | {"revision": revision}
     merged = {"model_name_or_path": str(output), "dtype": settings["dtype"], "quantization": "none"}
     for named in (as_trained, merged):
-        summaries = summarize(load_summarizer(**named), rows["dialogue"][:], GenerationSettings(num_beams=1))
+        decoding = GenerationSettings(num_beams=1)
+        summaries = summarize(load_summarizer(**named), rows["dialogue"][:], decoding, topics=rows["topic"][:])
         texts.append([summary.text for summary in summaries])
     result = compare(*texts, rows["summaries"][:])
     worse = result.verdict == "worse"

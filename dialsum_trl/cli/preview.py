@@ -1,6 +1,6 @@
 """`dialsum preview`: one row exactly as the trainer gets it, token by token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from rich.table import Table
@@ -10,12 +10,12 @@ from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, SEED
-from dialsum_trl.core.settings.flags import columns_in
+from dialsum_trl.core.settings.flags import PromptArguments, columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.adapter_settings import follow_adapter
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, stop_token_ids
-from dialsum_trl.prompts.prompt import encode_row
+from dialsum_trl.prompts.prompt import encode_row, set_prompt_texts
 from dialsum_trl.prompts.sft_rows import choose_instructions
 from dialsum_trl.prompts.shortening import Fitted
 from dialsum_trl.prompts.tokenizer import load_tokenizer
@@ -61,9 +61,18 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
         adapter_path=settings["adapter_path"],
     )
     add_missing_chat_tokens(tokenizer)
-    shown_with = choose_instructions(number + 1, settings["instructions"], settings.get("seed", SEED))[number]
+    prompt = PromptArguments(**{item.name: settings[item.name] for item in fields(PromptArguments)})
+    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction)
+    seed = settings.get("seed", SEED)
+    shown_with = choose_instructions(number + 1, prompt.instructions, seed, tuple(prompt.instruction))[number]
     encoded, fitted = encode_row(
-        tokenizer, source["dialogue"], source["summaries"][0], stop_token_ids(tokenizer), max_length, shown_with[0]
+        tokenizer,
+        source["dialogue"],
+        source["summaries"][0],
+        stop_token_ids(tokenizer),
+        max_length,
+        shown_with[0],
+        source["topic"],
     )
     console, found = open_console(), pieces(tokenizer, encoded)
     learned = sum(label != -100 for label in encoded["labels"])

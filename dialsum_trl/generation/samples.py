@@ -85,7 +85,7 @@ def sample_rows(
         write_text(path, lines + end)
     for start in range(0, len(todo), ROWS_AT_A_TIME):
         part = rows.select(todo[start : start + ROWS_AT_A_TIME])
-        summaries = summarize_sharded(summarizer, part["dialogue"][:], settings, state)
+        summaries = summarize_sharded(summarizer, part["dialogue"][:], settings, state, topics=part["topic"][:])
         new = {f: [s.text for s in row] for f, row in zip(part["fname"], summaries, strict=True)}
         done = {**done, **new}
         if is_main_process():

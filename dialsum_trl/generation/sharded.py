@@ -19,6 +19,7 @@ from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summaries import summarize
 from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
 from dialsum_trl.models.identity import adapter_identity, base_identity, digest
+from dialsum_trl.prompts.prompt import PromptTexts, prompt_texts
 
 UNFINISHED = "unfinished.jsonl"  # in output_dir while a prediction runs
 JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place in the file did
@@ -48,6 +49,8 @@ def load(
         quantization=model_args.quantization,
         revision=model_args.model_revision,
         prompt_style=prompt.prompt_style,
+        system_prompt=prompt.system_prompt,
+        instruction=prompt.instruction,
         device=device,
         engine=decoding.engine,
         trust_remote_code=model_args.trust_remote_code,
@@ -71,6 +74,7 @@ def identity(model_args: ModelArguments, decoding: DecodingArguments, tokenizer:
         "quantization": model_args.quantization,
         "engine": decoding.engine,
         "chat template": digest(tokenizer.chat_template),
+        **({} if (texts := prompt_texts(tokenizer)) == PromptTexts() else {"prompt": digest(asdict(texts))}),
         "version": __version__,
     }
 
@@ -81,9 +85,11 @@ def summarize_sharded(
     settings: GenerationSettings,
     state: PartialState,
     progress: bool = True,
+    topics: list[str | None] | None = None,
 ) -> list[Summary] | list[list[Summary]]:
     """`summaries.summarize`: every process takes its share, and all get the whole list in the order of `dialogues`."""
-    mine = summarize(summarizer, dialogues[state.process_index :: state.num_processes], settings, progress)
+    share = slice(state.process_index, None, state.num_processes)
+    mine = summarize(summarizer, dialogues[share], settings, progress, topics=topics and topics[share])
     parts = gather_object([mine])
     return [parts[i % state.num_processes][i // state.num_processes] for i in range(len(dialogues))]
 
@@ -96,6 +102,7 @@ def summarize_kept(
     folder: Path,
     depends_on: dict,
     save_every: int,
+    topics: list[str | None] | None = None,
 ) -> tuple[list[list[Summary]], Journal]:
     """`summarize_sharded` in parts of `save_every` dialogues, each kept in `folder` as soon as it is done.
 
@@ -122,7 +129,8 @@ def summarize_kept(
     for start in starts:
         if start in parts:
             continue
-        part = summarize_sharded(summarizer, dialogues[start : start + save_every], settings, state)
+        here = slice(start, start + save_every)
+        part = summarize_sharded(summarizer, dialogues[here], settings, state, topics=topics and topics[here])
         parts[start] = part if settings.num_return_sequences > 1 else [[summary] for summary in part]
         summaries = [[asdict(summary) for summary in candidates] for candidates in parts[start]]
         journal.add({"start": start, "summaries": summaries})

@@ -12,7 +12,7 @@ from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summarizer import Summarizer
 from dialsum_trl.models.encoder_decoder import source_prefix
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.prompt import INSTRUCTIONS, fit
+from dialsum_trl.prompts.prompt import fit
 from dialsum_trl.prompts.text_pairs import fit_source
 
 
@@ -21,9 +21,14 @@ def summarize(
     dialogues: list[str],
     settings: GenerationSettings | None = None,
     progress: bool = True,
-    instruction: str = INSTRUCTIONS[0],
+    instruction: str | None = None,
+    topics: list[str | None] | None = None,
 ) -> list[Summary] | list[list[Summary]]:
     """Summarizes dialogues with the prompt that training uses.
+
+    Args:
+        instruction: default: the first that the model was trained with.
+        topics: one per dialogue, for a prompt with `{topic}`.
 
     Returns:
         One `Summary` per dialogue in the order given; with `num_return_sequences` > 1 a list of them per dialogue.
@@ -31,7 +36,7 @@ def summarize(
     settings = settings or GenerationSettings()
     tokenizer = summarizer.tokenizer
     stop_ids = stop_token_ids(tokenizer)
-    prompts = encode_prompts(summarizer, dialogues, settings, instruction)
+    prompts = encode_prompts(summarizer, dialogues, settings, instruction, topics)
     with tqdm(
         total=len(prompts), desc="summaries", unit="dialogue", disable=not (progress and is_main_process())
     ) as bar:
@@ -54,7 +59,11 @@ def summarize(
 
 
 def encode_prompts(
-    summarizer: Summarizer, dialogues: list[str], settings: GenerationSettings, instruction: str = INSTRUCTIONS[0]
+    summarizer: Summarizer,
+    dialogues: list[str],
+    settings: GenerationSettings,
+    instruction: str | None = None,
+    topics: list[str | None] | None = None,
 ) -> list[list[int]]:
     """Token ids of each dialogue's prompt, long dialogues shortened so that the summary fits."""
     tokenizer, budget = summarizer.tokenizer, settings.max_length - settings.max_new_tokens
@@ -63,7 +72,8 @@ def encode_prompts(
         prefix = source_prefix(summarizer.model.config)
         fitted = [fit_source(tokenizer, dialogue, budget, prefix) for dialogue in dialogues]
     else:
-        fitted = [fit(tokenizer, dialogue, budget, instruction) for dialogue in dialogues]
+        pairs = zip(dialogues, topics or [None] * len(dialogues), strict=True)
+        fitted = [fit(tokenizer, dialogue, budget, instruction, topic) for dialogue, topic in pairs]
     if shortened := sum(f.shortened for f in fitted):
         say(f"{shortened} of {len(dialogues)} dialogues lost middle turns to fit into {budget} prompt tokens")
     return [f.prompt_ids for f in fitted]

@@ -15,6 +15,7 @@ from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import auto_class_of, dequantized, load_base, resize_embeddings
 from dialsum_trl.models.encoder_decoder import check_precision
 from dialsum_trl.models.hub import adapter_folder
+from dialsum_trl.prompts.prompt import set_prompt_texts
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 
@@ -38,13 +39,16 @@ def load_summarizer(
     engine: str = "torch",
     revision: str | None = None,
     prompt_style: str | None = None,
+    system_prompt: str | None = None,
+    instruction: list[str] | None = None,
     auto_class: Any = None,
     trust_remote_code: bool = False,
 ) -> Summarizer:
     """Loads a base model, with an adapter or without, for inference.
 
-    Base, revision, dtype, quantization and prompt style are those of the adapter's training (or of the fully fine-tuned
-    model's) unless they are given; of a model that records nothing "main", "bfloat16", "4bit" and "native".
+    Base, revision, dtype, quantization, prompt style and the texts of the prompt are those of the adapter's training
+    (or of the fully fine-tuned model's) unless they are given; of a model that records nothing "main", "bfloat16",
+    "4bit", "native" and the Korean texts.
 
     A quantized base is dequantized to `dtype` and the adapter merged into that copy when the GPU has memory for it: the
     function that was trained (the adapter on the rounded weights) up to the rounding of `dtype`, without its cost per
@@ -56,6 +60,8 @@ def load_summarizer(
         dtype: "bfloat16", "float16" or "float32".
         quantization: "4bit", "8bit" or "none".
         prompt_style: "native" or "instruction".
+        system_prompt: the system text.
+        instruction: what is asked; the first is.
         device: default: the GPU of this process, else the CPU.
         merge: False keeps the base quantized and the adapter apart: least memory, slower.
         engine: "torch", or "vllm" where that is installed.
@@ -72,12 +78,15 @@ def load_summarizer(
         "dtype": dtype or "bfloat16",
         "quantization": quantization or "4bit",
         "prompt_style": prompt_style or "native",
+        "system_prompt": system_prompt,
+        "instruction": instruction,
     }
-    chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style)
+    chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style, system_prompt, instruction)
     if None in chosen[1:]:  # a stage has compared its settings with the adapter's already
         use_adapter_settings(values, {name for name, value in zip(values, chosen, strict=True) if value is not None})
-    adapter, base, revision, dtype, quantization, style = values.values()
+    adapter, base, revision, dtype, quantization, style, system_prompt, instruction = values.values()
     tokenizer = load_tokenizer(base, revision, style, trust_remote_code, adapter)
+    set_prompt_texts(tokenizer, system_prompt, instruction)
     if engine == "vllm":
         vllm = load_vllm(base, adapter, dtype=dtype, revision=revision)
         return Summarizer(None, tokenizer, vllm)

@@ -68,7 +68,17 @@ def compare_with_adapter(values: dict, given: set[str]) -> dict:
             f"warning: --adapter_path {adapter} was trained with --prompt_style {style} and is used with "
             f"{values['prompt_style']}: leave --prompt_style out to ask it as it was trained"
         )
-    return found
+    return without_given_texts(found, given)
+
+
+def without_given_texts(found: dict, given: set[str]) -> dict:
+    """What a record says, but for texts of the prompt that the user gives by any flag."""
+    flags = {"system_prompt": set(), "instruction": {"instructions_file"}}
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in flags or not given & {name, "prompt_language", *flags[name]}
+    }
 
 
 def _adapter_config(adapter_path: str) -> dict:
@@ -92,6 +102,7 @@ def follow_adapter(values: dict, given: set[str]) -> None:
     if "prompt_style" not in given and style != values["prompt_style"]:
         say(f"--prompt_style {style}: --adapter_path {values['adapter_path']} was trained with it")
         values["prompt_style"] = style
+    values.update({name: found[name] for name in ("system_prompt", "instruction") if name in found})
 
 
 def use_adapter_settings(values: dict, given: set[str]) -> None:
@@ -108,7 +119,7 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
         if found.get("model_name_or_path") and "model_name_or_path" not in given:
             find_recorded(values["adapter_path"], values["model_name_or_path"], values["model_revision"])
     elif values["model_name_or_path"]:
-        found = model_settings(values["model_name_or_path"])
+        found = without_given_texts(model_settings(values["model_name_or_path"]), given)
         values.update({k: v for k, v in found.items() if k not in given})
     if not values["model_name_or_path"]:
         raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")

@@ -18,8 +18,8 @@ def read_record(folder: str | Path) -> dict:
     return read_json(path, _REMEDY) if path.exists() else {}
 
 
-def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict[str, str]:
-    """The values of `keys` in a folder's record; empty without a record.
+def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict:
+    """The values of `keys` in a folder's record, and the texts of its prompt; empty without a record.
 
     A checkpoint that says nothing of its run is named in a warning: what it is used with are the flags, or defaults.
 
@@ -37,7 +37,8 @@ def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict[str, st
     for key in keys:
         if not isinstance(record.get(key), str):
             raise InputError(f"{folder / RUN_FILE}: {key} is {record.get(key)!r} where a text was expected; {_REMEDY}")
-    return {key: record[key] for key in keys}
+    # records of before have no texts of prompts
+    return {key: record[key] for key in (*keys, "system_prompt", "instruction") if key in record}
 
 
 def read_scale(path: str | Path) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts.control_tokens import neutralize
-from dialsum_trl.prompts.prompt import encode_completion, fit, prompt_messages, render
+from dialsum_trl.prompts.prompt import encode_completion, fit, messages_of, render
 
 
 def encode_pairs(
@@ -17,7 +17,7 @@ def encode_pairs(
     Raises:
         InputError: a summary that leaves no tokens for the prompt.
     """
-    bare = prompt_messages("")
+    bare = messages_of(tokenizer, "")
     bare_ids = render(tokenizer, bare, generation=True)
     rows = []
     for number, pair in enumerate(pairs, start=1):

@@ -6,10 +6,14 @@ the completion is cut right after the end-of-turn token (Qwen's templates would 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
 from dialsum_trl.prompts.control_tokens import neutralize
 from dialsum_trl.prompts.shortening import Fitted, shorten
 from dialsum_trl.prompts.templates import FAILURES, reason, template_kwargs
@@ -17,22 +21,73 @@ from dialsum_trl.prompts.templates import FAILURES, reason, template_kwargs
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SYSTEM = "당신은 대화를 요약하는 전문가입니다."
-INSTRUCTIONS = (
-    "다음 대화를 요약해주세요.",
-    "아래 대화의 핵심 내용을 정리해주세요.",
-    "주어진 대화를 간단히 요약하세요.",
-    "다음 대화에서 중요한 정보를 추출해 요약하세요.",
-    "대화 내용을 한 문단으로 요약해주세요.",
-)
+SPEAKER = re.compile(r"([^\s:：][^\n:：]{0,39}?)\s*[:：]")  # at the start of a turn
+
+
+@dataclass(frozen=True)
+class PromptTexts:
+    """What is asked around a dialogue; the first instruction is the one of prediction.
+
+    `{speakers}` and `{topic}` in a text are filled from the row. The dialogue comes after the instruction and an empty
+    line, or where the instruction has `{dialogue}`.
+    """
+
+    system: str = SYSTEM
+    instructions: tuple[str, ...] = INSTRUCTIONS
+
+    def messages(self, dialogue: str, instruction: str | None = None, topic: str | None = None) -> list[dict]:
+        """The system and the user turn for one dialogue.
+
+        Args:
+            instruction: default: the first.
+            topic: of the row.
+
+        Raises:
+            InputError: a text has `{topic}` and the row has none.
+        """
+        instruction = instruction or self.instructions[0]
+        if "{topic}" in self.system + instruction and not topic:
+            raise InputError(
+                "the prompt has {topic}, and the row has none: name its column with --topic_column, or give another "
+                "--instruction (pairs and single dialogues have no topics)"
+            )
+        found = (SPEAKER.match(line) for line in dialogue.split("\n"))
+        values = {"topic": topic or "", "speakers": ", ".join(dict.fromkeys(head[1] for head in found if head))}
+
+        def filled(text: str, **more: str) -> str:
+            values_now = {**values, **more}
+            names = "|".join(values_now)
+            return re.sub(rf"\{{({names})\}}", lambda name: values_now[name[1]], text)
+
+        user = instruction if "{dialogue}" in instruction else f"{instruction}\n\n{{dialogue}}"
+        return [
+            {"role": "system", "content": filled(self.system)},
+            {"role": "user", "content": filled(user, dialogue=dialogue)},
+        ]
+
+
+def set_prompt_texts(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, instructions: Sequence[str] | None
+) -> None:
+    """Has the tokenizer's prompts use other texts than the Korean ones; None leaves these."""
+    tokenizer.prompt_texts = PromptTexts(system or SYSTEM, tuple(instructions or INSTRUCTIONS))
+
+
+def prompt_texts(tokenizer: PreTrainedTokenizerBase) -> PromptTexts:
+    """The texts of its prompts (`set_prompt_texts`), the Korean ones where none were set."""
+    return getattr(tokenizer, "prompt_texts", None) or PromptTexts()
 
 
 def prompt_messages(dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM) -> list[dict]:
     """The system and the user turn for one dialogue."""
-    return [
-        {"role": "system", "content": system},
-        {"role": "user", "content": f"{instruction}\n\n{dialogue}"},
-    ]
+    return PromptTexts(system).messages(dialogue, instruction)
+
+
+def messages_of(
+    tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str | None = None, topic: str | None = None
+) -> list[dict]:
+    """The system and the user turn as this tokenizer's model is asked."""
+    return prompt_texts(tokenizer).messages(dialogue, instruction, topic and neutralize(tokenizer, topic))
 
 
 def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUCTIONS[0]) -> dict:
@@ -61,10 +116,12 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generati
 
 
 def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str = INSTRUCTIONS[0], system: str = SYSTEM
+    tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str | None = None, topic: str | None = None
 ) -> list[int]:
     """Token ids of the prompt up to and including the assistant header: what generation starts from."""
-    return render(tokenizer, prompt_messages(neutralize(tokenizer, dialogue), instruction, system), generation=True)
+    return render(
+        tokenizer, messages_of(tokenizer, neutralize(tokenizer, dialogue), instruction, topic), generation=True
+    )
 
 
 def encode_completion(
@@ -111,11 +168,17 @@ def _check_beginning(tokenizer: PreTrainedTokenizerBase, completion: list[int], 
         )
 
 
-def fit(tokenizer: PreTrainedTokenizerBase, dialogue: str, budget: int, instruction: str = INSTRUCTIONS[0]) -> Fitted:
+def fit(
+    tokenizer: PreTrainedTokenizerBase,
+    dialogue: str,
+    budget: int,
+    instruction: str | None = None,
+    topic: str | None = None,
+) -> Fitted:
     """Shortens a dialogue until its prompt has at most `budget` tokens; header and instruction stay."""
 
     def encode(text: str) -> list[int]:
-        return render(tokenizer, prompt_messages(text, instruction), generation=True)
+        return render(tokenizer, messages_of(tokenizer, text, instruction, topic), generation=True)
 
     return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, budget)
 
@@ -126,7 +189,8 @@ def encode_row(
     summary: str,
     stop_ids: list[int],
     max_length: int = MAX_LENGTH,
-    instruction: str = INSTRUCTIONS[0],
+    instruction: str | None = None,
+    topic: str | None = None,
 ) -> tuple[dict, Fitted]:
     """One training row: `{"input_ids", "labels"}` (labels -100 on the prompt), at most `max_length` tokens.
 
@@ -135,19 +199,19 @@ def encode_row(
     Raises:
         InputError: the summary leaves no tokens for the prompt.
     """
-    row = to_prompt_completion(dialogue, neutralize(tokenizer, summary), instruction)
-    bare = prompt_messages("", instruction)
+    answer = [{"role": "assistant", "content": neutralize(tokenizer, summary).strip()}]
+    bare = messages_of(tokenizer, "", instruction, topic)
     bare_ids = render(tokenizer, bare, generation=True)
-    completion = encode_completion(tokenizer, bare_ids, bare + row["completion"], stop_ids)
+    completion = encode_completion(tokenizer, bare_ids, bare + answer, stop_ids)
     if len(bare_ids) + len(completion) >= max_length:
         raise InputError(
             f"the summary has {len(completion)} tokens and the bare prompt {len(bare_ids)}: with --max_length "
             f"{max_length} supervised tokens would be lost; raise --max_length or shorten the summary"
         )
-    fitted = fit(tokenizer, dialogue, max_length - len(completion), instruction)
+    fitted = fit(tokenizer, dialogue, max_length - len(completion), instruction, topic)
     # rendered again as a whole: the template must give the same completion after the real prompt
     again = encode_completion(
-        tokenizer, fitted.prompt_ids, prompt_messages(fitted.text, instruction) + row["completion"], stop_ids
+        tokenizer, fitted.prompt_ids, messages_of(tokenizer, fitted.text, instruction, topic) + answer, stop_ids
     )
     input_ids = fitted.prompt_ids + again
     return {"input_ids": input_ids, "labels": [-100] * len(fitted.prompt_ids) + again}, fitted

@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import SEED
-from dialsum_trl.prompts.prompt import INSTRUCTIONS, encode_prompt, encode_row
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS
+from dialsum_trl.prompts.prompt import encode_prompt, encode_row, prompt_texts
 from dialsum_trl.prompts.shortening import Fitted
 
 
@@ -41,14 +42,16 @@ class FitReport:
         )
 
 
-def choose_instructions(rows: int, mode: str, seed: int) -> list[list[str]]:
-    """The instructions that each row is shown with: one fixed, all five, or one of the five drawn by `seed`."""
+def choose_instructions(
+    rows: int, mode: str, seed: int, instructions: tuple[str, ...] = INSTRUCTIONS
+) -> list[list[str]]:
+    """The instructions that each row is shown with: the first, all, or one drawn by `seed`."""
     if mode == "all":
-        return [list(INSTRUCTIONS)] * rows
+        return [list(instructions)] * rows
     if mode == "random":
         draw = random.Random(seed)
-        return [[draw.choice(INSTRUCTIONS)] for _ in range(rows)]
-    return [[INSTRUCTIONS[0]]] * rows
+        return [[draw.choice(instructions)] for _ in range(rows)]
+    return [[instructions[0]]] * rows
 
 
 def encode_dataset(
@@ -62,10 +65,10 @@ def encode_dataset(
     """Encodes every row of `data.read_dialogues` for SFT.
 
     Args:
-        dataset: columns fname, dialogue, summaries; the first summary is the target.
+        dataset: columns fname, dialogue, summaries and topic; the first summary is the target.
         stop_ids: `chat_tokens.stop_token_ids(tokenizer)`.
         max_length: tokens of prompt and summary together.
-        instructions: "default", "all" (five rows per dialogue) or "random" (drawn by `seed`).
+        instructions: "default", "all" (a row per instruction and dialogue) or "random" (drawn by `seed`).
 
     Returns:
         A Dataset with `input_ids` and `labels`, and the `FitReport`.
@@ -75,16 +78,19 @@ def encode_dataset(
     """
     report = FitReport()
     encoded = {"input_ids": [], "labels": []}
-    for row, chosen in zip(dataset, choose_instructions(len(dataset), instructions, seed), strict=True):
+    shown_with = choose_instructions(len(dataset), instructions, seed, prompt_texts(tokenizer).instructions)
+    for row, chosen in zip(dataset, shown_with, strict=True):
         for instruction in chosen:
             try:
                 ids, fitted = encode_row(
-                    tokenizer, row["dialogue"], row["summaries"][0], stop_ids, max_length, instruction
+                    tokenizer, row["dialogue"], row["summaries"][0], stop_ids, max_length, instruction, row.get("topic")
                 )
             except InputError as error:
                 raise InputError(f"row {row['fname']}: {error}") from None
             encoded["input_ids"].append(ids["input_ids"])
             encoded["labels"].append(ids["labels"])
-            whole = encode_prompt(tokenizer, row["dialogue"], instruction) if fitted.shortened else fitted.prompt_ids
+            whole = fitted.prompt_ids
+            if fitted.shortened:
+                whole = encode_prompt(tokenizer, row["dialogue"], instruction, row.get("topic"))
             report.add(fitted, len(whole))
     return Dataset.from_dict(encoded), report

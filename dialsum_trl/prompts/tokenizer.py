@@ -6,7 +6,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
 from dialsum_trl.models.pretrained import load
 from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token, read_generation_ends
-from dialsum_trl.prompts.prompt import prompt_messages, render
+from dialsum_trl.prompts.prompt import prompt_messages, render, set_prompt_texts
 from dialsum_trl.prompts.templates import set_prompt_style
 
 
@@ -64,10 +64,12 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def tokenizer_of(model_args: ModelArguments, prompt: PromptArguments) -> PreTrainedTokenizerBase:
     """`load_tokenizer` with the flags of a recipe."""
-    return load_tokenizer(
+    tokenizer = load_tokenizer(
         model_args.model_name_or_path,
         model_args.model_revision,
         prompt.prompt_style,
         model_args.trust_remote_code,
         model_args.adapter_path,
     )
+    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction)
+    return tokenizer

@@ -12,7 +12,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.metrics.rouge import RougeConfig
-from dialsum_trl.prompts.prompt import fit, prompt_messages, render
+from dialsum_trl.prompts.prompt import fit, messages_of, render
 from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.distributed.sharding import whole_model
@@ -158,10 +158,11 @@ class OnlineTrainer(CheckedTrainer):
 def online_rows(rows, tokenizer, prompt_budget: int):
     """Rows for TRL's online trainers: `prompt` (messages that fit into `prompt_budget` tokens), `dialogue` and
     `summaries`; and how many dialogues were shortened."""
-    fitted = [fit(tokenizer, dialogue, prompt_budget) for dialogue in rows["dialogue"]]
-    ready = rows.select_columns(["dialogue", "summaries"]).add_column(
-        "prompt", [prompt_messages(f.text) for f in fitted]
-    )
+    topics = rows["topic"][:] if "topic" in rows.column_names else [None] * len(rows)
+    pairs = zip(rows["dialogue"], topics, strict=True)
+    fitted = [fit(tokenizer, dialogue, prompt_budget, topic=topic) for dialogue, topic in pairs]
+    prompts = [messages_of(tokenizer, f.text, topic=topic) for f, topic in zip(fitted, topics, strict=True)]
+    ready = rows.select_columns(["dialogue", "summaries"]).add_column("prompt", prompts)
     return ready, sum(f.shortened for f in fitted)
 
 

@@ -12,8 +12,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from dialsum_trl.core.settings.defaults import MAX_NEW_TOKENS, NUM_BEAMS
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
 from dialsum_trl.models.families.registry import checkpoint_of
-from dialsum_trl.prompts.prompt import INSTRUCTIONS, SYSTEM
 from dialsum_trl.prompts.templates import PINNED_DATE
 
 CURVE_FILE = "training_curve.svg"
@@ -36,6 +36,10 @@ def _md(value: object) -> str:
     return re.sub(r"[\\`*\[\]<>|]", lambda found: f"&#{ord(found[0])};", text.replace("&", "&amp;"))
 
 
+def _python(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("`", "\\u0060")
+
+
 def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | None, has_curve: bool = False) -> str:
     """README.md for the Hub.
 
@@ -49,7 +53,7 @@ def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | N
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     # JSON of texts is Python too; no text can end the fence around the snippet
-    environment.filters |= {"md": _md, "py": lambda value: json.dumps(value).replace("`", "\\u0060")}
+    environment.filters |= {"md": _md, "py": _python}
     template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
     name, base, evaluation = repo_id.split("/")[-1], record["base_model"], record.get("evaluation")
     loader = LOADERS[adapter["task_type"] if adapter else record.get("task_type", "CAUSAL_LM")]
@@ -72,8 +76,8 @@ def model_card(record: dict[str, Any], repo_id: str, adapter: dict[str, Any] | N
         settings=_settings(record, adapter),
         curve_file=CURVE_FILE,
         has_curve=has_curve,
-        system=SYSTEM,
-        instruction=INSTRUCTIONS[0],
+        system=record.get("system_prompt", SYSTEM),
+        instruction=record.get("instruction", INSTRUCTIONS)[0],
         pinned_date=PINNED_DATE,
         max_new_tokens=MAX_NEW_TOKENS,
         num_beams=NUM_BEAMS,

@@ -63,7 +63,7 @@ def test_verify_finds_equal_summaries_on_the_sample_rows(trained_adapter, tmp_pa
 def test_verify_fails_a_merged_model_that_is_clearly_worse(merged, trained_adapter, tmp_path, monkeypatch, capsys):
     references = read_dialogues(DEV)["summaries"]
 
-    def summaries(summarizer, dialogues, settings):
+    def summaries(summarizer, dialogues, settings, **_):
         good = summarizer == "adapter"
         return [Summary(row[0] if good else "네", 1, False) for row in references[: len(dialogues)]]
 

@@ -7,6 +7,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings import defaults
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SEEDS, SHARE
+from dialsum_trl.core.settings.prompt_texts import TEXTS, read_instructions, with_line_breaks
 
 
 def flag(default: Any, help: str, bounds: str | None = None, may_change: bool = False) -> Any:
@@ -62,14 +63,42 @@ def columns_in(settings: dict) -> dict[str, str]:
 
 @dataclass
 class PromptArguments:
+    """`system_prompt` and `instruction` hold the texts that are asked, whichever flag they came from."""
+
+    system_prompt: str | None = flag(None, "System text; default: by --prompt_language. \\n is a line break.")
+    instruction: list[str] = flag(
+        [],
+        "What is asked, one text or several; prediction asks the first. The dialogue comes after it, or where it has "
+        "{dialogue}; {topic} and {speakers} are filled from the row.",
+    )
+    instructions_file: str | None = flag(None, "Text file with an instruction per line, instead of --instruction.")
+    prompt_language: Literal["ko", "en"] = flag("ko", "Language of the texts that are not given.")
     instructions: Literal["default", "all", "random"] = flag(
         "default",
-        "default: one fixed instruction. all: each training row with all five. random: one per row, seeded.",
+        "default: the first instruction. all: each training row with all of them. random: one per row, seeded.",
     )
     prompt_style: Literal["native", "instruction"] = flag(
         "native",
         "native: the tokenizer's own chat template. instruction: ### Instruction / ### Input / ### Response.",
     )
+
+    def __post_init__(self) -> None:
+        if self.instructions_file:
+            if self.instruction:
+                raise InputError("--instruction and --instructions_file exclude each other: leave one out")
+            self.instruction, self.instructions_file = read_instructions(self.instructions_file), None
+        system, instructions = TEXTS[self.prompt_language]
+        self.system_prompt = system if self.system_prompt is None else with_line_breaks(self.system_prompt)
+        self.instruction = [with_line_breaks(text) for text in self.instruction or instructions]
+        if not all(self.instruction):
+            raise InputError("--instruction is empty; give a text, or leave it out")
+        if self.instructions != "default" and len(self.instruction) == 1:
+            raise InputError(f"--instructions {self.instructions}: there is one; give several, or leave it out")
+        if self.prompt_style == "instruction" and any("\n\n" in t or "{dialogue}" in t for t in self.instruction):
+            raise InputError(
+                "--prompt_style instruction parts instruction and dialogue itself: give an --instruction without empty "
+                "lines and without {dialogue}"
+            )
 
 
 @dataclass

@@ -19,6 +19,7 @@ from dialsum_trl.core.settings.flags import (
     ModelArguments,
     PromptArguments,
 )
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
 from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
 from dialsum_trl.data.predictions import write_predictions
@@ -100,7 +101,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
             summarizer = inference.load(*models[loaded], decoding, state.device)
         chosen = inference.generation_settings(_decoding(decoding, setting), args.max_length)
         started = time.perf_counter()
-        summaries = inference.summarize_sharded(summarizer, dev["dialogue"], chosen, state, progress=False)
+        summaries = inference.summarize_sharded(summarizer, dev["dialogue"], chosen, state, False, dev["topic"][:])
         seconds = time.perf_counter() - started
         report = score([s.text for s in summaries], dev["summaries"], config, bootstrap=args.bootstrap)
         journal.add(
@@ -146,7 +147,7 @@ def _finish(args, best, model, summarizer, decoding, config, state, rows) -> Non
     """The chosen setting as a file for `recipes/predict.py --config`, and its submission."""
 
     settings = inference.generation_settings(decoding, args.max_length)
-    summaries = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state)
+    summaries = inference.summarize_sharded(summarizer, rows["dialogue"], settings, state, topics=rows["topic"][:])
     texts = [summary.text for summary in summaries]
     references = rows["summaries"] if can_be_scored(rows, args.test_file) else None
     report = score(texts, references, config, args.bootstrap) if references else None
@@ -157,6 +158,9 @@ def _finish(args, best, model, summarizer, decoding, config, state, rows) -> Non
     chosen |= {axis: best[axis] for axis in AXES}
     chosen |= {name: getattr(model_args, name) for name in ("model_revision", "dtype", "quantization")}
     chosen |= {"prompt_style": model[1].prompt_style, "max_length": args.max_length, "use_cpu": args.use_cpu}
+    system, instruction = model[1].system_prompt, model[1].instruction[:1]
+    if [system, *instruction] != [SYSTEM, INSTRUCTIONS[0]]:
+        chosen |= {"system_prompt": system, "instruction": instruction}
     write_text(folder / CHOSEN, yaml.safe_dump({"predict": chosen}, allow_unicode=True, sort_keys=False))
     how = {"model": model_args.model_name_or_path, "adapter": model_args.adapter_path, "decoding": asdict(decoding)}
     how |= {"postprocess": [], "test_file": args.test_file}

@@ -56,6 +56,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         folder,
         _depends_on(model_args, decoding, summarizer, settings, rows),
         args.save_every,
+        rows["topic"][:],
     )
     summaries = [row[0] for row in candidates]
     texts = [

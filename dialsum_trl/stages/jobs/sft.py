@@ -104,8 +104,9 @@ def dev_rouge(tokenizer, stop_ids: list[int], dev, rouge, sft, max_length: int) 
     if dev is None or not sft.rouge_rows:
         return None
     rows = dev.select(range(min(sft.rouge_rows, len(dev))))
+    budget = max_length - sft.rouge_max_new_tokens
     return DevRouge(
-        [fit(tokenizer, dialogue, max_length - sft.rouge_max_new_tokens).prompt_ids for dialogue in rows["dialogue"]],
+        [fit(tokenizer, row["dialogue"], budget, topic=row["topic"]).prompt_ids for row in rows],
         rows["summaries"],
         RougeConfig.of(rouge),
         stop_ids,
