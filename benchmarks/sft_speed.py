@@ -72,10 +72,10 @@ def settings(folder: str, variant: str, steps: int, smoke: bool, rows_per_step: 
     """The recipes' shared settings as trainer arguments for one variant."""
     from trl import SFTConfig
 
-    from dialsum_trl.stages.sft import SFT_SETTINGS
+    from dialsum_trl.stages.sft import SFT
 
     known = SFTConfig.__dataclass_fields__
-    values = {name: value for name, value in SFT_SETTINGS.items() if name in known}
+    values = {name: value for name, value in SFT.settings.items() if name in known}
     values |= dict(
         output_dir=folder, max_steps=steps, eval_strategy="no", save_strategy="no",
         load_best_model_at_end=False, report_to="none", disable_tqdm=True, bf16=not smoke, use_cpu=smoke,

@@ -11,8 +11,6 @@ from dialsum_trl.rl.pair_making import MAX_REFERENCE_SHARE
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.unread_flags import NO_NEW_ADAPTER, ONE_BEAM, TRAINING_ONLY, rows_come_from
 
-PREFERENCE_SETTINGS = dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS)
-
 
 @dataclass
 class PreferenceArguments:
@@ -44,7 +42,7 @@ PREFERENCES = Stage(
     "preferences",
     job="dialsum_trl.stages.jobs.preferences",
     groups=(*SUMMARIZING, PreferenceArguments),
-    settings=PREFERENCE_SETTINGS,
+    settings=dict(num_beams=1, do_sample=True, temperature=1.0, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS),
     unread=(NO_NEW_ADAPTER, TRAINING_ONLY, rows_come_from("--train_file"), ONE_BEAM),
 )
 

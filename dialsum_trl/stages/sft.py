@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from dialsum_trl.core.launcher import prepare_allocator
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE
-from dialsum_trl.core.settings.defaults import LORA_ALPHA, LORA_DROPOUT, LORA_R, MAX_LENGTH, MAX_NEW_TOKENS
+from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import (
     TRAIN_REFERENCES,
     DataArguments,
@@ -17,33 +17,6 @@ from dialsum_trl.core.settings.flags import (
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.unread_flags import LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE, deals_rows
-
-SFT_SETTINGS = dict(
-    lora_r=LORA_R,
-    lora_alpha=LORA_ALPHA,
-    lora_dropout=LORA_DROPOUT,  # on q/k/v/o/gate/up/down, bias none (defaults of ModelArguments)
-    num_train_epochs=3,
-    per_device_train_batch_size=8,
-    effective_batch_size=64,  # 8 x accumulation 8 on one GPU; derived for any number of processes
-    learning_rate=2e-5,  # chosen on another corpus; on Korean DialogSum also try 5e-5 and 1e-4
-    lr_scheduler_type="cosine",
-    warmup_steps=0.1,  # below 1: a share of all steps
-    optim="paged_adamw_32bit",
-    max_grad_norm=1.2,
-    weight_decay=0.1,
-    activation_checkpointing=True,
-    activation_checkpointing_kwargs={"use_reentrant": False},
-    max_length=MAX_LENGTH,  # 512 cuts the assistant header of 6 % of the rows
-    eval_strategy="epoch",
-    save_strategy="epoch",
-    save_total_limit=2,
-    load_best_model_at_end=True,
-    metric_for_best_model="eval_loss",  # rouge_mean chooses by the summaries instead
-    logging_steps=10,
-    logging_nan_inf_filter=False,  # it would average NaN steps away
-    ddp_find_unused_parameters=False,  # every adapter takes part in every step
-    ddp_broadcast_buffers=False,  # the only buffers are rotary frequencies, equal on all processes
-)
 
 
 @dataclass
@@ -65,16 +38,35 @@ class SFTArguments:
         32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
     )
     rouge_max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary in those evaluations, tokens.", bounds=COUNT)
-    given: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # names that the user set, by `settings.resolve`; no flag, and no part of a checkpoint
+    # names that the user set, by `settings.resolve`; no flag, and no part of a checkpoint
+    given: ClassVar[frozenset[str]] = frozenset()
 
 
 SFT = Stage(
     "sft",
     job="dialsum_trl.stages.jobs.sft",
     groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, SFTArguments),
-    settings=SFT_SETTINGS,
+    settings=dict(
+        **ADAPTER_TRAINING,
+        ddp_find_unused_parameters=False,  # every adapter takes part in every step
+        num_train_epochs=3,
+        per_device_train_batch_size=8,
+        effective_batch_size=64,  # 8 x accumulation 8 on one GPU; derived for any number of processes
+        learning_rate=2e-5,  # chosen on another corpus; on Korean DialogSum also try 5e-5 and 1e-4
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,  # below 1: a share of all steps
+        optim="paged_adamw_32bit",
+        max_grad_norm=1.2,
+        weight_decay=0.1,
+        max_length=MAX_LENGTH,  # 512 cuts the assistant header of 6 % of the rows
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",  # rouge_mean chooses by the summaries instead
+        logging_steps=10,
+        ddp_broadcast_buffers=False,  # the only buffers are rotary frequencies, equal on all processes
+    ),
     trainer="trl.SFTConfig",
     memory_flags=("--memory_gib", "--per_device_train_batch_size", "--max_length"),
     unread=(

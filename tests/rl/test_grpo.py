@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.rl.online_trainer import OnlineTrainer
-from dialsum_trl.stages.grpo import GRPO_SETTINGS
+from dialsum_trl.stages.grpo import GRPO
 from tests import phase3_toys as toys
 from tests.stage_toys import ADAPTER, history, same_file, train
 
@@ -19,7 +19,7 @@ def evaluations(folder) -> dict[int, dict]:
 
 
 def test_kl_is_on_by_default():
-    assert GRPO_SETTINGS["beta"] > 0
+    assert GRPO.settings["beta"] > 0
 
 
 def test_it_trains_and_saves_the_policy_alone(folders, tmp_path):

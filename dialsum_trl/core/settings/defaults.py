@@ -14,3 +14,9 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 ROUGE_TOKENIZER = "mecab"  # morphemes, as the competition counts
 ROUGE_MASKS = "split"
 ROUGE_REFERENCES = "mean"
+
+ADAPTER_TRAINING = dict(  # of every stage that trains adapters
+    activation_checkpointing=True,
+    activation_checkpointing_kwargs={"use_reentrant": False},
+    logging_nan_inf_filter=False,  # it would average NaN steps away
+)
