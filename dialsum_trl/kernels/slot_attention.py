@@ -9,6 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
+from dialsum_trl.kernels import tiles
+
 
 @triton.jit
 def _block(q, k_at, v_at, n, stop, visible, best, total, acc, IEEE: tl.constexpr):
@@ -35,9 +37,10 @@ def _attend(
     WIDTH: tl.constexpr, GROUP: tl.constexpr, SIZE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, IEEE: tl.constexpr,
 ):  # fmt: skip
-    """Program (row, key/value head): its `GROUP * WIDTH` queries against the row's slot."""
+    """Program (row, key/value head, block of its `GROUP * WIDTH` queries) against the row's slot."""
     row, kv_head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    m, d, block = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_N)
+    m, d = tl.program_id(2) * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    block = tl.arange(0, BLOCK_N)
     head, cand = kv_head * GROUP + m // WIDTH, m % WIDTH
     in_m, in_d = m < GROUP * WIDTH, d < SIZE
     q_at = q_ptr + row * q_row + head[:, None] * q_head + cand[:, None] * q_cand + d[None, :]
@@ -90,14 +93,13 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cache: A
     group = heads // kv_heads
     visible = cache.visible.view(torch.uint8)
     output = torch.empty(n, width, heads, size, dtype=query.dtype, device=query.device)
-    _attend[(n, kv_heads)](
+    tile = tiles.slot_attention(tiles.device_of(query.device), group * width, size, query.element_size())
+    _attend[(n, kv_heads, triton.cdiv(group * width, tile.ranks))](
         query, key, value, visible, cache.length, cache.step, output,
         query.stride(0), query.stride(1), query.stride(2), key.stride(0), key.stride(1), key.stride(2),
         value.stride(0), value.stride(1), value.stride(2), visible.stride(0), visible.stride(1),
         scaling, cache.limit,
-        WIDTH=width, GROUP=group, SIZE=size,
-        BLOCK_M=max(16, triton.next_power_of_2(group * width)), BLOCK_N=64,
-        BLOCK_D=max(16, triton.next_power_of_2(size)), IEEE=query.dtype == torch.float32,
-        num_warps=4, num_stages=3,
+        WIDTH=width, GROUP=group, SIZE=size, BLOCK_M=tile.ranks, BLOCK_N=tile.rows, BLOCK_D=tile.columns,
+        IEEE=query.dtype == torch.float32, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return output

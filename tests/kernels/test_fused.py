@@ -32,8 +32,8 @@ def test_layers_may_keep_different_amounts():
     assert difference(fused_gradients, gradients) < 1e-5
 
 
-@pytest.mark.parametrize("rank", [4, 16, 24])
-def test_any_rank_up_to_64_is_padded_without_a_trace(rank):
+@pytest.mark.parametrize("rank", [4, 16, 24, 128])
+def test_any_rank_is_padded_without_a_trace(rank):
     model, batch = lora_model(rank=rank), pack(documents())
     _, gradients = loss_and_gradients(model, batch)
     attach(model)
@@ -133,7 +133,7 @@ def test_the_check_finds_agreement_and_its_absence():
         ({"use_dora": True}, "DoRA"),
         ({"target_modules": ["q_proj", "v_proj"]}, "not every projection"),
         ({"rank_pattern": {"v_proj": 2}}, "different LoRA settings"),
-        ({"rank": 128}, "rank above 64"),
+        ({"rank": 512}, "rank above 256"),
     ],
 )
 def test_what_cannot_be_fused_is_named(lora, reason):

@@ -72,13 +72,14 @@ def _keep(bits0, bits1, adapter: tl.constexpr, threshold):
 @triton.jit(do_not_specialize=["T", "key0", "key1"])
 def lora_down_kernel(
     x, a, low, ld_x, T, K, r, scale, threshold, key0, key1,
-    N: tl.constexpr, R: tl.constexpr, EXTRA: tl.constexpr, DROP: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
+    N: tl.constexpr, R: tl.constexpr, RANKS: tl.constexpr, EXTRA: tl.constexpr, DROP: tl.constexpr, BT: tl.constexpr,
+    BK: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * BT + tl.arange(0, BT)
     row_mask = (rows < T)[:, None]
     x_rows = x + rows.to(tl.int64)[:, None] * ld_x
-    ri = tl.arange(0, R)
-    acc = (tl.zeros((BT, R), tl.float32),) * N
+    ri = tl.program_id(1) * RANKS + tl.arange(0, RANKS)
+    acc = (tl.zeros((BT, RANKS), tl.float32),) * N
     for start in range(0, K, BK):
         cols = start + tl.arange(0, BK)
         tile = tl.load(x_rows + cols[None, :], mask=row_mask & (cols < K)[None, :], other=0.0)
@@ -97,9 +98,10 @@ def lora_down_kernel(
         value = (acc[j] * scale).to(x.dtype.element_ty)
         tl.store(low_rows + j * R, value, mask=row_mask)
         tl.store(wide_rows + j * R, value, mask=row_mask)
-    pad = tl.arange(0, EXTRA)
-    zeros = tl.zeros((BT, EXTRA), tl.float32).to(x.dtype.element_ty)
-    tl.store(x_rows + K + pad[None, :], zeros, mask=row_mask & (pad >= N * R)[None, :])
+    if tl.program_id(1) == 0:
+        zeros = tl.zeros((BT, 16), tl.float32).to(x.dtype.element_ty)
+        for start in range(N * R, EXTRA, 16):
+            tl.store(x_rows + K + start + tl.arange(0, 16)[None, :], zeros, mask=row_mask)
 
 
 @triton.jit
@@ -114,13 +116,14 @@ def _one_adapter(tile, keep, low, matrix):
 @triton.jit(do_not_specialize=["T", "key0", "key1", "rows_per_split"])
 def lora_backward_kernel(
     x, rstd_in, weight, low, a, grad, out, partial, ld_x, ld_low, ld_grad, ld_out, T, K, r, scale, threshold,
-    key0, key1, rows_per_split,
-    N: tl.constexpr, R: tl.constexpr, NORM: tl.constexpr, INPUT_GRAD: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
+    key0, key1, rows_per_split, first_rank,
+    N: tl.constexpr, R: tl.constexpr, RANKS: tl.constexpr, NORM: tl.constexpr, INPUT_GRAD: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     cols = tl.program_id(0) * BK + tl.arange(0, BK)
     col_mask = (cols < K)[None, :]
     split = tl.program_id(1)
-    ri = tl.arange(0, R)
+    ri = first_rank + tl.arange(0, RANKS)
     dtype = x.dtype.element_ty
     a_offsets = ri[:, None] * K + cols[None, :]
     matrices = ()
@@ -128,7 +131,7 @@ def lora_backward_kernel(
         matrices += (tl.load(a[j] + a_offsets, mask=(ri < r)[:, None] & col_mask, other=0.0).to(dtype),)
     if NORM:
         w = tl.load(weight + cols, mask=cols < K, other=0.0).to(tl.float32)[None, :]
-    sums = (tl.zeros((R, BK), tl.float32),) * N
+    sums = (tl.zeros((RANKS, BK), tl.float32),) * N
     first = split * rows_per_split
     last = tl.minimum(first + rows_per_split, T)
     for start in range(first, last, BT):

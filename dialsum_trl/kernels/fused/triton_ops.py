@@ -6,13 +6,8 @@ Tensors are bfloat16 or float16 on one GPU, with a contiguous last dimension.
 import torch
 import triton
 
+from dialsum_trl.kernels import tiles
 from dialsum_trl.kernels.fused import triton_kernels as kernels
-
-_PROCESSORS = 132
-# Rows and columns of a tile, warps and pipeline stages of each kernel: the fastest seen on an H100 at the 3B shape.
-DOWN = (64, 128, 8, 3)
-BACKWARD = (32, 128, 8, 2)
-SWIGLU_BACKWARD = (16, 128, 4, 2)
 
 
 def _block(size: int) -> int:
@@ -27,9 +22,10 @@ def _threshold(p: float) -> int:
     return round(p * 65536)
 
 
-def _splits(rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
+def _splits(device: torch.device, rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
     """How many programs share the rows of one column block, and the rows of each: about two programs per processor."""
-    splits = max(1, min(triton.cdiv(rows, block_rows), round(2 * _PROCESSORS / column_blocks)))
+    wanted = round(2 * tiles.device_of(device).processors / column_blocks)
+    splits = max(1, min(triton.cdiv(rows, block_rows), wanted))
     rows_per_split = triton.cdiv(triton.cdiv(rows, splits), block_rows) * block_rows
     return triton.cdiv(rows, rows_per_split), rows_per_split
 
@@ -58,11 +54,11 @@ def rms_norm_backward(grad, hidden, weight, rstd, residual=None):
 def lora_down(wide, a, rank: int, scale: float, p: float, keys):
     rows, k = wide.shape[0], a[0].shape[1]
     low = wide.new_empty(rows, len(a) * rank)
-    block_rows, block_cols, warps, stages = DOWN
-    kernels.lora_down_kernel[(triton.cdiv(rows, block_rows),)](
+    tile = tiles.lora_down(tiles.device_of(wide.device), len(a), rank)
+    kernels.lora_down_kernel[(triton.cdiv(rows, tile.rows), rank // tile.ranks)](
         wide, tuple(a), low, wide.stride(0), rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys,
-        N=len(a), R=rank, EXTRA=wide.shape[1] - k, DROP=p > 0, BT=block_rows, BK=block_cols,
-        num_warps=warps, num_stages=stages,
+        N=len(a), R=rank, RANKS=tile.ranks, EXTRA=wide.shape[1] - k, DROP=p > 0, BT=tile.rows, BK=tile.columns,
+        num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return low
 
@@ -78,16 +74,20 @@ def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys
     low = grad_wide if low_only else grad_wide[:, k:]
     rstd, weight = norm if norm is not None else (x, x)
     out = grad_wide if out is None else out
-    block_rows, block_cols, warps, stages = BACKWARD
-    splits, rows_per_split = _splits(rows, triton.cdiv(k, block_cols), block_rows)
+    tile = tiles.lora_backward(tiles.device_of(x.device), len(a), rank)
+    column_blocks = triton.cdiv(k, tile.columns)
+    splits, rows_per_split = _splits(x.device, rows, column_blocks, tile.rows)
     partial = torch.empty(splits, len(a) * rank, k, dtype=torch.float32, device=x.device)
-    kernels.lora_backward_kernel[(triton.cdiv(k, block_cols), splits)](
-        x, rstd, weight, low, tuple(a), grad_wide, out, partial,
-        x.stride(0), low.stride(0), grad_wide.stride(0), out.stride(0),
-        rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys, rows_per_split,
-        N=len(a), R=rank, NORM=norm is not None, INPUT_GRAD=not low_only, BT=block_rows, BK=block_cols,
-        num_warps=warps, num_stages=stages,
-    )  # fmt: skip
+    grad = grad_wide
+    for first_rank in range(0, rank, tile.ranks):
+        kernels.lora_backward_kernel[(column_blocks, splits)](
+            x, rstd, weight, low, tuple(a), grad, out, partial,
+            x.stride(0), low.stride(0), grad.stride(0), out.stride(0),
+            rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys, rows_per_split, first_rank,
+            N=len(a), R=rank, RANKS=tile.ranks, NORM=norm is not None, INPUT_GRAD=not low_only, BT=tile.rows,
+            BK=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
+        grad = out
     return partial.sum(0)
 
 
@@ -136,13 +136,14 @@ def swiglu(gate_up, extra: int, gelu: bool = False):
 
 def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, keys, gelu: bool = False):
     rows, size = gate_up.shape[0], gate_up.shape[1] // 2
-    block_rows, block_cols, warps, stages = SWIGLU_BACKWARD
-    splits, rows_per_split = _splits(rows, triton.cdiv(size, block_cols), block_rows)
+    tile = tiles.swiglu_backward(tiles.device_of(gate_up.device), rank)
+    column_blocks = triton.cdiv(size, tile.columns)
+    splits, rows_per_split = _splits(gate_up.device, rows, column_blocks, tile.rows)
     partial = torch.empty(splits, rank, size, dtype=torch.float32, device=gate_up.device)
-    kernels.swiglu_backward_kernel[(triton.cdiv(size, block_cols), splits)](
+    kernels.swiglu_backward_kernel[(column_blocks, splits)](
         gate_up, grad_wide, a[0], partial, grad_wide.stride(0), rows, size, a[0].shape[0], scale / (1 - p),
-        _threshold(p), keys[0], rows_per_split, GELU=gelu, R=rank, BT=block_rows, BK=block_cols,
-        num_warps=warps, num_stages=stages,
+        _threshold(p), keys[0], rows_per_split, GELU=gelu, R=rank, BT=tile.rows, BK=tile.columns,
+        num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return partial.sum(0)
 

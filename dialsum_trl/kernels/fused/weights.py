@@ -17,7 +17,7 @@ import torch
 from bitsandbytes.nn import Params4bit
 from peft.tuners.lora import LoraLayer
 
-_MAX_RANK = 64
+_MAX_RANK = 256
 
 
 def _power_of_two(size: int) -> int:

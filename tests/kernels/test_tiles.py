@@ -1,0 +1,49 @@
+"""Tiles fit the cards they are chosen for: every kernel is compiled ahead of time, without a GPU, as it is launched."""
+
+import pytest
+
+from dialsum_trl.core.cards import SHARED, Device
+from dialsum_trl.kernels import tiles
+
+DEVICES = [Device(capability, 40, shared) for capability, shared in SHARED.items()]
+RANKS = (16, 32, 64, 128, 256)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_every_card_has_tiles_for_every_rank_and_head_size(device):
+    assert all(tiles.problem(device, rank) is None for rank in RANKS)
+    for size in (64, 80, 96, 128, 256):
+        assert all(tiles.slot_attention(device, queries, size, 2) for queries in (1, 12, 128))
+
+
+def test_a_card_without_shared_memory_for_a_rank_is_routed_to_the_plain_layers():
+    assert "LoRA rank of 256 on a GPU with 16 KiB" in tiles.problem(Device((8, 6), 28, 16 * 1024), 256)
+    assert "above 256" in tiles.problem(DEVICES[0], 512)
+
+
+def test_a_smaller_card_gets_smaller_tiles_and_the_h100_keeps_those_it_was_measured_with():
+    small, large = (tiles.lora_down(Device(c, 100, SHARED[c]), 3, 64) for c in ((8, 6), (9, 0)))
+    assert small.columns * small.ranks < large.columns * large.ranks or small.stages < large.stages
+    assert tiles.lora_down(Device((9, 0), 132, SHARED[(9, 0)]), 3, 16) == tiles.Tile(64, 128, 16, 8, 3)
+
+
+def check_rows(rows):
+    assert rows and all(row.get("fits") or "plain layers" in row["routed"] for row in rows), rows
+    assert max(row.get("spilled", 0) for row in rows) <= 512, rows  # bytes of a thread that registers do not hold
+
+
+@pytest.mark.parametrize(("card", "rank", "size"), [(75, 16, None), (86, 64, None), (120, None, 96)])
+def test_kernels_compiled_for_a_card_fit_its_shared_memory_and_registers(card, rank, size):
+    pytest.importorskip("triton")  # Linux only
+    from benchmarks.kernel_limits import table
+
+    check_rows(table(card, (rank,) if rank else (), (size,) if size else (), ()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", [75, 80, 86, 89, 90, 100, 120])
+def test_all_kernels_fit_every_card_at_every_rank_head_size_and_width(card):
+    pytest.importorskip("triton")
+    from benchmarks.kernel_limits import HEAD_SIZES, RANKS, WIDTHS, table
+
+    check_rows(table(card, RANKS, HEAD_SIZES, WIDTHS))
