@@ -8,21 +8,42 @@ from trl import SFTConfig
 from dialsum_trl.kernels.attention import register
 from dialsum_trl.training.packing.packs import PackCollator
 
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-FAMILIES = ("llama", "qwen2", "qwen3")
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
+# layers -> the model type and what its toy has besides the sizes of all; windows are shorter than the documents
+WINDOW = dict(sliding_window=8)
+MIXED = dict(WINDOW, layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+ROPE = dict(rope_theta=1e4, original_max_position_embeddings=64)
+LONGROPE = dict(
+    ROPE, rope_type="longrope", partial_rotary_factor=0.5, short_factor=[1.0, 2, 3, 4], long_factor=[9.0] * 4
+)
+VARIANTS = {
+    "llama": ("llama", {}),
+    "qwen2": ("qwen2", {}),
+    "qwen2 with windows": ("qwen2", dict(MIXED, use_sliding_window=True)),
+    "qwen3": ("qwen3", dict(head_dim=32)),
+    "gemma": ("gemma", dict(head_dim=32)),
+    "gemma3": ("gemma3_text", dict(MIXED, head_dim=32, query_pre_attn_scalar=24)),
+    "exaone4": ("exaone4", dict(sliding_window=None, layer_types=["full_attention"] * 3)),
+    "exaone4 with windows": ("exaone4", MIXED),
+    "mistral": ("mistral", WINDOW),
+    "ministral": ("ministral", dict(MIXED, head_dim=16)),
+    "ministral3": ("ministral3", dict(rope_parameters=dict(ROPE, rope_type="default", llama_4_scaling_beta=0.1))),
+    "phi3": ("phi3", dict(WINDOW, rope_parameters=dict(ROPE, rope_type="default", partial_rotary_factor=0.75))),
+    "phi4 mini": ("phi3", dict(rope_parameters=LONGROPE, original_max_position_embeddings=64)),
+}
+FAMILIES = tuple(VARIANTS)
 
 
 def lora_model(family: str = "llama", dropout: float = 0.0, rank: int = 8, base=None, vocabulary: int = 96, **lora):
-    """A three-layer model of that family with random adapters, norms and biases, on packed attention."""
+    """A three-layer model of `VARIANTS` with random adapters, norms and biases, on packed attention."""
     torch.manual_seed(1)
     if base is None:
+        model_type, more = VARIANTS[family]
         sizes = dict(
             vocab_size=vocabulary, hidden_size=64, intermediate_size=160, num_hidden_layers=3, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=256,
+            num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0,
         )  # fmt: skip
-        if family == "qwen3":
-            sizes["head_dim"] = 32
-        base = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+        base = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **(sizes | more)))
     settings = dict(r=rank, lora_alpha=16, lora_dropout=dropout, target_modules=TARGETS) | lora
     model = get_peft_model(base, LoraConfig(**settings))
     draw = torch.Generator().manual_seed(3)
@@ -30,7 +51,8 @@ def lora_model(family: str = "llama", dropout: float = 0.0, rank: int = 8, base=
         if "lora_B" in name:
             parameter.data = torch.randn(parameter.shape, generator=draw) * 0.05
         elif "norm" in name:
-            parameter.data = (1 + torch.randn(parameter.shape, generator=draw) * 0.1).to(parameter.dtype)
+            start = 0 if family.startswith("gemma") else 1  # Gemma's norms multiply by 1 + weight
+            parameter.data = (start + torch.randn(parameter.shape, generator=draw) * 0.1).to(parameter.dtype)
         elif name.endswith("base_layer.bias"):
             parameter.data = (torch.randn(parameter.shape, generator=draw) * 0.1).to(parameter.dtype)
     model.set_attn_implementation(register())

@@ -42,7 +42,7 @@ def can_decode(model: Model) -> bool:
     family = family_of(config.model_type)
     if family is None or not family.slot_decoding:
         return False
-    return not family.layer.windows or set(config.layer_types) == {"full_attention"}
+    return "sliding_attention" not in config.to_dict().get("layer_types", ())
 
 
 @contextmanager

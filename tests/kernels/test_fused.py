@@ -23,6 +23,31 @@ def test_loss_and_gradients_are_those_of_the_plain_layers(family, keep):
     assert difference(fused_gradients, gradients) < 1e-5
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_changing_one_document_leaves_the_losses_of_the_others_bit_for_bit(family):
+    model, rows = lora_model(family).eval(), documents()
+    attach(model)
+    before = token_losses(model, pack(rows))
+    rows[1]["input_ids"] = [1, 2, 3, 4, 5]
+    after = token_losses(model, pack(rows))
+    assert torch.equal(before[:16], after[:16]) and torch.equal(before[21:], after[21:])
+    assert not torch.equal(before[17:22], after[17:22])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_check_at_the_start_of_a_training_passes(family):
+    model = lora_model(family)
+    assert check(attach(model)) < 1e-5
+
+
+def test_documents_whose_queries_are_scaled_by_their_position_take_the_plain_way():
+    model, batch = lora_model("ministral3"), pack(documents((80, 20)))
+    loss, gradients = loss_and_gradients(model, batch)
+    attach(model)
+    fused_loss, fused_gradients = loss_and_gradients(model, batch)
+    assert fused_loss == loss and difference(fused_gradients, gradients) == 0
+
+
 def test_layers_may_keep_different_amounts():
     model, batch = lora_model(), pack(documents())
     loss, gradients = loss_and_gradients(model, batch)
@@ -80,12 +105,12 @@ def test_with_dropout_the_gradient_is_the_slope_of_the_loss(name):
     parameter = dict(model.named_parameters())[key]
     direction = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)).double()
     losses = []
-    for step in (1e-4, -1e-4):
+    for step in (5e-4, -5e-4):
         parameter.data += step * direction
         torch.manual_seed(5)
         losses.append(token_losses(model, batch).sum().item())
         parameter.data -= step * direction
-    assert (losses[0] - losses[1]) / 2e-4 == pytest.approx(float((gradients[key] * direction).sum()), rel=2e-3)
+    assert (losses[0] - losses[1]) / 1e-3 == pytest.approx(float((gradients[key] * direction).sum()), rel=2e-3)
 
 
 def test_dropout_drops_its_share_independently_in_every_adapter():
@@ -122,8 +147,8 @@ def test_the_check_finds_agreement_and_its_absence():
     model = lora_model()
     layers = attach(model)
     assert check(layers) < 1e-5
-    weight, eps = layers[0].norms[0]
-    layers[0].norms[0] = (weight * 1.2, eps)
+    weight, eps = layers[0].attention_norm
+    layers[0].attention_norm = (weight * 1.2, eps)
     assert check(layers) > 0.05
 
 

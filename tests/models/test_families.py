@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from dialsum_trl.core.settings.defaults import LORA_TARGETS
 from dialsum_trl.models.families.gemma import GEMMA4_CHAT, GEMMA_CHAT
 from dialsum_trl.models.families.llama import LLAMA_CHAT
 from dialsum_trl.models.families.qwen import CHATML
@@ -59,7 +58,13 @@ def template(name: str) -> str:
 
 def types():
     """A pair of each family and model type that transformers knows, encoder-decoders left out."""
-    return [(family, kind) for family in FAMILIES if family.chat for kind in family.model_types if kind not in OWN_CODE]
+    return [
+        (family, kind)
+        for family in FAMILIES
+        if family.layers or family.chat
+        for kind in family.model_types
+        if kind not in OWN_CODE
+    ]
 
 
 def decoder(model_type: str):
@@ -102,24 +107,26 @@ def test_the_layers_of_a_family_are_what_its_facts_say(family, kind):
     model, layers = decoder(kind)
     linear = {name.rsplit(".", 1)[-1] for name, _ in layers.named_modules() if name.endswith("_proj")}
     assert family_of(model.config.model_type) is family
-    assert set(LORA_TARGETS) <= linear
-    if family.layer is None:
-        assert type(layers[0]).__name__ not in FUSED
-        return
     for layer in layers:
-        attention, built = layer.self_attn, family.layer
-        assert FUSED[type(layer).__name__] is built
-        norms = [name for name, module in layer.named_children() if type(module).__name__.endswith("RMSNorm")]
-        assert norms == [built.attention_norm, built.mlp_norm]
-        assert hasattr(attention, "q_norm") == hasattr(attention, "k_norm") == built.qk_norm
-        biased = {name.split(".")[-2] for name, _ in layer.named_parameters() if name.endswith(".bias")}
-        assert biased == ({"q_proj", "k_proj", "v_proj"} if built.qkv_bias else set())
-    assert model.config.hidden_act == family.layer.activation
-    assert ("layer_types" in model.config.to_dict()) == family.layer.windows
+        built = FUSED.get(type(layer).__name__)
+        assert built is None or built in family.layers
+        if built is None:
+            continue
+        norms = {name for name, module in layer.named_children() if type(module).__name__.endswith("RMSNorm")}
+        assert norms == {built.attention_norm, built.attention_out_norm, built.mlp_norm, built.mlp_out_norm} - {None}
+        assert hasattr(layer.self_attn, "q_norm") == hasattr(layer.self_attn, "k_norm") == built.qk_norm
+        assert {"o_proj", "down_proj", *built.qkv, *built.gate_up} == linear
+        weight = getattr(layer, built.mlp_norm or built.mlp_out_norm).weight
+        assert float(weight[0].detach()) == (0 if built.one_plus_norms else 1)
+
+
+def test_every_described_layer_is_of_a_family_whose_model_has_it():
+    built = {type(decoder(kind)[1][0]).__name__ for _, kind in types()}
+    assert FUSED.keys() <= built
 
 
 def test_every_family_that_slots_decode_describes_its_layers():
-    assert [family.name for family in FAMILIES if family.slot_decoding and not family.layer] == []
+    assert [family.name for family in FAMILIES if family.slot_decoding and not family.layers] == []
 
 
 def test_encoder_decoders_of_the_registry_are_known_to_transformers():
@@ -157,17 +164,17 @@ def test_a_family_that_is_added_as_one_file_is_found(tmp_path):
     package = shutil.copytree(ROOT / "dialsum_trl", tmp_path / "dialsum_trl", ignore=shutil.ignore_patterns("toy"))
     (package / "models" / "families" / "solar.py").write_text(
         "from dialsum_trl.models.families.family import APACHE, Chat, Checkpoint, Family, Layer\n"
-        "SOLAR = Family('SOLAR', ('solar',), Chat('<|solar|>', '<|end|>'), Layer('SolarDecoderLayer'),\n"
+        "SOLAR = Family('SOLAR', ('solar',), Chat('<|solar|>', '<|end|>'), (Layer('SolarDecoderLayer'),),\n"
         "               checkpoints=(Checkpoint('upstage/SOLAR', APACHE),))\n"
     )
     code = (
         "from dialsum_trl.models.families.registry import *; "
-        "print(family_of('solar').name, FUSED['SolarDecoderLayer'].activation, "
+        "print(family_of('solar').name, FUSED['SolarDecoderLayer'].mlp_norm, "
         "chat_of('{{ <|solar|> }}').turn_end, named_like('SOLAR').license.id)"
     )
     there = {**os.environ, "PYTHONPATH": str(tmp_path)}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=there)
-    assert found.stdout == "SOLAR silu <|end|> apache-2.0\n", found.stderr
+    assert found.stdout == "SOLAR post_attention_layernorm <|end|> apache-2.0\n", found.stderr
 
 
 def _strings(path: Path):

@@ -6,8 +6,9 @@ import subprocess
 import torch
 from peft import PeftModel
 
-from dialsum_trl.kernels.fused.layer import FusedLayer, LayerFunction, operations
+from dialsum_trl.kernels.fused.layer import ACTIVATIONS, FusedLayer, LayerFunction, activation, operations
 from dialsum_trl.kernels.fused.weights import group_problem
+from dialsum_trl.models.families.family import Layer
 from dialsum_trl.models.families.registry import FUSED
 
 
@@ -34,30 +35,35 @@ def problem(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str | Non
     config = model.get_base_model().config
     if not known(model):
         return f"{config.model_type} layers are not {', '.join(FUSED)}"
+    if activation(config) not in ACTIVATIONS:
+        return f"the activation {activation(config)}"
     for layer in decoder_layers(model):
-        attention, mlp, built = layer.self_attn, layer.mlp, FUSED[type(layer).__name__]
-        if config.hidden_act != built.activation or config.attention_dropout:
-            return f"an activation other than {built.activation}, or attention dropout"
-        if built.windows and attention.sliding_window:
-            return "sliding-window attention"
-        norm = getattr(layer, built.attention_norm).weight
-        if norm.device.type == "cuda" and norm.dtype not in (torch.bfloat16, torch.float16):
-            return f"a {norm.dtype} model on a GPU"
-        if any(p.requires_grad for name, p in layer.named_parameters() if ".lora_" not in name):
-            return "trainable base weights"
-        groups = (
-            [attention.q_proj, attention.k_proj, attention.v_proj],
-            [attention.o_proj],
-            [mlp.gate_proj, mlp.up_proj],
-            [mlp.down_proj],
-        )
-        for modules in groups:
-            for adapter in adapters:
-                if reason := group_problem(modules, adapter):
-                    return reason
-        biased = [module for modules in groups for module in modules if module.get_base_layer().bias is not None]
-        if biased != (groups[0] if built.qkv_bias else []):
-            return "biases beside q/k/v"
+        if reason := _layer_problem(layer, FUSED[type(layer).__name__], adapters):
+            return reason
+    return None
+
+
+def _layer_problem(layer: torch.nn.Module, built: Layer, adapters: tuple[str, ...]) -> str | None:
+    attention, mlp = layer.self_attn, layer.mlp
+    rest = [module for name, module in layer.named_modules() if ".lora_" not in name]
+    if attention.attention_dropout or any(isinstance(module, torch.nn.Dropout) and module.p for module in rest):
+        return "dropout outside the adapters"
+    if not attention.is_causal:
+        return "attention in both directions"
+    norm = getattr(layer, built.mlp_norm or built.mlp_out_norm).weight
+    if norm.device.type == "cuda" and norm.dtype not in (torch.bfloat16, torch.float16):
+        return f"a {norm.dtype} model on a GPU"
+    if any(p.requires_grad for name, p in layer.named_parameters() if ".lora_" not in name):
+        return "trainable base weights"
+    inputs = [getattr(attention, name) for name in built.qkv], [getattr(mlp, name) for name in built.gate_up]
+    outputs = [attention.o_proj], [mlp.down_proj]
+    for modules in inputs + outputs:
+        for adapter in adapters:
+            if reason := group_problem(modules, adapter):
+                return reason
+    biases = [{module.get_base_layer().bias is None for module in modules} for modules in inputs]
+    if len(biases[0]) > 1 or len(biases[1]) > 1 or any(m.get_base_layer().bias is not None for (m,) in outputs):
+        return "biases of the projections that add to the stream, or of some projections of one input"
     return None
 
 
@@ -67,21 +73,22 @@ def _forward(choices: dict[str, FusedLayer]):
     `choices`: the fused layer of each adapter; the active one is taken.
     """
     some = next(iter(choices.values()))
-    query, original = some.qkv.modules[0], some.original
+    query, original, rotary = some.qkv.modules[0], some.original, some.rotary
 
     def forward(hidden_states, *args, position_embeddings=None, past_key_values=None, **kwargs):
         bounds, active = kwargs.get("cu_seq_lens_q"), query.active_adapters
         fused = choices.get(active[0]) if len(active) == 1 and not query.disable_adapters else None
-        if bounds is None or past_key_values is not None or fused is None:
+        too_long = some.longest and kwargs.get("max_length_q", 0) > some.longest
+        if bounds is None or past_key_values is not None or fused is None or too_long:
             return original(
                 hidden_states, *args, position_embeddings=position_embeddings, past_key_values=past_key_values, **kwargs
             )
-        cos, sin = position_embeddings
+        cos, sin = (x[0, :, :rotary].contiguous() for x in position_embeddings)
         # one number of torch's generator per layer: checkpointed RNG states resume the masks too
         seed = int(torch.randint(2**31 - 1, ())) if query.training else 0
         output = LayerFunction.apply(
-            hidden_states[0], cos[0].contiguous(), sin[0].contiguous(), bounds, kwargs["max_length_q"], fused,
-            query.training, seed, *fused.parameters(),
+            hidden_states[0], cos, sin, bounds, kwargs["max_length_q"], fused, query.training, seed,
+            *fused.parameters(),
         )  # fmt: skip
         return output[None]
 
@@ -102,16 +109,17 @@ def attach(
     Returns:
         The fused layers of the first adapter.
     """
-    pool, fused_layers = {}, []
+    pool, fused_layers, config = {}, [], model.get_base_model().config
     for number, layer in enumerate(decoder_layers(model)):
-        choices = {name: FusedLayer(layer, name, pool) for name in adapters or (model.active_adapter,)}
+        names = adapters or (model.active_adapter,)
+        choices = {name: FusedLayer(layer, name, pool, config, number) for name in names}
         for fused in choices.values():
             fused.keep = keep[number] if keep else "all"
         fused_layers.append(next(iter(choices.values())))
         if resident:
-            norm = fused_layers[-1].norms[0][0]
-            for group in fused_layers[-1].groups:
-                group.make_resident(operations(norm), norm.dtype, norm.device)
+            fused = fused_layers[-1]
+            for group in fused.groups:
+                group.make_resident(operations(fused.dtype, fused.device), fused.dtype, fused.device)
         layer.forward = _forward(choices)
     return fused_layers
 
@@ -132,35 +140,42 @@ def compile_errors() -> tuple[type[Exception], ...]:
 
 
 def check(layers: list[FusedLayer]) -> float:
-    """Runs the first layer fused and as transformers wrote it on two random documents; compiles the kernels on the way.
+    """Runs fused layers and those that transformers wrote on two random documents; compiles the kernels on the way.
 
     Returns:
         The largest relative difference (norm of difference over norm) of the output, the gradient of the input and of
-        the adapters. Dropout is off for both.
+        the adapters, over the first layer of each kind (window or not). Dropout is off for both.
     """
-    fused = layers[0]
+    kinds = {fused.window: fused for fused in reversed(layers)}
+    return float(torch.stack([_difference(fused) for fused in kinds.values()]).max())  # NaN stays NaN
+
+
+def _difference(fused: FusedLayer) -> torch.Tensor:
     layer, lengths = fused.module, (128, 64)
-    norm = fused.norms[0][0]
     training, total = layer.training, sum(lengths)
-    device = norm.device.type
-    with torch.random.fork_rng(devices=[norm.device] if device == "cuda" else []):
+    device, dtype = fused.device, fused.dtype
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        hidden = torch.randn(1, total, norm.shape[0], device=norm.device).to(norm.dtype)
-        angles = torch.rand(1, total, fused.dim // 2, device=norm.device).repeat(1, 1, 2)
+        hidden = torch.randn(1, total, fused.hidden, device=device).to(dtype)
+        angles = torch.rand(1, total, (fused.rotary or fused.dim) // 2, device=device).repeat(1, 1, 2)
         grad = torch.randn_like(hidden)
-    embeddings = (angles.cos().to(norm.dtype), angles.sin().to(norm.dtype))
-    bounds = torch.tensor([0, lengths[0], total], dtype=torch.int32, device=norm.device)
-    kwargs = dict(position_embeddings=embeddings, cu_seq_lens_q=bounds, max_length_q=max(lengths))
+    bounds = torch.tensor([0, lengths[0], total], dtype=torch.int32, device=device)
+    kwargs = dict(
+        position_embeddings=(angles.cos().to(dtype), angles.sin().to(dtype)),
+        position_ids=torch.cat([torch.arange(length, device=device) for length in lengths])[None],
+        cu_seq_lens_q=bounds,
+        max_length_q=max(lengths),
+    )
     fused_forward = layer.forward
     results = []
     layer.eval()
     for forward in (fused_forward, fused.original):
         start = hidden.clone().requires_grad_()
-        with torch.enable_grad(), torch.autocast(device, norm.dtype, enabled=norm.dtype != torch.float32):
+        with torch.enable_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             output = forward(start, attention_mask=None, **kwargs)
         parameters = fused.parameters()
         grads = torch.autograd.grad(output, [start, *parameters], grad)
         results.append([output.detach(), grads[0], torch.cat([g.float().flatten() for g in grads[1:]])])
     layer.train(training)
     differences = [(a - b).float().norm() / b.float().norm() for a, b in zip(*results, strict=True)]
-    return float(torch.stack(differences).max())  # NaN stays NaN
+    return torch.stack(differences).max()

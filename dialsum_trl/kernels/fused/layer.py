@@ -7,6 +7,8 @@ backward pass needs besides weights, in numbers per token (H hidden, Q and KV at
     keep = "mlp"    the same without gate and up, recomputed by one product
     keep = "layer"  the input H; everything but the down projection is recomputed
 
+and H more, always, for a norm of what the MLP adds; H more, unless "layer", for a norm of what attention adds.
+
 The recomputed values are the same bits: same kernels, same dropout keys.
 """
 
@@ -21,57 +23,91 @@ from dialsum_trl.kernels.fused.weights import Group
 from dialsum_trl.models.families.registry import FUSED
 
 KEEP = ("all", "mlp", "layer")
+ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
+Norm = tuple[torch.Tensor, float]  # weight (H,) and eps
 
 
-def operations(tensor: torch.Tensor) -> ModuleType:
-    """The module of kernels for this tensor: Triton on a GPU, PyTorch elsewhere."""
-    if not tensor.is_cuda or tensor.dtype == torch.float32:
+def operations(dtype: torch.dtype, device: torch.device) -> ModuleType:
+    """The module of kernels for tensors of this kind: Triton on a GPU, PyTorch elsewhere."""
+    if device.type != "cuda" or dtype == torch.float32:
         return torch_ops
     from dialsum_trl.kernels.fused import triton_ops  # Triton is not everywhere
 
     return triton_ops
 
 
+def activation(config) -> str:
+    """The activation of the MLP's gate."""
+    names = config.to_dict()
+    return names.get("hidden_activation") or names["hidden_act"]
+
+
+def window_of(config, number: int) -> int | None:
+    """How many tokens, itself included, a token of this layer may look at; None for all before it."""
+    sizes = config.to_dict()
+    kinds = sizes.get("layer_types")
+    sliding = kinds is None or kinds[number] == "sliding_attention"
+    return sizes.get("sliding_window") if sliding else None
+
+
 class FusedLayer:
-    """A transformers decoder layer seen as four groups of projections, two norms, rope and attention.
+    """A transformers decoder layer seen as four groups of projections, norms, rope and attention.
 
     Args:
-        module: decoder layer of a family that has a `Layer`; its seven projections are PEFT LoRA layers.
+        module: decoder layer whose family describes it (`Layer`); its projections are PEFT LoRA layers.
         adapter: name of the adapter that trains.
         pool: dict shared by all layers of the model.
+        config: of the model.
+        number: of the layer, from 0.
     """
 
-    def __init__(self, module, adapter: str, pool: dict):
+    def __init__(self, module, adapter: str, pool: dict, config, number: int):
         attention, mlp, built = module.self_attn, module.mlp, FUSED[type(module).__name__]
         self.module, self.original, self.keep = module, module.forward, "all"
-        self.qkv = Group([attention.q_proj, attention.k_proj, attention.v_proj], adapter, pool)
+        self.qkv = Group([getattr(attention, name) for name in built.qkv], adapter, pool)
         self.out = Group([attention.o_proj], adapter, pool)
-        self.gate_up = Group([mlp.gate_proj, mlp.up_proj], adapter, pool)
+        self.gate_up = Group([getattr(mlp, name) for name in built.gate_up], adapter, pool)
         self.down = Group([mlp.down_proj], adapter, pool)
         self.groups = (self.qkv, self.out, self.gate_up, self.down)
-        norms = (getattr(module, name) for name in (built.attention_norm, built.mlp_norm))
-        self.norms = [(norm.weight, norm.variance_epsilon) for norm in norms]
-        self.dim, self.scale = attention.head_dim, attention.scaling
-        self.heads = (self.qkv.rows[0] // self.dim, self.qkv.rows[1] // self.dim)
-        self.head_norm = built.qk_norm
+
+        def norm(owner, name: str | None) -> Norm | None:
+            if name is None:
+                return None
+            weight = getattr(owner, name).weight
+            return 1 + weight.detach().float() if built.one_plus_norms else weight, config.rms_norm_eps
+
+        self.attention_norm, self.attention_out_norm = (
+            norm(module, built.attention_norm),
+            norm(module, built.attention_out_norm),
+        )
+        self.mlp_norm, self.mlp_out_norm = norm(module, built.mlp_norm), norm(module, built.mlp_out_norm)
+        some = getattr(module, built.mlp_norm or built.mlp_out_norm).weight
+        self.hidden, self.dtype, self.device = some.shape[0], some.dtype, some.device
+        self.qk_norm: torch_ops.HeadNorms | None = None
+        if built.qk_norm:
+            (query, eps), (key, _) = norm(attention, "q_norm"), norm(attention, "k_norm")
+            self.qk_norm = query, key, eps
+        self.dim, self.scale, self.window = attention.head_dim, attention.scaling, window_of(config, number)
+        self.heads = (config.num_attention_heads, config.num_key_value_heads)
+        self.gelu = activation(config) == "gelu_pytorch_tanh"
+        rope = config.rope_parameters
+        rope = rope.get("sliding_attention" if self.window else "full_attention", rope)
+        self.rotary = int(self.dim * rope.get("partial_rotary_factor", 1.0))
+        if not built.rotates_without_window and config.sliding_window and not self.window:
+            self.rotary = 0
+        # from there on queries are scaled by their position, which only transformers' layer does
+        self.longest = rope["original_max_position_embeddings"] if rope.get(built.query_scaling) else None
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """A and B of the seven projections, in the order of the gradients."""
+        """A and B of all projections, in the order of the gradients."""
         return [parameter for group in self.groups for parameter in group.parameters()]
-
-    def qk_norm(self) -> torch_ops.HeadNorms | None:
-        """Weights and eps of the norms of queries and keys, where the family has them."""
-        if not self.head_norm:
-            return None
-        attention = self.module.self_attn
-        return attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon
 
 
 class _Pass:
     """One forward or backward walk through a layer: its kernels, dropout and document edges."""
 
     def __init__(self, layer: FusedLayer, hidden, cos, sin, bounds, longest, training: bool, seed: int):
-        self.layer, self.ops = layer, operations(hidden)
+        self.layer, self.ops = layer, operations(hidden.dtype, hidden.device)
         self.dtype, self.device = hidden.dtype, hidden.device
         self.cos, self.sin, self.bounds, self.longest = cos, sin, bounds, longest
         self.training, self.seed = training, seed
@@ -85,11 +121,33 @@ class _Pass:
     def weight(self, group: Group):
         return group.weight(self.ops, self.dtype, self.device)
 
-    def normed(self, group: Group, hidden, norm):
-        """Norm, A and product of the projections after a norm: output (T, sum N), A's output (T, n R), rstd (T,)."""
-        wide, rstd = self.ops.rms_norm(hidden, norm[0], norm[1], group.extra)
+    def enter(self, group: Group, hidden, norm: Norm | None):
+        """The projections after an optional norm: output (T, sum N), A's output (T, n R), rstd (T,) or None."""
+        if norm is None:
+            wide, rstd = self.ops.widen(hidden, group.extra), None
+        else:
+            wide, rstd = self.ops.rms_norm(hidden, *norm, group.extra)
         low = self.ops.lora_down(wide, *self.lora(group))
         return linear(wide, self.weight(group), group.bias), low, rstd
+
+    def enter_backward(self, grad, hidden, norm: Norm | None, rstd, residual):
+        """The gradient of `enter`'s input from that of the projections' input, plus the residual's."""
+        if norm is None:
+            return residual + grad
+        return self.ops.rms_norm_backward(grad, hidden, norm[0], rstd, residual)
+
+    def leave(self, group: Group, wide, stream, norm: Norm | None):
+        """The stream plus the projection of `wide`, normalized or not; branch (T, H) and rstd of a norm, or None."""
+        weight = self.weight(group).t()
+        if norm is None:
+            return torch.addmm(stream, wide, weight), None, None
+        branch = torch.mm(wide, weight)
+        out, rstd = self.ops.rms_norm(branch, *norm, residual=stream)
+        return out, branch, rstd
+
+    def leave_backward(self, grad, branch, norm: Norm | None, rstd):
+        """The gradient of the projection's output from that of the stream."""
+        return grad if norm is None else self.ops.rms_norm_backward(grad, branch, norm[0], rstd)
 
     def heads(self, qkv, rotated):
         nq, nk = self.layer.heads
@@ -101,65 +159,73 @@ class _Pass:
     def attention(self, hidden):
         """The first half of the layer: middle stream (T, H) and what its backward pass needs."""
         layer, ops = self.layer, self.ops
-        qkv, low, rstd = self.normed(layer.qkv, hidden, layer.norms[0])
-        rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm())
-        out, flash = attend(*self.heads(qkv, rotated), self.bounds, self.longest, layer.scale)
+        qkv, low, rstd = self.enter(layer.qkv, hidden, layer.attention_norm)
+        rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm)
+        out, flash = attend(*self.heads(qkv, rotated), self.bounds, self.longest, layer.scale, layer.window)
         wide = ops.widen(out.flatten(1), layer.out.extra)
         low_out = ops.lora_down(wide, *self.lora(layer.out))
-        middle = torch.addmm(hidden, wide, self.weight(layer.out).t())
-        return middle, (rstd, low, qkv, out, low_out, *flash)
+        middle, *branch = self.leave(layer.out, wide, hidden, layer.attention_out_norm)
+        return middle, (rstd, low, qkv, out, low_out, *branch, *flash)
 
     def gate_up(self, middle):
         """Gate and up (T, 2 F) and what their backward pass needs."""
-        gate_up, low, rstd = self.normed(self.layer.gate_up, middle, self.layer.norms[1])
+        gate_up, low, rstd = self.enter(self.layer.gate_up, middle, self.layer.mlp_norm)
         return gate_up, (rstd, low)
 
     def down(self, middle, gate_up):
-        """The layer's output and A's output in its last projection."""
-        group = self.layer.down
-        wide = self.ops.swiglu(gate_up, group.extra)
+        """The layer's output and what the backward pass of its last projection needs."""
+        layer, group = self.layer, self.layer.down
+        wide = self.ops.swiglu(gate_up, group.extra, layer.gelu)
         low = self.ops.lora_down(wide, *self.lora(group))
-        return torch.addmm(middle, wide, self.weight(group).t()), low
+        output, *branch = self.leave(group, wide, middle, layer.mlp_out_norm)
+        return output, (low, *branch)
 
-    def mlp_backward(self, grad, middle, gate_up, saved, low_down):
+    def mlp_backward(self, grad, middle, gate_up, saved, down):
         """Gradients of the middle stream, of gate/up's adapters and of down's; gate_up is overwritten."""
         layer, ops = self.layer, self.ops
-        rstd, low = saved
-        wide = torch.mm(grad, self.weight(layer.down))
-        grad_b = torch.mm(grad.t(), low_down)
-        down = layer.down.gradients(ops.swiglu_backward(wide, gate_up, *self.lora(layer.down)), grad_b)
+        (rstd, low), (low_down, branch, branch_rstd) = saved, down
+        branch_grad = self.leave_backward(grad, branch, layer.mlp_out_norm, branch_rstd)
+        wide = torch.mm(branch_grad, self.weight(layer.down))
+        grad_b = torch.mm(branch_grad.t(), low_down)
+        del branch_grad
+        grad_a = ops.swiglu_backward(wide, gate_up, *self.lora(layer.down), layer.gelu)
+        down_grads = layer.down.gradients(grad_a, grad_b)
         del wide
         wide = torch.mm(gate_up, self.weight(layer.gate_up))
         grad_b = torch.mm(gate_up.t(), low)
-        norm = layer.norms[1][0]
-        grad_a = ops.lora_backward(wide, middle, (rstd, norm), *self.lora(layer.gate_up))
-        middle_grad = ops.rms_norm_backward(wide[:, : grad.shape[1]], middle, norm, rstd, grad)
-        return middle_grad, layer.gate_up.gradients(grad_a, grad_b), down
+        norm = layer.mlp_norm
+        grad_a = ops.lora_backward(wide, middle, norm and (rstd, norm[0]), *self.lora(layer.gate_up))
+        middle_grad = self.enter_backward(wide[:, : layer.hidden], middle, norm, rstd, grad)
+        return middle_grad, layer.gate_up.gradients(grad_a, grad_b), down_grads
 
     def attention_backward(self, grad, hidden, saved, need_hidden: bool):
         """Gradients of the layer's input (or None), of q/k/v's adapters and of o's."""
         layer, ops = self.layer, self.ops
-        rstd, low, qkv, out, low_out, *flash = saved
-        wide = torch.mm(grad, self.weight(layer.out))
-        grad_b = torch.mm(grad.t(), low_out)
+        rstd, low, qkv, out, low_out, branch, branch_rstd, *flash = saved
+        branch_grad = self.leave_backward(grad, branch, layer.attention_out_norm, branch_rstd)
+        wide = torch.mm(branch_grad, self.weight(layer.out))
+        grad_b = torch.mm(branch_grad.t(), low_out)
         out_grad = torch.empty_like(out)
         grad_a = ops.lora_backward(wide, out.flatten(1), None, *self.lora(layer.out), out=out_grad.flatten(1))
         out_grads = layer.out.gradients(grad_a, grad_b)
-        del wide
+        del wide, branch_grad
         rotated = qkv[:, : sum(layer.heads) * layer.dim]
-        if layer.head_norm:
-            rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm())
-        heads = attend_backward(out_grad, *self.heads(qkv, rotated), out, flash, self.bounds, self.longest, layer.scale)
-        qkv_grad = ops.rope_backward(*heads, self.cos, self.sin, qkv, layer.qk_norm())
+        if layer.qk_norm:
+            rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm)
+        heads = attend_backward(
+            out_grad, *self.heads(qkv, rotated), out, flash, self.bounds, self.longest, layer.scale, layer.window
+        )
+        qkv_grad = ops.rope_backward(*heads, self.cos, self.sin, qkv, layer.qk_norm)
         del heads, out_grad, rotated
-        weight, norm, inputs = self.weight(layer.qkv), layer.norms[0][0], layer.qkv.inputs
+        weight, norm, inputs = self.weight(layer.qkv), layer.attention_norm, layer.qkv.inputs
         wide = torch.mm(qkv_grad, weight if need_hidden else weight[:, inputs:])
         grad_b = torch.mm(qkv_grad.t(), low)
-        grad_a = ops.lora_backward(wide, hidden, (rstd, norm), *self.lora(layer.qkv), low_only=not need_hidden)
+        low_only = not need_hidden
+        grad_a = ops.lora_backward(wide, hidden, norm and (rstd, norm[0]), *self.lora(layer.qkv), low_only=low_only)
         qkv_grads = layer.qkv.gradients(grad_a, grad_b)
-        if not need_hidden:
+        if low_only:
             return None, qkv_grads, out_grads
-        return ops.rms_norm_backward(wide[:, :inputs], hidden, norm, rstd, grad), qkv_grads, out_grads
+        return self.enter_backward(wide[:, :inputs], hidden, norm, rstd, grad), qkv_grads, out_grads
 
 
 class LayerFunction(torch.autograd.Function):
@@ -172,8 +238,8 @@ class LayerFunction(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             middle, attention = walk.attention(hidden)
             gate_up, mlp = walk.gate_up(middle)
-            output, low_down = walk.down(middle, gate_up)
-        kept = [hidden, low_down]
+            output, down = walk.down(middle, gate_up)
+        kept = [hidden, *down]
         if ctx.keep != "layer":
             kept += [middle, *attention]
         if ctx.keep == "all":
@@ -185,7 +251,8 @@ class LayerFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         walk = ctx.walk
-        hidden, low_down, *kept = ctx.saved_tensors
+        hidden, *kept = ctx.saved_tensors
+        down, kept = kept[:3], kept[3:]
         grad = grad.contiguous()
         with torch.autocast(grad.device.type, enabled=False):
             if ctx.keep == "layer":
@@ -196,7 +263,7 @@ class LayerFunction(torch.autograd.Function):
                 gate_up, *mlp = kept[1 + ctx.attention :]
             else:
                 gate_up, mlp = walk.gate_up(middle)
-            grad, gate_up_grads, down_grads = walk.mlp_backward(grad, middle, gate_up, mlp, low_down)
+            grad, gate_up_grads, down_grads = walk.mlp_backward(grad, middle, gate_up, mlp, down)
             del middle, gate_up
             grad, qkv_grads, out_grads = walk.attention_backward(grad, hidden, attention, ctx.needs_input_grad[0])
         return grad, *(None,) * 7, *qkv_grads, *out_grads, *gate_up_grads, *down_grads

@@ -1,6 +1,6 @@
 """What is known of a model family, as data: one `Family` in one file beside this one, its checkpoints with it.
 
-What reads it: the fused layers and slot decoding (`Family.layer`, `slot_decoding`), prompts (`Family.chat`), the model
+What reads it: the fused layers and slot decoding (`Family.layers`, `slot_decoding`), prompts (`Family.chat`), the model
 card, `dialsum doctor` and the origin of a base (`Family.checkpoints`). Only facts that something reads are here.
 """
 
@@ -31,26 +31,31 @@ class Chat:
 class Layer:
     """How a decoder layer of transformers is computed, where families differ; the fused layers follow it.
 
-    In all of them RMSNorm weights multiply, heads rotate by halves (`rotate_half`), and the MLP is gated. A family that
-    needs more (a norm after attention, another rotation) gets a field here and its implementation in the fused layers.
+    In all of them norms are RMSNorms, heads rotate by halves (`rotate_half`), all or their first dimensions, and the
+    MLP is gated. What a config says is read from it: activation, windows, scale of the scores, rotation.
 
     Attributes:
         class_name: of the layer in transformers.
-        attention_norm: name of the norm before attention.
-        mlp_norm: name of the norm before the MLP.
-        activation: of the MLP's gate, as `config.hidden_act` names it.
+        attention_norm, mlp_norm: names of the norms before attention and MLP; None where they read the stream itself.
+        attention_out_norm, mlp_out_norm: names of the norms of what attention and MLP add to the stream; None for none.
+        one_plus_norms: whether norms multiply by 1 + weight.
+        qkv, gate_up: names of the projections that read attention's and the MLP's input, in the order of their outputs.
         qk_norm: whether queries and keys are normalized per head (`q_norm`, `k_norm`) before they rotate.
-        qkv_bias: whether `q_proj`, `k_proj` and `v_proj` add a bias; no other projection may.
-        windows: whether `config.layer_types` may give a layer a sliding window, which nothing here computes yet.
+        query_scaling: name of the rope parameter by which queries beyond the original context are scaled.
+        rotates_without_window: False where layers without a window do not rotate if others have one.
     """
 
     class_name: str
-    attention_norm: str = "input_layernorm"
-    mlp_norm: str = "post_attention_layernorm"
-    activation: str = "silu"
+    attention_norm: str | None = "input_layernorm"
+    attention_out_norm: str | None = None
+    mlp_norm: str | None = "post_attention_layernorm"
+    mlp_out_norm: str | None = None
+    one_plus_norms: bool = False
+    qkv: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
+    gate_up: tuple[str, ...] = ("gate_proj", "up_proj")
     qk_norm: bool = False
-    qkv_bias: bool = False
-    windows: bool = False
+    query_scaling: str | None = None
+    rotates_without_window: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ class Family:
         name: for messages.
         model_types: `config.model_type` in transformers.
         chat: format of its chat templates; None for encoder-decoders.
-        layer: what the fused layers compute; None: its layers run as transformers wrote them.
+        layers: what the fused layers compute; without them its layers run as transformers wrote them.
+        recurrent: name of the mixers, in some of its layers, that carry a state from token to token.
         slot_decoding: whether `generation.decoding` knows it: its attention goes through transformers' interface with
             a scale and a mask and nothing else, its norms are plain RMSNorms. Layers with a window are excluded there.
         float16: False where activations are known to overflow, and `--dtype float16` is refused.
@@ -132,7 +138,8 @@ class Family:
     name: str
     model_types: tuple[str, ...]
     chat: Chat | None = None
-    layer: Layer | None = None
+    layers: tuple[Layer, ...] = ()
+    recurrent: str | None = None
     slot_decoding: bool = False
     float16: bool = True
     checkpoints: tuple[Checkpoint, ...] = ()

@@ -1,6 +1,6 @@
 """Gemma 1 to 4, the models of text alone; eos ends a text, another token a turn."""
 
-from dialsum_trl.models.families.family import Chat, Checkpoint, Family, License
+from dialsum_trl.models.families.family import Chat, Checkpoint, Family, Layer, License
 
 # section 3.1 of the terms wants this sentence with every distribution
 TERMS = License(
@@ -26,6 +26,17 @@ GEMMA = Family(
     name="Gemma",
     model_types=("gemma", "gemma2", "gemma3_text"),
     chat=GEMMA_CHAT,
+    layers=(
+        Layer(
+            "Gemma3DecoderLayer",
+            attention_out_norm="post_attention_layernorm",
+            mlp_norm="pre_feedforward_layernorm",
+            mlp_out_norm="post_feedforward_layernorm",
+            one_plus_norms=True,
+            qk_norm=True,
+        ),
+        Layer("GemmaDecoderLayer", one_plus_norms=True),
+    ),
     checkpoints=(
         Checkpoint("google/gemma-2-2b-it", TERMS),
         Checkpoint("google/gemma-2-9b-it", TERMS),

@@ -26,7 +26,7 @@ LLAMA = Family(
     name="Llama",
     model_types=("llama",),
     chat=LLAMA_CHAT,
-    layer=Layer("LlamaDecoderLayer"),
+    layers=(Layer("LlamaDecoderLayer"),),
     slot_decoding=True,
     checkpoints=(
         Checkpoint("Bllossom/llama-3.2-Korean-Bllossom-3B", LLAMA_3_2, BLLOSSOM_3B),

@@ -22,7 +22,7 @@ QWEN2 = Family(
     name="Qwen2",
     model_types=("qwen2",),
     chat=CHATML,
-    layer=Layer("Qwen2DecoderLayer", qkv_bias=True, windows=True),
+    layers=(Layer("Qwen2DecoderLayer"),),
     slot_decoding=True,
     checkpoints=(Checkpoint("Qwen/Qwen2.5-7B-Instruct", APACHE, QWEN2_5_7B),),
 )
@@ -31,7 +31,9 @@ QWEN3 = Family(
     name="Qwen3",
     model_types=("qwen3",),
     chat=CHATML,
-    layer=Layer("Qwen3DecoderLayer", qk_norm=True, windows=True),
+    layers=(Layer("Qwen3DecoderLayer", qk_norm=True),),
     slot_decoding=True,
     checkpoints=(Checkpoint("Qwen/Qwen3-4B-Instruct-2507", APACHE, QWEN3_4B),),
 )
+
+QWEN3_5 = Family(name="Qwen3.5", model_types=("qwen3_5_text",), chat=CHATML, recurrent="linear_attn")

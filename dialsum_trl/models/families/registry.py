@@ -21,7 +21,7 @@ FAMILIES = _described()
 CHATS = tuple(dict.fromkeys(family.chat for family in FAMILIES if family.chat))
 CHECKPOINTS = {checkpoint.repo_id: checkpoint for family in FAMILIES for checkpoint in family.checkpoints}
 SIZED = {name: checkpoint for name, checkpoint in CHECKPOINTS.items() if checkpoint.sizes}
-FUSED = {family.layer.class_name: family.layer for family in FAMILIES if family.layer}
+FUSED = {layer.class_name: layer for family in FAMILIES for layer in family.layers}
 # For any vocabulary, since a model may have the template of another family: tokens that end a text, and pads
 TEXT_ENDS = tuple(dict.fromkeys(token for chat in CHATS for token in chat.text_ends))
 PADS = tuple(dict.fromkeys(token for chat in CHATS for token in chat.pads))

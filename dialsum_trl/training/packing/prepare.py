@@ -19,6 +19,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
 from dialsum_trl.kernels.attention import register
 from dialsum_trl.kernels.fused.attach import attach, check, compile_errors, detach, known, problem
+from dialsum_trl.kernels.mixers import separate_documents
 from dialsum_trl.training.packing.packs import PackCollator
 from dialsum_trl.training.plan import memory
 from dialsum_trl.training.plan.schedule import Schedule
@@ -56,7 +57,12 @@ def prepare(
     Raises:
         InputError: the longest row alone does not fit the budget.
     """
-    reason = noise_problem(args) or (None if known(model) else packable(model, max(lengths)))
+    separate_documents(model)
+    reason = noise_problem(args)
+    if reason is None and known(model):
+        reason = positions_problem(model.config.get_text_config().to_dict(), max(lengths))
+    elif reason is None:
+        reason = packable(model, max(lengths))
     if reason:
         say(f"Padded, not packed: {reason}")
         return None
@@ -154,41 +160,59 @@ def _plan(shape: memory.Shape, largest: Callable[[int], int], rows: int, budget:
     return chosen
 
 
+def positions_problem(config: dict, longest: int) -> str | None:
+    """Why positions in a pack of documents of up to `longest` tokens would depend on one another, as one clause."""
+    if config.get("alibi") or config["model_type"] in ("bloom", "mpt"):
+        return "its positions are biases that count from the start of the row (ALiBi)"
+    ropes = config.get("rope_parameters") or {}
+    for rope in (ropes, *(part for part in ropes.values() if isinstance(part, dict))):
+        limit = rope.get("original_max_position_embeddings") or config.get("max_position_embeddings")
+        if rope.get("rope_type") in ("longrope", "dynamic") and longest > limit:
+            return f"its rotation is another one for all documents of a row where one is longer than {limit} tokens"
+    return None
+
+
 @torch.no_grad()
 def packable(model, longest: int) -> str | None:
     """Why documents of up to `longest` tokens in a row would affect one another in this model, as one clause; or None.
 
-    Tried on the model itself: the second of two documents must have the logits that it has alone. This finds
-    recurrent layers, attention sinks and other kinds of positions; windows would need long documents and are read from
-    the config.
+    Tried on the model itself: a document between two others must have the logits that it has alone, and those of the
+    others must stay bit for bit when it changes. This finds recurrent layers, attention sinks, experts that are chosen
+    together and other kinds of positions.
     """
     config = model.config.get_text_config().to_dict()
-    window, kinds = config.get("sliding_window"), config.get("layer_types") or ["sliding_attention"]
-    windowed = any("sliding" in kind for kind in kinds) and config.get("use_sliding_window", True)
-    if window and windowed and window < longest:
-        return f"its attention looks back {window} tokens only, and a row has {longest}"
-    if config.get("alibi") or config["model_type"] in ("bloom", "mpt"):
-        return "its positions are biases that count from the start of the row (ALiBi)"
+    if reason := positions_problem(config, longest):
+        return reason
     draw = torch.Generator().manual_seed(0)
-    documents = [torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (24, 40)]
-    pack = PackCollator(0)([{"input_ids": ids, "labels": ids} for ids in documents])
-    del pack["labels"]
+    first, middle, other, last = (
+        torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (24, 40, 40, 17)
+    )
     device, training = model.device, model.training
     model.eval()
     usual = model.config._attn_implementation
-    try:
-        alone = model(input_ids=torch.tensor(documents[1:], device=device), use_cache=False).logits[0]
-        model.set_attn_implementation(register())
+
+    def packed(*documents):
+        pack = PackCollator(0)([{"input_ids": ids, "labels": ids} for ids in documents])
+        del pack["labels"]
         moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
-        packed = model(**moved, use_cache=False).logits[0, 24:64]
+        return model(**moved, use_cache=False).logits[0].split([24, 40, 17, 47])[:3]
+
+    try:
+        alone = model(input_ids=torch.tensor([middle], device=device), use_cache=False).logits[0]
+        model.set_attn_implementation(register())
+        before, after = packed(first, middle, last), packed(first, other, last)
     except (TypeError, ValueError) as error:
         return f"its layers do not take documents in one row ({str(error).splitlines()[0][:100]})"
     finally:
         model.set_attn_implementation(usual)
         model.train(training)
-    difference = ((packed - alone).float().norm() / alone.float().norm()).item()
+    difference = ((before[1] - alone).float().norm() / alone.float().norm()).item()
     limit = 1e-3 if alone.dtype == torch.float32 and model.dtype == torch.float32 else 0.03
-    return None if difference <= limit else f"documents in one row see one another (logits differ by {difference:.1e})"
+    if not difference <= limit:
+        return f"documents in one row see one another (logits differ by {difference:.1e})"
+    if not (torch.equal(before[0], after[0]) and torch.equal(before[2], after[2])):
+        return "a document's logits change when another one of its row does"
+    return None
 
 
 def free_gib() -> float:

@@ -5,12 +5,13 @@ fused layers keep for the backward pass (`fused.layer`), the working set of one 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Self
 
 from transformers import PretrainedConfig
 
 from dialsum_trl.models.families.family import Sizes
+from dialsum_trl.models.families.registry import family_of
 
 GIB = 2**30
 STORED = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}  # bytes per base parameter; 4bit: nf4 with double quantization
@@ -28,11 +29,13 @@ class Shape(Sizes):
         stored: bytes per base parameter, of `STORED`.
         rank: of the LoRA adapter.
         adapter_bytes: per adapter parameter: weight, gradient and two Adam moments in float32.
+        outer_norms: whether what attention and MLP add is normalized, and kept for that.
     """
 
     stored: float
     rank: int
     adapter_bytes: int = 16
+    outer_norms: bool = False
 
     @classmethod
     def of(cls, config: PretrainedConfig, rank: int, quantization: str) -> Self:
@@ -47,7 +50,9 @@ class Shape(Sizes):
             vocabulary=config.vocab_size,
             tied=config.tie_word_embeddings,
         )
-        return cls.of_sizes(sizes, rank, quantization)
+        family = family_of(config.model_type)
+        outer = any(layer.mlp_out_norm for layer in family.layers) if family else False
+        return replace(cls.of_sizes(sizes, rank, quantization), outer_norms=outer)
 
     @classmethod
     def of_sizes(cls, sizes: Sizes, rank: int, quantization: str) -> Self:
@@ -87,8 +92,8 @@ class Shape(Sizes):
         """Bytes per token that one layer keeps for its backward pass."""
         small = 10 * self.rank + 4 * self.query_heads + 8
         if keep == "layer":
-            return 2 * self.hidden + 2 * self.rank
-        numbers = 2 * self.hidden + 2 * self.heads + 2 * self.keys
+            return 2 * self.hidden * (2 if self.outer_norms else 1) + 2 * self.rank
+        numbers = (4 if self.outer_norms else 2) * self.hidden + 2 * self.heads + 2 * self.keys
         return 2 * (numbers + (2 * self.intermediate if keep == "all" else 0)) + small
 
     def working(self) -> int:
