@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks.korean_texts import summaries
 from benchmarks.record import RESULTS, record, timed
 from dialsum_trl.metrics.consensus import mbr
-from dialsum_trl.metrics.rouge import DEFAULT, METRICS, pairwise
+from dialsum_trl.metrics.overlap import pairwise
+from dialsum_trl.metrics.rouge import DEFAULT, METRICS
 
 
 def main(argv: list[str] | None = None) -> dict:

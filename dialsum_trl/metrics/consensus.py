@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.metrics.rouge import DEFAULT, RougeConfig, pairwise
+from dialsum_trl.metrics.overlap import pairwise
+from dialsum_trl.metrics.rouge import DEFAULT, RougeConfig
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,19 @@
     print(report.table())
     compare(baseline, predictions, references)       # paired difference with its interval
 
-ROUGE-N and ROUGE-L as in Lin, "ROUGE: A Package for Automatic Evaluation of Summaries" (2004), F1 x 100. Longest
-common subsequences come from rapidfuzz (C++); the tests hold every score equal to `rouge_score`'s to 1e-9.
+F1 x 100; the arithmetic is in `metrics.overlap`.
 """
 
-import itertools
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from rapidfuzz.distance import LCSseq
-from rapidfuzz.process import cdist
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, check_number
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, ROUGE_MASKS, ROUGE_REFERENCES, ROUGE_TOKENIZER
 from dialsum_trl.core.settings.flags import RougeArguments
 from dialsum_trl.data.patterns import HANGUL
+from dialsum_trl.metrics.overlap import pairwise
 from dialsum_trl.metrics.tokens import TOKENIZERS, tokenize, tokenizer_version
 
 CONSTANT_LINE = "#Person1#은 #Person2#에게 이야기한다."
@@ -232,43 +228,6 @@ def bootstrap_interval(values: np.ndarray, resamples: int = BOOTSTRAP, seed: int
     ]
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)
-
-
-def pairwise(left: list[tuple[str, ...]], right: list[tuple[str, ...]]) -> np.ndarray:
-    """R-1, R-2 and R-L F1 (0 to 1) of every pair of token sequences: float array `(3, len(left), len(right))`."""
-    ids: dict[str, int] = {}
-    texts = [[ids.setdefault(token, len(ids)) for token in tokens] for tokens in (*left, *right)]
-    lengths = np.array([len(text) for text in texts], dtype=float)
-    # a text of characters is the form that rapidfuzz compares fastest; equal tokens are equal characters
-    strings = ["".join(map(chr, text)) for text in texts]
-    common = cdist(strings[: len(left)], strings[len(left) :], scorer=LCSseq.similarity, dtype=np.int32)
-    unigrams = _overlap([Counter(text) for text in texts], len(left))
-    bigrams = _overlap([Counter(itertools.pairwise(text)) for text in texts], len(left))
-    pairs = np.maximum(lengths - 1, 0)
-    return np.stack(
-        [
-            _f1(unigrams, lengths[: len(left)], lengths[len(left) :]),
-            _f1(bigrams, pairs[: len(left)], pairs[len(left) :]),
-            _f1(common.astype(float), lengths[: len(left)], lengths[len(left) :]),
-        ]
-    )
-
-
-def _overlap(counters: list[Counter], split: int) -> np.ndarray:
-    """Clipped n-gram matches `(split, len(counters) - split)`."""
-    columns = {gram: i for i, gram in enumerate(dict.fromkeys(itertools.chain.from_iterable(counters)))}
-    counts = np.zeros((len(counters), len(columns)), dtype=np.int32)
-    for row, counter in zip(counts, counters, strict=True):
-        row[[columns[gram] for gram in counter]] = list(counter.values())
-    return np.array([np.minimum(row, counts[split:]).sum(axis=1) for row in counts[:split]], dtype=float)
-
-
-def _f1(matches: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """rouge_score's `fmeasure` of precision and recall, 0 where either side is empty."""
-    precision = matches / np.maximum(left[:, None], 1)
-    recall = matches / np.maximum(right[None, :], 1)
-    total = precision + recall
-    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
 
 
 def _row_score(prediction: str, references: list[str], config: RougeConfig) -> np.ndarray:

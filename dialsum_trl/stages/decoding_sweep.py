@@ -37,7 +37,7 @@ DECODING_SWEEP = Stage(
         NO_NEW_ADAPTER,
         TRAINING_ONLY,
         rows_come_from("--eval_file"),
-        Unread(("temperature", "top_p"), "beams are searched, not sampled; leave it out"),
+        Unread("temperature top_p", "beams are searched, not sampled"),
     ),
 )
 

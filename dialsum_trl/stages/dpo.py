@@ -35,8 +35,8 @@ DPO = Stage(
         *TRAINING,
         PAD_TOKEN,
         FIXED_REFERENCE,
-        Unread(("dataset_num_proc",), "pairs are encoded before the trainer gets them; leave it out"),
-        Unread(("label_smoothing_factor",), "its loss has no labels to smooth; use --label_smoothing"),
+        Unread("dataset_num_proc", "pairs are encoded before the trainer gets them"),
+        Unread("label_smoothing_factor", "its loss has no labels to smooth; use --label_smoothing"),
         TRUNCATION_MODE,
     ),
 )

@@ -39,18 +39,18 @@ PPO = Stage(
         *TRAINING,
         *ROLLOUTS,
         Unread(
-            ("gradient_accumulation_steps", "steps_per_generation", "generation_batch_size"),
+            "gradient_accumulation_steps steps_per_generation generation_batch_size",
             "it follows from --rollout_batch_size, --num_mini_batches and --per_device_train_batch_size; give those",
         ),
-        Unread(("pad_to_multiple_of", "router_aux_loss_coef"), "PPO has batches and losses of its own; leave it out"),
+        Unread("pad_to_multiple_of router_aux_loss_coef", "PPO has batches and losses of its own"),
         Unread(
             (
-                *("epsilon_high", "delta", "loss_type", "importance_sampling_level", "mask_truncated_completions"),
-                *("scale_rewards", "multi_objective_aggregation", "top_entropy_quantile", "off_policy_mask_threshold"),
-                *("entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta"),
-                *("entropy_target", "use_bias_correction_kl", "sapo_temperature_neg", "sapo_temperature_pos"),
-                *("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),
-                *IMPORTANCE_SAMPLING,
+                "epsilon_high delta loss_type importance_sampling_level mask_truncated_completions scale_rewards "
+                "multi_objective_aggregation top_entropy_quantile off_policy_mask_threshold entropy_coef "
+                "use_adaptive_entropy entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target "
+                "use_bias_correction_kl sapo_temperature_neg sapo_temperature_pos vespo_k_pos vespo_lambda_pos "
+                "vespo_k_neg vespo_lambda_neg"
+                f" {IMPORTANCE_SAMPLING}"
             ),
             "it belongs to GRPO's loss; leave it out, or use recipes/grpo.py",
         ),

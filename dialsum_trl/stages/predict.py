@@ -14,7 +14,7 @@ PREDICT = Stage(
         TRAINING_ONLY,
         rows_come_from("--test_file"),
         Unread(
-            ("temperature", "top_p"),
+            "temperature top_p",
             "beams are searched, not sampled; leave it out, or add --do_sample true --num_beams 1",
             lambda values: not values["do_sample"],
         ),

@@ -30,7 +30,7 @@ REPORT = Stage(
     "report",
     job="dialsum_trl.stages.jobs.report",
     groups=(DataArguments, RougeArguments, ReportArguments),
-    unread=(Unread(("eval_file", "dataset_name", "drop_shared_rows"), "give rows as --test_file"),),
+    unread=(Unread("eval_file dataset_name drop_shared_rows", "the page is of other rows; give them as --test_file"),),
 )
 
 

@@ -40,9 +40,9 @@ SEQ2SEQ = Stage(
     memory_flags=("--per_device_train_batch_size", "--max_source_length", "--activation_checkpointing true"),
     unread=(
         *TRAINING,
-        Unread(("sortish_sampler",), "transformers no longer reads it; use --train_sampling_strategy group_by_length"),
+        Unread("sortish_sampler", "transformers no longer reads it; use --train_sampling_strategy group_by_length"),
         NO_NEW_ADAPTER,
-        Unread(("adapter_path", "bnb_4bit_quant_storage"), "all weights are trained; leave it out"),
+        Unread("adapter_path bnb_4bit_quant_storage", "all weights are trained"),
     ),
 )
 

@@ -72,36 +72,31 @@ SFT = Stage(
     unread=(
         LOADING,
         *TRAINING,
+        Unread("packing packing_strategy eval_packing", "rows are packed already, unless --fast false says otherwise"),
         Unread(
-            ("packing", "packing_strategy", "eval_packing"),
-            "rows are packed already, unless --fast false says otherwise; leave it out",
-        ),
-        Unread(
-            ("dataloader_drop_last", "train_sampling_strategy"),
+            "dataloader_drop_last train_sampling_strategy",
             "packs have an order of their own and use all rows; leave it out, or give --fast false",
             lambda values: values["fast"],
         ),
         Unread(
-            ("accelerator_config",),
+            "accelerator_config",
             "packs are dealt to the processes by a plan of their own; leave it out, or give --fast false",
             lambda values: values["fast"] and deals_rows(values),
         ),
         Unread(
-            ("padding_free", "pad_to_multiple_of", "remove_unused_columns", "auto_find_batch_size"),
+            "padding_free pad_to_multiple_of remove_unused_columns auto_find_batch_size",
             "packs have no padding, two columns and a plan by the GPU's memory; leave it out, or give --fast false",
             lambda values: values["fast"],
         ),
         Unread(
-            ("dataset_text_field", "dataset_kwargs", "dataset_num_proc"),
+            "dataset_text_field dataset_kwargs dataset_num_proc",
             "rows are encoded before the trainer gets them; --dialogue_column and --summary_column name columns",
         ),
         PAD_TOKEN,
-        Unread(
-            ("assistant_only_loss",), "only the summary is trained on, the assistant's turn; leave it out", fine=(True,)
-        ),
-        Unread(("completion_only_loss",), "only the summary is trained on; leave it out", fine=(True,)),
-        Unread(("eos_token",), "the chat template says what ends a turn; leave it out"),
-        Unread(("shuffle_dataset",), "every epoch is shuffled, by --data_seed; leave it out"),
+        Unread("assistant_only_loss", "only the summary is trained on, the assistant's turn", fine=(True,)),
+        Unread("completion_only_loss", "only the summary is trained on", fine=(True,)),
+        Unread("eos_token", "the chat template says what ends a turn"),
+        Unread("shuffle_dataset", "every epoch is shuffled, by --data_seed"),
         TRUNCATION_MODE,
     ),
     before=prepare_allocator,

@@ -13,7 +13,8 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from benchmarks import rouge_speed
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.metrics.rouge import CONSTANT_LINE, METRICS, RougeConfig, bootstrap_interval, compare, pairwise, score
+from dialsum_trl.metrics.overlap import pairwise
+from dialsum_trl.metrics.rouge import CONSTANT_LINE, METRICS, RougeConfig, bootstrap_interval, compare, score
 from dialsum_trl.metrics.tokens import tokenize
 from tests.conftest import ROOT
 

@@ -15,7 +15,8 @@ from benchmarks import mbr_speed
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.submission import read_predictions, write_submission
 from dialsum_trl.metrics.consensus import mbr
-from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, pairwise, score
+from dialsum_trl.metrics.overlap import pairwise
+from dialsum_trl.metrics.rouge import RougeConfig, bootstrap_interval, score
 from dialsum_trl.models.file_names import WEIGHTS
 from dialsum_trl.stages.ensemble import ensemble
 from tests.conftest import TINY

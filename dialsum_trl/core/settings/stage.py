@@ -14,12 +14,19 @@ DECODING = ("--batch_size", "--max_length", "--max_new_tokens")
 
 @dataclass(frozen=True)
 class Unread:
-    """`names` have no effect where the settings are as `where` says. `why` ends with the remedy."""
+    """`flags`, separated by spaces, have no effect where the settings are as `where` says.
 
-    names: tuple[str, ...]
+    `why` ends with the remedy after a semicolon; without one it is to leave the flag out.
+    """
+
+    flags: str
     why: str
     where: Callable[[dict], bool] = lambda values: True
     fine: tuple = ()  # values beside the default that say what happens anyway
+
+    @property
+    def names(self) -> list[str]:
+        return self.flags.split()
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,9 @@ def refuse_unread(stage: str, unread: tuple[Unread, ...], values: dict, given: s
         defaults: flag -> the value it has when nobody sets it.
     """
     for row in unread:
-        names = [name for name in row.names if name in given]
-        if not names or not row.where(values):
-            continue
-        for name in names:
-            value = values[name]
-            if value not in (defaults[name], *row.fine):
+        for name in row.names:
+            if name in given and row.where(values) and (value := values[name]) not in (defaults[name], *row.fine):
                 shown = str(value).lower() if isinstance(value, bool) else value
                 shown = " ".join(map(str, value)) if isinstance(value, list) else shown
-                raise InputError(f"--{name} {shown}: has no effect in {stage}: {row.why}")
+                remedy = "" if ";" in row.why else "; leave it out"
+                raise InputError(f"--{name} {shown}: has no effect in {stage}: {row.why}{remedy}")
