@@ -17,18 +17,18 @@ from dialsum_trl.core.processes import end_process_group
 
 
 def plant_failure(rank: int, step: int, how: str) -> None:
-    from dialsum_trl.training.checked import CheckedTrainer
+    from dialsum_trl.training.number_check import NumberCheck
 
-    original = CheckedTrainer.norm_known
+    original = NumberCheck.step
 
-    def failing(trainer, norm):
-        if trainer.state.global_step + 1 == step and int(os.environ["RANK"]) == rank:
+    def failing(check, norm):
+        if check.trainer.state.global_step + 1 == step and int(os.environ["RANK"]) == rank:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError(f"planted failure on rank {rank}")
-        original(trainer, norm)
+        original(check, norm)
 
-    CheckedTrainer.norm_known = failing
+    NumberCheck.step = failing
 
 
 def allow_fsdp_on_cpus() -> None:

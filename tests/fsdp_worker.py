@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 
 from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.distributed.four_bit import check_gathered, fingerprints
 from dialsum_trl.training.number_check import NumberCheck
-from dialsum_trl.training.upstream import Upstream
 
 
 def build(base: str, storage: str):
@@ -63,14 +63,13 @@ def checked_norm(norm) -> float:
         def _get_grad_norm(self, model, grad_norm=None):
             return grad_norm
 
-    class Checked(Upstream, Trainer):
+    class Checked(CheckedTrainer, Trainer):
         args, state = SimpleNamespace(fp16=False), SimpleNamespace(global_step=0, epoch=0.0)
         is_deepspeed_enabled, is_fsdp_enabled = False, True
 
-        def norm_known(self, norm):
-            numbers = NumberCheck(self)
-            numbers.add({}, torch.tensor(1.0))
-            numbers.step(norm)
+        def __init__(self):
+            self.numbers = NumberCheck(self)
+            self.numbers.add({}, torch.tensor(1.0))
 
     return float(Checked()._get_grad_norm(None, norm))
 

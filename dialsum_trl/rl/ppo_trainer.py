@@ -252,7 +252,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             return
 
         def fill(folder: Path) -> None:
-            self.write_model(str(folder), None, None)
+            self._save(str(folder))
             self.checkpoints.write_record(folder)
             (folder / "best.json").write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
 

@@ -1,7 +1,13 @@
-"""What every trainer shares: numbers are checked, checkpoints are whole, the saved adapter is checked too."""
+"""What every trainer shares: numbers are checked, checkpoints are whole, the saved adapter is checked too.
+
+`CheckedTrainer` is the one class that overrides private methods of TRL's and transformers' trainers. Where other
+classes of ours change more, an override calls a method with a public name, and passes the upstream method as `usual`.
+tests/training/test_upstream.py names all that is private and used here, and fails when a release changes it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peft import PeftModel
@@ -14,7 +20,6 @@ from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.distributed.four_bit import Shards
 from dialsum_trl.training.distributed.sharding import saved_shapes
 from dialsum_trl.training.number_check import NumberCheck
-from dialsum_trl.training.upstream import Upstream
 
 
 @dataclass
@@ -32,7 +37,7 @@ class RunInfo:
     row_names: list[str] | None = None
 
 
-class CheckedTrainer(Upstream):
+class CheckedTrainer:
     """Trainer mixin, above TRL's or transformers' trainer. It overrides their methods once and calls plain objects:
     `NumberCheck`, `Checkpoints` and `Shards`.
 
@@ -77,11 +82,24 @@ class CheckedTrainer(Upstream):
         self.numbers.add(inputs, loss)
         return loss
 
-    def norm_known(self, norm) -> None:
+    def _get_grad_norm(self, model, grad_norm=None):
+        """Once per optimizer step, after clipping and before the update. Callbacks do not get the norm."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of split gradients, under FSDP2
         self.numbers.step(norm)
+        return norm
+
+    def _run_epoch(self, *args, **kwargs):
+        """The steps of an epoch. Callbacks can stop a run after its next step only."""
+        if self.has_steps_left(kwargs["steps_trained_in_current_epoch"], kwargs["resume_from_checkpoint"]):
+            super()._run_epoch(*args, **kwargs)
 
     def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
-        """No step after the last: transformers checks whether a run is over only after a step."""
+        """Whether an epoch has steps to make: none after the last, which transformers checks only after a step.
+
+        Args:
+            skipped: batches of the epoch that a run skips which continues `checkpoint`.
+        """
         return self.state.global_step < self.state.max_steps
 
     def is_local_process_zero(self) -> bool:
@@ -98,16 +116,17 @@ class CheckedTrainer(Upstream):
             # the first step may have learning rate 0
             check_adapter(folder, saved_shapes(self.model), self.state.global_step > 1)
 
-    def write_model(self, folder, state_dict, usual) -> None:
+    def _save(self, output_dir=None, state_dict=None):
         """Saves only the active adapter, whatever others the base has, and a tied weight once, as one process would.
 
         Under DeepSpeed every tensor is copied before it is saved: tied weights are then no longer recognizable.
         """
+        folder = output_dir or self.args.output_dir
         if not isinstance(self.model, PeftModel):
             if state_dict is not None:
                 tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", None) or {}
                 state_dict = {name: each for name, each in state_dict.items() if tied.get(name) not in state_dict}
-            usual(folder, state_dict)
+            super()._save(folder, state_dict)
         elif self.args.should_save:
             tables = "auto" if self.model.peft_config[POLICY].trainable_token_indices else False
             self.model.save_pretrained(
@@ -115,3 +134,66 @@ class CheckedTrainer(Upstream):
             )
             self.processing_class.save_pretrained(folder)
             torch.save(self.args, f"{folder}/{TRAINING_ARGS_NAME}")
+
+    # Checkpoints: transformers.Trainer
+
+    def _get_output_dir(self, trial):
+        """The folder that checkpoints are written into."""
+        return self.checkpoints.aside or super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model, trial):
+        self.checkpoints.save(partial(super()._save_checkpoint, model, trial))
+
+    def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        """Wraps the model, makes the optimizer and loads the checkpoint."""
+        usual = partial(super()._prepare_for_training, max_steps, train_dataloader)
+        return self.checkpoints.prepare(usual, max_steps, resume_from_checkpoint)
+
+    def _load_best_model(self):
+        self.checkpoints.load_best(super()._load_best_model)
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        self.checkpoints.portable.save_optimizer(output_dir, super()._save_optimizer_and_scheduler)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        self.checkpoints.portable.load_optimizer(checkpoint, super()._load_optimizer_and_scheduler)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        self.load_weights(resume_from_checkpoint, partial(super()._load_from_checkpoint, model=model))
+
+    def load_weights(self, checkpoint, usual) -> None:
+        """Loads the model of a checkpoint."""
+        usual(checkpoint)
+
+    # Rows and samples
+
+    def _get_train_sampler(self, *args):
+        return self.train_sampler(super()._get_train_sampler(*args))
+
+    def train_sampler(self, usual):
+        """The order of the training rows, given the upstream one."""
+        return usual
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        """DPOTrainer's has no setting that leaves tokenized rows alone."""
+        return self.prepare_rows(dataset, partial(super()._prepare_dataset, dataset, *args, **kwargs))
+
+    def prepare_rows(self, rows, usual):
+        """Rows as the trainer takes them."""
+        return usual()
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        """GRPOTrainer's sampling: id lists, one per prompt, and their log-probabilities or None."""
+        return self.generate(prompt_ids, partial(super()._generate_single_turn, prompt_ids, *args, **kwargs))
+
+    def generate(self, prompt_ids, usual):
+        """Completions of prompts (each prompt repeated once per completion)."""
+        return usual()
+
+    def _generate_and_score_completions(self, inputs):
+        """GRPOTrainer's rollout: a batch of tensors that optimizer steps learn from."""
+        return self.rollout(inputs, super()._generate_and_score_completions)
+
+    def rollout(self, rows, usual):
+        """Samples and scores completions for these rows."""
+        return usual(rows)

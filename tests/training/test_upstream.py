@@ -15,9 +15,9 @@ from dialsum_trl.rl.dpo_trainer import DPOTrainer
 from dialsum_trl.rl.grpo_trainer import GRPOTrainer
 from dialsum_trl.rl.ppo_trainer import PPOTrainer
 from dialsum_trl.rl.reward_model import RewardTrainer
+from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.seq2seq_trainer import Seq2SeqTrainer
 from dialsum_trl.training.sft_trainer import SFTTrainer
-from dialsum_trl.training.upstream import Upstream
 from tests.conftest import ROOT
 
 OURS = (SFTTrainer, Seq2SeqTrainer, RewardTrainer, DPOTrainer, GRPOTrainer, PPOTrainer)
@@ -102,18 +102,21 @@ def test_an_attribute_stands_where_it_was_read(name):
 def test_a_trainer_stands_on_few_classes_and_one_of_them_alone_overrides_what_is_private(trainer):
     ours = own_classes(trainer)
     theirs = [each for each in trainer.__mro__ if each not in ours]
-    assert len(ours) <= 4 and Upstream in ours
+    assert len(ours) <= 4 and CheckedTrainer in ours
     private = {name for each in theirs for name in vars(each) if name.startswith("_") and not name.startswith("__")}
     for each in ours:
-        if each is not Upstream:
+        if each is not CheckedTrainer:
             assert not (vars(each).keys() & private) - ATTRIBUTES.keys(), each
 
 
 def test_every_override_is_in_the_table_and_every_hook_has_a_name_of_its_own():
     names = {name.split(".")[-1] for name in OVERRIDDEN}
-    defined = {name for name in vars(Upstream) if not name.startswith("__")}
+    defined = {name for name in vars(CheckedTrainer) if not name.startswith("__")}
     assert {name for name in defined if name.startswith("_")} == names
-    assert not {name for name in defined - names for trainer in THEIRS if hasattr(trainer, name)}
+    methods = {name: each for name, each in vars(CheckedTrainer).items() if inspect.isfunction(each)}
+    hooks = {name for name in methods.keys() - names if "usual" in inspect.signature(methods[name]).parameters}
+    assert hooks
+    assert not {name for name in hooks | {"has_steps_left"} for trainer in THEIRS if hasattr(trainer, name)}
 
 
 def test_what_else_is_used_of_theirs_is_in_a_table():
