@@ -116,7 +116,7 @@ def test_shares_of_all_processes_come_back_in_order(monkeypatch, processes):
     monkeypatch.setattr(
         sharded,
         "summarize",
-        lambda summarizer, dialogues, *rest: [d.upper() for d in dialogues],
+        lambda summarizer, dialogues, *rest, **topics: [d.upper() for d in dialogues],
     )
     dialogues = list("abcdefg")
     shares = [[d.upper() for d in dialogues[rank::processes]] for rank in range(processes)]
@@ -141,7 +141,7 @@ def upper_case(monkeypatch):
     """`summarize_kept` of five dialogues, two a part, where the "summary" is the dialogue in capitals."""
     made = []
 
-    def summarize(summarizer, dialogues, *rest):
+    def summarize(summarizer, dialogues, *rest, **topics):
         made.append("".join(dialogues))
         return [Summary(text.upper(), 1, False) for text in dialogues]
 
