@@ -201,6 +201,29 @@ def merge(
 
 
 @app.command()
+def export(
+    adapter: Annotated[Path, Argument(help="The adapter folder of a training run.")],
+    output: Annotated[Path, Argument(help="New folder for the GGUF file and the Modelfile.")],
+    gguf: Annotated[str, Option("--gguf", help="q4_k_m, q8_0, f16 and others of llama.cpp.")] = "q4_k_m",
+    model: Model = None,
+    dtype: Annotated[str, Option("--dtype", help="Of the merge before: bfloat16, float16, float32.")] = "bfloat16",
+    verify: Annotated[str | None, Option("--verify", help="Dev file: score adapter, merged model and file.")] = None,
+    rows: Annotated[int, Option("--rows", help="Rows of that file to summarize.")] = 100,
+    fname: Fname = None,
+    dialogue: Dialogue = None,
+    summary: Summary = None,
+):
+    """Write an adapter as a GGUF file with an Ollama Modelfile (needs the extra `gguf`).
+
+    Exit code 1 where --verify finds the file's summaries clearly worse.
+    """
+    from dialsum_trl.cli.export import export_adapter  # loaded when its command runs
+
+    columns = columns_of(fname, dialogue, summary)
+    sys.exit(0 if export_adapter(adapter, output, gguf, model, dtype, verify, rows, columns) else 1)
+
+
+@app.command()
 def push(
     folder: Annotated[Path, Argument(help="Adapter folder of a run, or a merged model.")],
     repo_id: Annotated[str | None, Argument(help="owner/name; default: the folder's name under your user.")] = None,

@@ -13,7 +13,7 @@ from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import check_writable, write_json
 from dialsum_trl.data.dialogues import read_dialogues
-from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summaries import summarize
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.generation.vllm_engine import lora_rank_limit, vllm_problem
@@ -33,8 +33,8 @@ Serve it:
   vllm serve {folder} --served-model-name dialsum --max-model-len 2048
   docker run --gpus all --shm-size 1g -p 8080:80 -v {folder}:/model \\
       ghcr.io/huggingface/text-generation-inference:latest --model-id /model
-  python llama.cpp/convert_hf_to_gguf.py {folder} --outfile {name}.gguf --outtype bf16
-  llama-server --model {name}.gguf --ctx-size 2048
+Or for Ollama and llama.cpp, from the adapter:
+  dialsum export {adapter} {name}-gguf --gguf q4_k_m
 """
 UNMERGED = """\
 Or serve the adapter on its base, without merging:
@@ -67,22 +67,9 @@ def merge_adapter(
         InputError: `output` exists or cannot be written, `verify` has no references, or adapter or base cannot be
             loaded.
     """
-    if output.exists():
-        raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
-    check_writable(output, "OUTPUT")
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
     if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]B", shard_size, re.IGNORECASE):
         raise InputError(f"--max_shard_size {shard_size}: give a number and KB, MB, GB or TB, such as 4GB")
-    if rows < 1:
-        raise InputError(f"--rows {rows}: must be at least 1")
-    compared = None
-    if verify is not None:  # before the merge, which takes minutes
-        compared = read_dialogues(verify, columns=columns)
-        compared = compared.select(range(min(rows, len(compared))))
-    settings = {"adapter_path": str(adapter), "model_name_or_path": model, "model_revision": "main"}
-    settings |= {"dtype": dtype, "quantization": "none", "prompt_style": "native"}
-    use_adapter_settings(settings, {"model_name_or_path", "dtype"} if model else {"dtype"})
+    settings, compared = prepare(adapter, output, model, dtype, verify, rows, columns)
     rank = write_merged(adapter, output, settings, shard_size)
     passed = compared is None or compare_merged(output, settings, compared)
     paths = {"folder": output.resolve(), "adapter": adapter.resolve(), "base": settings["model_name_or_path"]}
@@ -91,6 +78,37 @@ def merge_adapter(
     if vllm_problem(adapter) is None:
         say(UNMERGED.format(**typed, rank=lora_rank_limit(rank)))
     return passed
+
+
+def prepare(
+    adapter: Path,
+    output: Path,
+    model: str | None,
+    dtype: str,
+    verify: str | None,
+    rows: int,
+    columns: dict[str, str] | None,
+) -> tuple[dict, Dataset | None]:
+    """The settings that the adapter is loaded with and the rows to compare on: checked before minutes of work.
+
+    Raises:
+        InputError: as `merge_adapter`.
+    """
+    if output.exists():
+        raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
+    check_writable(output, "OUTPUT")
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: must be {', '.join(DTYPES)}")
+    if rows < 1:
+        raise InputError(f"--rows {rows}: must be at least 1")
+    compared = None
+    if verify is not None:
+        compared = read_dialogues(verify, columns=columns)
+        compared = compared.select(range(min(rows, len(compared))))
+    settings = {"adapter_path": str(adapter), "model_name_or_path": model, "model_revision": "main"}
+    settings |= {"dtype": dtype, "quantization": "none", "prompt_style": "native"}
+    use_adapter_settings(settings, {"model_name_or_path", "dtype"} if model else {"dtype"})
+    return settings, compared
 
 
 def write_merged(adapter: Path, output: Path, settings: dict, shard_size: str) -> int:
@@ -145,14 +163,7 @@ def compare_merged(output: Path, settings: dict, rows: Dataset) -> bool:
         settings: base, adapter and how they are loaded, as arguments of `load_summarizer`.
         rows: of `data.read_dialogues`.
     """
-    texts = []
-    revision = settings["model_revision"]
-    as_trained = {key: value for key, value in settings.items() if key != "model_revision"} | {"revision": revision}
-    merged = {"model_name_or_path": str(output), "dtype": settings["dtype"], "quantization": "none"}
-    for named in (as_trained, merged):
-        decoding = GenerationSettings(num_beams=1)
-        summaries = summarize(load_summarizer(**named), rows["dialogue"][:], decoding, topics=rows["topic"][:])
-        texts.append([summary.text for summary in summaries])
+    texts = [[summary.text for summary in each] for each in greedy_summaries(output, settings, rows)]
     result = compare(*texts, rows["summaries"][:])
     worse = result.verdict == "worse"
     found = {
@@ -165,3 +176,11 @@ def compare_merged(output: Path, settings: dict, rows: Dataset) -> bool:
     }
     table("Adapter and merged model, greedy", list(found.items()))
     return not worse
+
+
+def greedy_summaries(merged: Path, settings: dict, rows: Dataset) -> list[list[Summary]]:
+    """Of the adapter as trained, and of the merged model."""
+    revision = settings["model_revision"]
+    as_trained = {key: value for key, value in settings.items() if key != "model_revision"} | {"revision": revision}
+    both = (as_trained, {"model_name_or_path": str(merged), "dtype": settings["dtype"], "quantization": "none"})
+    return [summarize(load_summarizer(**one), rows["dialogue"][:], GenerationSettings(num_beams=1)) for one in both]

@@ -1,0 +1,120 @@
+"""`dialsum export`: an adapter as a GGUF file and an Ollama Modelfile, compared with the adapter through llama.cpp."""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from dialsum_trl.cli.merge import greedy_summaries, prepare, write_merged
+from dialsum_trl.core.console import say, table
+from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import write_text
+from dialsum_trl.generation.settings import GenerationSettings, Summary
+from dialsum_trl.metrics.rouge import compare
+from dialsum_trl.prompts.prompt import SYSTEM, fit
+from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.sharing.gguf import check_kind, load_gguf, modelfile, prompt_template, write_gguf
+
+SERVE = """\
+Serve it:
+  ollama create dialsum -f {file}
+  ollama run dialsum < dialogue.txt"""
+
+
+def export_adapter(
+    adapter: Path,
+    output: Path,
+    kind: str,
+    model: str | None = None,
+    dtype: str = "bfloat16",
+    verify: str | None = None,
+    rows: int = 100,
+    columns: dict[str, str] | None = None,
+) -> bool:
+    """Writes `model-<kind>.gguf` and `Modelfile` to the new folder `output`.
+
+    Args:
+        kind: of `sharing.gguf.KINDS`.
+        model, dtype, verify, rows, columns: as of `merge_adapter`; `dtype` is that of the merge before quantization.
+
+    Returns:
+        Whether the file's summaries are not clearly worse than the adapter's (always, without `verify`).
+
+    Raises:
+        InputError: as `merge_adapter`; a package is missing; llama.cpp cannot take the model, or splits its prompts
+            otherwise.
+    """
+    check_kind(kind)
+    settings, compared = prepare(adapter, output, model, dtype, verify, rows, columns)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write_merged(adapter, partial / "merged", settings, "4GB")
+        tokenizer = load_tokenizer(str(partial / "merged"))
+        file = partial / f"model-{kind}.gguf"
+        types = write_gguf(partial / "merged", tokenizer, file, kind)
+        llama = load_gguf(file)
+        template = prompt_template(tokenizer, llama.metadata.get("tokenizer.ggml.add_bos_token") == "true")
+        check_prompt(llama, tokenizer, template, file.name)
+        write_text(partial / "Modelfile", modelfile(file.name, template, SYSTEM, tokenizer))
+        passed = compared is None or compare_gguf(llama, template, partial / "merged", settings, compared, kind)
+        shutil.rmtree(partial / "merged")
+        partial.rename(output)
+    except BaseException:  # a full disk, Ctrl+C: what was written is deleted
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    say(f"{output}: {file.name} ({', '.join(f'{count} {name}' for name, count in types.most_common())}), Modelfile")
+    if kind[-2:] in ("_k", "_m", "_s") and not any(name.endswith("_K") for name in types):
+        say("K-quants need rows of 256 weights; llama.cpp has taken the next larger types for narrower matrices")
+    say(SERVE.format(file=shlex.quote(str(output / "Modelfile"))))
+    return passed
+
+
+def check_prompt(llama: Any, tokenizer: PreTrainedTokenizerBase, template: str, name: str) -> None:
+    """Raises InputError where the file splits a prompt into other tokens than training did."""
+    dialogue = "#Person1#: 안녕하세요, 3월 12일 오후 4시 30분에 예약할게요.\n#Person2#: 네! 1,250원입니다. It's OK."
+    expected = fit(tokenizer, dialogue, 2048).prompt_ids
+    if (found := prompt_ids(llama, template, dialogue)) != expected:
+        raise InputError(
+            f"{name}: llama.cpp splits a prompt into {len(found)} tokens where training saw {len(expected)}; it does "
+            f"not know this tokenizer, so serve the merged model by vLLM instead (dialsum merge)"
+        )
+
+
+def prompt_ids(llama: Any, template: str, dialogue: str) -> list[int]:
+    """What Ollama gives to the model for a dialogue."""
+    text = template.replace("{{ .System }}", SYSTEM).replace("{{ .Prompt }}", dialogue)
+    return llama.tokenize(text.encode(), add_bos=True, special=True)
+
+
+def compare_gguf(llama: Any, template: str, merged: Path, settings: dict, rows: Dataset, kind: str) -> bool:
+    """Prints greedy summaries' scores of adapter, merged model and GGUF file; whether the file is not clearly worse."""
+    systems = dict(zip(("adapter as trained", "merged"), greedy_summaries(merged, settings, rows), strict=True))
+    tokenizer = load_tokenizer(str(merged))
+    systems[f"GGUF {kind}"] = [gguf_summary(llama, tokenizer, template, text) for text in rows["dialogue"][:]]
+    lines, texts = [], [[summary.text for summary in each] for each in systems.values()]
+    for index, (name, summaries) in enumerate(systems.items()):
+        result = compare(texts[0], texts[index], rows["summaries"][:])
+        change = "{:+.2f} [{:+.2f}, {:+.2f}]".format(result.delta, *result.interval) if index else ""
+        equal = sum(left == right for left, right in zip(texts[index - 1], texts[index], strict=True)) if index else ""
+        ended = sum(not summary.hit_limit for summary in summaries)
+        lines.append((name, f"{result.b.mean:.2f}", change, equal, ended))
+    header = ("", "ROUGE mean", "change, 95 %", "equal to the line above", f"ended, of {len(rows)}")
+    table("Greedy summaries", lines, header)
+    return result.verdict != "worse"
+
+
+def gguf_summary(llama: Any, tokenizer: PreTrainedTokenizerBase, template: str, dialogue: str) -> Summary:
+    """One greedy summary through llama.cpp."""
+    settings = GenerationSettings(num_beams=1)
+    text = fit(tokenizer, dialogue, settings.max_length - settings.max_new_tokens).text
+    made = llama.create_completion(
+        prompt_ids(llama, template, text), max_tokens=settings.max_new_tokens, temperature=0.0, repeat_penalty=1.0
+    )
+    [choice] = made["choices"]
+    length = made["usage"]["completion_tokens"]
+    return Summary(choice["text"].strip(), length, choice["finish_reason"] == "length")
