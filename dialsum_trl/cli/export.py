@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from dialsum_trl.cli.merge import greedy_summaries, prepare, write_merged
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_text
+from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.metrics.rouge import compare
-from dialsum_trl.prompts.prompt import SYSTEM, fit
+from dialsum_trl.prompts.prompt import fit, prompt_texts, set_prompt_texts
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.sharing.gguf import check_kind, load_gguf, modelfile, prompt_template, write_gguf
 
@@ -55,13 +57,17 @@ def export_adapter(
     try:
         write_merged(adapter, partial / "merged", settings, "4GB")
         tokenizer = load_tokenizer(str(partial / "merged"))
+        set_prompt_texts(tokenizer, settings.get("system_prompt"), settings.get("instruction"))
         file = partial / f"model-{kind}.gguf"
         types = write_gguf(partial / "merged", tokenizer, file, kind)
         llama = load_gguf(file)
         template = prompt_template(tokenizer, llama.metadata.get("tokenizer.ggml.add_bos_token") == "true")
-        check_prompt(llama, tokenizer, template, file.name)
-        write_text(partial / "Modelfile", modelfile(file.name, template, SYSTEM, tokenizer))
-        passed = compared is None or compare_gguf(llama, template, partial / "merged", settings, compared, kind)
+        served = Served(llama, tokenizer, template)
+        check_prompt(served, file.name)
+        write_text(partial / "Modelfile", modelfile(file.name, template, tokenizer))
+        passed = compared is None or compare_gguf(
+            llama, tokenizer, template, partial / "merged", settings, compared, kind
+        )
         shutil.rmtree(partial / "merged")
         partial.rename(output)
     except BaseException:  # a full disk, Ctrl+C: what was written is deleted
@@ -74,28 +80,46 @@ def export_adapter(
     return passed
 
 
-def check_prompt(llama: Any, tokenizer: PreTrainedTokenizerBase, template: str, name: str) -> None:
+@dataclass(frozen=True)
+class Served:
+    """A GGUF file in llama.cpp (`llama_cpp.Llama`), asked as Ollama asks it by the Modelfile."""
+
+    llama: Any
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+
+    def prompt_ids(self, dialogue: str) -> list[int]:
+        """Token ids by llama.cpp's own tokenizer."""
+        text = self.template.replace("{{ .System }}", prompt_texts(self.tokenizer).system)
+        return self.llama.tokenize(text.replace("{{ .Prompt }}", dialogue).encode(), add_bos=True, special=True)
+
+    def summary(self, dialogue: str, decoding: GenerationSettings) -> Summary:
+        """Greedy, of a dialogue shortened as in training."""
+        fitted = fit(self.tokenizer, dialogue, decoding.max_length - decoding.max_new_tokens)
+        made = self.llama.create_completion(
+            self.prompt_ids(fitted.text), max_tokens=decoding.max_new_tokens, temperature=0.0, repeat_penalty=1.0
+        )
+        [choice] = made["choices"]
+        length = made["usage"]["completion_tokens"]
+        return Summary(choice["text"].strip(), length, choice["finish_reason"] == "length")
+
+
+def check_prompt(served: Served, name: str) -> None:
     """Raises InputError where the file splits a prompt into other tokens than training did."""
     dialogue = "#Person1#: 안녕하세요, 3월 12일 오후 4시 30분에 예약할게요.\n#Person2#: 네! 1,250원입니다. It's OK."
-    expected = fit(tokenizer, dialogue, 2048).prompt_ids
-    if (found := prompt_ids(llama, template, dialogue)) != expected:
+    expected = fit(served.tokenizer, dialogue, MAX_LENGTH).prompt_ids
+    if (found := served.prompt_ids(dialogue)) != expected:
         raise InputError(
             f"{name}: llama.cpp splits a prompt into {len(found)} tokens where training saw {len(expected)}; it does "
             f"not know this tokenizer, so serve the merged model by vLLM instead (dialsum merge)"
         )
 
 
-def prompt_ids(llama: Any, template: str, dialogue: str) -> list[int]:
-    """What Ollama gives to the model for a dialogue."""
-    text = template.replace("{{ .System }}", SYSTEM).replace("{{ .Prompt }}", dialogue)
-    return llama.tokenize(text.encode(), add_bos=True, special=True)
-
-
-def compare_gguf(llama: Any, template: str, merged: Path, settings: dict, rows: Dataset, kind: str) -> bool:
+def compare_gguf(served: Served, merged: Path, settings: dict, rows: Dataset, kind: str) -> bool:
     """Prints greedy summaries' scores of adapter, merged model and GGUF file; whether the file is not clearly worse."""
     systems = dict(zip(("adapter as trained", "merged"), greedy_summaries(merged, settings, rows), strict=True))
-    tokenizer = load_tokenizer(str(merged))
-    systems[f"GGUF {kind}"] = [gguf_summary(llama, tokenizer, template, text) for text in rows["dialogue"][:]]
+    decoding = GenerationSettings(num_beams=1)
+    systems[f"GGUF {kind}"] = [served.summary(dialogue, decoding) for dialogue in rows["dialogue"][:]]
     lines, texts = [], [[summary.text for summary in each] for each in systems.values()]
     for index, (name, summaries) in enumerate(systems.items()):
         result = compare(texts[0], texts[index], rows["summaries"][:])
@@ -106,15 +130,3 @@ def compare_gguf(llama: Any, template: str, merged: Path, settings: dict, rows: 
     header = ("", "ROUGE mean", "change, 95 %", "equal to the line above", f"ended, of {len(rows)}")
     table("Greedy summaries", lines, header)
     return result.verdict != "worse"
-
-
-def gguf_summary(llama: Any, tokenizer: PreTrainedTokenizerBase, template: str, dialogue: str) -> Summary:
-    """One greedy summary through llama.cpp."""
-    settings = GenerationSettings(num_beams=1)
-    text = fit(tokenizer, dialogue, settings.max_length - settings.max_new_tokens).text
-    made = llama.create_completion(
-        prompt_ids(llama, template, text), max_tokens=settings.max_new_tokens, temperature=0.0, repeat_penalty=1.0
-    )
-    [choice] = made["choices"]
-    length = made["usage"]["completion_tokens"]
-    return Summary(choice["text"].strip(), length, choice["finish_reason"] == "length")

@@ -183,4 +183,5 @@ def greedy_summaries(merged: Path, settings: dict, rows: Dataset) -> list[list[S
     revision = settings["model_revision"]
     as_trained = {key: value for key, value in settings.items() if key != "model_revision"} | {"revision": revision}
     both = (as_trained, {"model_name_or_path": str(merged), "dtype": settings["dtype"], "quantization": "none"})
-    return [summarize(load_summarizer(**one), rows["dialogue"][:], GenerationSettings(num_beams=1)) for one in both]
+    decoding = GenerationSettings(num_beams=1)
+    return [summarize(load_summarizer(**one), rows["dialogue"][:], decoding, topics=rows["topic"][:]) for one in both]

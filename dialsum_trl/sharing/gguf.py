@@ -8,7 +8,9 @@ import ctypes
 import importlib.util
 import json
 import logging
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.prompt import prompt_messages
+from dialsum_trl.prompts.prompt import prompt_texts
 from dialsum_trl.prompts.templates import template_kwargs
 
 UNQUANTIZED = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}  # of gguf.LlamaFileType
@@ -141,21 +143,27 @@ def prompt_template(tokenizer: PreTrainedTokenizerBase, adds_bos: bool) -> str:
 
     Args:
         adds_bos: the runtime writes BOS itself, so it is left out.
+
+    Raises:
+        InputError: the prompt has parts of the row.
     """
-    messages = prompt_messages("{{ .Prompt }}", system="{{ .System }}")
+    texts = prompt_texts(tokenizer)
+    if found := re.search(r"\{(topic|speakers)\}", texts.system + texts.instructions[0]):
+        raise InputError(f"the prompt has {found[0]}, which a Modelfile cannot fill: serve it by `dialsum merge`")
+    messages = replace(texts, system="{{ .System }}").messages("{{ .Prompt }}")
     text = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, **template_kwargs(tokenizer)
     )
     return text.removeprefix(tokenizer.bos_token) if adds_bos and tokenizer.bos_token else text
 
 
-def modelfile(file: str, template: str, system: str, tokenizer: PreTrainedTokenizerBase) -> str:
+def modelfile(file: str, template: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """Ollama's Modelfile: decoding as `predict --num_beams 1` does it."""
     stops = [f'PARAMETER stop "{token}"' for token in tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer))]
     return MODELFILE.format(
         file=file,
         template=template,
-        system=system,
+        system=prompt_texts(tokenizer).system,
         stops="\n".join(stops),
         new_tokens=MAX_NEW_TOKENS,
         context=MAX_LENGTH + MAX_NEW_TOKENS,

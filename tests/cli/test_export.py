@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from dialsum_trl.cli.export import check_prompt, export_adapter
+from dialsum_trl.cli.export import Served, check_prompt, export_adapter
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.prompt import SYSTEM, encode_prompt
+from dialsum_trl.prompts.prompt import SYSTEM, encode_prompt, set_prompt_texts
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.sharing.gguf import PACKAGES, load_gguf, modelfile, prompt_template
 from tests.conftest import TINY
@@ -32,11 +32,21 @@ def test_the_modelfiles_template_is_the_prompt_of_training(toy, adds_bos):
 @pytest.mark.parametrize("toy", ["llama", "qwen3"])
 def test_the_modelfile_stops_at_every_end_of_a_summary_and_decodes_greedily(toy):
     tokenizer = load_tokenizer(str(TINY / toy))
-    text = modelfile("model-f16.gguf", prompt_template(tokenizer, True), SYSTEM, tokenizer)
+    text = modelfile("model-f16.gguf", prompt_template(tokenizer, True), tokenizer)
     stops = re.findall(r'^PARAMETER stop "(.*)"$', text, re.MULTILINE)
     assert tokenizer.convert_tokens_to_ids(stops) == stop_token_ids(tokenizer)
     assert "FROM ./model-f16.gguf" in text and f'SYSTEM """{SYSTEM}"""' in text
     assert "PARAMETER temperature 0\nPARAMETER repeat_penalty 1\n" in text  # Ollama's defaults are others
+
+
+def test_the_modelfile_has_the_adapters_own_texts_and_refuses_those_of_a_row():
+    tokenizer = load_tokenizer(str(TINY / "llama"))
+    set_prompt_texts(tokenizer, "You summarize.", ["Sum up:\n{dialogue}\nNow."])
+    template = prompt_template(tokenizer, True)
+    assert "Sum up:\n{{ .Prompt }}\nNow." in template and "You summarize." in modelfile("x", template, tokenizer)
+    set_prompt_texts(tokenizer, None, ["On {topic}:"])
+    with pytest.raises(InputError, match=r"the prompt has \{topic\}, which a Modelfile cannot fill"):
+        prompt_template(tokenizer, True)
 
 
 def test_an_unknown_kind_and_a_missing_package_are_said_in_one_line(tmp_path, monkeypatch):
@@ -72,7 +82,7 @@ def test_the_file_ends_at_the_end_of_turn_and_has_the_adapters_template(exported
 def test_a_file_that_splits_prompts_otherwise_is_refused(exported):
     llama, other = load_gguf(exported / "model-f16.gguf"), load_tokenizer(str(TINY / "qwen3"))
     with pytest.raises(InputError, match=r"llama\.cpp splits a prompt into"):
-        check_prompt(llama, other, prompt_template(other, False), "model-f16.gguf")
+        check_prompt(Served(llama, other, prompt_template(other, False)), "model-f16.gguf")
 
 
 @needs_llama_cpp
