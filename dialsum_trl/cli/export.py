@@ -65,9 +65,7 @@ def export_adapter(
         served = Served(llama, tokenizer, template)
         check_prompt(served, file.name)
         write_text(partial / "Modelfile", modelfile(file.name, template, tokenizer))
-        passed = compared is None or compare_gguf(
-            llama, tokenizer, template, partial / "merged", settings, compared, kind
-        )
+        passed = compared is None or compare_gguf(served, partial / "merged", settings, compared, kind)
         shutil.rmtree(partial / "merged")
         partial.rename(output)
     except BaseException:  # a full disk, Ctrl+C: what was written is deleted
