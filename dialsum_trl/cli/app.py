@@ -49,7 +49,7 @@ def demo(
         "dialsum-demo"
     ),
 ):
-    """Run the whole pipeline on a toy: no GPU, no Hub, minutes on two cores."""
+    """Run the whole pipeline on a toy: no GPU, no Hub."""
     sys.exit(demo_command.run_demo(folder))
 
 
@@ -213,9 +213,9 @@ def export(
     dialogue: Dialogue = None,
     summary: Summary = None,
 ):
-    """Write an adapter as a GGUF file with an Ollama Modelfile (needs the extra `gguf`).
+    """Write an adapter as a GGUF file with an Ollama Modelfile.
 
-    Exit code 1 where --verify finds the file's summaries clearly worse.
+    Needs the extra `gguf`. Exit code 1 where --verify finds the file's summaries clearly worse.
     """
     from dialsum_trl.cli.export import export_adapter  # loaded when its command runs
 
