@@ -1,4 +1,4 @@
-"""What PPO and GRPO share before the trainer is built."""
+"""What PPO and GRPO share until the trainer is built."""
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
@@ -9,8 +9,34 @@ from dialsum_trl.prompts.templates import template_kwargs
 from dialsum_trl.rl.learned_reward import LearnedReward
 from dialsum_trl.rl.online_trainer import online_dev_rows, online_rows
 from dialsum_trl.rl.rewards import reward_functions
-from dialsum_trl.stages.common.run import Run
+from dialsum_trl.stages.common.run import Run, continue_adapter
+from dialsum_trl.training.best_checkpoint import ROUGE, choose_by
 from dialsum_trl.training.optional import check_engine
+
+
+def adjust_online(values: dict, given: set[str]) -> None:
+    """`adjust` of PPO and GRPO: as every stage that trains an adapter further; evaluations where there are dev rows;
+    one flag weighs the reward adapter.
+
+    Raises:
+        InputError: two flags do, or one where there is no reward adapter; what `best_checkpoint.choose_by` raises.
+    """
+    continue_adapter(values, given)
+    names = [name.rpartition(".")[2] for name in values["reward_functions"] if name != "none"]
+    names += ["reward_model"] if values["reward_adapter_path"] else []
+    choose_by(values, given, (*ROUGE, "hit_limit", "reward", *(f"reward_{name}" for name in names)))
+    if "reward_model_weight" not in given:
+        return
+    if values["reward_weights"] is not None:
+        raise InputError(
+            "--reward_weights and --reward_model_weight exclude each other: the last of --reward_weights is the reward "
+            "adapter's; leave --reward_model_weight out"
+        )
+    if not values["reward_adapter_path"] and values["reward_model_weight"] != 1:
+        raise InputError(
+            f"--reward_model_weight {values['reward_model_weight']:g}: there is no reward adapter to weigh; give "
+            f"--reward_adapter_path outputs/reward, or --reward_weights for the functions"
+        )
 
 
 def check_rollout(method: str, args, dialogues: int) -> None:

@@ -6,8 +6,10 @@ from functools import partial
 import torch
 
 from dialsum_trl.core.console import table
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments
 from dialsum_trl.data.splits import read_rows
+from dialsum_trl.models.adapter_settings import keep_lora, use_adapter_settings
 from dialsum_trl.prompts.tokenizer import tokenizer_of
 from dialsum_trl.sharing.push import plan_push
 from dialsum_trl.sharing.record import run_record
@@ -17,6 +19,7 @@ from dialsum_trl.training.checked import RunInfo
 from dialsum_trl.training.checkpoints.choose import prepare_output_dir
 from dialsum_trl.training.checkpoints.same_run import describe, same_run
 from dialsum_trl.training.optional import check_optional
+from dialsum_trl.training.precision import match_precision
 from dialsum_trl.training.trackers import check_trackers
 
 
@@ -122,3 +125,16 @@ class Run:
         table(title, list(figures.items()))
         self._push()
         return figures
+
+
+def continue_adapter(values: dict, given: set[str]) -> None:
+    """`adjust` of stages that train an SFT adapter further: base, dtype and prompt style are the adapter's.
+
+    Raises:
+        InputError: no adapter was named.
+    """
+    if not values["adapter_path"]:
+        raise InputError("--adapter_path: give the SFT adapter to start from, outputs/sft_...")
+    use_adapter_settings(values, given)
+    keep_lora(values, given)
+    match_precision(values, given)

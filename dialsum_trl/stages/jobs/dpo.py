@@ -8,8 +8,7 @@ from dialsum_trl.models.adapters import load_base_and_policy
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.preference_pairs import encode_pairs
 from dialsum_trl.rl.dpo_trainer import DPOTrainer
-from dialsum_trl.stages.common.adjust import continue_adapter
-from dialsum_trl.stages.common.run import Run
+from dialsum_trl.stages.common.run import Run, continue_adapter
 from dialsum_trl.training.batches import take_accumulation
 from dialsum_trl.training.best_checkpoint import LOSS, check_choice
 

@@ -2,7 +2,7 @@
 
 from dialsum_trl.rl.checkpoint_steps import check_saves
 from dialsum_trl.rl.grpo_trainer import GRPOTrainer
-from dialsum_trl.stages.common.adjust import adjust_online as adjust  # noqa: F401 - what `settings.resolve` calls
+from dialsum_trl.stages.common.online import adjust_online as adjust  # noqa: F401 - what `settings.resolve` calls
 from dialsum_trl.stages.common.online import open_online
 
 

@@ -4,8 +4,7 @@ import math
 
 from dialsum_trl.core.launcher import current
 from dialsum_trl.rl.ppo_trainer import PPOTrainer
-from dialsum_trl.stages.common.adjust import adjust_online
-from dialsum_trl.stages.common.online import open_online
+from dialsum_trl.stages.common.online import adjust_online, open_online
 
 
 def adjust(values: dict, given: set[str]) -> None:
