@@ -19,11 +19,11 @@ from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.generation.vllm_engine import lora_rank_limit, vllm_problem
 from dialsum_trl.metrics.rouge import compare
 from dialsum_trl.models.adapter_settings import use_adapter_settings
-from dialsum_trl.models.adapters import load_adapter
+from dialsum_trl.models.adapters import load_adapter, merge
 from dialsum_trl.models.base import load_base, resize_embeddings
 from dialsum_trl.models.file_names import RUN_FILE
 from dialsum_trl.models.record import read_record
-from dialsum_trl.prompts.chat_tokens import read_generation_ends, stop_token_ids
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.templates import TEMPLATE_VALUES
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 
@@ -114,14 +114,13 @@ def prepare(
 def write_merged(adapter: Path, output: Path, settings: dict, shard_size: str) -> int:
     """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
     partial = output.with_name(output.name + ".partial")
-    tokenizer = load_tokenizer(str(adapter))
     name, revision, dtype = (settings[key] for key in ("model_name_or_path", "model_revision", "dtype"))
-    read_generation_ends(tokenizer, name, revision)
+    tokenizer = load_tokenizer(name, revision, settings["prompt_style"], adapter_path=str(adapter))
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
     resize_embeddings(base, tokenizer)
     tuned = load_adapter(base, adapter, flag="adapter")
     rank = tuned.peft_config["default"].r
-    merged = tuned.merge_and_unload(safe_merge=True)
+    merged = merge(tuned)
     merged.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=stop_token_ids(tokenizer),

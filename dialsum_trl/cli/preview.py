@@ -59,6 +59,7 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
         settings["model_revision"],
         settings["prompt_style"],
         adapter_path=settings["adapter_path"],
+        chat_template_path=settings.get("chat_template_path"),
     )
     add_missing_chat_tokens(tokenizer)
     prompt = PromptArguments(**{item.name: settings[item.name] for item in fields(PromptArguments)})

@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.utils import logging
 
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.decoding import Model, can_decode, decode, unwrapped
 from dialsum_trl.generation.settings import GenerationSettings, Ids, OnFinish
 from dialsum_trl.models.encoder_decoder import start_only
@@ -24,7 +25,7 @@ def generate_ids(
 
     Args:
         model: a transformers or LoRA model on its device; its mode and its attention are put back afterwards.
-        prompts: token ids, at least one each (for an encoder-decoder: what the encoder reads).
+        prompts: token ids (for an encoder-decoder: what the encoder reads).
         stop_ids: any of them ends a sequence.
         pad_id: fills batches up; never part of a result.
         on_finish: called with the number of prompts that have just finished.
@@ -32,7 +33,13 @@ def generate_ids(
     Returns:
         For each prompt, in order, `num_return_sequences` id lists without the prompt and without the stop token; one
         with `max_new_tokens` ids was cut off.
+
+    Raises:
+        InputError: a prompt has no tokens.
     """
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise InputError(f"prompt {index} has no tokens")
     if not prompts:
         return []
 

@@ -12,6 +12,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.vllm_engine import VllmEngine, load_vllm
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
+from dialsum_trl.models.adapters import merge as merge_adapter
 from dialsum_trl.models.base import auto_class_of, dequantized, load_base, resize_embeddings
 from dialsum_trl.models.encoder_decoder import check_precision
 from dialsum_trl.models.hub import adapter_folder
@@ -109,7 +110,7 @@ def load_summarizer(
         merge = dequantize(model, dtype)
     if adapter is not None:
         model = load_adapter(model, adapter)
-        model = model.merge_and_unload() if merge else model
+        model = merge_adapter(model) if merge else model
     return Summarizer(model.eval().requires_grad_(False), tokenizer)
 
 

@@ -4,8 +4,9 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.adapters import check_adapter_values
+from dialsum_trl.models.base import load_config
 from dialsum_trl.models.file_names import CONFIG
-from dialsum_trl.models.files import check_adapter_files, refuse_reward
+from dialsum_trl.models.files import check_adapter_files, check_trainable, refuse_reward, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.models.record import BASE, LOADING, recorded_settings
 from dialsum_trl.models.same_base import compare_bases, find_recorded
@@ -126,16 +127,26 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
 
 
 def keep_lora(values: dict, given: set[str]) -> None:
-    """Raises InputError if the user gives other LoRA settings than those of the adapter to be trained further.
+    """Checks that an adapter can be trained further, with the LoRA settings that the user gives, if any.
 
     Args:
         values: the merged settings; `adapter_path` is set and was checked.
         given: names that the user set.
 
     Raises:
-        InputError: a `--lora_` flag that says otherwise would have no effect.
+        InputError: it holds more than LoRA on linear layers, or a `--lora_` flag says otherwise and would have no
+            effect.
     """
     config = _adapter_config(values["adapter_path"])
+    check_trainable(adapter_folder(values["adapter_path"]), config)
+    if trained_tokens(config):
+        base = load_config(values["model_name_or_path"], values["model_revision"], values["trust_remote_code"])
+        if base.get_text_config().tie_word_embeddings:
+            raise InputError(
+                f"--adapter_path {values['adapter_path']}: holds rows of tokens, which the loss does not see where "
+                f"embeddings are tied, as in {values['model_name_or_path']}: `dialsum merge` it, and train a new "
+                f"adapter on the merged model"
+            )
     for flag in sorted(given & set(LORA)):
         asked, own = values[flag], config.get(LORA[flag])
         if isinstance(asked, list):  # peft writes layers in any order, and a pattern as a text

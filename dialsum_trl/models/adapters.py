@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import TrainableTokensWrapper
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
@@ -13,9 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
-from dialsum_trl.models.base import load_training_base
+from dialsum_trl.models.base import load_training_base, resize_tables
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
-from dialsum_trl.models.files import check_adapter_files, refuse_reward, tensor_shapes, trained_tokens
+from dialsum_trl.models.files import check_adapter_files, refuse_reward, tables_rows, tensor_shapes
 from dialsum_trl.models.hub import adapter_folder
 
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
@@ -90,12 +92,7 @@ def load_policy(base: PreTrainedModel, adapter_path: str | Path) -> PeftModel:
     Raises:
         InputError: it cannot be loaded, or is no LoRA adapter of a language model.
     """
-    model = load_adapter(base, adapter_path, trainable=True)
-    if model.peft_config[POLICY].modules_to_save:
-        raise InputError(
-            f"--adapter_path {adapter_path}: has full layers ({model.peft_config[POLICY].modules_to_save})"
-        )
-    return model
+    return load_adapter(base, adapter_path, trainable=True)
 
 
 def load_base_and_policy(
@@ -233,6 +230,9 @@ def load_adapter(
     base_name, folder = base.config.name_or_path, adapter_folder(adapter_path, flag)
     config = check_adapter_files(folder, flag)
     refuse_reward(config, adapter_path, flag)
+    rows = tables_rows(folder)
+    if rows is not None and rows != base.get_input_embeddings().num_embeddings:
+        resize_tables(base, rows)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error below
@@ -246,9 +246,8 @@ def load_adapter(
             f"({CONFIG}, {WEIGHTS}) and the base it was trained on"
         ) from error
     saved = set(tensor_shapes(folder / WEIGHTS))
-    # with added tokens peft saves the whole tables too, where it finds the base and sees that they have grown
-    tables = ("auto", True) if trained_tokens(config) else ("auto",)
-    differences = (saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=kind)) for kind in tables)
+    # the whole tables are there where LoRA is on them or they have grown, if peft found the base to see that
+    differences = (saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=kind)) for kind in (False, True))
     if differ := sorted(min(differences, key=len)):
         where = "the adapter" if differ[0] in saved else "the model"
         raise InputError(
@@ -256,3 +255,31 @@ def load_adapter(
             f"{differ[0]} ({where}); give the base it was trained on"
         )
     return model
+
+
+def merge(model: PeftModel) -> PreTrainedModel:
+    """The base with the adapter added to its weights: the same function.
+
+    An adapter that changes one of two tied tables, or each in another way, leaves them untied (`merge_and_unload` alone
+    would add both changes to the one tensor).
+    """
+    base = model.get_base_model()
+    tables = [table for table in (base.get_input_embeddings(), base.get_output_embeddings()) if table is not None]
+    plain = [_plain(table) for table in tables]
+    tied = len(tables) == 2 and plain[0].weight is plain[1].weight
+    if tied and plain != tables:
+        plain[1].weight = torch.nn.Parameter(plain[1].weight.detach().clone(), requires_grad=False)
+    merged = model.merge_and_unload(safe_merge=True)
+    if tied:
+        given, out = merged.get_input_embeddings(), merged.get_output_embeddings()
+        if same := torch.equal(given.weight, out.weight):
+            out.weight = given.weight
+        merged.config.tie_word_embeddings = merged.config.get_text_config().tie_word_embeddings = same
+    return merged
+
+
+def _plain(table: torch.nn.Module) -> torch.nn.Module:
+    """The embedding or output layer within peft's layers around it."""
+    while isinstance(table, BaseTunerLayer | TrainableTokensWrapper):
+        table = table.token_adapter if isinstance(table, TrainableTokensWrapper) else table.get_base_layer()
+    return table

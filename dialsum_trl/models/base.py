@@ -32,11 +32,16 @@ BUFFERS = (".inv_freq", ".position_ids", ".masked_bias", ".attn.bias", "coder.ve
 def resize_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Adds rows to the embedding table for tokens beyond its end, if there are any."""
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        output = model.get_output_embeddings()
-        if output is not None and output.weight is not model.get_input_embeddings().weight:
-            # transformers declares every T5 tied and would replace the output table of mT5 and T5 1.1 by the input's
-            model.config.tie_word_embeddings = False
-        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
+        resize_tables(model, -(-len(tokenizer) // 64) * 64)
+
+
+def resize_tables(model: PreTrainedModel, rows: int) -> None:
+    """Gives the embedding table and the output layer `rows` rows; two tables stay two."""
+    output = model.get_output_embeddings()
+    if output is not None and output.weight is not model.get_input_embeddings().weight:
+        # transformers declares every T5 tied and would replace the output table of mT5 and T5 1.1 by the input's
+        model.config.tie_word_embeddings = False
+    model.resize_token_embeddings(rows)
 
 
 def quantization_config(quantization: str, dtype: str, storage: str = "uint8") -> BitsAndBytesConfig | None:

@@ -9,6 +9,15 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import CONFIG, INDEX, PICKLE, WEIGHTS
 
 TRUSTED = "save the adapter again where you trust it, with safe_serialization=True"
+UNREAD = {  # fields of adapter_config.json -> kinds of LoRA that no plain weights can express, or that change the model
+    "alora_invocation_tokens": "activated LoRA",
+    "arrow_config": "Arrow, a router of adapters",
+    "layer_replication": "LoRA on replicated layers",
+    "lora_bias": "LoRA with biases of its own (lora_bias)",
+    "use_qalora": "QA-LoRA",
+}
+TABLES = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")  # peft may save them
+LORA_TENSORS = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector.weight", ".lora_magnitude_vector")
 
 
 def tensor_shapes(path: str | Path, remedy: str = "get the file again") -> dict[str, tuple[int, ...]]:
@@ -41,9 +50,12 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
     config = read_json(folder / CONFIG, remedy)
     if config.get("peft_type") != "LORA":
         raise InputError(
-            f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}; only LoRA adapters are read, {remedy}"
+            f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}; only LoRA adapters are read, {remedy}, or "
+            f"merge it with peft (merge_and_unload) and name the merged model with --model_name_or_path"
         )
-    rank = config.get("r")
+    if unread := [kind for field, kind in UNREAD.items() if config.get(field)]:
+        raise InputError(f"{folder / CONFIG}: is {unread[0]}, which is not read: give {flag} an adapter of plain LoRA")
+    rank, by_layer = config.get("r"), config.get("rank_pattern") or config.get("target_parameters")
     if not (folder / WEIGHTS).exists() and (folder / PICKLE).exists():
         raise InputError(
             f"{folder}: holds its weights as a pickle ({PICKLE}), which can run code; only safetensors are read: "
@@ -51,9 +63,41 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
         )
     shapes = tensor_shapes(folder / WEIGHTS, remedy)
     for name, shape in shapes.items():
-        if "lora_A" in name and not config.get("rank_pattern") and shape[:1] != (rank,):
+        if "lora_A" in name and not (by_layer or shape[:1] == (rank,)):
             raise InputError(f"{folder / WEIGHTS}: {name} has shape {shape} where {CONFIG} says r = {rank}; {remedy}")
     return config
+
+
+def check_trainable(folder: str | Path, config: dict, flag: str = "--adapter_path") -> None:
+    """Raises InputError unless an adapter can be trained further: LoRA, DoRA too, on linear layers of the decoder.
+
+    Rows of added tokens are trained further as well, with the tables that grew for them beside them. Biases and whole
+    layers belong to the base that a policy shares with its reference, and the fused loss takes the output layer's own
+    weights.
+
+    Args:
+        config: its adapter_config.json.
+    """
+    names = tensor_shapes(Path(folder) / WEIGHTS)
+    tables = [name for name in names if any(f".{table}." in name for table in TABLES)]
+    lora = [name for name in tables if "lora_" in name or ".lm_head.token_adapter." in name]
+    beyond = lora or [name for name in names if not name.endswith(LORA_TENSORS) and name not in tables]
+    if tables and not (lora or trained_tokens(config)):
+        beyond = tables
+    if beyond or config.get("modules_to_save"):
+        held = (beyond or config["modules_to_save"])[0].removeprefix("base_model.model.")
+        raise InputError(
+            f"{flag} {folder}: holds {held}, and only LoRA on linear layers is trained further: `dialsum merge` it, "
+            f"and train a new adapter on the merged model"
+        )
+
+
+def tables_rows(folder: str | Path) -> int | None:
+    """Rows of the embedding tables that an adapter holds whole, as for tokens that were added; None without any."""
+    names = tensor_shapes(Path(folder) / WEIGHTS)
+    whole = [shape for name, shape in names.items() if name.endswith(".weight") and "lora_" not in name
+             and any(f".{table}." in name for table in TABLES)]  # fmt: skip
+    return whole[0][0] if whole else None
 
 
 def trained_tokens(config: dict) -> list[int]:

@@ -11,6 +11,9 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.models.file_names import CONFIG, PICKLE, RUN_FILE, WEIGHTS
 from dialsum_trl.models.files import TRUSTED
 
+# what a tokenizer consists of, beside an adapter
+TOKENIZER = ("*token*.json", "chat_template.*", "vocab.*", "merges.txt", "*.model")
+
 
 def hub_file(name: str, file: str, revision: str) -> Path | None:
     """A file of a Hub repository in the Hub's cache, downloaded if it is not there; None where the Hub gives none.
@@ -33,7 +36,7 @@ def adapter_folder(adapter_path: str | Path, flag: str = "--adapter_path") -> Pa
     if Path(adapter_path).is_dir():
         return Path(adapter_path)
     try:
-        folder = Path(snapshot_download(str(adapter_path), allow_patterns=[CONFIG, WEIGHTS, RUN_FILE]))
+        folder = Path(snapshot_download(str(adapter_path), allow_patterns=[CONFIG, WEIGHTS, RUN_FILE, *TOKENIZER]))
     except (OSError, errors.HFValidationError, httpx2.HTTPError) as error:
         raise InputError(
             f"{flag} {adapter_path}: no such folder{similar(Path(adapter_path))}, and the Hub does not give it "

@@ -12,8 +12,7 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.families.registry import PADS, TEXT_ENDS, chat_of
 from dialsum_trl.models.files import check_adapter_files, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
-from dialsum_trl.prompts.prompt import prompt_messages
-from dialsum_trl.prompts.templates import FAILURES, template_kwargs
+from dialsum_trl.prompts.prompt import prompt_messages, written
 
 
 def missing_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -43,8 +42,9 @@ def add_tokens_of(tokenizer: PreTrainedTokenizerBase, adapter_path: str | Path) 
         add_missing_chat_tokens(tokenizer)
     if last >= len(tokenizer):
         raise InputError(
-            f"--adapter_path {adapter_path}: was trained with added tokens that {tokenizer.name_or_path} lacks: leave "
-            f"--prompt_style out, or `dialsum merge` it, which reads the tokenizer in its folder"
+            f"--adapter_path {adapter_path}: was trained with added tokens that {tokenizer.name_or_path} lacks: put "
+            f"its tokenizer into the adapter's folder (tokenizer.json, tokenizer_config.json), or leave --prompt_style "
+            f"out"
         )
 
 
@@ -67,14 +67,11 @@ def control_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 
 def turn_end_of_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The control token that the chat template writes right after an assistant's turn; None where it writes none."""
-    written = []
+    texts = []
     for content in ("가", "나"):  # what follows the content is the same for both, and the contents differ
         turns = [*prompt_messages(""), {"role": "assistant", "content": content}]
-        try:
-            written.append(tokenizer.apply_chat_template(turns, tokenize=False, **template_kwargs(tokenizer))[::-1])
-        except FAILURES:
-            return None
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(*written, strict=False))
+        texts.append(written(tokenizer, turns, generation=False)[1][::-1])
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
     after = "".join(pair[0] for pair in same)[::-1].lstrip()
     first = tokenizer(after, add_special_tokens=False, verbose=False).input_ids[:1] if after else []
     return next((token for token in first if token in control_ids(tokenizer)), None)

@@ -98,21 +98,45 @@ def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUC
     }
 
 
+def written(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool) -> tuple[list[dict], str]:
+    """`messages` as the tokenizer's chat template takes them, and the text that it writes.
+
+    Where it has no system role (it raises, or leaves the system text out), the system text opens the first user turn.
+
+    Args:
+        generation: adds the assistant header.
+
+    Raises:
+        InputError: the template raises in both forms.
+    """
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    opened = (
+        [{**messages[1], "content": f"{system}\n\n{messages[1]['content']}"}, *messages[2:]] if system else messages
+    )
+    failures = []
+    for turns in (messages, opened):
+        try:
+            text = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=generation, **template_kwargs(tokenizer)
+            )
+        except FAILURES as error:
+            failures.append(error)
+            continue
+        if turns is opened or system.strip() in text:
+            return turns, text
+    raise InputError(
+        f"{tokenizer.name_or_path}: its chat template fails on user and assistant turns ({reason(failures[0])}); use "
+        f"--prompt_style instruction"
+    ) from failures[0]
+
+
 def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool) -> list[int]:
-    """Token ids of `messages` under the tokenizer's chat template; `generation` adds the assistant header."""
-    try:
-        return tokenizer.apply_chat_template(
-            messages,
-            tokenize=True,
-            return_dict=False,
-            add_generation_prompt=generation,
-            **template_kwargs(tokenizer),
-        )
-    except FAILURES as error:
-        raise InputError(
-            f"{tokenizer.name_or_path}: its chat template fails on system, user and assistant turns ({reason(error)}); "
-            f"use --prompt_style instruction"
-        ) from error
+    """Token ids of `written`."""
+    return _ids(tokenizer, written(tokenizer, messages, generation=generation)[1])
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
 def encode_prompt(
@@ -129,15 +153,18 @@ def encode_completion(
 ) -> list[int]:
     """Token ids that the assistant turn adds to `prompt_ids`, ending with the end-of-turn token.
 
+    A template that writes none gets the tokenizer's eos right after the summary, to be learned.
+
     Args:
         messages: system, user and assistant turns whose first two rendered to `prompt_ids`.
         stop_ids: ids that end a turn (`chat_tokens.stop_token_ids`), the template's own end of turn first.
 
     Raises:
         InputError: the template does not render the prompt as a prefix, writes something before the summary, or ends
-            the turn with none of `stop_ids`.
+            the turn with none of `stop_ids` where there is no eos.
     """
-    full = render(tokenizer, messages, generation=False)
+    text = written(tokenizer, messages, generation=False)[1]
+    full = _ids(tokenizer, text)
     if full[: len(prompt_ids)] != prompt_ids:
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template renders prompt + completion so that the prompt is no prefix "
@@ -146,10 +173,14 @@ def encode_completion(
     completion = full[len(prompt_ids) :]
     ends = [i for i, token in enumerate(completion) if token in stop_ids]
     if not ends:
-        raise InputError(
-            f"{tokenizer.name_or_path}: its chat template ends the assistant turn with no stop token, so the model "
-            f"would never learn to stop. Use --prompt_style instruction"
-        )
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                f"{tokenizer.name_or_path}: its chat template ends the assistant turn with no stop token and its "
+                f"tokenizer has no eos token, so the model would never learn to stop; give another model"
+            )
+        bare = _ids(tokenizer, text.rstrip())  # such templates write line breaks between turns
+        completion = bare[len(prompt_ids) :] if bare[: len(prompt_ids)] == prompt_ids else completion
+        completion, ends = [*completion, tokenizer.eos_token_id], [len(completion)]
     # a template may write an end of text after the end of turn (Phi 3), at which generation has stopped already
     turn = [i for i in ends if completion[i] == stop_ids[0]] or ends
     completion = completion[: turn[-1] + 1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
@@ -17,9 +20,11 @@ FAILURES = (
     *(AttributeError, RecursionError, MemoryError),
 )
 PINNED_DATE = "26 Jul 2024"  # Llama 3.2's template would insert today's date into every prompt
-# Passed to templates that use them. Qwen3's hybrid models put reasoning into the answer; with enable_thinking=False the
-# prompt ends with an empty reasoning block instead.
-TEMPLATE_VALUES = {"date_string": PINNED_DATE, "enable_thinking": False}
+PINNED_DAY = date(2024, 7, 26)  # for templates that ask for today and take no date
+TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+# Passed to templates that use them. Hybrid models put reasoning into the answer; without thinking the prompt ends with
+# an empty reasoning block instead.
+TEMPLATE_VALUES = {"date_string": PINNED_DATE, "enable_thinking": False, "thinking": False}
 # For base models without a chat template. The user turn is "instruction\n\ndialogue".
 INSTRUCTION_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -50,4 +55,30 @@ def reason(error: Exception) -> str:
 
 def template_kwargs(tokenizer: PreTrainedTokenizerBase) -> dict:
     """The `TEMPLATE_VALUES` that a template uses."""
-    return {name: value for name, value in TEMPLATE_VALUES.items() if name in (tokenizer.chat_template or "")}
+    template = tokenizer.chat_template or ""
+    return {
+        name: value for name, value in TEMPLATE_VALUES.items() if re.search(rf"""(?<![\w.'"<]){name}\b""", template)
+    }
+
+
+def pin_date(template: str) -> str:
+    """The template with one day for today, where it can be told none: prompts do not depend on the day."""
+    if "date_string" in template:  # told by `template_kwargs`
+        return template
+    return TODAY.sub(lambda call: repr(PINNED_DAY.strftime(call[2])), template)
+
+
+def read_template(path: str) -> str:
+    """The chat template of `--chat_template_path`: a file, or `chat_template.jinja` in a folder.
+
+    Raises:
+        InputError: it cannot be read, or is no text.
+    """
+    file = Path(path)
+    try:
+        return (file / "chat_template.jinja" if file.is_dir() else file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--chat_template_path {path}: cannot be read ({reason(error)}); give a Jinja file in UTF-8, or a folder "
+            f"that has chat_template.jinja"
+        ) from None

@@ -12,7 +12,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.metrics.rouge import RougeConfig
-from dialsum_trl.prompts.prompt import fit, messages_of, render
+from dialsum_trl.prompts.prompt import fit, messages_of, render, written
 from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.distributed.sharding import whole_model
@@ -156,12 +156,13 @@ class OnlineTrainer(CheckedTrainer):
 
 
 def online_rows(rows, tokenizer, prompt_budget: int):
-    """Rows for TRL's online trainers: `prompt` (messages that fit into `prompt_budget` tokens), `dialogue` and
-    `summaries`; and how many dialogues were shortened."""
+    """Rows for TRL's online trainers: `prompt` (messages that fit into `prompt_budget` tokens, as the chat template
+    takes them), `dialogue` and `summaries`; and how many dialogues were shortened."""
     topics = rows["topic"][:] if "topic" in rows.column_names else [None] * len(rows)
     pairs = zip(rows["dialogue"], topics, strict=True)
     fitted = [fit(tokenizer, dialogue, prompt_budget, topic=topic) for dialogue, topic in pairs]
-    prompts = [messages_of(tokenizer, f.text, topic=topic) for f, topic in zip(fitted, topics, strict=True)]
+    asked = (messages_of(tokenizer, f.text, topic=topic) for f, topic in zip(fitted, topics, strict=True))
+    prompts = [written(tokenizer, messages, generation=True)[0] for messages in asked]
     ready = rows.select_columns(["dialogue", "summaries"]).add_column("prompt", prompts)
     return ready, sum(f.shortened for f in fitted)
 

@@ -25,18 +25,22 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     """
     dtype = dtype_of(trainer)
     bad = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
-    rows = [name for index in bad or range(len(batches)) for name in rows_of(trainer, batches[index])]
-    found = [(losses[bad[0]] if bad else None, _broken_weights(trainer.model), rows)]
+    found = {
+        "loss": losses[bad[0]] if bad else None,
+        "rows": [name for index in bad or range(len(batches)) for name in rows_of(trainer, batches[index])],
+        "weights": _broken_weights(trainer.model),
+    }
     # the norm is the same on all processes: all are here, but with fp16, where those with finite losses skip the step
     if not math.isfinite(norm) and trainer.args.world_size > 1 and not trainer.args.fp16:
-        found = gather_object(found)
-        found = [each for each in found if each[0] is not None] or found
-    (loss, weights, _), rows = found[0], [name for each in found for name in each[2]]
+        everywhere = gather_object([found])
+        guilty = [each for each in everywhere if each["loss"] is not None] or everywhere
+        found = {**guilty[0], "rows": [name for each in guilty for name in each["rows"]]}
+    loss, rows = found["loss"], found["rows"]
     what = f"loss {loss}" if loss is not None else f"gradient norm {norm}"
     where = f"rows {', '.join(rows[:NAMED])}" + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
-    if weights:
+    if found["weights"]:
         return (
-            f"{what} in {dtype} is not finite, and neither is {weights}: earlier steps were too large; "
+            f"{what} in {dtype} is not finite, and neither is {found['weights']}: earlier steps were too large; "
             f"lower --learning_rate."
         )
     if trainer.args.fp16 and loss is None:

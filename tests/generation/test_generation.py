@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from benchmarks.generation_speed import main
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.decoding import can_decode
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
@@ -265,8 +266,11 @@ def test_without_a_stop_token_every_summary_is_as_long_as_it_may_be(beams):
     assert [len(ids) for [ids] in generate_ids(model, [[0, 5, 6, 2], [0, 9, 2]], settings, [], 1)] == [8, 8]
 
 
-def test_no_prompts_give_no_summaries():
-    assert generate_ids(toy("llama"), [], GenerationSettings(), STOP, PAD) == []
+def test_an_empty_prompt_is_named_and_no_prompts_give_no_summaries():
+    model = toy("llama")
+    assert generate_ids(model, [], GenerationSettings(), STOP, PAD) == []
+    with pytest.raises(InputError, match="prompt 1 has no tokens"):
+        generate_ids(model, [[3], []], GenerationSettings(), STOP, PAD)
 
 
 def test_the_speed_benchmark_runs_in_smoke_mode():

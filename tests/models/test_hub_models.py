@@ -63,12 +63,13 @@ def test_an_adapter_of_the_hub_is_read_as_a_folder_is_and_without_the_hub_from_t
     assert len(server.requests) == asked
 
 
-def test_of_an_adapter_of_the_hub_nothing_else_is_fetched(server, adapter, tmp_path):
+def test_of_an_adapter_of_the_hub_it_and_its_tokenizer_are_fetched_and_nothing_else(server, adapter, tmp_path):
     torch.save({}, adapter / PICKLE)
     publish(server, adapter)
     adapter_settings(REPO)
     found = {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*")}
-    assert found == {"adapter_config.json", WEIGHTS, "dialsum.json"}
+    tokenizer = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert found == {"adapter_config.json", WEIGHTS, "dialsum.json", *tokenizer}
 
 
 def test_an_adapter_of_the_hub_that_is_a_pickle_only_is_refused(server, adapter, bare):

@@ -1,6 +1,7 @@
 """An adapter that is trained further keeps its layers: flags that ask for others are refused, not passed over."""
 
 import json
+import shutil
 
 import pytest
 
@@ -39,8 +40,9 @@ def test_a_recipes_settings_are_no_error(folders):
 
 def test_a_pattern_of_layers_is_compared_as_the_text_that_it_is(folders, tmp_path):
     config = json.loads((folders["sft"] / "adapter_config.json").read_text())
-    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "target_modules": r".*_proj"}))
-    values = {"adapter_path": str(tmp_path), "lora_target_modules": [r".*_proj"]}
+    folder = shutil.copytree(folders["sft"], tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "target_modules": r".*_proj"}))
+    values = {"adapter_path": str(folder), "lora_target_modules": [r".*_proj"]}
     assert keep_lora(values, set(values)) is None
     with pytest.raises(InputError, match="--lora_target_modules q_proj"):
         keep_lora(values | {"lora_target_modules": ["q_proj"]}, set(values))

@@ -64,9 +64,9 @@ class Run:
         """Training and dev rows (`data.splits.read_rows`); dev is None where there is none."""
         return read_rows(self.data)
 
-    def load_tokenizer(self):
-        """The model's tokenizer with its chat template."""
-        return tokenizer_of(self.model_args, self.prompt)
+    def load_tokenizer(self, chat_template_path: str | None = None):
+        """The model's tokenizer with its chat template, or with another one."""
+        return tokenizer_of(self.model_args, self.prompt, chat_template_path)
 
     def describe(self, tokenizer, rows, examples, dev_rows, names: list[str]) -> RunInfo:
         """What the run is, for its checkpoints and its record. Call it before `args` is fitted to the machine.

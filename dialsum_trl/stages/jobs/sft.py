@@ -41,7 +41,8 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
     train, dev = run.rows()
     train = each_reference(train, sft.train_references)
 
-    tokenizer = run.load_tokenizer()
+    tokenizer = run.load_tokenizer(args.chat_template_path)
+    args.chat_template_path = None  # the tokenizer has it: rows are encoded with it, and it is saved with the adapter
     added = add_missing_chat_tokens(tokenizer)
     if added and model_args.use_peft:
         base = model_args.model_name_or_path

@@ -49,7 +49,8 @@ def _follow_the_configuration(model, units: list) -> list:
 
 def saved_name(parameter_name: str) -> str:
     """A trained parameter's name in an adapter file."""
-    return parameter_name.replace(".modules_to_save.default", "").replace(".default", "")
+    name = parameter_name.replace(".modules_to_save.default", "").replace(".default", "")
+    return name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")  # of DoRA
 
 
 def saved_shapes(model) -> dict[str, tuple[int, ...]]:

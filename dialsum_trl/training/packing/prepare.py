@@ -94,13 +94,15 @@ def prepare(
         if memory_gib and on_gpu:
             limit_gpu(memory_gib)
         reason = verified(attach(model, list(plan.keep), plan.resident))
-    micro_batches = usual
     if reason is None:
         micro_batches = plan.micro_batches
-        _follow(args, plan, max(lengths))
+        args.gradient_checkpointing = args.activation_checkpointing = False  # the plan decides what to recompute
+        args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
+        if args.optim == "paged_adamw_32bit" and on_gpu:
+            args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
     else:
         say(f"Packed, but not fused: {reason}")
-        plan = None
+        plan, micro_batches = None, usual
         if on_gpu and args.gradient_checkpointing and shape:  # each micro-batch costs the host the same launches
             tokens = memory.plain_tokens(shape, budget)
             micro_batches = next((count for count in range(1, usual) if largest(count) <= tokens), usual)
@@ -110,14 +112,6 @@ def prepare(
     # only reported by the trainer; the schedule distributes the rows
     args.per_device_train_batch_size = -(-rows_per_step // (micro_batches * args.world_size))
     return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
-
-
-def _follow(args, plan: memory.Plan, longest: int) -> None:
-    """Has the trainer's arguments follow the plan of the fused layers."""
-    args.gradient_checkpointing = args.activation_checkpointing = False  # the plan decides what to recompute
-    args.per_device_eval_batch_size = max(1, plan.tokens // longest)
-    if args.optim == "paged_adamw_32bit" and args.device.type == "cuda":
-        args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
 
 
 def noise_problem(args) -> str | None:
