@@ -1,10 +1,9 @@
 """GRPO from an SFT adapter: PPO's rewards through TRL's GRPOTrainer, with a KL to the SFT adapter."""
 
-from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.preference_flags import RewardArguments
+from dialsum_trl.stages.common.preference_flags import ONLINE_TRAINING, RewardArguments
 from dialsum_trl.stages.common.unread_flags import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
 
 GRPO = Stage(
@@ -12,28 +11,15 @@ GRPO = Stage(
     job="dialsum_trl.stages.jobs.grpo",
     groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
     settings=dict(
-        **ADAPTER_TRAINING,
+        **ONLINE_TRAINING,
         ddp_find_unused_parameters=False,  # every adapter takes part in every step
-        learning_rate=1e-5,
         beta=0.04,  # TRL's default of 0 lets the policy drift
         num_generations=8,
         num_generations_eval=1,  # dev summaries are greedy
         per_device_train_batch_size=8,
         gradient_accumulation_steps=8,
-        max_completion_length=MAX_NEW_TOKENS,
         mask_truncated_completions=True,  # summaries cut by the limit are left out of the loss
         disable_dropout=True,
-        num_train_epochs=1,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=4,
-        max_grad_norm=1.0,
-        eval_strategy="steps",
-        eval_steps=20,
-        eval_on_start=True,
-        save_strategy="steps",
-        save_steps=20,
-        save_total_limit=2,
-        logging_steps=2,
     ),
     trainer="trl.GRPOConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--max_completion_length"),

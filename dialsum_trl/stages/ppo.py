@@ -1,10 +1,9 @@
 """PPO from an SFT adapter: its settings and `train_ppo`."""
 
-from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.preference_flags import RewardArguments
+from dialsum_trl.stages.common.preference_flags import ONLINE_TRAINING, RewardArguments
 from dialsum_trl.stages.common.unread_flags import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
 
 PPO = Stage(
@@ -12,25 +11,12 @@ PPO = Stage(
     job="dialsum_trl.stages.jobs.ppo",
     groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
     settings=dict(
-        **ADAPTER_TRAINING,
-        learning_rate=1e-5,
+        **ONLINE_TRAINING,
         critic_learning_rate=5e-5,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=4,
-        num_train_epochs=1,
         per_device_train_batch_size=16,  # fewer where a rollout does not divide among that many processes
         rollout_batch_size=64,
         ppo_epochs=2,
         kl_coef=0.05,
-        max_grad_norm=1.0,
-        max_completion_length=MAX_NEW_TOKENS,
-        eval_strategy="steps",
-        eval_steps=20,
-        eval_on_start=True,  # the tripwire on dev ROUGE measures from here
-        save_strategy="steps",
-        save_steps=20,
-        save_total_limit=2,
-        logging_steps=2,
     ),
     trainer="dialsum_trl.rl.ppo_config.PPOConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--max_completion_length"),

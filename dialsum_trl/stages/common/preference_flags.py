@@ -1,14 +1,31 @@
-"""Flags that several stages share and that name pairs or rewards: `PairArguments`, `RewardArguments`."""
+"""What stages share that learn from pairs or rewards: `PairArguments`, `RewardArguments`, `ONLINE_TRAINING`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
-from dialsum_trl.core.settings.defaults import MAX_LENGTH
+from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import flag
 from dialsum_trl.models.file_names import SCALE_FILE
 from dialsum_trl.rl.rewards import NAMES
+
+ONLINE_TRAINING = dict(  # what PPO and GRPO have alike
+    **ADAPTER_TRAINING,
+    learning_rate=1e-5,
+    lr_scheduler_type="constant_with_warmup",
+    warmup_steps=4,
+    num_train_epochs=1,
+    max_grad_norm=1.0,
+    max_completion_length=MAX_NEW_TOKENS,
+    eval_strategy="steps",
+    eval_steps=20,
+    eval_on_start=True,  # what dev summaries gain, and PPO's tripwire on their ROUGE, is measured from here
+    save_strategy="steps",
+    save_steps=20,
+    save_total_limit=2,
+    logging_steps=2,
+)
 
 
 @dataclass
