@@ -3,6 +3,9 @@
 import gc
 import math
 
+HALF = "bfloat16"  # or float16, with its gradients scaled
+SCALE = 65536.0
+
 
 def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
     """The recipes' model: nf4 base through transformers, LoRA through PEFT."""
@@ -15,7 +18,7 @@ def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
 
     set_seed(42)  # every variant starts from the same adapters
     base = load_base(
-        str(path), dtype="float32" if smoke else "bfloat16", quantization="none" if smoke else "4bit",
+        str(path), dtype="float32" if smoke else HALF, quantization="none" if smoke else "4bit",
         attn_implementation=attention, device="cpu" if smoke else 0,
     )  # fmt: skip
     base.config.use_cache = False
@@ -39,11 +42,12 @@ def equality(path, rows, smoke: bool) -> dict:
 
     def gradients(model, half: bool):
         model.zero_grad()
-        with torch.autocast(device, torch.bfloat16, enabled=half):
+        scale = SCALE if half and HALF == "float16" else 1.0
+        with torch.autocast(device, getattr(torch, HALF), enabled=half):
             log_probs = model(**batch, use_cache=False, fused_lm_head=True).log_probs
         loss = -log_probs.sum() / (batch["labels"] != -100).sum()
-        loss.backward()
-        return loss.item(), {n: p.grad.float().cpu() for n, p in model.named_parameters() if p.requires_grad}
+        (loss * scale).backward()
+        return loss.item(), {n: p.grad.float().cpu() / scale for n, p in model.named_parameters() if p.requires_grad}
 
     model = load(path, smoke, dropout=0.0, attention=name).train()
     add_fused_lm_head(model.get_base_model())

@@ -61,11 +61,17 @@ def doctor(
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
+    cards: Annotated[bool, Option("--cards", help="A table of GPUs: dtype, attention, memory and hours.")] = False,
 ):
     """Is this machine ready, and does a recipe fit on it?
 
     Versions, GPU, memory, disk, launcher and Hub; exit code 1 when something is not ready.
     """
+    if cards:
+        from dialsum_trl.cli.cards_table import show_cards  # loaded when its command runs
+
+        show_cards(recipes.shipped() / "recipes")
+        return
     from dialsum_trl.cli.doctor import examine  # loaded when its command runs
 
     sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary)) else 1)

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from rich.text import Text
 
 from dialsum_trl.cli.printing import open_console, print_entry, print_line
+from dialsum_trl.core.cards import CONTEXT_GIB, choice, has_bfloat16
 from dialsum_trl.core.disk import free_gib
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import columns_in
@@ -133,8 +134,13 @@ def _gpu(index: int) -> Finding:
     text = f"{index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GiB free"
     if free < 0.8 * total:
         return Finding("gpu", "warn", text, "other processes hold the rest; nvidia-smi lists them")
-    bf16 = torch.cuda.get_device_capability(index) >= (8, 0)
-    return judged("gpu", bf16, f"{text}, {'bf16' if bf16 else 'no bf16'}", "train with --dtype float16")
+    if torch.version.cuda is None:
+        remedy = "the recipes run padded and unfused there; --quantization 4bit where bitsandbytes has it"
+        return Finding("gpu", "warn", f"{text}, ROCm", remedy)
+    capability = torch.cuda.get_device_capability(index)
+    bf16 = "bf16" if has_bfloat16(capability) else "no bf16, so bf16 recipes train in fp16"
+    how = choice(capability)
+    return Finding("gpu", "ok", f"{text}, {bf16}, {how.attention} attention, {how.layers} layers")
 
 
 def memory() -> Finding:
@@ -207,7 +213,9 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Finding]:
     cards = range(torch.cuda.device_count())
     count = max(1, len(cards))
     # the smallest card decides
-    budget = settings["memory_gib"] or min((torch.cuda.mem_get_info(card)[0] / GIB for card in cards), default=0.0)
+    budget = min((torch.cuda.mem_get_info(card)[0] / GIB for card in cards), default=0.0)
+    if limit := settings["memory_gib"]:
+        budget = min(budget or limit, limit - CONTEXT_GIB)
     result = estimate(settings, shape, lengths, budget, count)
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
     rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"

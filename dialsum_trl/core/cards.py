@@ -49,19 +49,34 @@ def usable_dtype(dtype: str, capability: Capability | None) -> str:
 
 
 def document_attention(capability: Capability, dtype: str, head_dim: int) -> str:
-    """How documents of a pack are attended to on a CUDA device: "flash", "efficient" or "buckets".
+    """How documents of a pack are attended to on a CUDA device: "flash", "efficient" or "documents".
 
     FlashAttention needs Ampere, half precision and heads of 256 at most; torch's memory-efficient kernel runs
-    everywhere else, where 16 bytes divide a head; else documents of like length go through SDPA together.
+    everywhere else, where 16 bytes divide a head; else each document goes through SDPA.
     """
     if capability >= (8, 0) and dtype != "float32" and head_dim <= 256:
         return "flash"
-    return "efficient" if head_dim % (4 if dtype == "float32" else 8) == 0 else "buckets"
+    return "efficient" if head_dim % (4 if dtype == "float32" else 8) == 0 else "documents"
 
 
 def fuses(capability: Capability) -> bool:
     """Whether Triton compiles the fused layers for it: not before Turing."""
     return capability >= (7, 5)
+
+
+class Choice(NamedTuple):
+    """How a recipe runs on a card: dtype, attention in packs ("flash", "efficient"), layers ("fused", "plain")."""
+
+    dtype: str
+    attention: str
+    layers: str
+
+
+def choice(capability: Capability, dtype: str = "bfloat16", head_dim: int = 128) -> Choice:
+    """What a model of `dtype` gets on a CUDA device of that capability."""
+    usable = usable_dtype(dtype, capability)
+    fused = fuses(capability) and usable != "float32"
+    return Choice(usable, document_attention(capability, usable, head_dim), "fused" if fused else "plain")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from dialsum_trl.core.cards import fuses
+
 ATTENTION = "dialsum_slots"
 
 
@@ -110,8 +112,10 @@ class SlotCache(Cache):
 
 
 def kernel_for(device: torch.device) -> Callable | None:
-    """The Triton kernel on a CUDA device that has Triton, else None (PyTorch's attention with a mask)."""
-    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+    """The Triton kernel on a CUDA device that Triton compiles for, else None (PyTorch's attention with a mask)."""
+    if device.type != "cuda" or torch.version.cuda is None or importlib.util.find_spec("triton") is None:
+        return None
+    if not fuses(torch.cuda.get_device_capability(device)):
         return None
     from dialsum_trl.kernels.slot_attention import attend  # imports Triton, which is not everywhere
 

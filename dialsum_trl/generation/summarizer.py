@@ -14,6 +14,7 @@ from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.adapters import merge as merge_adapter
 from dialsum_trl.models.base import auto_class_of, dequantized, load_base, resize_embeddings
+from dialsum_trl.models.devices import dtype_here
 from dialsum_trl.models.encoder_decoder import check_precision
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.prompts.prompt import set_prompt_texts
@@ -85,6 +86,9 @@ def load_summarizer(
     chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style, system_prompt, instruction)
     if None in chosen[1:]:  # a stage has compared its settings with the adapter's already
         use_adapter_settings(values, {name for name, value in zip(values, chosen, strict=True) if value is not None})
+    on_gpu = device is None or torch.device(device).type == "cuda"
+    if on_gpu:
+        values["dtype"] = dtype_here(values["dtype"], False)
     adapter, base, revision, dtype, quantization, style, system_prompt, instruction = values.values()
     tokenizer = load_tokenizer(base, revision, style, trust_remote_code, adapter)
     set_prompt_texts(tokenizer, system_prompt, instruction)

@@ -1,32 +1,60 @@
 """Causal attention inside each document of a pack: documents never see one another, and no mask is ever built.
 
 A pack is one row of T tokens that holds several documents back to back; `bounds` is the int32 tensor
-(0, n1, n1 + n2, .., T) of their edges. On a GPU, with half precision, PyTorch's own variable-length FlashAttention does
+(0, n1, n1 + n2, .., T) of their edges. From Ampere on, in half precision, PyTorch's variable-length FlashAttention does
 the work (that of `torch.nn.attention.varlen`, called below its wrapper, which has no grouped queries before torch
-2.13); elsewhere each document goes through `scaled_dot_product_attention`. Both cost what the documents cost,
-not T squared.
+2.13); on other CUDA devices and in float32 its memory-efficient kernel; elsewhere each document goes through
+`scaled_dot_product_attention`. All cost what the documents cost, not T squared. `core.cards` has the rule.
 
 `register()` makes it `attn_implementation="packed"` of transformers. Without document edges (generation, padded
 evaluation) that name behaves exactly as "sdpa", mask included, so it never has to be switched off.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.attention import (
+    activate_flash_attention_impl,
+    current_flash_attention_impl,
+    list_flash_attention_impls,
+)
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from dialsum_trl.core.cards import document_attention
+from dialsum_trl.core.console import say
+from dialsum_trl.kernels.efficient_attention import efficient, efficient_backward
+
 PACKED = "packed"
 
 
+def kernel_of(query: Tensor) -> str:
+    """ "flash", "efficient" or "documents": what attends to this tensor (.., D)."""
+    if not query.is_cuda or torch.version.cuda is None:
+        return "documents"
+    dtype = str(query.dtype).removeprefix("torch.")
+    return document_attention(torch.cuda.get_device_capability(query.device), dtype, query.shape[-1])
+
+
 def uses_flash(query: Tensor) -> bool:
-    """Whether FlashAttention takes this tensor (any shape that ends with the head dimension)."""
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    return query.is_cuda and torch.version.cuda is not None and half and query.shape[-1] <= 256
+    """Whether FlashAttention takes this tensor."""
+    return kernel_of(query) == "flash"
+
+
+def newer_flash() -> None:
+    """Has torch use FlashAttention 3 (Hopper) or 4 (Blackwell's servers) where that package is installed."""
+    major = torch.cuda.get_device_capability()[0] if torch.cuda.is_available() and torch.version.cuda else 0
+    name, module = {9: ("FA3", "flash_attn_interface"), 10: ("FA4", "flash_attn.cute")}.get(major, (None, None))
+    if name is None or find_spec(module.partition(".")[0]) is None or find_spec(module) is None:
+        return
+    if name in list_flash_attention_impls() and current_flash_attention_impl() != name:
+        activate_flash_attention_impl(name)
+        say(f"Attention: {name}, of the installed {module}")
 
 
 def _documents(bounds: Tensor) -> list[slice]:
@@ -67,7 +95,10 @@ def attend(
     Returns:
         The output (T, heads, D) in the dtype of the query, and what `attend_backward` needs besides it.
     """
-    if uses_flash(query):
+    kernel = kernel_of(query)
+    if kernel == "efficient":
+        return efficient(query, key, value, bounds, longest, scale, window)
+    if kernel == "flash":
         out, lse, rng, unused, _ = torch.ops.aten._flash_attention_forward(
             query, key, value, bounds, bounds, longest, longest, 0.0, True, False, scale=scale,
             **_flash_window(window),
@@ -89,7 +120,10 @@ def attend_backward(
         grad: gradient of the output, (T, heads, D).
         out, saved: what `attend` returned for the other arguments.
     """
-    if uses_flash(query):
+    kernel = kernel_of(query)
+    if kernel == "efficient":
+        return efficient_backward(grad, query, key, value, out, saved, bounds, longest, scale, window)
+    if kernel == "flash":
         lse, rng, unused = saved
         return torch.ops.aten._flash_attention_backward(
             grad, query, key, value, out, lse, bounds, bounds, longest, longest, 0.0, True, rng, unused, scale=scale,
@@ -173,6 +207,7 @@ def packed_mask(
 
 def register() -> str:
     """Makes `attn_implementation="packed"` known to transformers and returns that name."""
+    newer_flash()
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, packed_mask)
     return PACKED

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from dialsum_trl.core.cards import Device
+from dialsum_trl.core.cards import Device, fuses
 
 PAIR = 2  # bytes of a bfloat16 or float16; A of an adapter is float32
 LARGEST_RANK = 256
@@ -120,6 +120,8 @@ def slot_attention(device: Device, queries: int, size: int, itemsize: int) -> Ti
 
 def problem(device: Device, rank: int) -> str | None:
     """Why the fused layers' kernels cannot run with adapters of this padded rank, as one clause; or None."""
+    if not fuses(device.capability):
+        return "Triton's kernels need compute capability 7.5, this GPU has {}.{}".format(*device.capability)
     if rank > LARGEST_RANK:
         return f"a LoRA rank above {LARGEST_RANK}"
     wanted = (lora_down(device, 3, rank), lora_backward(device, 3, rank), swiglu_backward(device, rank))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dialsum_trl.core.cards import CONTEXT_GIB, Card, Choice, card_of, choice
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.dialogues import iter_rows
@@ -15,12 +16,9 @@ from dialsum_trl.training.plan.schedule import Schedule
 
 # Korean DialogSum: rows, and the lengths of its prompts and summaries with the Llama 3 vocabulary (lognormal, mean)
 ROWS, PROMPT_LOG_MEAN, PROMPT_LOG_DEVIATION, SUMMARY_TOKENS = 12_457, 5.527, 0.459, 45
-CARDS = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # memory sizes of GPUs, GiB
+SIZES = (6, 8, 10, 12, 16, 24, 32, 40, 48, 80, 141)  # memory sizes of GPUs, GiB
 REFERENCE = 989  # dense bf16 TFLOP/s of the card that `memory` was measured on
-PEAKS = {  # of others, as their vendors state them; the first name contained in a device's name counts
-    "B200": 2250, "H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "RTX 5090": 210, "RTX 4090": 165,
-    "RTX 3090": 71, "A6000": 155, "A40": 150, "A10": 125, "L4": 121, "V100": 125, "T4": 65,
-}  # fmt: skip
+PLAIN_PACE = 0.44  # of the fused layers', both on packs (benchmarks/results/scaling_llama3b_2.json)
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,31 @@ def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, pr
     steps = settings.get("max_steps", -1)
     if steps <= 0:
         steps = max(1, round(-(-len(lengths) // rows_per_step) * epochs))
-    least = next((card for card in CARDS if fits(card)), None)
+    least = next((card for card in SIZES if fits(card - CONTEXT_GIB)), None)
     return Estimate(len(lengths), sum(lengths) / len(lengths), steps, fits(budget), least)
 
 
 def peak_of(device_name: str) -> float | None:
-    """Dense bf16 TFLOP/s of a card by its name, or None."""
-    return next((peak for name, peak in PEAKS.items() if name in device_name), None)
+    """Dense half-precision TFLOP/s of a card by its name, or None."""
+    card = card_of(device_name)
+    return card.tflops if card else None
+
+
+@dataclass(frozen=True)
+class OnCard:
+    """What a recipe gets on a card: `plan` is None where it does not fit; `hours` are an estimate."""
+
+    card: Card
+    choice: Choice
+    plan: Plan | None
+    hours: float | None
+
+
+def on_card(card: Card, settings: dict, shape: Shape, lengths: list[int]) -> OnCard:
+    """A recipe on one free card, CUDA's context and a display counted in."""
+    chosen = choice(card.capability, settings["dtype"], shape.head_dim)
+    found = estimate(settings, shape, lengths, card.free_gib)
+    if found.best is None:
+        return OnCard(card, chosen, None, None)
+    pace = 1.0 if chosen.layers == "fused" else PLAIN_PACE
+    return OnCard(card, chosen, found.best, found.hours(card.tflops) / pace)

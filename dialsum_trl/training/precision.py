@@ -4,14 +4,21 @@ import torch
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current, launched_on_cpu
+from dialsum_trl.models.devices import dtype_here
+
+QUANTIZED = ("cuda", "xpu", "hpu")  # devices with bitsandbytes' quantized training; Apple's are not tried
 
 
 def match_precision(values: dict, given: set[str]) -> None:
     """Makes the trainer's mixed precision follow `dtype`, and refuses to start where nothing could train.
 
     Raises:
-        InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and `--use_cpu` was not given.
+        InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and `--use_cpu` was not given; 4 bits on
+            a device that bitsandbytes does not train on.
     """
+    cpu = values["use_cpu"] or launched_on_cpu()
+    if not cpu:
+        values["dtype"] = dtype_here(values["dtype"], "dtype" in given)
     wanted = {"bfloat16": (True, False), "float16": (False, True), "float32": (False, False)}[values["dtype"]]
     for name, value in zip(("bf16", "fp16"), wanted, strict=True):
         if name in given and bool(values[name]) != value:
@@ -20,12 +27,18 @@ def match_precision(values: dict, given: set[str]) -> None:
                 f"mixed precision follows --dtype"
             )
         values[name] = value
-    cpu = values["use_cpu"] or launched_on_cpu()
     if not cpu and not torch.accelerator.is_available():
         raise InputError(
             "no GPU found: run on a machine with one, or try the offline toy with --config recipes/demo.yaml "
             "(--use_cpu true trains the real model on the CPU, which takes weeks)"
         )
+    if not cpu and values.get("quantization", "none") != "none" and not torch.cuda.is_available():
+        kind = torch.accelerator.current_accelerator().type
+        if kind not in QUANTIZED:
+            raise InputError(
+                f"--quantization {values['quantization']}: bitsandbytes trains on NVIDIA, AMD and Intel GPUs, and this "
+                f"is {kind}: give --quantization none (2 bytes per parameter), or --use_cpu true"
+            )
     if cpu:
         values["use_cpu"] = True
         if "optim" not in given and str(values["optim"]).startswith("paged"):

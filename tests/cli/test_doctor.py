@@ -94,6 +94,7 @@ def two_cards(monkeypatch):
     """An H100 that is free and a T4 that others fill, as torch would report them."""
     cards = [("NVIDIA H100 80GB HBM3", (9, 0), 79.0, 80.0), ("Tesla T4", (7, 5), 15.0, 15.6)]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=0: cards[index][0])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=0: cards[index][1])
@@ -104,8 +105,11 @@ def two_cards(monkeypatch):
 
 def test_each_gpu_is_listed_with_its_memory_and_bf16(two_cards):
     first, second = doctor.gpus()
-    assert first == doctor.Finding("gpu", "ok", "0: NVIDIA H100 80GB HBM3, 79.0 of 80.0 GiB free, bf16")
-    assert (second.state, second.remedy) == ("warn", "train with --dtype float16")
+    assert first == doctor.Finding(
+        "gpu", "ok", "0: NVIDIA H100 80GB HBM3, 79.0 of 80.0 GiB free, bf16, flash attention, fused layers"
+    )
+    assert second.state == "ok"
+    assert "no bf16, so bf16 recipes train in fp16, efficient attention, fused layers" in second.text
 
 
 def test_a_gpu_that_others_fill_is_a_warning(two_cards):
@@ -161,7 +165,7 @@ def test_a_missing_token_is_a_warning(monkeypatch, tmp_path):
 def test_a_recipe_that_fits_says_how_much_memory_it_takes():
     finding = state(doctor.fits("sft", settings(memory_gib=24.0), False), "fits")
     assert finding.state == "ok"
-    assert "of 24.0 GiB per GPU" in finding.text
+    assert "of 23.4 GiB per GPU" in finding.text
 
 
 def test_a_recipe_that_does_not_fit_says_what_would(capsys):

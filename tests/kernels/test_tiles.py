@@ -5,7 +5,7 @@ import pytest
 from dialsum_trl.core.cards import SHARED, Device
 from dialsum_trl.kernels import tiles
 
-DEVICES = [Device(capability, 40, shared) for capability, shared in SHARED.items()]
+DEVICES = [Device(capability, 40, shared) for capability, shared in SHARED.items() if capability >= (7, 5)]
 RANKS = (16, 32, 64, 128, 256)
 
 
@@ -14,6 +14,11 @@ def test_every_card_has_tiles_for_every_rank_and_head_size(device):
     assert all(tiles.problem(device, rank) is None for rank in RANKS)
     for size in (64, 80, 96, 128, 256):
         assert all(tiles.slot_attention(device, queries, size, 2) for queries in (1, 12, 128))
+
+
+def test_volta_is_routed_to_the_plain_layers():
+    volta = Device((7, 0), 80, SHARED[(7, 0)])
+    assert "compute capability 7.5, this GPU has 7.0" in tiles.problem(volta, 16)
 
 
 def test_a_card_without_shared_memory_for_a_rank_is_routed_to_the_plain_layers():

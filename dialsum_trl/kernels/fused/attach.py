@@ -6,8 +6,9 @@ import subprocess
 import torch
 from peft import PeftModel
 
+from dialsum_trl.kernels import tiles
 from dialsum_trl.kernels.fused.layer import ACTIVATIONS, FusedLayer, LayerFunction, activation, operations
-from dialsum_trl.kernels.fused.weights import group_problem
+from dialsum_trl.kernels.fused.weights import group_problem, padded_rank
 from dialsum_trl.models.families.family import Layer
 from dialsum_trl.models.families.registry import FUSED
 
@@ -37,6 +38,8 @@ def problem(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str | Non
         return f"{config.model_type} layers are not {', '.join(FUSED)}"
     if activation(config) not in ACTIVATIONS:
         return f"the activation {activation(config)}"
+    if reason := _device_problem(model, adapters):
+        return reason
     for layer in decoder_layers(model):
         if reason := _layer_problem(layer, FUSED[type(layer).__name__], adapters):
             return reason
@@ -65,6 +68,14 @@ def _layer_problem(layer: torch.nn.Module, built: Layer, adapters: tuple[str, ..
     if len(biases[0]) > 1 or len(biases[1]) > 1 or any(m.get_base_layer().bias is not None for (m,) in outputs):
         return "biases of the projections that add to the stream, or of some projections of one input"
     return None
+
+
+def _device_problem(model: PeftModel, adapters: tuple[str, ...]) -> str | None:
+    device = next(model.parameters()).device
+    if device.type == "cuda" and torch.version.cuda is None:
+        return "a GPU of another vendor than NVIDIA"
+    ranks = [padded_rank(model.peft_config[name].r) for name in adapters]
+    return tiles.problem(tiles.device_of(device), max(ranks)) if device.type == "cuda" else None
 
 
 def _forward(choices: dict[str, FusedLayer]):

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
 
+from dialsum_trl.core.cards import CONTEXT_GIB
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
@@ -92,7 +93,7 @@ def prepare(
     if reason is None:
         plan = _plan(shape, largest, rows_per_step // args.world_size, budget)
         if memory_gib and on_gpu:
-            limit_gpu(memory_gib)
+            limit_gpu(budget)
         reason = verified(attach(model, list(plan.keep), plan.resident))
     if reason is None:
         micro_batches = plan.micro_batches
@@ -140,9 +141,11 @@ def verified(layers: list) -> str | None:
 
 
 def _budget(args, memory_gib: float | None) -> float:
-    """GiB that every process may use."""
-    on_gpu = args.device.type == "cuda"
-    budget = memory_gib or (free_gib() + torch.cuda.memory_reserved() / memory.GIB if on_gpu else CPU_BUDGET_GIB)
+    """GiB that every process may allocate: what is free, and of `memory_gib` what CUDA's context leaves."""
+    budget = memory_gib or CPU_BUDGET_GIB
+    if args.device.type == "cuda":
+        there = free_gib() + torch.cuda.memory_reserved() / memory.GIB
+        budget = min(there, memory_gib - CONTEXT_GIB) if memory_gib else there
     return min(gather_object([budget]))  # processes that plan differently would wait for one another forever
 
 

@@ -1,0 +1,64 @@
+"""Runs a command on this GPU as on a smaller or older card.
+
+    python -m benchmarks.as_card --gib 14.5 --capability 7.5 recipes/sft_llama3b.py --train_file data/train.csv ...
+
+The memory is limited by `set_per_process_memory_fraction` to `--gib` less CUDA's context. With a capability before 8.0
+FlashAttention and cuDNN's attention are off, bfloat16 is none of the card's, and kernels take its tiles.
+At the end a JSON line has the peak of reserved memory and the context, as measured.
+"""
+
+import argparse
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import torch
+
+from dialsum_trl.core.cards import CONTEXT_GIB, SHARED, Device
+
+GIB = 2**30
+
+
+def become(capability: tuple[int, int] | None, gib: float | None) -> None:
+    """Makes this process see such a card."""
+    if capability is not None:
+        from dialsum_trl.kernels import tiles
+
+        processors = torch.cuda.get_device_properties(0).multi_processor_count
+        device = Device(capability, processors, SHARED[capability])
+        tiles.device_of = lambda _: device
+        torch.cuda.get_device_capability = lambda device=None: capability
+        if capability < (8, 0):
+            torch.backends.cuda.enable_flash_sdp(False)
+            torch.backends.cuda.enable_cudnn_sdp(False)
+    if gib is not None:
+        total = torch.cuda.get_device_properties(0).total_memory
+        limit = (gib - CONTEXT_GIB) * GIB
+        torch.cuda.set_per_process_memory_fraction(limit / total)
+        torch.cuda.mem_get_info = lambda device=None: (int(limit - torch.cuda.memory_reserved()), int(gib * GIB))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--gib", type=float)
+    parser.add_argument("--capability", type=lambda text: tuple(map(int, text.split("."))))
+    parser.add_argument("script", help="a file, or a module of benchmarks as benchmarks.name")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    if torch.cuda.is_available():
+        become(args.capability, args.gib)
+    sys.argv = [args.script, *args.arguments]
+    try:
+        if Path(args.script).suffix == ".py":
+            sys.path.insert(0, str(Path(args.script).resolve().parents[1]))
+            runpy.run_path(args.script, run_name="__main__")
+        else:
+            runpy.run_module(args.script, run_name="__main__", alter_sys=True)
+    finally:
+        peak = torch.cuda.max_memory_reserved() / GIB if torch.cuda.is_available() else 0.0
+        print("AS_CARD " + json.dumps({"peak_reserved_gib": round(peak, 2), "gib": args.gib}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

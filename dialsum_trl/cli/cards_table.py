@@ -1,0 +1,46 @@
+"""`dialsum doctor --cards`: how the recipes run on the GPUs that people own, by the rules that the runs follow."""
+
+from pathlib import Path
+
+from dialsum_trl.cli.printing import open_console
+from dialsum_trl.core.cards import CARDS, Choice
+from dialsum_trl.core.settings.resolve import read_recipe
+from dialsum_trl.training.estimate import OnCard, known_shape, on_card, row_lengths
+
+RECIPES = ("sft_llama3b", "sft_qwen3_4b", "sft_qwen25_7b", "sft_llama8b")
+NOTE = (
+    "Memory and hours are estimates for three epochs of Korean DialogSum: the pace on an H100, scaled by the TFLOP/s "
+    "that the card's vendor states. They were not measured on these cards."
+)
+
+
+def rows(folder: Path) -> list[tuple[OnCard, ...]]:
+    """One row per card, one entry per recipe of `folder`."""
+    lengths = row_lengths(None, "", {})
+    recipes = []
+    for name in RECIPES:
+        settings = read_recipe(folder / f"{name}.py", None, {}).values
+        shape = known_shape(settings["model_name_or_path"], "main", settings["lora_r"], settings["quantization"])
+        recipes.append((settings, shape))
+    return [tuple(on_card(card, *recipe, lengths) for recipe in recipes) for card in CARDS]
+
+
+def chosen(choice: Choice) -> str:
+    """A choice in words."""
+    short = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}[choice.dtype]
+    return f"{short}, {choice.attention} attention, {choice.layers} layers"
+
+
+def show_cards(folder: Path) -> None:
+    """Prints a Markdown table."""
+    console = open_console()
+    head = ["card", "GiB", "capability", "bf16 recipes run in", *RECIPES]
+    console.print(" | ".join(head), soft_wrap=True)
+    console.print(" | ".join(["---"] * len(head)), soft_wrap=True)
+    for entries in rows(folder):
+        card = entries[0].card
+        fits = [f"{each.plan.gib:.1f} GiB, ~{each.hours:.1f} h" if each.plan else "no" for each in entries]
+        which = "{}.{}".format(*card.capability)
+        bf16 = chosen(entries[0].choice)
+        console.print(" | ".join([card.name, f"{card.gib:.1f}", which, bf16, *fits]), soft_wrap=True)
+    console.print(NOTE, soft_wrap=True)

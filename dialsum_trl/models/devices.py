@@ -1,0 +1,31 @@
+"""The dtype that the GPUs of this machine can compute in."""
+
+import torch
+
+from dialsum_trl.core.cards import usable_dtype
+from dialsum_trl.core.console import say
+from dialsum_trl.core.errors import InputError
+
+
+def dtype_here(dtype: str, asked: bool) -> str:
+    """`dtype`, or "float16" and a line that says so where a visible GPU has no bfloat16.
+
+    Args:
+        asked: whether the user named it, rather than a recipe or an adapter.
+
+    Raises:
+        InputError: the user asked for bfloat16 where a GPU has none.
+    """
+    if not torch.cuda.is_available() or torch.version.cuda is None:
+        return dtype
+    for index in range(torch.cuda.device_count()):
+        capability = torch.cuda.get_device_capability(index)
+        usable = usable_dtype(dtype, capability)
+        if usable == dtype:
+            continue
+        card = "{} (compute capability {}.{}) has no bfloat16".format(torch.cuda.get_device_name(index), *capability)
+        if asked:
+            raise InputError(f"--dtype {dtype}: {card}: leave it out (float16 is taken), or give float32")
+        say(f"{usable} for {dtype}: {card}; adapters stay in float32, gradients are scaled")
+        return usable
+    return dtype
