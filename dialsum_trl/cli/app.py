@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option, Typer
+from typer.completion import completion_init, get_completion_script
 
 from dialsum_trl.cli import demo as demo_command
 from dialsum_trl.cli import recipes
@@ -31,6 +32,7 @@ Summary = Annotated[str | None, Option("--summary_column", help="Column that hol
 Config = Annotated[str | None, Option("--config", help="The YAML that the recipe will get.")]
 MaxLength = Annotated[int | None, Option("--max_length", help="Tokens of prompt + summary in training.")]
 NewTokens = Annotated[int, Option("--max_new_tokens", help="Longest summary, tokens.")]
+Json = Annotated[bool, Option("--json", help="One JSON object on standard output instead of text.")]
 Quantization = Annotated[str | None, Option("--quantization", help="4bit, 8bit or none.")]
 
 
@@ -62,6 +64,7 @@ def doctor(
     dialogue: Dialogue = None,
     summary: Summary = None,
     cards: Annotated[bool, Option("--cards", help="A table of GPUs: dtype, attention, memory and hours.")] = False,
+    as_json: Json = False,
 ):
     """Is this machine ready, and does a recipe fit on it?
 
@@ -74,7 +77,7 @@ def doctor(
         return
     from dialsum_trl.cli.doctor import examine  # loaded when its command runs
 
-    sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary)) else 1)
+    sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary), as_json) else 1)
 
 
 @app.command()
@@ -86,15 +89,17 @@ def check(
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
+    as_json: Json = False,
 ):
     """Look through data files before training.
 
     Columns, dirt, masks, turns, duplicates, leakage and lengths (in characters without --tokenizer); exit code 1 on
     what training would refuse.
     """
-    from dialsum_trl.cli.check import check_files  # loaded when its command runs
+    from dialsum_trl.cli.check import print_check  # loaded when its command runs
 
-    sys.exit(0 if check_files(files, tokenizer, max_length, fix, columns_of(fname, dialogue, summary)) else 1)
+    columns = columns_of(fname, dialogue, summary)
+    sys.exit(0 if print_check(files, tokenizer, max_length, fix, columns, as_json=as_json) else 1)
 
 
 @app.command()
@@ -176,6 +181,7 @@ def score(
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
+    as_json: Json = False,
 ):
     """Score summaries under every ROUGE configuration.
 
@@ -183,7 +189,7 @@ def score(
     """
     from dialsum_trl.cli.score import score_files  # loaded when its command runs
 
-    score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary))
+    score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary), as_json)
 
 
 @app.command()
@@ -246,10 +252,22 @@ def push(
     push_folder(folder, repo_id, not public, base, scores)
 
 
+@app.command()
+def completion(shell: Annotated[str, Argument(help="bash, zsh or fish.")]):
+    """Print the script that completes commands and flags in a shell.
+
+    For bash: `source <(dialsum completion bash)`.
+    """
+    if shell not in ("bash", "zsh", "fish"):
+        raise InputError(f"completion {shell}: must be bash, zsh or fish")
+    print(get_completion_script(prog_name="dialsum", complete_var="_DIALSUM_COMPLETE", shell=shell))
+
+
 def main() -> None:
     """Entry point: input errors are one line on stderr and exit code 2, failed checks and full disks exit code 1."""
     quiet_libraries()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    completion_init()  # typer calls it for its own flags alone, which are off
     try:
         app(prog_name="dialsum")
     except Exception as error:

@@ -1,7 +1,10 @@
 """`dialsum check`: data files looked through before training."""
 
 import contextlib
+import io
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -9,6 +12,7 @@ from rich.text import Text
 from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import json_text
 from dialsum_trl.core.settings.bounds import COUNT, check_number
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.audit import Audit, Finding, audit_rows
@@ -24,12 +28,24 @@ NOT_FOR_TRAINING = Finding(
 FOR_PREDICTION = Finding("note", "no summaries: for prediction only")
 
 
+def print_check(files: list[Path], *settings: Any, as_json: bool = False) -> bool:
+    """`check_files`; with `as_json` its findings are one JSON object on standard output, and nothing else is."""
+    if not as_json:
+        return check_files(files, *settings)
+    found: dict[str, list[Finding]] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        ready = check_files(files, *settings, found=found)
+    print(json_text({"ready": ready, "findings": {k: [asdict(one) for one in v] for k, v in found.items()}}), end="")
+    return ready
+
+
 def check_files(
     files: list[Path],
     tokenizer: str | None = None,
     max_length: int | None = None,
     fix: Path | None = None,
     columns: dict[str, str] | None = None,
+    found: dict[str, list[Finding]] | None = None,
 ) -> bool:
     """Prints the findings of each file and of the files together.
 
@@ -39,6 +55,7 @@ def check_files(
         max_length: tokens of prompt + summary in training; None: `defaults.MAX_LENGTH`.
         fix: where a cleaned copy of the first file goes.
         columns: `fname`, `dialogue`, `summary` -> the files' names, where they differ.
+        found: takes the findings by file, and of pairs of files by "a and b".
 
     Returns:
         Whether the files are ready for training; for a single file without summaries, for prediction.
@@ -60,9 +77,11 @@ def check_files(
         counter = measure(tokenizer)
     console = open_console()
     audits: list[Audit | None] = []
+    found = {} if found is None else found
     refused: set[str] = set()  # rows of the first file that `fix` leaves out
     for number, path in enumerate(files):
-        audits.append(audit := read_audit(path, console, columns or {}))
+        found[str(path)] = []
+        audits.append(audit := read_audit(path, console, columns or {}, found[str(path)]))
         if audit is None:
             continue
         if not audit.has_references:
@@ -73,7 +92,7 @@ def check_files(
         found_in = f": {audit.total:,} rows; columns {printable(', '.join(audit.columns))}"
         console.print(Text.assemble((printable(path), "bold"), found_in))
         for finding in audit.findings:
-            print_finding(console, finding)
+            print_finding(console, finding, found[str(path)])
         if audit.rows:
             print_lengths(console, audit.rows, counter, limit)
         console.print()
@@ -81,7 +100,8 @@ def check_files(
     shared: set[str] = set()
     for path, audit in zip(files[1:], others, strict=True):
         if train is not None and audit is not None:
-            shared |= print_leakage(console, files[0], path, train, audit)
+            between = found.setdefault(f"{files[0]} and {path}", [])
+            shared |= print_leakage(console, files[0], path, train, audit, between)
     written = train is not None and fix is not None
     written = written and print_fixed(console, files[0], fix, train, refused | shared, columns or {})
     clean = all(map(usable, audits)) and not shared
@@ -101,17 +121,18 @@ def usable(audit: Audit | None) -> bool:
     return audit is not None and not any(finding.level == "error" for finding in audit.findings)
 
 
-def read_audit(path: Path, console: Console, columns: dict[str, str]) -> Audit | None:
+def read_audit(path: Path, console: Console, columns: dict[str, str], found: list[Finding]) -> Audit | None:
     """The audit of a file, or None after printing why it cannot be read."""
     try:
         return audit_rows(named_rows(path, columns, require_summary=False, strict=False))
     except InputError as error:
-        print_finding(console, Finding("error", str(error)))
+        print_finding(console, Finding("error", str(error)), found)
         return None
 
 
-def print_finding(console: Console, finding: Finding) -> None:
-    """Level, text, and the number of rows with the first three of them."""
+def print_finding(console: Console, finding: Finding, found: list[Finding]) -> None:
+    """Level, text, and the number of rows with the first three of them; adds it to `found`."""
+    found.append(finding)
     text = Text(printable(finding.text))
     if finding.rows:
         more = ", ..." if len(finding.rows) > 3 else ""
@@ -119,12 +140,14 @@ def print_finding(console: Console, finding: Finding) -> None:
     print_entry(console, [(finding.level, 9, COLOURS[finding.level])], text)
 
 
-def print_leakage(console: Console, train_path: Path, path: Path, train: Audit, other: Audit) -> set[str]:
+def print_leakage(
+    console: Console, train_path: Path, path: Path, train: Audit, other: Audit, found: list[Finding]
+) -> set[str]:
     """Prints what the training file shares with `path`; returns the fnames of equal rows, which training refuses."""
     print_line(console, f"{train_path} and {path}", "bold")
     for line in contamination_warnings(train.rows, other.rows) or ["no row in common, no near copies"]:
         level = "note" if line.startswith("no row") else "error" if "equal evaluation rows" in line else "warning"
-        print_finding(console, Finding(level, line))
+        print_finding(console, Finding(level, line), found)
     return {left for left, _ in shared_rows(train.rows, other.rows)}
 
 

@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.cards import CONTEXT_GIB, choice, has_bfloat16
 from dialsum_trl.core.disk import free_gib
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.files import json_text
 from dialsum_trl.core.settings.flags import columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.models.families.registry import SIZED
@@ -49,11 +50,13 @@ def examine(
     config: str | None = None,
     train_file: str | None = None,
     columns: dict[str, str] | None = None,
+    as_json: bool = False,
 ) -> bool:
     """Prints what was found; returns whether nothing failed.
 
     Args:
         columns: role -> column of `train_file`, where they differ from the recipe's.
+        as_json: one JSON object on standard output.
 
     Raises:
         InputError: the recipe cannot be read, or one of the others is given without it.
@@ -70,8 +73,12 @@ def examine(
     findings = [*software(), *gpus(on_cpu), memory(), *disk(model), launcher(), *hub(model)]
     if settings is not None:
         findings += fits(stage.name, settings, on_cpu)
-    show(findings)
-    return all(finding.state != "fail" for finding in findings)
+    ready = all(finding.state != "fail" for finding in findings)
+    if as_json:
+        print(json_text({"ready": ready, "findings": [asdict(finding) for finding in findings]}), end="")
+    else:
+        show(findings)
+    return ready
 
 
 def show(findings: list[Finding]) -> None:

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dialsum_trl.cli.printing import open_console
+from dialsum_trl.core.files import json_text
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, check_number
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
 from dialsum_trl.data.dialogues import read_dialogues
@@ -15,12 +16,17 @@ from dialsum_trl.metrics.rouge import CONSTANT_LINE, RougeConfig, RougeReport, s
 
 
 def score_files(
-    predictions: Path, references: Path, bootstrap: int = BOOTSTRAP, columns: dict[str, str] | None = None
+    predictions: Path,
+    references: Path,
+    bootstrap: int = BOOTSTRAP,
+    columns: dict[str, str] | None = None,
+    as_json: bool = False,
 ) -> list[RougeReport]:
     """Prints and returns the score of every configuration that the rows allow.
 
     Args:
         columns: names of the second file's columns, as for `data.read_dialogues`.
+        as_json: one JSON object on standard output.
 
     Raises:
         InputError: the files do not hold the same fnames, or the second has no references.
@@ -29,7 +35,10 @@ def score_files(
     rows = read_dialogues(references, columns=columns)
     texts, wanted = read_aligned(predictions, rows["fname"][:]), rows["summaries"][:]
     reports = [score(texts, wanted, config, bootstrap) for config in configurations(wanted)]
-    print_reports(reports)
+    if as_json:
+        print(json_text({"scores": [report.to_dict() for report in reports]}), end="")
+    else:
+        print_reports(reports)
     return reports
 
 
