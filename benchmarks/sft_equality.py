@@ -3,6 +3,9 @@
 import gc
 import math
 
+from dialsum_trl.core.settings.defaults import LORA_TARGETS
+
+TARGETS = [*LORA_TARGETS, "qkv_proj", "gate_up_proj"]
 HALF = "bfloat16"  # or float16, with its gradients scaled
 SCALE = 65536.0
 
@@ -22,7 +25,7 @@ def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
         attn_implementation=attention, device="cpu" if smoke else 0,
     )  # fmt: skip
     base.config.use_cache = False
-    return get_peft_model(base, lora_config(ModelArguments(lora_dropout=dropout)))
+    return get_peft_model(base, lora_config(ModelArguments(lora_dropout=dropout, lora_target_modules=TARGETS)))
 
 
 def equality(path, rows, smoke: bool) -> dict:
@@ -77,7 +80,8 @@ def equality(path, rows, smoke: bool) -> dict:
     add_fused_lm_head(base)
     from peft import get_peft_model
 
-    reference = get_peft_model(base, lora_config(ModelArguments(lora_dropout=0.0))).to(device).train()
+    settings = ModelArguments(lora_dropout=0.0, lora_target_modules=TARGETS)
+    reference = get_peft_model(base, lora_config(settings)).to(device).train()
     reference.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     found["float32"] = gradients(reference, False)
     del reference, base

@@ -2,6 +2,8 @@
 
     python -m benchmarks.sft_speed                          # one GPU, Llama-3.2-3B shape
     python -m benchmarks.sft_speed --shape llama8b --variants plain ours ours_16gib
+    python -m benchmarks.sft_speed --shape gemma3_4b --variants plain ours --name sft_families --append
+    python -m benchmarks.sft_speed --shape gemma3_4b phi4_mini --change num_hidden_layers=6 --variants
     python -m benchmarks.sft_speed --curve 50               # also the loss curves of both paths, 8 rows per step
     python -m benchmarks.sft_speed --unsloth_site SITE      # Unsloth too, in the same run
     python -m benchmarks.sft_speed --smoke                  # CPU, toy shape
@@ -23,10 +25,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.record import machine, write_result
+from benchmarks.record import RESULTS, machine, write_result
 from benchmarks.runner import environment, run_timed
 from benchmarks.sft_equality import equality, load
-from benchmarks.shapes import SHAPES, build, lengths
+from benchmarks.shapes import SHAPES, SMALL, build, lengths, sizes_of
 from dialsum_trl.core.launcher import prepare_allocator
 
 PEAK_FLOPS = 7.9e14  # bf16, measured with 8192^3 on H100 and H200
@@ -98,6 +100,7 @@ def run(path, variant: str, rows, smoke: bool, rows_per_step: int = 64, **more) 
     from dialsum_trl.training.sft_trainer import SFTTrainer
 
     warmup, measured, budget = VARIANTS[variant]
+    measured = min(measured, more.pop("measured_at_most", measured))
     dropout = more.pop("dropout", 0.05)
     profiled = torch.cuda.is_available() and "max_steps" not in more and variant.startswith("ours")
     recorder = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
@@ -228,48 +231,59 @@ def curves(path, rows, steps: int, smoke: bool, **more) -> dict:
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--shape", choices=SHAPES, default="llama3b")
+    parser.add_argument("--shape", nargs="+", choices=SHAPES, default=["llama3b"])
+    parser.add_argument("--change", nargs="+", default=[], metavar="SIZE=NUMBER", help="sizes other than the shape's")
+    parser.add_argument("--steps", type=int, default=100, help="measured steps at most")
     variants = ["plain", "trl_packing", "ours", "ours_8gib"]
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=variants)
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=variants)
     parser.add_argument("--curve", type=int, default=0, help="steps of the loss curves")
     parser.add_argument("--unsloth_site", help="folder that holds Unsloth and what it pins")
     parser.add_argument("--skip_equality", action="store_true")
     parser.add_argument("--name", default="sft_speed", help="name of the result file")
+    parser.add_argument("--append", action="store_true", help="keep the rows that the result file has")
     parser.add_argument("--smoke", action="store_true", help="toy shape on the CPU; writes no result file")
     args = parser.parse_args(argv)
     prepare_allocator()
-    shape = "smoke" if args.smoke else args.shape
-    sizes = SHAPES[shape][1]
+    changed = {name: int(number) for name, number in (change.split("=") for change in args.change)}
+    file, results = RESULTS / f"{args.name}.json", []
+    args.earlier = json.loads(file.read_text()) if args.append and file.exists() else []
+    for shape in args.shape:
+        measure(shape, (SMALL | changed) if args.smoke else changed, args, results)
+    print(f"{machine()}\n{'shape':>12} {'variant':>22} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
+    for row in results:
+        if "tokens_per_second" in row:
+            share, reserved = row["percent_of_ceiling"], row["reserved_gib"]
+            print(
+                f"{row['shape']:>12} {row['variant']:>22} {row['tokens_per_second']:8d} {share:9.1f}% {reserved:12.1f}"
+            )
+    return results
+
+
+def measure(shape: str, changed: dict, args: argparse.Namespace, results: list[dict]) -> None:
+    """Appends the rows of one shape to `results`; each is written at once: one that fails loses only itself."""
+    sizes = sizes_of(shape, **changed)
     parameters = decoder_parameters(sizes)
-    results = []
     with tempfile.TemporaryDirectory() as folder:
-        path = build(shape, folder, "float32" if args.smoke else "bfloat16")
+        path = build(shape, folder, "float32" if args.smoke else "bfloat16", **changed)
         count = 32 if args.smoke else 64 * 20
         rows = make_rows(count, min(sizes["vocab_size"], 128000) - 300)
 
         def keep(variant: str, figures: dict) -> None:
-            """Each row is written at once: a later variant that fails loses only itself."""
             if rate := figures.get("tokens_per_second"):
                 figures = {"percent_of_ceiling": round(100 * rate * 4 * parameters / PEAK_FLOPS, 1), **figures}
-            results.append({"variant": variant, "shape": shape, **figures})
+            results.append({"variant": variant, "shape": shape, **({"changed": changed} if changed else {}), **figures})
             print({k: v for k, v in results[-1].items() if k not in UNPRINTED}, flush=True)
             if not args.smoke:
-                write_result(args.name, results)
+                write_result(args.name, args.earlier + results)
 
         if not args.skip_equality:
             keep("equality", equality(path, rows, args.smoke))
         for variant in args.variants:
-            keep(variant, run(path, variant, rows, args.smoke, 8 if args.smoke else 64))
+            keep(variant, run(path, variant, rows, args.smoke, 8 if args.smoke else 64, measured_at_most=args.steps))
         if args.curve:
             keep("curves", curves(path, rows, args.curve, args.smoke))
         for variant, choice in UNSLOTH.items() if args.unsloth_site else ():
             keep(variant, run_unsloth(args.unsloth_site, path, *choice, rows, args.smoke))
-    print(f"{machine()}, {shape}\n{'variant':>22} {'tok/s':>8} {'of ceiling':>10} {'reserved GiB':>12}")
-    for row in results:
-        if "tokens_per_second" in row:
-            share, reserved = row["percent_of_ceiling"], row["reserved_gib"]
-            print(f"{row['variant']:>22} {row['tokens_per_second']:8d} {share:9.1f}% {reserved:12.1f}")
-    return results
 
 
 def decoder_parameters(sizes: dict) -> int:

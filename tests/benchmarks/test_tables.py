@@ -64,6 +64,25 @@ def training() -> list[list[str]]:
     ]
 
 
+def families() -> list[list[str]]:
+    found = {(row["variant"], row["shape"]): row for row in read("sft_families")}
+    assert all(
+        row["ours_against_float32"]["smallest_cosine"] > 0.999 for row in found.values() if row["variant"] == "equality"
+    )
+    rows = []
+    for shape in ("gemma3_4b", "exaone4_1b", "qwen3_8b", "mistral_7b"):
+        plain, ours, equal = (found[variant, shape] for variant in ("plain", "ours", "equality"))
+        speeds = [row["tokens_per_second"] for row in (plain, ours)]
+        rows.append(
+            [
+                *(f"{speeds[0]:,}", f"{plain['reserved_gib']:.1f}", f"{speeds[1]:,}"),
+                *(f"{ours['percent_of_ceiling']} %", f"{ours['reserved_gib']:.1f}", f"{speeds[1] / speeds[0]:.1f}"),
+                f"{equal['ours_against_float32']['smallest_cosine']:.4f}",
+            ]
+        )
+    return rows
+
+
 def generation() -> list[list[str]]:
     rows, generate = by_variant("generation_speed"), "transformers generate"
     names = (
@@ -154,6 +173,7 @@ def traffic() -> list[list[str]]:
 SHOWN = {  # page, first header cell -> the right-hand columns of its tables, in their order
     ("README.md", "recipe"): [recipes],
     ("README.md", "training"): [training],
+    ("README.md", "family's shape"): [families],
     ("README.md", "generation (499 prompts x 64 new tokens, bf16 copy of the nf4 base)"): [generation],
     ("docs/phase3.md", "shape"): [ppo_speed],
     ("docs/phase3.md", "seed"): [learned_reward, against_trl],
