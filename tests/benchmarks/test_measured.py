@@ -11,7 +11,8 @@ from benchmarks.shapes import SHAPES
 from dialsum_trl.training.estimate import known_shape
 from dialsum_trl.training.plan.memory import Shape, plan
 
-ROWS = [row for row in json.loads((RESULTS / "sft_speed.json").read_text()) if row.get("plan")]
+FILES = ("sft_speed", "sft_families")
+ROWS = [row for name in FILES for row in json.loads((RESULTS / f"{name}.json").read_text()) if row.get("plan")]
 RECIPES = json.loads((RESULTS / "recipes_on_gpu.json").read_text())
 
 MEASURED = {
@@ -40,12 +41,12 @@ def test_the_doctor_knows_the_shapes_that_are_measured(model, shape):
     assert known_shape(model, "main", 16, "4bit") == measured
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['variant']} {row['shape']}")
 def test_the_estimated_memory_is_what_was_reserved(row):
     assert planned(row).gib == pytest.approx(row["reserved_gib"], rel=0.06)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['variant']} {row['shape']}")
 def test_the_estimated_step_is_within_a_fifth_of_the_measured_one(row):
     assert planned(row).seconds == pytest.approx(row["seconds_a_step"], rel=0.2)
 
@@ -55,7 +56,7 @@ def test_the_estimated_memory_is_what_each_recipe_reserved(row):
     assert planned(row).gib == pytest.approx(row["peak_reserved_gib"], rel=0.06)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["variant"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['variant']} {row['shape']}")
 def test_no_measured_run_exceeded_its_budget(row):
     assert row["reserved_gib"] <= planned(row).budget
 

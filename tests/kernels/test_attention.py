@@ -31,8 +31,9 @@ def test_changing_one_document_leaves_the_losses_of_the_others_bit_for_bit():
     assert not torch.equal(before[start:end], after[start:end])
 
 
-def test_left_padded_generation_under_packed_attention_is_that_of_sdpa():
-    model = lora_model().eval()
+@pytest.mark.parametrize("family", ["llama", "gemma3", "exaone4 with windows", "mistral"])
+def test_left_padded_generation_under_packed_attention_is_that_of_sdpa(family):
+    model = lora_model(family).eval()
     ids = torch.tensor([[0, 0, 0, 7, 8, 9], [4, 5, 6, 7, 8, 9]])
     mask = torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
     outputs = []
@@ -46,14 +47,16 @@ def test_left_padded_generation_under_packed_attention_is_that_of_sdpa():
     assert torch.equal(*outputs)
 
 
-def test_padded_batches_without_edges_have_the_logits_of_sdpa():
-    model = lora_model().eval()
-    ids, mask = torch.randint(0, 96, (2, 9)), torch.ones(2, 9, dtype=torch.long)
+@pytest.mark.parametrize("family", ["llama", "gemma3", "exaone4 with windows", "mistral"])
+def test_padded_batches_and_rows_without_edges_have_the_logits_of_sdpa(family):
+    model = lora_model(family).eval()
+    ids, mask = torch.randint(0, 96, (2, 19)), torch.ones(2, 19, dtype=torch.long)
     mask[1, 6:] = 0
-    packed = model(input_ids=ids, attention_mask=mask).logits
+    packed = model(input_ids=ids, attention_mask=mask).logits, model(input_ids=ids[:1]).logits
     model.set_attn_implementation("sdpa")
-    plain = model(input_ids=ids, attention_mask=mask).logits
-    assert torch.equal(packed[mask.bool()], plain[mask.bool()])
+    plain = model(input_ids=ids, attention_mask=mask).logits, model(input_ids=ids[:1]).logits
+    assert torch.equal(packed[0][mask.bool()], plain[0][mask.bool()])
+    assert torch.equal(packed[1], plain[1])
 
 
 def test_gradients_of_document_attention_are_those_of_one_attention_with_a_block_mask():
