@@ -54,7 +54,10 @@ def make_adapter(folder, base):
     record = dict(base_model=base, base_revision="main", dtype="bfloat16", quantization="4bit", prompt_style="native")
     write_json(folder / "dialsum.json", record)
     write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 1})
-    save_file({"lora_A": torch.ones(1, 1)}, folder / "adapter_model.safetensors")
+    save_file(
+        {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(1, 1)},
+        folder / "adapter_model.safetensors",
+    )
     write_json(folder / "reward.json", {})
 
 
