@@ -101,7 +101,9 @@ def check_lora_targets(model: PreTrainedModel, targets: list[str]) -> None:
     Raises:
         InputError: the model has none of them, or lacks one that the user named.
     """
-    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    # of a multimodal model those of its language model: nothing else gets LoRA
+    text = model if model.config.get_text_config() is model.config else model.get_decoder()
+    layers = [name for name, module in text.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
     missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
     if not missing:
         return

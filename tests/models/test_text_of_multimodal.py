@@ -8,9 +8,11 @@ import transformers
 from peft import get_peft_model
 from safetensors import safe_open
 
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.adapters import load_adapter, lora_config
 from dialsum_trl.models.base import load_base
+from dialsum_trl.models.pretrained import check_lora_targets
 from dialsum_trl.stages.sft import train_sft
 from tests import phase3_toys as toys
 
@@ -62,6 +64,12 @@ def test_sft_of_a_multimodal_base_trains_and_saves_lora_on_its_language_model_al
         names = list(file.keys())
     assert names and all("lora_" in name and "vision" not in name for name in names)
     load_adapter(load_base(str(base), dtype="float32", quantization="none"), tmp_path / "adapter")
+
+
+def test_layers_that_can_have_lora_are_those_of_the_language_model():
+    with pytest.raises(InputError, match="--lora_target_modules qkv: the model has no such layers; it has") as error:
+        check_lora_targets(gemma3(), ["qkv"])
+    assert "gate_proj" in str(error.value) and "fc1" not in str(error.value) and "lm_head" not in str(error.value)
 
 
 def test_dropout_is_left_out_where_experts_are_parameters(capsys):

@@ -13,7 +13,10 @@ from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import encode_prompt, encode_row, prompt_messages, written
 from dialsum_trl.prompts.templates import read_template
 from dialsum_trl.prompts.tokenizer import check_template, load_tokenizer
+from dialsum_trl.stages.sft import train_sft
 from tests.conftest import TINY
+from tests.phase3_toys import flags
+from tests.row_files import sample
 
 FOLDER = Path(trl.__file__).parent / "chat_templates"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.jinja"))
@@ -122,3 +125,23 @@ def test_a_template_that_cannot_be_read_is_one_line(tmp_path, path, message):
 def test_a_template_and_the_instruction_format_exclude_one_another(tmp_path):
     with pytest.raises(InputError, match="exclude one another"):
         load_tokenizer(str(TINY / "qwen3"), prompt_style="instruction", chat_template_path=str(tmp_path))
+
+
+def test_a_template_that_is_given_is_trained_with_saved_and_asked_with(tmp_path):
+    base = str(TINY / "llama")
+    other = (TINY / "llama" / "chat_template.jinja").read_text(encoding="utf-8").replace("Cutting", "Pinned")
+    (tmp_path / "other.jinja").write_text(other, encoding="utf-8")
+    given = {"model_name_or_path": base, "train_file": sample(tmp_path, train=4) / "train.csv", "max_steps": 1}
+    given |= {"output_dir": tmp_path / "out", "dtype": "float32", "quantization": "none", "use_cpu": "true"}
+    given |= {"effective_batch_size": 2, "per_device_train_batch_size": 2, "rouge_rows": 0, "eval_strategy": "no"}
+    given |= {"load_best_model_at_end": "false", "optim": "adamw_torch", "fast": "false", "warmup_steps": 0}
+    losses = []
+    for path in (None, tmp_path / "other.jinja"):
+        more = (
+            {"chat_template_path": path, "output_dir": tmp_path / "out"} if path else {"output_dir": tmp_path / "own"}
+        )
+        losses.append(train_sft({}, flags(given | more))["train loss"])
+    assert losses[0] != losses[1]
+    tokenizer = load_tokenizer(base, adapter_path=str(tmp_path / "out"))
+    assert tokenizer.chat_template == other
+    assert "Pinned" in tokenizer.decode(encode_prompt(tokenizer, DIALOGUE))

@@ -69,6 +69,8 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
         packing = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
         if "per_device_eval_batch_size" in sft.given:
             args.per_device_eval_batch_size = eval_rows
+        if packing and packing.fused and "activation_checkpointing" in sft.given:
+            say("--activation_checkpointing: fused layers recompute what the plan above says; --fast false follows it")
     trainer = SFTTrainer(
         model=model,
         args=args,
