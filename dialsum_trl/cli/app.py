@@ -193,6 +193,20 @@ def score(
 
 
 @app.command()
+def runs(
+    folder: Annotated[Path, Argument(help="The folder that holds the runs' output_dirs.")] = Path("outputs"),
+    as_json: Json = False,
+):
+    """Compare training runs: settings that differ, scores, time.
+
+    The best first, by ROUGE on the rows that each run summarized; GPU memory too, where it was recorded.
+    """
+    from dialsum_trl.cli.runs import list_runs  # loaded when its command runs
+
+    list_runs(folder, as_json)
+
+
+@app.command()
 def merge(
     adapter: Annotated[Path, Argument(help="The adapter folder of a training run.")],
     output: Annotated[Path, Argument(help="New folder for the merged model.")],

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments
@@ -77,6 +78,7 @@ def run_record(
         "settings": _settings(trainer),
         "data": {"rows": len(trainer.train_dataset), **(_files(data) if data else {})},
         "evaluation": _evaluation(trainer, data),
+        "gpu_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else None,
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

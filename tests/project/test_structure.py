@@ -31,7 +31,10 @@ TOY = ROOT / "dialsum_trl" / "toy" / "data"
 BOUNDARIES = {
     **{f"stages.{stage}": {f"stages.jobs.{stage}"} for stage in STAGES},
     "cli.app": {
-        *(f"cli.{name}" for name in ("chat", "check", "convert", "doctor", "export", "merge", "preview", "score")),
+        *(
+            f"cli.{name}"
+            for name in ("chat", "check", "convert", "doctor", "export", "merge", "preview", "runs", "score")
+        ),
         "sharing.push",
     },
     "cli.check": {"cli.check_tokens"},
