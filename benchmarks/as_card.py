@@ -28,6 +28,10 @@ def become(capability: tuple[int, int] | None, gib: float | None) -> None:
         processors = torch.cuda.get_device_properties(0).multi_processor_count
         device = Device(capability, processors, SHARED[capability])
         tiles.device_of = lambda _: device
+        from triton.runtime.driver import driver
+
+        target = driver.active.get_current_target()  # Triton asks torch for the capability too
+        driver.active.get_current_target = lambda: target
         torch.cuda.get_device_capability = lambda device=None: capability
         if capability < (8, 0):
             torch.backends.cuda.enable_flash_sdp(False)

@@ -165,7 +165,7 @@ def test_a_missing_token_is_a_warning(monkeypatch, tmp_path):
 def test_a_recipe_that_fits_says_how_much_memory_it_takes():
     finding = state(doctor.fits("sft", settings(memory_gib=24.0), False), "fits")
     assert finding.state == "ok"
-    assert "of 23.4 GiB per GPU" in finding.text
+    assert "of 23.3 GiB per GPU" in finding.text
 
 
 def test_a_recipe_that_does_not_fit_says_what_would(capsys):
