@@ -7,6 +7,7 @@ import json
 
 import torch
 
+from benchmarks.record import write_result
 from dialsum_trl.core.cards import SHARED, Device
 from dialsum_trl.kernels import attention, tiles
 from dialsum_trl.kernels.efficient_attention import efficient, efficient_backward
@@ -76,6 +77,7 @@ def main() -> list[dict]:
         for rank in (4, 64, 256):
             for count in (1, 3):
                 keep(variant=f"rank {rank}, {count} adapters, tiles of {capability}", **adapters(rank, count))
+    write_result("kernel_equality", rows)
     print("EQUALITY " + json.dumps(rows), flush=True)
     return rows
 

@@ -31,6 +31,14 @@ def chosen(choice: Choice) -> str:
     return f"{short}, {choice.attention} attention, {choice.layers} layers"
 
 
+def fit(entry: OnCard) -> str:
+    """Memory and time of a recipe on a card; plain layers have no plan of their memory."""
+    if entry.plan is None:
+        return "no"
+    time = f"~{entry.hours:.1f} h" if entry.hours >= 1 else f"~{max(1, round(60 * entry.hours))} min"
+    return f"{entry.plan.gib:.1f} GiB, {time}" if entry.choice.layers == "fused" else time
+
+
 def show_cards(folder: Path) -> None:
     """Prints a Markdown table."""
     console = open_console()
@@ -39,8 +47,7 @@ def show_cards(folder: Path) -> None:
     console.print(" | ".join(["---"] * len(head)), soft_wrap=True)
     for entries in rows(folder):
         card = entries[0].card
-        fits = [f"{each.plan.gib:.1f} GiB, ~{each.hours:.1f} h" if each.plan else "no" for each in entries]
         which = "{}.{}".format(*card.capability)
         bf16 = chosen(entries[0].choice)
-        console.print(" | ".join([card.name, f"{card.gib:.1f}", which, bf16, *fits]), soft_wrap=True)
+        console.print(" | ".join([card.name, f"{card.gib:.1f}", which, bf16, *map(fit, entries)]), soft_wrap=True)
     console.print(NOTE, soft_wrap=True)

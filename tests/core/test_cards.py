@@ -110,6 +110,13 @@ def test_the_table_has_a_line_per_card(capsys):
     assert "fp16, efficient attention, fused layers" in t4
 
 
+def test_the_page_of_gpus_has_the_table_that_the_command_prints(capsys):
+    show_cards(ROOT / "recipes")
+    *table, _ = capsys.readouterr().out.splitlines()
+    page = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
+    assert all(f"| {line} |" in page for line in table)
+
+
 def test_document_attention_in_float32_is_that_of_float64_to_1e_5():
     torch.manual_seed(0)
     sides = [torch.randn(40, heads, 16) for heads in (4, 2, 2)]
