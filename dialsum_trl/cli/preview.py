@@ -63,7 +63,7 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
     )
     add_missing_chat_tokens(tokenizer)
     prompt = PromptArguments(**{item.name: settings[item.name] for item in fields(PromptArguments)})
-    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction)
+    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction, prompt.speakers, prompt.speech_rules)
     seed = settings.get("seed", SEED)
     shown_with = choose_instructions(number + 1, prompt.instructions, seed, tuple(prompt.instruction))[number]
     encoded, fitted = encode_row(

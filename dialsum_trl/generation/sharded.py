@@ -51,6 +51,8 @@ def load(
         prompt_style=prompt.prompt_style,
         system_prompt=prompt.system_prompt,
         instruction=prompt.instruction,
+        speakers=prompt.speakers,
+        speech_rules=prompt.speech_rules,
         device=device,
         engine=decoding.engine,
         trust_remote_code=model_args.trust_remote_code,

@@ -12,7 +12,7 @@ from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summarizer import Summarizer
 from dialsum_trl.models.encoder_decoder import source_prefix
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.prompt import fit
+from dialsum_trl.prompts.prompt import fit, prompt_texts
 from dialsum_trl.prompts.text_pairs import fit_source
 
 
@@ -35,7 +35,7 @@ def summarize(
     """
     settings = settings or GenerationSettings()
     tokenizer = summarizer.tokenizer
-    stop_ids = stop_token_ids(tokenizer)
+    stop_ids, texts = stop_token_ids(tokenizer), prompt_texts(tokenizer)
     prompts = encode_prompts(summarizer, dialogues, settings, instruction, topics)
     with tqdm(
         total=len(prompts), desc="summaries", unit="dialogue", disable=not (progress and is_main_process())
@@ -48,12 +48,12 @@ def summarize(
             )
     summaries = [
         [
-            Summary(text.strip(), len(sequence), len(sequence) == settings.max_new_tokens)
+            Summary(texts.named(dialogue, text.strip()), len(sequence), len(sequence) == settings.max_new_tokens)
             for text, sequence in zip(
                 tokenizer.batch_decode(candidates, skip_special_tokens=True), candidates, strict=True
             )
         ]
-        for candidates in ids
+        for dialogue, candidates in zip(dialogues, ids, strict=True)
     ]
     return summaries if settings.num_return_sequences > 1 else [candidates[0] for candidates in summaries]
 

@@ -43,6 +43,8 @@ def load_summarizer(
     prompt_style: str | None = None,
     system_prompt: str | None = None,
     instruction: list[str] | None = None,
+    speakers: str | None = None,
+    speech_rules: list[str] | None = None,
     auto_class: Any = None,
     trust_remote_code: bool = False,
 ) -> Summarizer:
@@ -64,6 +66,8 @@ def load_summarizer(
         prompt_style: "native" or "instruction".
         system_prompt: the system text.
         instruction: what is asked; the first is.
+        speakers: "keep", "numbered" or "prefixed".
+        speech_rules: names of `data.speech.RULES`.
         device: default: the GPU of this process, else the CPU.
         merge: False keeps the base quantized and the adapter apart: least memory, slower.
         engine: "torch", or "vllm" where that is installed.
@@ -82,16 +86,19 @@ def load_summarizer(
         "prompt_style": prompt_style or "native",
         "system_prompt": system_prompt,
         "instruction": instruction,
+        "speakers": speakers,
+        "speech_rules": speech_rules,
     }
-    chosen = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style, system_prompt, instruction)
+    loading = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style)
+    chosen = (*loading, system_prompt, instruction, speakers, speech_rules)
     if None in chosen[1:]:  # a stage has compared its settings with the adapter's already
         use_adapter_settings(values, {name for name, value in zip(values, chosen, strict=True) if value is not None})
     on_gpu = device is None or torch.device(device).type == "cuda"
     if on_gpu:
         values["dtype"] = dtype_here(values["dtype"], False)
-    adapter, base, revision, dtype, quantization, style, system_prompt, instruction = values.values()
+    adapter, base, revision, dtype, quantization, style, system_prompt, instruction, speakers, rules = values.values()
     tokenizer = load_tokenizer(base, revision, style, trust_remote_code, adapter)
-    set_prompt_texts(tokenizer, system_prompt, instruction)
+    set_prompt_texts(tokenizer, system_prompt, instruction, speakers, rules)
     if engine == "vllm":
         vllm = load_vllm(base, adapter, dtype=dtype, revision=revision)
         return Summarizer(None, tokenizer, vllm)

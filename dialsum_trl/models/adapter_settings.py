@@ -3,6 +3,7 @@
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
+from dialsum_trl.core.settings.prompt_texts import RECORDED
 from dialsum_trl.models.adapters import check_adapter_values
 from dialsum_trl.models.base import load_config
 from dialsum_trl.models.file_names import CONFIG
@@ -103,7 +104,7 @@ def follow_adapter(values: dict, given: set[str]) -> None:
     if "prompt_style" not in given and style != values["prompt_style"]:
         say(f"--prompt_style {style}: --adapter_path {values['adapter_path']} was trained with it")
         values["prompt_style"] = style
-    values.update({name: found[name] for name in ("system_prompt", "instruction") if name in found})
+    values.update({name: found[name] for name in RECORDED if name in found and name not in given})
 
 
 def use_adapter_settings(values: dict, given: set[str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
+from dialsum_trl.core.settings.prompt_texts import RECORDED
 from dialsum_trl.models.file_names import RUN_FILE
 
 LOADING = ("dtype", "quantization", "prompt_style")  # how weights are to be loaded
@@ -38,7 +39,7 @@ def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict:
         if not isinstance(record.get(key), str):
             raise InputError(f"{folder / RUN_FILE}: {key} is {record.get(key)!r} where a text was expected; {_REMEDY}")
     # records of before have no texts of prompts
-    return {key: record[key] for key in (*keys, "system_prompt", "instruction") if key in record}
+    return {key: record[key] for key in (*keys, *RECORDED) if key in record}
 
 
 def read_scale(path: str | Path) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
+from dialsum_trl.data.speech import clean_speech
 from dialsum_trl.prompts.control_tokens import neutralize
 from dialsum_trl.prompts.shortening import Fitted, shorten
 from dialsum_trl.prompts.templates import FAILURES, reason, template_kwargs
@@ -21,6 +22,7 @@ from dialsum_trl.prompts.templates import FAILURES, reason, template_kwargs
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SPEAKER_ID = re.compile(r"[A-Za-z]{1,4}\d+")  # of transcribed corpora: NIKL's SD2000001, AI Hub's P01
 SPEAKER = re.compile(r"([^\s:：][^\n:：]{0,39}?)\s*[:：]")  # at the start of a turn
 
 
@@ -34,6 +36,25 @@ class PromptTexts:
 
     system: str = SYSTEM
     instructions: tuple[str, ...] = INSTRUCTIONS
+    speakers: str = "keep"  # what becomes of ids such as SD2000001: numbered, prefixed
+    speech_rules: tuple[str, ...] = ()  # of `data.speech`
+
+    def spoken(self, dialogue: str) -> str:
+        """The dialogue as it is asked about: cleaned by `speech_rules`, its speakers' ids as `speakers` says."""
+        ids, dialogue = _speaker_ids(dialogue), clean_speech(dialogue, self.speech_rules)
+        if self.speakers == "prefixed":
+            return "\n".join(f"화자{turn}" if _speaker(turn) in ids else turn for turn in dialogue.split("\n"))
+        return self.written(dialogue, dialogue)
+
+    def written(self, dialogue: str, summary: str) -> str:
+        """A summary of `dialogue` as the model is to write it."""
+        return _replaced(summary, _speaker_ids(dialogue)) if self.speakers == "numbered" else summary
+
+    def named(self, dialogue: str, summary: str) -> str:
+        """What the model wrote about `dialogue`, with the ids of its speakers again."""
+        if self.speakers != "numbered":
+            return summary
+        return _replaced(summary, {name: speaker for speaker, name in _speaker_ids(dialogue).items()})
 
     def messages(self, dialogue: str, instruction: str | None = None, topic: str | None = None) -> list[dict]:
         """The system and the user turn for one dialogue.
@@ -51,8 +72,8 @@ class PromptTexts:
                 "the prompt has {topic}, and the row has none: name its column with --topic_column, or give another "
                 "--instruction (pairs and single dialogues have no topics)"
             )
-        found = (SPEAKER.match(line) for line in dialogue.split("\n"))
-        values = {"topic": topic or "", "speakers": ", ".join(dict.fromkeys(head[1] for head in found if head))}
+        speakers = dict.fromkeys(filter(None, map(_speaker, dialogue.split("\n"))))
+        values = {"topic": topic or "", "speakers": ", ".join(speakers)}
 
         def filled(text: str, **more: str) -> str:
             values_now = {**values, **more}
@@ -66,11 +87,34 @@ class PromptTexts:
         ]
 
 
+def _speaker(turn: str) -> str:
+    head = SPEAKER.match(turn)
+    return head[1] if head else ""
+
+
+def _speaker_ids(dialogue: str) -> dict[str, str]:
+    """Each speaker that is an id -> 화자1, 화자2, ... in the order in which they speak."""
+    ids = dict.fromkeys(name for name in map(_speaker, dialogue.split("\n")) if SPEAKER_ID.fullmatch(name))
+    return {name: f"화자{number}" for number, name in enumerate(ids, start=1)}
+
+
+def _replaced(text: str, names: dict[str, str]) -> str:
+    if not names:
+        return text
+    any_name = "|".join(map(re.escape, names))
+    return re.sub(rf"(?<![A-Za-z0-9])(?:{any_name})(?!\d)", lambda found: names[found[0]], text)
+
+
 def set_prompt_texts(
-    tokenizer: PreTrainedTokenizerBase, system: str | None, instructions: Sequence[str] | None
+    tokenizer: PreTrainedTokenizerBase,
+    system: str | None,
+    instructions: Sequence[str] | None,
+    speakers: str | None = None,
+    speech_rules: Sequence[str] | None = None,
 ) -> None:
     """Has the tokenizer's prompts use other texts than the Korean ones; None leaves these."""
-    tokenizer.prompt_texts = PromptTexts(system or SYSTEM, tuple(instructions or INSTRUCTIONS))
+    asked = system or SYSTEM, tuple(instructions or INSTRUCTIONS)
+    tokenizer.prompt_texts = PromptTexts(*asked, speakers or "keep", tuple(speech_rules or ()))
 
 
 def prompt_texts(tokenizer: PreTrainedTokenizerBase) -> PromptTexts:
@@ -143,9 +187,8 @@ def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str | None = None, topic: str | None = None
 ) -> list[int]:
     """Token ids of the prompt up to and including the assistant header: what generation starts from."""
-    return render(
-        tokenizer, messages_of(tokenizer, neutralize(tokenizer, dialogue), instruction, topic), generation=True
-    )
+    text = neutralize(tokenizer, prompt_texts(tokenizer).spoken(dialogue))
+    return render(tokenizer, messages_of(tokenizer, text, instruction, topic), generation=True)
 
 
 def encode_completion(
@@ -211,7 +254,7 @@ def fit(
     def encode(text: str) -> list[int]:
         return render(tokenizer, messages_of(tokenizer, text, instruction, topic), generation=True)
 
-    return shorten(tokenizer, neutralize(tokenizer, dialogue), encode, budget)
+    return shorten(tokenizer, neutralize(tokenizer, prompt_texts(tokenizer).spoken(dialogue)), encode, budget)
 
 
 def encode_row(
@@ -230,7 +273,8 @@ def encode_row(
     Raises:
         InputError: the summary leaves no tokens for the prompt.
     """
-    answer = [{"role": "assistant", "content": neutralize(tokenizer, summary).strip()}]
+    summary = neutralize(tokenizer, prompt_texts(tokenizer).written(dialogue, summary))
+    answer = [{"role": "assistant", "content": summary.strip()}]
     bare = messages_of(tokenizer, "", instruction, topic)
     bare_ids = render(tokenizer, bare, generation=True)
     completion = encode_completion(tokenizer, bare_ids, bare + answer, stop_ids)

@@ -99,5 +99,5 @@ def tokenizer_of(
         model_args.adapter_path,
         chat_template_path,
     )
-    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction)
+    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction, prompt.speakers, prompt.speech_rules)
     return tokenizer

@@ -70,6 +70,8 @@ def run_record(
         "instructions": prompt.instructions,
         "system_prompt": prompt.system_prompt,
         "instruction": prompt.instruction,
+        "speakers": prompt.speakers,
+        "speech_rules": prompt.speech_rules,
         "template_sha256": hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest(),
         "pinned_date": template_values.get("date_string"),
         **{name: value for name, value in template_values.items() if name != "date_string"},

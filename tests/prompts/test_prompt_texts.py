@@ -6,7 +6,8 @@ import pytest
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import PromptArguments
-from dialsum_trl.core.settings.prompt_texts import ENGLISH_INSTRUCTIONS, INSTRUCTIONS, SYSTEM
+from dialsum_trl.core.settings.prompt_texts import ENGLISH_INSTRUCTIONS, INSTRUCTIONS, SPEECH_RULES, SYSTEM
+from dialsum_trl.data.speech import RULES, clean_speech
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.models.adapter_settings import adapter_settings, use_adapter_settings
 from dialsum_trl.prompts.prompt import PromptTexts, encode_prompt, prompt_messages, prompt_texts, set_prompt_texts
@@ -124,3 +125,32 @@ def test_a_tokenizer_without_texts_asks_as_before():
     assert encode_prompt(tokenizer, "a: b") == before
     set_prompt_texts(tokenizer, "S", ["I"])
     assert encode_prompt(tokenizer, "a: b") != before
+
+
+TALK = "SD2000005: SD2000001씨~ 어~ 저는 저는 갔어요\nSD2000001: 어~\n민수: SD20000011이 xx 왔네 왔네"
+
+
+def test_speakers_that_are_ids_are_numbered_where_they_speak_and_in_summaries_and_back():
+    texts = PromptTexts(speakers="numbered")
+    asked = texts.spoken(TALK)
+    assert asked.split("\n")[0].startswith("화자1: 화자2씨~") and asked.endswith("민수: SD20000011이 xx 왔네 왔네")
+    assert texts.spoken(asked) == asked
+    summary = "SD2000001은 SD2000005에게 답했고 민수가 왔다."
+    assert texts.written(TALK, summary) == "화자2은 화자1에게 답했고 민수가 왔다."
+    assert texts.named(TALK, texts.written(TALK, summary)) == summary
+
+
+def test_speakers_are_prefixed_as_the_official_baseline_of_nikl_does():
+    texts = PromptTexts(speakers="prefixed")
+    assert [line.split(":")[0] for line in texts.spoken(TALK).split("\n")] == ["화자SD2000005", "화자SD2000001", "민수"]
+    assert texts.written(TALK, "SD2000001은") == texts.named(TALK, "SD2000001은") == "SD2000001은"
+
+
+def test_speech_rules_take_what_they_name_and_leave_no_turn_empty():
+    assert set(RULES) == set(SPEECH_RULES)
+    assert clean_speech(TALK, ()) == TALK
+    assert clean_speech(TALK, ("fillers", "repeats", "unheard")) == (
+        "SD2000005: SD2000001씨~ 저는 갔어요\nSD2000001: 어~\n민수: SD20000011이 왔네"
+    )
+    with pytest.raises(InputError, match="--speech_rules laughs: must be fillers, repeats, unheard or none"):
+        PromptArguments(speech_rules=["laughs"])

@@ -7,7 +7,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings import defaults
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SEEDS, SHARE
-from dialsum_trl.core.settings.prompt_texts import TEXTS, read_instructions, with_line_breaks
+from dialsum_trl.core.settings.prompt_texts import SPEECH_RULES, TEXTS, read_instructions, with_line_breaks
 
 
 def flag(default: Any, help: str, bounds: str | None = None, may_change: bool = False) -> Any:
@@ -72,6 +72,14 @@ class PromptArguments:
         "{dialogue}; {topic} and {speakers} are filled from the row.",
     )
     instructions_file: str | None = flag(None, "Text file with an instruction per line, instead of --instruction.")
+    speakers: Literal["keep", "numbered", "prefixed"] = flag(
+        "keep",
+        "Speakers that are ids (SD2000001, P01): keep; numbered: 화자1, and summaries get the ids back; prefixed: 화자 "
+        "before each.",
+    )
+    speech_rules: list[str] = flag(
+        ["none"], f"What transcribed speech loses: {', '.join(SPEECH_RULES)} (docs/nikl.md), or none."
+    )
     prompt_language: Literal["ko", "en"] = flag("ko", "Language of the texts that are not given.")
     instructions: Literal["default", "all", "random"] = flag(
         "default",
@@ -83,6 +91,9 @@ class PromptArguments:
     )
 
     def __post_init__(self) -> None:
+        self.speech_rules = [name for name in self.speech_rules if name != "none"]
+        if unknown := [name for name in self.speech_rules if name not in SPEECH_RULES]:
+            raise InputError(f"--speech_rules {unknown[0]}: must be {', '.join(SPEECH_RULES)} or none")
         if self.instructions_file:
             if self.instruction:
                 raise InputError("--instruction and --instructions_file exclude each other: leave one out")

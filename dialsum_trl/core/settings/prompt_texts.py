@@ -20,6 +20,8 @@ ENGLISH_INSTRUCTIONS = (
     "Extract the important information from the following dialogue and summarize it.",
     "Summarize the dialogue in one paragraph.",
 )
+RECORDED = ("system_prompt", "instruction", "speakers", "speech_rules")  # of a prompt, in `dialsum.json`
+SPEECH_RULES = ("fillers", "repeats", "unheard")  # of `data.speech`
 TEXTS = {"ko": (SYSTEM, INSTRUCTIONS), "en": (ENGLISH_SYSTEM, ENGLISH_INSTRUCTIONS)}  # by --prompt_language
 
 

@@ -8,7 +8,7 @@ from dialsum_trl.models.adapter_settings import follow_adapter, keep_lora
 from dialsum_trl.models.adapters import load_base_with_lora
 from dialsum_trl.models.base import load_config
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, check_untied, stop_token_ids
-from dialsum_trl.prompts.prompt import fit
+from dialsum_trl.prompts.prompt import fit, prompt_texts
 from dialsum_trl.prompts.sft_rows import encode_dataset
 from dialsum_trl.sharing.record import REPORTED_METRICS
 from dialsum_trl.stages.common.run import Run
@@ -107,10 +107,10 @@ def dev_rouge(tokenizer, stop_ids: list[int], dev, rouge, sft, max_length: int) 
     if dev is None or not sft.rouge_rows:
         return None
     rows = dev.select(range(min(sft.rouge_rows, len(dev))))
-    budget = max_length - sft.rouge_max_new_tokens
+    budget, texts = max_length - sft.rouge_max_new_tokens, prompt_texts(tokenizer)
     return DevRouge(
         [fit(tokenizer, row["dialogue"], budget, topic=row["topic"]).prompt_ids for row in rows],
-        rows["summaries"],
+        [[texts.written(row["dialogue"], text) for text in row["summaries"]] for row in rows],
         RougeConfig.of(rouge),
         stop_ids,
         tokenizer.pad_token_id,
