@@ -33,7 +33,18 @@ BOUNDARIES = {
     "cli.app": {
         *(
             f"cli.{name}"
-            for name in ("chat", "check", "convert", "doctor", "export", "merge", "preview", "runs", "score")
+            for name in (
+                "cards_table",
+                "chat",
+                "check",
+                "convert",
+                "doctor",
+                "export",
+                "merge",
+                "preview",
+                "runs",
+                "score",
+            )
         ),
         "sharing.push",
     },
