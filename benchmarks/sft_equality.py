@@ -16,8 +16,8 @@ def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
     from transformers import set_seed
 
     from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.models.adapters import lora_config
     from dialsum_trl.models.base import load_base
+    from dialsum_trl.models.lora import lora_config
 
     set_seed(42)  # every variant starts from the same adapters
     base = load_base(
@@ -72,7 +72,7 @@ def equality(path, rows, smoke: bool) -> dict:
     gc.collect()
 
     from dialsum_trl.core.settings.flags import ModelArguments
-    from dialsum_trl.models.adapters import lora_config
+    from dialsum_trl.models.lora import lora_config
 
     base = AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float32, attn_implementation=name, device_map={"": device}

@@ -14,6 +14,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
 from dialsum_trl.models.files import tensor_shapes, trained_tokens
+from dialsum_trl.models.lora import changes_the_base
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has buffers for
 LORA_OF_LINEAR = re.compile(r"\.lora_[AB]\.weight$")
@@ -41,6 +42,8 @@ def vllm_problem(adapter: Path) -> str | None:
         return "the adapter holds rows of added tokens, which vLLM does not apply"
     if config.get("use_dora"):
         return "the adapter is DoRA, which vLLM does not apply"
+    if changes_the_base(config):
+        return "the adapter is a checkpoint of PiSSA or OLoRA, whose base is changed"
     if config.get("modules_to_save") or config.get("bias", "none") != "none":
         return "the adapter holds whole layers or biases, which vLLM does not apply"
     if any(not LORA_OF_LINEAR.search(name) or OF_TABLES.search(name) for name in names):

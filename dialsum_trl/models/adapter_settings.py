@@ -1,5 +1,7 @@
 """Settings that follow an adapter: its base, dtype, quantization, prompt style and LoRA layers."""
 
+import json
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
@@ -17,6 +19,11 @@ LORA = {  # flag -> key of adapter_config.json
     "lora_alpha": "lora_alpha",
     "lora_dropout": "lora_dropout",
     "lora_target_modules": "target_modules",
+    "use_dora": "use_dora",
+    "use_rslora": "use_rslora",
+    "init_lora_weights": "init_lora_weights",
+    "rank_pattern": "rank_pattern",
+    "alpha_pattern": "alpha_pattern",
 }
 
 
@@ -127,6 +134,14 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
         raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")
 
 
+def _comparable(value):
+    """A LoRA setting in one form: peft writes layers in any order, patterns as dicts, nothing in several ways."""
+    if isinstance(value, str) and value.startswith("{"):
+        value = json.loads(value)
+    value = True if value == "default" else value
+    return " ".join(sorted(map(str, value))) if isinstance(value, list) else value or 0
+
+
 def keep_lora(values: dict, given: set[str]) -> None:
     """Checks that an adapter can be trained further, with the LoRA settings that the user gives, if any.
 
@@ -149,9 +164,7 @@ def keep_lora(values: dict, given: set[str]) -> None:
                 f"adapter on the merged model"
             )
     for flag in sorted(given & set(LORA)):
-        asked, own = values[flag], config.get(LORA[flag])
-        if isinstance(asked, list):  # peft writes layers in any order, and a pattern as a text
-            asked, own = (" ".join(sorted(map(str, v))) if isinstance(v, list) else v for v in (asked, own))
+        asked, own = (_comparable(value) for value in (values[flag], config.get(LORA[flag])))
         if asked != own:
             raise InputError(
                 f"--{flag} {asked}: --adapter_path {values['adapter_path']} is trained further with its own, {own}; "

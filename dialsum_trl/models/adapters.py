@@ -1,89 +1,24 @@
 """LoRA on a base: settings, loading, copies, the dtype of what is trained, checks of what was saved."""
 
-import re
 import warnings
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import TrainableTokensWrapper
-from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.base import load_training_base, resize_tables
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, refuse_reward, tables_rows, tensor_shapes
 from dialsum_trl.models.hub import adapter_folder
+from dialsum_trl.models.lora import add_lora, changes_the_base
 
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
-
-
-def lora_config(
-    args: ModelArguments,
-    task_type: str = "CAUSAL_LM",
-    added: list[int] | None = None,
-    base: PreTrainedModel | None = None,
-    **kwargs,
-) -> LoraConfig:
-    """LoRA settings from the flags.
-
-    Args:
-        base: what gets them: of a multimodal one the language model alone, and without dropout where its experts are
-            parameters, which peft cannot give one.
-        added: ids of added chat tokens, whose embedding rows are trained too (they start random).
-        kwargs: other fields of `LoraConfig`.
-    """
-    dropout = args.lora_dropout
-    if dropout and base is not None and experts_get_lora(base, args.lora_target_modules):
-        say("no LoRA dropout: the model's experts are parameters, for which peft has none (--lora_dropout 0)")
-        dropout = 0.0
-    return LoraConfig(
-        r=args.lora_r,
-        lora_alpha=args.lora_alpha,
-        lora_dropout=dropout,
-        exclude_modules=beside_the_text(base) if base is not None else None,
-        target_modules=args.lora_target_modules,
-        bias="none",
-        task_type=task_type,
-        trainable_token_indices={"embed_tokens": added} if added else None,
-        **kwargs,
-    )
-
-
-def beside_the_text(base: PreTrainedModel) -> str | None:
-    """A regular expression of the modules outside a multimodal base's language model; None for a base of text alone.
-
-    Text never reaches a vision or an audio tower: adapters there would get no gradient, which several processes wait
-    for in vain.
-    """
-    text = next((name for name, module in base.named_modules() if module is base.get_decoder()), "")
-    if base.config.get_text_config() is base.config or "." not in text:
-        return None
-    path = text.split(".")
-    above = {".".join(path[:depth]) for depth in range(len(path) + 1)}
-    beside = [
-        name
-        for name, module in base.named_modules()
-        if name not in above
-        and name.rpartition(".")[0] in above - {text}
-        and module is not base.get_output_embeddings()
-    ]
-    return rf"({'|'.join(re.escape(name) for name in beside)})(\..*)?" if beside else None
-
-
-def experts_get_lora(base: PreTrainedModel, targets: list[str]) -> bool:
-    """Whether peft gives the experts of a mixture LoRA as parameters: it renames the targets of older versions so."""
-    found = LoraConfig(target_modules=list(targets))
-    try:
-        convert_peft_config_for_transformers(found, model=base, conversions=None)
-    except ValueError:  # a part of the fused targets, which peft refuses in its own words
-        return False
-    return bool(found.target_parameters)
 
 
 def load_policy(base: PreTrainedModel, adapter_path: str | Path) -> PeftModel:
@@ -92,7 +27,13 @@ def load_policy(base: PreTrainedModel, adapter_path: str | Path) -> PeftModel:
     Raises:
         InputError: it cannot be loaded, or is no LoRA adapter of a language model.
     """
-    return load_adapter(base, adapter_path, trainable=True)
+    model = load_adapter(base, adapter_path, trainable=True)
+    if changes_the_base(model.peft_config[POLICY].to_dict()):
+        raise InputError(
+            f"--adapter_path {adapter_path}: is a checkpoint of PiSSA or OLoRA, which holds for a changed base; give "
+            f"the folder of the finished run, whose adapter is plain LoRA"
+        )
+    return model
 
 
 def load_base_and_policy(
@@ -120,7 +61,7 @@ def load_base_with_lora(
         return base
     if model_args.adapter_path:
         return load_policy(base, model_args.adapter_path)
-    return get_peft_model(base, lora_config(model_args, added=added, base=base))
+    return add_lora(base, model_args, added=added)
 
 
 def copy_weights(model: PeftModel, source: str, target: str) -> None:

@@ -7,6 +7,7 @@ from bitsandbytes.nn import Linear4bit
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSeq2SeqLM,
     BitsAndBytesConfig,
     PretrainedConfig,
@@ -15,12 +16,16 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
 from transformers.utils import logging
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
 from dialsum_trl.core.settings.flags import ModelArguments
-from dialsum_trl.models.pretrained import check_kind, check_lora_targets, load
+from dialsum_trl.models.pretrained import check_kind, load
 from dialsum_trl.models.quantized import bits_on_disk, config_for, on_disk, partial_blocks
 
 NEW_HEADS = ("score.",)  # a reward model's head, which the base does not have
@@ -41,7 +46,9 @@ def resize_tables(model: PreTrainedModel, rows: int) -> None:
     if output is not None and output.weight is not model.get_input_embeddings().weight:
         # transformers declares every T5 tied and would replace the output table of mT5 and T5 1.1 by the input's
         model.config.tie_word_embeddings = False
-    model.resize_token_embeddings(rows)
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(0)  # rows that no adapter holds are the same wherever the model is loaded
+        model.resize_token_embeddings(rows)
 
 
 def quantization_config(quantization: str, dtype: str, storage: str = "uint8") -> BitsAndBytesConfig | None:
@@ -78,7 +85,7 @@ def load_base(
         quantization: "4bit", "8bit" or "none", which dequantizes a base that is quantized on disk.
         quant_storage: dtype in which 4-bit weights are stored; FSDP needs the one of the unquantized weights.
         device: this process' device; the whole model goes there unless DeepSpeed or FSDP splits it.
-        auto_class: transformers auto class; causal LM by default.
+        auto_class: transformers auto class; by default that of decoders (`decoder_class`).
         kwargs: passed on to its `from_pretrained`.
 
     Raises:
@@ -100,7 +107,7 @@ def load_base(
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     with partial_blocks():
         model, found = load(
-            (auto_class or AutoModelForCausalLM).from_pretrained,
+            (auto_class or decoder_class(config)).from_pretrained,
             name_or_path,
             "weights",
             trust_remote_code,
@@ -173,9 +180,9 @@ def base_of(model_args: ModelArguments, device: torch.device | str | None, **mor
     """`load_base` with the flags of a recipe (`ModelArguments`) on this process' device.
 
     Raises:
-        InputError: as `load_base`, and for layers of `--lora_target_modules` that the model does not have.
+        InputError: as `load_base`.
     """
-    model = load_base(
+    return load_base(
         model_args.model_name_or_path,
         dtype=model_args.dtype,
         quantization=model_args.quantization,
@@ -186,9 +193,6 @@ def base_of(model_args: ModelArguments, device: torch.device | str | None, **mor
         trust_remote_code=model_args.trust_remote_code,
         **more,
     )
-    if model_args.use_peft and not model_args.adapter_path:
-        check_lora_targets(model, model_args.lora_target_modules)
-    return model
 
 
 def load_training_base(
@@ -231,7 +235,13 @@ def load_config(name_or_path: str, revision: str = "main", trust_remote_code: bo
 def auto_class_of(name_or_path: str, revision: str = "main", trust_remote_code: bool = False) -> type:
     """The transformers auto class that generates with this model: causal, or encoder-decoder."""
     config = load_config(name_or_path, revision, trust_remote_code)
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else decoder_class(config)
+
+
+def decoder_class(config: PretrainedConfig) -> type:
+    """The auto class that loads a decoder: causal, or multimodal where transformers has no class for its text alone."""
+    multimodal, text = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if multimodal and not text else AutoModelForCausalLM
 
 
 def device_map(device: torch.device | str | None, quantization: str) -> dict | None:

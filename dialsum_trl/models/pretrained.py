@@ -4,12 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from transformers import PretrainedConfig
 
-from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.files import check_model_files
 
 NO_SAFETENSORS = (
@@ -91,23 +88,3 @@ def check_kind(config: PretrainedConfig, name_or_path: str, encoder_decoder: boo
             f"--model_name_or_path {name_or_path}: is a decoder ({kind}) where an encoder-decoder is wanted: the "
             f"recipes/sft_*.py train decoders"
         )
-
-
-def check_lora_targets(model: PreTrainedModel, targets: list[str]) -> None:
-    """Checks that the model has the layers that are to get LoRA (peft passes over those it does not find).
-
-    Of the flag's default some may be missing, for architectures name their layers differently: a line says which.
-
-    Raises:
-        InputError: the model has none of them, or lacks one that the user named.
-    """
-    # of a multimodal model those of its language model: nothing else gets LoRA
-    text = model if model.config.get_text_config() is model.config else model.get_decoder()
-    layers = [name for name, module in text.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
-    missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
-    if not missing:
-        return
-    there = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers}))
-    if targets != ModelArguments().lora_target_modules or missing == targets:
-        raise InputError(f"--lora_target_modules {' '.join(missing)}: the model has no such layers; it has {there}")
-    say(f"no LoRA on {', '.join(missing)}: the model has no such layers; it has {there} (--lora_target_modules)")

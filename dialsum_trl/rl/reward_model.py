@@ -11,8 +11,8 @@ from transformers.utils import logging
 
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
-from dialsum_trl.models.adapters import lora_config
 from dialsum_trl.models.base import load_training_base
+from dialsum_trl.models.lora import add_lora
 from dialsum_trl.rl.adapter_roles import SCORE
 from dialsum_trl.rl.learned_reward import backbone, last_token_scores
 from dialsum_trl.training.checked import CheckedTrainer
@@ -29,7 +29,7 @@ def load_model(model_args: ModelArguments, args, tokenizer):
     torch.nn.init.normal_(model.score.weight, std=1 / (model.config.hidden_size + 1))
     settings = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     if not model_args.adapter_path:
-        return get_peft_model(model, lora_config(model_args, base=model, **settings))
+        return add_lora(model, model_args, **settings)
     config = PeftConfig.from_pretrained(model_args.adapter_path)
     config.inference_mode = False
     for name, value in settings.items():

@@ -130,7 +130,8 @@ def _settings(record: dict, adapter: dict | None) -> dict[str, object]:
     data, settings = record["data"], dict(record["settings"])
     if adapter:
         settings["LoRA"] = (
-            f"r {adapter['r']}, alpha {adapter['lora_alpha']}, dropout {adapter['lora_dropout']}, on "
+            f"{'DoRA, ' * adapter.get('use_dora', False)}{'rsLoRA, ' * adapter.get('use_rslora', False)}"
+            f"r {adapter['r']}, alpha {adapter['lora_alpha']:g}, dropout {adapter['lora_dropout']}, on "
             + ", ".join(sorted(adapter["target_modules"]))
         )
     weights = {"4bit": "nf4, double quantization", "8bit": "8-bit", "none": record["dtype"]}

@@ -77,7 +77,7 @@ def run_record(
         **{name: value for name, value in template_values.items() if name != "date_string"},
         "stop_tokens": tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)),
         "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
-        "settings": _settings(trainer),
+        "settings": _settings(trainer) | _lora(trainer, model_args),
         "data": {"rows": len(trainer.train_dataset), **(_files(data) if data else {})},
         "evaluation": _evaluation(trainer, data),
         "gpu_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else None,
@@ -92,6 +92,13 @@ def _settings(trainer: Trainer) -> dict:
         del values["beta"]
     shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
     return {**shown, "rows a step": trainer.rows_per_step, "optimizer steps": trainer.state.global_step}
+
+
+def _lora(trainer: Trainer, model_args: ModelArguments) -> dict:
+    """What adapter_config.json does not say of how the adapter was trained."""
+    ratio, first = getattr(trainer, "loraplus_lr_ratio", None), model_args.init_lora_weights
+    found = {"LoRA+, learning rate of B by A's": ratio, "first LoRA weights": first if first != "default" else None}
+    return {label: value for label, value in found.items() if value}
 
 
 def _files(data: DataArguments) -> dict:

@@ -10,6 +10,7 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.adapters import check_adapter, learned
 from dialsum_trl.models.file_names import RUN_FILE
+from dialsum_trl.models.lora import as_plain_lora
 from dialsum_trl.sharing.card import CURVE_FILE, model_card
 from dialsum_trl.sharing.chart import line_charts, training_curves
 
@@ -33,6 +34,8 @@ def save_adapter(
     trainer.save_model(str(aside))
     if not is_main_process():
         return
+    if trainer.run_info.lora_start is not None:
+        as_plain_lora(aside, trainer.run_info.lora_start)
     tokenizer.save_pretrained(str(aside))
     move_files(aside, folder)
     record = trainer.record(metrics)

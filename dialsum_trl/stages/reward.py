@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_LENGTH
 from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments, flag
-from dialsum_trl.core.settings.stage import Stage
+from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
 from dialsum_trl.stages.common.preference_flags import PairArguments
 from dialsum_trl.stages.common.unread_flags import LABEL_SMOOTHING, LOADING, OWN_TOKENIZER, PAD_TOKEN, TRAINING
@@ -40,7 +40,14 @@ REWARD = Stage(
     ),
     trainer="trl.RewardConfig",
     memory_flags=("--per_device_train_batch_size", "--max_length", "--activation_checkpointing true"),
-    unread=(LOADING, *TRAINING, PAD_TOKEN, OWN_TOKENIZER, LABEL_SMOOTHING),
+    unread=(
+        *(LOADING, *TRAINING, PAD_TOKEN, OWN_TOKENIZER, LABEL_SMOOTHING),
+        Unread(
+            "init_lora_weights",
+            "PPO shares its base with the policy, and a reward adapter has no rows to start from",
+            fine=("gaussian", "orthogonal"),
+        ),
+    ),
 )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from dialsum_trl.core.launcher import prepare_allocator
+from dialsum_trl.core.launcher import current, prepare_allocator
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE
 from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import (
@@ -16,7 +16,14 @@ from dialsum_trl.core.settings.flags import (
 )
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread_flags import LOADING, PAD_TOKEN, TRAINING, TRUNCATION_MODE, deals_rows
+from dialsum_trl.stages.common.unread_flags import (
+    LOADING,
+    NEW_ADAPTER,
+    PAD_TOKEN,
+    TRAINING,
+    TRUNCATION_MODE,
+    deals_rows,
+)
 
 
 @dataclass
@@ -38,6 +45,9 @@ class SFTArguments:
         32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
     )
     rouge_max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary in those evaluations, tokens.", bounds=COUNT)
+    loraplus_lr_ratio: float | None = flag(
+        None, "LoRA+: learning rate of each B, as a multiple of A's; default: the same.", bounds=POSITIVE
+    )
     # names that the user set, by `settings.resolve`; no flag, and no part of a checkpoint
     given: ClassVar[frozenset[str]] = frozenset()
 
@@ -73,6 +83,16 @@ SFT = Stage(
         LOADING,
         *TRAINING,
         Unread("packing packing_strategy eval_packing", "rows are packed already, unless --fast false says otherwise"),
+        Unread(
+            f"{NEW_ADAPTER} loraplus_lr_ratio",
+            "all weights are trained, and no adapter; leave it out, or give --use_peft true",
+            lambda values: not values["use_peft"],
+        ),
+        Unread(
+            "loraplus_lr_ratio",
+            "the optimizer is split between processes and has one learning rate; train with ddp.yaml",
+            lambda values: current().shards_weights,
+        ),
         Unread(
             "dataloader_drop_last train_sampling_strategy",
             "packs have an order of their own and use all rows; leave it out, or give --fast false",

@@ -30,11 +30,13 @@ class RunInfo:
         settings: what `same_run.describe` returned; written into each checkpoint.
         record: (trainer, metrics) -> the content of `dialsum.json`.
         row_names: one per training row; errors name rows by them.
+        lora_start: the adapter's first tensors, where they were taken out of the base's weights (PiSSA, OLoRA).
     """
 
     settings: dict | None = None
     record: Callable[[object, dict], dict] | None = None
     row_names: list[str] | None = None
+    lora_start: dict[str, torch.Tensor] | None = None
 
 
 class CheckedTrainer:

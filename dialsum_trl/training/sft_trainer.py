@@ -1,6 +1,7 @@
 """The SFT trainer."""
 
 import trl
+from peft.optimizers import create_loraplus_optimizer
 
 from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.dev_rouge import DevRouge
@@ -18,10 +19,18 @@ class SFTTrainer(RowLoss, CheckedTrainer, trl.SFTTrainer):
     Args:
         packing: what `packing.prepare` returned; it brings its own collator. None: TRL's padded batches.
         dev_rouge: what each evaluation summarizes and scores; None: nothing.
+        loraplus_lr_ratio: learning rate of LoRA's B by that of A (LoRA+); None: one learning rate.
     """
 
-    def __init__(self, *args, packing: FastPath | None = None, dev_rouge: DevRouge | None = None, **kwargs):
-        self.packing, self.dev_rouge = packing, dev_rouge
+    def __init__(
+        self,
+        *args,
+        packing: FastPath | None = None,
+        dev_rouge: DevRouge | None = None,
+        loraplus_lr_ratio: float | None = None,
+        **kwargs,
+    ):
+        self.packing, self.dev_rouge, self.loraplus_lr_ratio = packing, dev_rouge, loraplus_lr_ratio
         self.deferred = DeferredMetrics()
         self._parameters = None  # counted once, see `floating_point_ops`
         if packing is not None:
@@ -38,6 +47,14 @@ class SFTTrainer(RowLoss, CheckedTrainer, trl.SFTTrainer):
         sampler = ScheduleSampler(self.packing.schedule)
         self.add_callback(ScheduleCallback(self, sampler))
         return self.accelerator.prepare(pack_loader(self, sampler))
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is not None or self.loraplus_lr_ratio is None:
+            return super().create_optimizer(model)
+        kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        settings |= {"loraplus_lr_ratio": self.loraplus_lr_ratio, "loraplus_weight_decay": self.args.weight_decay}
+        self.optimizer = create_loraplus_optimizer(self.model, kind, **settings)
+        return self.optimizer
 
     def floating_point_ops(self, inputs) -> int:
         """As the trainer counts, without walking over every parameter at every step."""

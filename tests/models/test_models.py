@@ -6,9 +6,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
-from dialsum_trl.models.adapters import lora_config
 from dialsum_trl.models.base import load_base, quantization_config, resize_embeddings
-from dialsum_trl.models.pretrained import check_lora_targets
+from dialsum_trl.models.lora import lora_config, lora_targets
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from tests.conftest import TINY
@@ -70,10 +69,8 @@ def test_rows_of_added_tokens_are_trained():
     assert lora_config(ModelArguments(), added=[7, 8]).trainable_token_indices == {"embed_tokens": [7, 8]}
 
 
-def test_a_default_layer_that_the_architecture_lacks_is_told(capsys):
+def test_an_architecture_without_the_default_layers_gets_lora_on_its_own():
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=8, bos_token_id=1, eos_token_id=1))
-    model.transformer.h[0].attn.q_proj = torch.nn.Linear(8, 8)
-    check_lora_targets(model, ModelArguments().lora_target_modules)
-    assert "no LoRA on k_proj, v_proj, o_proj" in capsys.readouterr().out
-    with pytest.raises(InputError, match="k_proj: the model has no such layers; it has c_attn, c_fc, c_proj"):
-        check_lora_targets(model, ["q_proj", "k_proj"])
+    assert lora_targets(model, ModelArguments().lora_target_modules) == ["c_attn", "c_fc", "c_proj"]
+    with pytest.raises(InputError, match="q_proj k_proj: the model has no such layers; it has c_attn, c_fc, c_proj"):
+        lora_targets(model, ["q_proj", "k_proj"])

@@ -1,5 +1,6 @@
 """Flags that many stages share: data, prompt, model, ROUGE, decoding, prediction."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +26,20 @@ def flag(default: Any, help: str, bounds: str | None = None, may_change: bool = 
 
 
 TRAIN_REFERENCES = "Several references (summary1..3): a row for each (all), or the first of each dialogue alone."
+
+
+def _pattern(name: str, value: dict | str | None, kind: Any) -> dict | None:
+    """A pattern of layers as a dict; raises InputError for anything but JSON of layers and positive numbers."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        found = value
+    if found is None or (
+        isinstance(found, dict)
+        and all(isinstance(each, kind) and not isinstance(each, bool) and each > 0 for each in found.values())
+    ):
+        return found
+    raise InputError(f"--{name} {value}: give layers and their numbers as JSON, such as '{{\"down_proj\": 32}}'")
 
 
 @dataclass
@@ -134,9 +149,21 @@ class ModelArguments:
     lora_r: int = flag(defaults.LORA_R, "LoRA rank.", bounds=COUNT)
     lora_alpha: int = flag(defaults.LORA_ALPHA, "LoRA alpha.", bounds=COUNT)
     lora_dropout: float = flag(defaults.LORA_DROPOUT, "LoRA dropout.", bounds=SHARE)
-    lora_target_modules: list[str] = flag(list(defaults.LORA_TARGETS), "Linear layers with LoRA.")
+    lora_target_modules: list[str] = flag(
+        list(defaults.LORA_TARGETS),
+        "Linear layers with LoRA, or all-linear; an architecture without these gets all of its own.",
+    )
+    use_dora: bool = flag(False, "DoRA: magnitudes of the weights are trained too; on layers that are not fused.")
+    use_rslora: bool = flag(False, "rsLoRA: LoRA is scaled by alpha / sqrt(r) instead of alpha / r.")
+    init_lora_weights: Literal["default", "gaussian", "orthogonal", "olora", "pissa", "eva"] = flag(
+        "default", "First weights of new LoRA layers; olora, pissa: of the base's weights, eva: of the rows."
+    )
+    rank_pattern: dict | str | None = flag(None, 'Ranks of some layers as JSON: {"down_proj": 32}.')
+    alpha_pattern: dict | str | None = flag(None, 'Alphas of some layers as JSON: {"down_proj": 64}.')
 
     def __post_init__(self) -> None:
+        self.rank_pattern = _pattern("rank_pattern", self.rank_pattern, int)
+        self.alpha_pattern = _pattern("alpha_pattern", self.alpha_pattern, int | float)
         if self.trust_remote_code:
             say(f"warning: --trust_remote_code runs Python files that come with {self.model_name_or_path}: read them")
 

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from dialsum_trl.core.settings.stage import Unread
 
-NO_NEW_ADAPTER = Unread("lora_r lora_alpha lora_dropout lora_target_modules", "no new adapter is made here")
+NEW_ADAPTER = """
+    lora_r lora_alpha lora_dropout lora_target_modules use_dora use_rslora init_lora_weights rank_pattern alpha_pattern
+"""
+NO_NEW_ADAPTER = Unread(NEW_ADAPTER, "no new adapter is made here")
 TRAINING_ONLY = Unread(
     "use_peft attn_implementation bnb_4bit_quant_storage instructions",
     "it belongs to training",

@@ -5,8 +5,9 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.splits import each_reference
 from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.models.adapter_settings import follow_adapter, keep_lora
-from dialsum_trl.models.adapters import load_base_with_lora
+from dialsum_trl.models.adapters import POLICY, adapter_state, load_base_with_lora
 from dialsum_trl.models.base import load_config
+from dialsum_trl.models.lora import CHANGE_THE_BASE, start_from_rows
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, check_untied, stop_token_ids
 from dialsum_trl.prompts.prompt import fit, prompt_texts
 from dialsum_trl.prompts.sft_rows import encode_dataset
@@ -60,6 +61,11 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
     info = run.describe(tokenizer, train, train_rows, dev, names)
 
     model = load_base_with_lora(model_args, args, tokenizer, added)
+    if model_args.use_peft and not model_args.adapter_path:
+        if model_args.init_lora_weights == "eva":
+            start_from_rows(model, train_rows, tokenizer.pad_token_id, args.per_device_train_batch_size)
+        if model_args.init_lora_weights in CHANGE_THE_BASE:
+            info.lora_start = adapter_state(model, POLICY)
     args.dataset_kwargs = {"skip_prepare_dataset": True}  # the rows are final: nothing left to truncate or drop
     rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     packing = None
@@ -81,6 +87,7 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
         dev_rouge=dev_rouge(tokenizer, stop_ids, dev, rouge, sft, args.max_length),
         trained_dtype=trained_dtype(model_args.dtype),
         run_info=info,
+        loraplus_lr_ratio=sft.loraplus_lr_ratio,
     )
     metrics = run.fit(trainer, evaluate=dev is not None)
 

@@ -59,7 +59,7 @@ def prepare(
         InputError: the longest row alone does not fit the budget.
     """
     separate_documents(model)
-    reason = noise_problem(args)
+    reason = noise_problem(args) or dropout_problem(model)
     if reason is None and known(model):
         reason = positions_problem(model.config.get_text_config().to_dict(), max(lengths))
     elif reason is None:
@@ -120,6 +120,13 @@ def noise_problem(args) -> str | None:
     if not args.neftune_noise_alpha:
         return None
     return "transformers scales the noise of --neftune_noise_alpha by a row's length, and a pack is many rows long"
+
+
+def dropout_problem(model) -> str | None:
+    """Why attention over packs would drop nothing where the model's own does, as one clause; or None."""
+    config = model.config.get_text_config().to_dict()
+    shares = [config.get(name) or 0 for name in ("attention_dropout", "attn_pdrop")]
+    return "its attention has dropout, which attention over packs has not" if any(shares) else None
 
 
 def verified(layers: list) -> str | None:

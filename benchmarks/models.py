@@ -1,0 +1,198 @@
+"""Architectures through the whole pipeline: tiny random models, SFT, resume, predict, merge.
+
+    python -m benchmarks.models                # all of them, a few minutes
+    python -m benchmarks.models llama mamba2   # some of them
+
+Everything runs through the package's own functions, on a CPU in float32, with the toy tokenizer.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+from dialsum_trl.cli.merge import merge_adapter
+from dialsum_trl.data.dialogues import read_dialogues
+from dialsum_trl.generation.decoding import can_decode
+from dialsum_trl.generation.settings import GenerationSettings
+from dialsum_trl.generation.summaries import encode_prompts, summarize
+from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.models.base import auto_class_of
+from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.stages.sft import train_sft
+
+ROOT = Path(__file__).resolve().parents[1]
+TOY = ROOT / "dialsum_trl" / "toy"
+ROWS, NEW_TOKENS, MERGE_TOLERANCE = 6, 12, 1e-4
+
+SIZES = dict(
+    vocab_size=2624, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+    max_position_embeddings=2048, bos_token_id=2548, eos_token_id=2557, pad_token_id=2552, initializer_range=0.2,
+)  # fmt: skip
+GROUPED = dict(num_key_value_heads=2)
+HEADS = dict(GROUPED, head_dim=16)
+WINDOW = dict(HEADS, sliding_window=32)  # shorter than the rows
+EXPERTS = dict(HEADS, num_experts_per_tok=2, moe_intermediate_size=32)
+LINEAR = dict(linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=16, linear_value_head_dim=16)
+MAMBA = dict(mamba_n_heads=8, mamba_d_head=16, mamba_d_state=16, mamba_chunk_size=16, mamba_n_groups=1)
+HYBRID = dict(layer_types=["sliding_attention", "full_attention"])
+DELTA = dict(layer_types=["linear_attention", "full_attention"])
+VISION = dict(depth=2, hidden_size=32, num_heads=2, intermediate_size=64, out_hidden_size=64, patch_size=14)
+SIGLIP = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28,
+              patch_size=14)  # fmt: skip
+TIED = dict(tie_word_embeddings=True)
+
+# model type -> its sizes beside SIZES
+DECODERS = {
+    "llama": dict(HEADS, **TIED),
+    "hyperclovax": dict(HEADS, attention_multiplier=0.25),
+    "qwen2": GROUPED,
+    "qwen3": dict(HEADS, **TIED),
+    "mistral": WINDOW,
+    "ministral3": HEADS,
+    "gemma2": dict(WINDOW, **HYBRID, query_pre_attn_scalar=16),
+    "gemma3_text": dict(WINDOW, **HYBRID, query_pre_attn_scalar=16),
+    "exaone4": dict(WINDOW, **HYBRID),
+    "phi3": GROUPED,
+    "olmo2": GROUPED,
+    "smollm3": GROUPED,
+    "granite": GROUPED,
+    "glm4": HEADS,
+    "cohere2": dict(WINDOW, **HYBRID),
+    "starcoder2": GROUPED,
+    "gpt_neox": {},
+    "gpt2": {},
+    "qwen3_moe": dict(EXPERTS, num_experts=4),
+    "mixtral": dict(HEADS, num_local_experts=4),
+    "gpt_oss": dict(WINDOW, **HYBRID, num_local_experts=4, num_experts_per_tok=2),
+    "olmoe": dict(num_experts=4, num_experts_per_tok=2),
+    "qwen3_next": dict(EXPERTS, **LINEAR, **DELTA, num_experts=4, shared_expert_intermediate_size=32),
+    "lfm2": dict(GROUPED, layer_types=["conv", "full_attention"], block_multiple_of=16),
+    "falcon_h1": dict(GROUPED, **MAMBA, mamba_d_ssm=128),
+    "jamba": dict(GROUPED, num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, num_experts=2,
+                  num_experts_per_tok=1, mamba_d_state=8, mamba_dt_rank=4, use_mamba_kernels=False),
+    "bamba": dict(GROUPED, **MAMBA, attn_layer_indices=[1]),
+    "mamba2": dict(num_heads=8, head_dim=16, state_size=16, n_groups=1, chunk_size=16, num_attention_heads=None),
+}  # fmt: skip
+# multimodal: the sizes of the text part
+WITH_PICTURES = {
+    "gemma3": dict(WINDOW, **HYBRID, query_pre_attn_scalar=16),
+    "qwen3_5": dict(HEADS, **LINEAR, **DELTA),
+    "qwen2_5_vl": dict(GROUPED, rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 3, 3])),
+    "qwen3_vl": HEADS,
+    "mistral3": HEADS,
+}
+ARCHITECTURES = (*DECODERS, *WITH_PICTURES)
+KINDS = {"linear_attention": "linear", "mamba": "linear", "conv": "convolution", "sliding_attention": "sliding",
+         "full_attention": "full", "attention": "full"}  # fmt: skip
+
+
+def make_base(kind: str, folder: Path) -> Path:
+    """A random model of that type with the toy tokenizer."""
+    torch.manual_seed(0)
+    if kind in DECODERS:
+        sizes = {name: value for name, value in {**SIZES, **DECODERS[kind]}.items() if value is not None}
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes))
+    else:
+        text = {**SIZES, **WITH_PICTURES[kind]}
+        vision = SIGLIP if kind == "gemma3" else dict(SIGLIP, head_dim=16) if kind == "mistral3" else VISION
+        more = dict(mm_tokens_per_image=4) if kind == "gemma3" else {}
+        model = AutoModelForImageTextToText.from_config(
+            AutoConfig.for_model(kind, text_config=text, vision_config=vision, **more)
+        )
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(TOY / "llama" / name, folder)
+    return folder
+
+
+def sft(base: Path, output: Path, **changes) -> str:
+    """Two steps of SFT with a checkpoint after the first; what was printed."""
+    settings = dict(
+        model_name_or_path=str(base), dtype="float32", quantization="none", use_cpu=True, output_dir=str(output),
+        train_file=str(TOY / "data" / "dev.csv"), max_steps=2, per_device_train_batch_size=4, effective_batch_size=4,
+        learning_rate=1e-2, warmup_steps=0, optim="adamw_torch", save_steps=1, save_strategy="steps",
+        disable_tqdm=True, lora_dropout=0.0, max_length=512, eval_strategy="no", rouge_rows=0, report_to="none",
+    )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        train_sft({}, **settings | changes)
+    return printed.getvalue()
+
+
+def plain_summaries(base: Path, adapter: Path, prompts: list[list[int]], stop_ids: list[int], pad: int) -> list:
+    """Token ids that transformers' `generate` writes for each prompt alone, without padding, peft's adapter on."""
+    model = auto_class_of(str(base)).from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, adapter).eval()
+    found = []
+    for prompt in prompts:
+        ids = model.generate(
+            input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            do_sample=False, num_beams=1, max_new_tokens=NEW_TOKENS, eos_token_id=stop_ids, pad_token_id=pad,
+        )[0, len(prompt) :].tolist()  # fmt: skip
+        found.append(next((ids[:at] for at, token in enumerate(ids) if token in stop_ids), ids))
+    return found
+
+
+@torch.no_grad()
+def logits(model, prompts: list[list[int]]) -> torch.Tensor:
+    """Of the last position of each prompt."""
+    return torch.stack([model(input_ids=torch.tensor([prompt])).logits[0, -1].float() for prompt in prompts])
+
+
+def try_out(kind: str, folder: Path) -> dict[str, str]:
+    """The row of an architecture; raises where a step fails or disagrees."""
+    base, adapter, again = make_base(kind, folder / "base"), folder / "adapter", folder / "again"
+    printed = sft(base, adapter)
+    shutil.copytree(adapter / "checkpoint-1", again / "checkpoint-1")
+    sft(base, again, resume_from_checkpoint=True)
+    same = (adapter / "adapter_model.safetensors").read_bytes() == (again / "adapter_model.safetensors").read_bytes()
+    assert same, "the resumed run ended with other weights"
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        still = [name for name in file.keys() if "lora_B" in name and not file.get_tensor(name).any()]  # noqa: SIM118
+    assert not still, f"{len(still)} LoRA layers did not train, such as {still[:3]}"
+
+    dialogues = read_dialogues(TOY / "data" / "dev.csv")["dialogue"][:ROWS]
+    settings = GenerationSettings(num_beams=1, max_new_tokens=NEW_TOKENS, max_length=512)
+    summarizer = load_summarizer(adapter_path=str(adapter))
+    tokenizer, stops = summarizer.tokenizer, stop_token_ids(summarizer.tokenizer)
+    prompts = encode_prompts(summarizer, dialogues, settings)
+    ours = [summary.text for summary in summarize(summarizer, dialogues, settings, progress=False)]
+    plain = plain_summaries(base, adapter, prompts, stops, tokenizer.pad_token_id)
+    plain = [text.strip() for text in tokenizer.batch_decode(plain, skip_special_tokens=True)]
+    assert ours == plain, f"other summaries than generate's: {ours} {plain}"
+    assert len(set(ours)) > 1, f"all summaries are alike: {ours}"
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        merge_adapter(adapter, folder / "merged", dtype="float32")
+    merged = load_summarizer(str(folder / "merged"))
+    expected, found = logits(summarizer.model, prompts), logits(merged.model, prompts)
+    difference = ((expected - found).norm() / expected.norm()).item()
+    assert difference < MERGE_TOLERANCE, f"merged logits differ by {difference:.1e}"
+    assert [s.text for s in summarize(merged, dialogues, settings, progress=False)] == ours, "merged: other summaries"
+    return {"printed": printed, "decode": can_decode(summarizer.model)}
+
+
+def main(kinds: Iterable[str]) -> None:
+    """Prints a line per architecture: whether all steps agree, and the path that SFT took."""
+    for kind in kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            row = try_out(kind, Path(folder))
+        path = [line for line in row["printed"].splitlines() if re.search("acked|Fused", line)]
+        print(kind, "slots" if row["decode"] else "generate", *path, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ARCHITECTURES)
