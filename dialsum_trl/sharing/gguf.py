@@ -21,6 +21,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, MAX_NEW_TOKENS
+from dialsum_trl.models.families.registry import PRE_TOKENIZERS
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import prompt_texts
 from dialsum_trl.prompts.templates import template_kwargs
@@ -29,8 +30,6 @@ UNQUANTIZED = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}  # 
 QUANTIZED = ("q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q4_0", "q3_k_m", "q2_k")
 KINDS = (*UNQUANTIZED, *QUANTIZED)
 PACKAGES = {"convert_hf_to_gguf": "convert-hf-to-gguf", "llama_cpp": "llama-cpp-python"}
-# llama.cpp knows a pre-tokenizer by a hash of ids, which a vocabulary of one's own does not have: by what it splits at
-PRE_TOKENIZERS = {r"\p{N}{1,3}| ?": "llama-bpe", r"\p{N}| ?": "qwen2"}
 MODELFILE = '''\
 # ollama create dialsum -f Modelfile && ollama run dialsum "$(cat dialogue.txt)"
 FROM ./{file}

@@ -128,7 +128,7 @@ CASES = [
         "added tokens that the base lacks",
         changed(CONFIG, trainable_token_indices={"embed_tokens": [99999]}),
         "added tokens that",
-        "dialsum merge",
+        "tokenizer.json",
     ),
     adapter("layers that the base lacks", changed(CONFIG, target_modules=["no_proj"]), "no_proj", "base"),
     adapter("no weights", without(WEIGHTS), WEIGHTS, "training wrote"),

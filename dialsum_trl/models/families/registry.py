@@ -9,6 +9,9 @@ from pkgutil import iter_modules
 from dialsum_trl.models import families
 from dialsum_trl.models.families.family import Chat, Checkpoint, Family
 
+# llama.cpp knows a pre-tokenizer by a hash of ids, which a vocabulary of one's own does not have: by what it splits at
+PRE_TOKENIZERS = {r"\p{N}{1,3}| ?": "llama-bpe", r"\p{N}| ?": "qwen2"}
+
 
 def _described() -> tuple[Family, ...]:
     """Every `Family` of the other files, ordered by file name, then by position in the file."""
