@@ -82,7 +82,12 @@ SFT = Stage(
     unread=(
         LOADING,
         *TRAINING,
-        Unread("packing packing_strategy eval_packing", "rows are packed already, unless --fast false says otherwise"),
+        Unread("packing packing_strategy eval_packing", "rows are packed already", lambda values: values["fast"]),
+        Unread(
+            "packing packing_strategy eval_packing",
+            "--fast false pads rows; for packs leave out both",
+            lambda values: not values["fast"],
+        ),
         Unread(
             f"{NEW_ADAPTER} loraplus_lr_ratio",
             "all weights are trained, and no adapter; leave it out, or give --use_peft true",

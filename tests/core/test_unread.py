@@ -107,6 +107,11 @@ def test_what_only_packs_pass_over_serves_the_plain_path():
     assert refused("sft", fast=False, dataloader_drop_last=True, train_sampling_strategy="group_by_length") is None
 
 
+def test_packing_is_there_already_or_comes_without_fast_false():
+    assert refused("sft", packing=True).endswith("rows are packed already; leave it out")
+    assert refused("sft", fast=False, packing=True).endswith("--fast false pads rows; for packs leave out both")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_other_engines_read_what_our_sampling_does_not(engine):
     assert refused("grpo", **{engine: True}, top_k=5, min_p=0.1) is None
