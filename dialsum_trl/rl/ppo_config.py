@@ -20,11 +20,12 @@ class PPOConfig(GRPOConfig):
             middle of a rollout.
     """
 
-    rollout_batch_size: int = flag(64, "Completions sampled before each update phase, over all processes.", COUNT)
+    rollout_batch_size: int = flag(64, "Completions sampled before each update phase, over all processes.", "[2, inf)")
     num_mini_batches: int = flag(1, "Optimizer steps per pass over a rollout.", COUNT)
     ppo_epochs: int = flag(2, "Passes over a rollout.", COUNT)
     fast: bool = flag(True, "Score and learn on packs through fused layers, if the model allows it.", may_change=True)
     num_generations: int | None = flag(1, "Completions per prompt; PPO needs no groups.")
+    num_generations_eval: int | None = flag(1, "Dev summaries are greedy, one per dialogue.")
     max_completion_length: int | None = flag(100, "Longest sampled summary, tokens.")
     disable_dropout: bool = flag(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")
     kl_coef: float = flag(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.", AT_LEAST_0)
@@ -52,6 +53,11 @@ class PPOConfig(GRPOConfig):
                 f"--rollout_batch_size {self.rollout_batch_size} does not divide into {self.num_mini_batches} mini-"
                 f"batches of {processes} processes x --per_device_train_batch_size {self.per_device_train_batch_size}"
             )
+        if self.rollout_batch_size % self.num_generations:
+            raise ValueError(
+                f"--rollout_batch_size {self.rollout_batch_size} does not divide into groups of --num_generations "
+                f"{self.num_generations}"
+            )
         if self.beta:
             raise ValueError(f"--beta {self.beta}: PPO has its KL in the reward; use --kl_coef")
         if self.num_iterations != 1:
@@ -59,7 +65,7 @@ class PPOConfig(GRPOConfig):
         self.num_iterations = self.ppo_epochs
         self.steps_per_generation = self.rollout_batch_size // at_once
         self.gradient_accumulation_steps = self.steps_per_generation // self.num_mini_batches
-        group, self.num_generations = self.num_generations, max(2, self.num_generations)
-        super().__post_init__()  # which requires groups of two or more
+        group, self.num_generations = self.num_generations, self.rollout_batch_size
+        super().__post_init__()  # which requires groups of two or more that divide the rollout
         self.num_generations = group
         check_saves(self)

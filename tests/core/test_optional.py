@@ -114,6 +114,10 @@ def test_fewer_dialogues_than_a_rollout_say_how_many_are_needed_and_which_flag_t
         check_rollout("GRPO", rollout(num_generations=8), 3)
     with pytest.raises(InputError, match=r"--rollout_batch_size 2$"):
         check_rollout("PPO", rollout(num_mini_batches=2), 3)
+    with pytest.raises(InputError, match=r"--rollout_batch_size 12$"):
+        check_rollout("PPO", rollout(num_mini_batches=6, num_generations=4), 5)
+    with pytest.raises(InputError, match=r"give at least 64 dialogues$"):
+        check_rollout("PPO", rollout(), 1)
 
 
 def test_as_many_dialogues_as_a_rollout_are_enough():

@@ -28,6 +28,13 @@ def test_policy_and_critic_move_and_nothing_else_does(folders, tmp_path):
     assert {part for part in before if before[part] != after[part]} == {POLICY, CRITIC, "value_head"}
 
 
+def test_a_rollout_of_an_odd_number_of_summaries_is_learned_from(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, rollout_batch_size=3, per_device_train_batch_size=1)
+    before = fingerprints(trainer.model)
+    trainer.train()
+    assert trainer.state.global_step == 2 and fingerprints(trainer.model)[POLICY] != before[POLICY]
+
+
 def test_every_lora_tensor_of_policy_and_critic_gets_a_gradient(folders, tmp_path):
     trainer = make_trainer(folders, tmp_path)
     found = gradients(trainer, rollout(trainer))
@@ -168,6 +175,8 @@ def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept():
         ({"adapter_path": "nowhere"}, "nowhere"),
         ({"save_steps": 3}, "multiple of 2"),
         ({"rollout_batch_size": 6}, "does not divide"),
+        ({"rollout_batch_size": 1}, "--rollout_batch_size 1: must be at least 2"),
+        ({"num_generations": 3}, "does not divide into groups of --num_generations 3"),
         ({"beta": 0.1}, "kl_coef"),
         ({"reward_functions": ["bleu"]}, "bleu"),
         ({"reward_functions": ["none"]}, "no reward"),

@@ -1,5 +1,7 @@
 """What PPO and GRPO share until the trainer is built."""
 
+import math
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.metrics.rouge import RougeConfig
@@ -45,17 +47,19 @@ def check_rollout(method: str, args, dialogues: int) -> None:
     if dialogues >= needed:
         return
     if method == "PPO":
-        parts = args.num_mini_batches * args.world_size
-        most = dialogues * args.num_generations // parts * parts
+        summaries = dialogues * args.num_generations
+        parts = math.lcm(args.num_mini_batches * args.world_size, args.num_generations)
+        most = summaries // parts * parts
         remedy = f"--rollout_batch_size {most}" if most else "--rollout_batch_size, --num_mini_batches or the processes"
+        remedy = f", or lower {remedy}" if summaries > 1 else ""  # a rollout has two summaries or more
     else:
         remedy = (
-            f"--gradient_accumulation_steps ({args.steps_per_generation}) or --per_device_train_batch_size "
+            f", or lower --gradient_accumulation_steps ({args.steps_per_generation}) or --per_device_train_batch_size "
             f"({args.per_device_train_batch_size})"
         )
     raise InputError(
         f"{dialogues} training dialogues, and one rollout takes {needed} ({args.generation_batch_size} summaries, "
-        f"{args.num_generations} per dialogue): give at least {needed} dialogues, or lower {remedy}"
+        f"{args.num_generations} per dialogue): give at least {needed} dialogues{remedy}"
     )
 
 
