@@ -38,7 +38,7 @@ Or for Ollama and llama.cpp, from the adapter:
 """
 UNMERGED = """\
 Or serve the adapter on its base, without merging:
-  vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter} \\
+  vllm serve {base}{revision} --enable-lora --max-lora-rank {rank} --lora-modules dialsum={adapter} \\
       --max-model-len 2048
 """
 
@@ -76,7 +76,9 @@ def merge_adapter(
     typed = {name: shlex.quote(str(path)) for name, path in {**paths, "name": output.name}.items()}
     say(COMMANDS.format(**typed))
     if vllm_problem(adapter) is None:
-        say(UNMERGED.format(**typed, rank=lora_rank_limit(rank)))
+        revision = settings["model_revision"]
+        revision = "" if revision == "main" else f" --revision {shlex.quote(revision)}"
+        say(UNMERGED.format(**typed, revision=revision, rank=lora_rank_limit(rank)))
     return passed
 
 

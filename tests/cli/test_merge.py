@@ -120,6 +120,14 @@ def test_serve_commands_name_the_folders(trained_adapter, tmp_path, capsys):
     assert f"--max-lora-rank 16 --lora-modules dialsum={trained_adapter}" in output
 
 
+def test_the_adapter_is_served_on_the_revision_that_it_was_trained_on(trained_adapter, tmp_path, capsys):
+    adapter = shutil.copytree(trained_adapter, tmp_path / "adapter")
+    record = json.loads((adapter / "dialsum.json").read_text())
+    (adapter / "dialsum.json").write_text(json.dumps(record | {"base_revision": "1f2e3d"}))
+    merge.merge_adapter(adapter, tmp_path / "model", dtype="float32")
+    assert f"vllm serve {record['base_model']} --revision 1f2e3d --enable-lora" in capsys.readouterr().out
+
+
 def test_nothing_is_overwritten(trained_adapter, tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(InputError, match="nothing is overwritten"):
