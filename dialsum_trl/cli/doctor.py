@@ -139,15 +139,14 @@ def gpus(on_cpu: bool = False) -> list[Finding]:
 def _gpu(index: int) -> Finding:
     free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
     text = f"{index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GiB free"
-    if free < 0.8 * total:
-        return Finding("gpu", "warn", text, "other processes hold the rest; nvidia-smi lists them")
     if torch.version.cuda is None:
         remedy = "the recipes run padded and unfused there; --quantization 4bit where bitsandbytes has it"
         return Finding("gpu", "warn", f"{text}, ROCm", remedy)
     capability = torch.cuda.get_device_capability(index)
     bf16 = "bf16" if has_bfloat16(capability) else "no bf16, so bf16 recipes train in fp16"
     how = choice(capability)
-    return Finding("gpu", "ok", f"{text}, {bf16}, {how.attention} attention, {how.layers} layers")
+    text = f"{text}, {bf16}, {how.attention} attention, {how.layers} layers"
+    return judged("gpu", free >= 0.8 * total, text, "other processes hold the rest; nvidia-smi lists them")
 
 
 def memory() -> Finding:

@@ -3,6 +3,7 @@
 In `core`, since every layer asks: kernels choose tiles by them, training the dtype, plans the memory, `doctor` all.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,7 +105,7 @@ class Card:
         return self.gib - CONTEXT_GIB - (DISPLAY_GIB if self.display else 0)
 
 
-CARDS = (  # the first name contained in a device's name counts
+CARDS = (  # the first name that a device's name has as words counts
     Card("B200", 178.4, (10, 0), 2250, 8000),
     Card("H200", 139.8, (9, 0), 989, 4800),
     Card("H100", 79.2, (9, 0), 989, 3350),
@@ -128,5 +129,5 @@ CARDS = (  # the first name contained in a device's name counts
 
 
 def card_of(device_name: str) -> Card | None:
-    """The card that a device's name contains; None for one that is not listed."""
-    return next((card for card in CARDS if card.name in device_name), None)
+    """The card whose name is in a device's name ("A10G" is an A10, "RTX A1000" no A100); None for one not listed."""
+    return next((card for card in CARDS if re.search(rf"(?<![A-Z0-9]){card.name}(?![0-9])", device_name)), None)

@@ -1,4 +1,4 @@
-"""Every pattern of masks and of Hangul, and what more than one file needs."""
+"""Patterns that several files need: of masks, of Hangul, of what no file can hold."""
 
 import re
 

@@ -30,6 +30,12 @@ class Summarizer:
     vllm: VllmEngine | None = None
 
 
+# of a model that records nothing
+UNRECORDED = {
+    "model_revision": "main", "dtype": "bfloat16", "quantization": "4bit", "prompt_style": "native",
+}  # fmt: skip
+
+
 def load_summarizer(
     model_name_or_path: str | None = None,
     adapter_path: str | None = None,
@@ -65,7 +71,8 @@ def load_summarizer(
         quantization: "4bit", "8bit" or "none".
         prompt_style: "native" or "instruction".
         system_prompt: the system text.
-        instruction: what is asked; the first is.
+        revision: branch, tag or commit of the base.
+        instruction: instructions; the first is used.
         speakers: "keep", "numbered" or "prefixed".
         speech_rules: names of `data.speech.RULES`.
         device: default: the GPU of this process, else the CPU.
@@ -77,28 +84,31 @@ def load_summarizer(
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
     """
-    values: dict[str, Any] = {
-        "adapter_path": adapter_path and str(adapter_folder(adapter_path)),
+    given: dict[str, Any] = {
+        "adapter_path": adapter_path,
         "model_name_or_path": model_name_or_path,
-        "model_revision": revision or "main",
-        "dtype": dtype or "bfloat16",
-        "quantization": quantization or "4bit",
-        "prompt_style": prompt_style or "native",
+        "model_revision": revision,
+        "dtype": dtype,
+        "quantization": quantization,
+        "prompt_style": prompt_style,
         "system_prompt": system_prompt,
         "instruction": instruction,
         "speakers": speakers,
         "speech_rules": speech_rules,
     }
-    loading = (adapter_path, model_name_or_path, revision, dtype, quantization, prompt_style)
-    chosen = (*loading, system_prompt, instruction, speakers, speech_rules)
-    if None in chosen[1:]:  # a stage has compared its settings with the adapter's already
-        use_adapter_settings(values, {name for name, value in zip(values, chosen, strict=True) if value is not None})
-    on_gpu = device is None or torch.device(device).type == "cuda"
-    if on_gpu:
+    chosen = {name for name, value in given.items() if value is not None}
+    values = given | {name: value for name, value in UNRECORDED.items() if name not in chosen}
+    values["adapter_path"] = adapter_path and str(adapter_folder(adapter_path))
+    if given.keys() - chosen - {"adapter_path"}:  # a stage has compared its settings with the adapter's already
+        use_adapter_settings(values, chosen)
+    if device is None or torch.device(device).type == "cuda":
         values["dtype"] = dtype_here(values["dtype"], False)
-    adapter, base, revision, dtype, quantization, style, system_prompt, instruction, speakers, rules = values.values()
-    tokenizer = load_tokenizer(base, revision, style, trust_remote_code, adapter)
-    set_prompt_texts(tokenizer, system_prompt, instruction, speakers, rules)
+    adapter, base, revision = (values[name] for name in ("adapter_path", "model_name_or_path", "model_revision"))
+    dtype, quantization = values["dtype"], values["quantization"]
+    tokenizer = load_tokenizer(base, revision, values["prompt_style"], trust_remote_code, adapter)
+    set_prompt_texts(
+        tokenizer, *(values[name] for name in ("system_prompt", "instruction", "speakers", "speech_rules"))
+    )
     if engine == "vllm":
         vllm = load_vllm(base, adapter, dtype=dtype, revision=revision)
         return Summarizer(None, tokenizer, vllm)

@@ -1,6 +1,7 @@
 """Memory and hours of an SFT recipe, before it is started."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -77,6 +78,13 @@ def row_lengths(train_file: str | None, model: str, columns: dict[str, str], ref
     return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
 
 
+@lru_cache(maxsize=8)
+def largest_packs(lengths: tuple[int, ...], rows_per_step: int, processes: int) -> dict[int, int]:
+    """Tokens of the largest pack in the first epoch for each number of micro-batches that a step may have."""
+    counts = choices(rows_per_step // processes)
+    return {count: Schedule(list(lengths), rows_per_step, count * processes, processes).largest(1) for count in counts}
+
+
 def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, processes: int = 1) -> Estimate:
     """The plan that fits `budget` GiB per GPU, and the smallest card that any plan fits.
 
@@ -86,11 +94,10 @@ def estimate(settings: dict, shape: Shape, lengths: list[int], budget: float, pr
     """
     rows_per_step, epochs = settings["effective_batch_size"], settings.get("num_train_epochs", 3)
     lengths = [min(length, settings.get("max_length", MAX_LENGTH)) for length in lengths]
-    counts = choices(rows_per_step // processes)
-    tokens = {count: Schedule(lengths, rows_per_step, count * processes, processes).largest(1) for count in counts}
+    tokens = largest_packs(tuple(lengths), rows_per_step, processes)
 
     def fits(gib: float) -> Plan | None:
-        return plan(shape, tokens.__getitem__, counts, gib)
+        return plan(shape, tokens.__getitem__, list(tokens), gib)
 
     steps = settings.get("max_steps", -1)
     if steps <= 0:

@@ -99,7 +99,19 @@ def test_a_t4_takes_three_b_and_four_b_and_every_plan_fits_with_context_and_disp
     assert all(each.plan for each in table["T4"]) and table["RTX 4060"][0].plan
     assert table["T4"][0].hours > table["H100"][0].hours * 10
     assert not table["RTX 4060"][3].plan
-    assert card_of("NVIDIA GeForce RTX 4060 Ti").gib == 7.6 and card_of("Tesla T4").capability == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("device", "card"),
+    [
+        ("NVIDIA GeForce RTX 4060 Ti", "RTX 4060"), ("Tesla T4", "T4"), ("NVIDIA A10G", "A10"), ("NVIDIA L40S", "L40S"),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"), ("NVIDIA RTX A6000", "A6000"), ("NVIDIA H100 80GB HBM3", "H100"),
+        ("Tesla V100-SXM2-16GB", "V100"), ("NVIDIA RTX A1000 Laptop GPU", None), ("NVIDIA RTX A4000", None),
+        ("NVIDIA T400 4GB", None),
+    ],
+)  # fmt: skip
+def test_a_card_is_found_by_the_whole_words_of_its_name(device, card):
+    assert getattr(card_of(device), "name", None) == card
 
 
 def test_the_table_has_a_line_per_card(capsys):

@@ -44,7 +44,7 @@ ROW_DIGITS = 8  # hexadecimal, of a row's hash
 
 
 def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
-    """What a run is, for `check` of a later one. Call it before anything changes `args` to fit a machine.
+    """What a run is, for `same_run` of a later one. Call it before anything changes `args` to fit a machine.
 
     Args:
         args: the trainer's arguments, after `rows.batch_arithmetic`.
