@@ -88,8 +88,11 @@ def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], li
     held_out = set(dialogues[: round(len(dialogues) * share)])
     sides = [p for p in pairs if p["prompt"] not in held_out], [p for p in pairs if p["prompt"] in held_out]
     if not all(sides):
+        count = len(dialogues)
+        one = f"give --held_out {math.ceil(100 / count) / 100} to hold out one" if count > 1 else "give more dialogues"
         raise InputError(
-            f"--held_out {share}: {len(dialogues)} dialogues do not split into two sides that are not empty"
+            f"--held_out {share}: no such share of the {count} dialogues of --pairs_file leaves pairs on both sides; "
+            f"{one}, or held-out pairs as --eval_pairs_file"
         )
     return sides
 

@@ -1,6 +1,7 @@
 """Reward models on toys: what they learn, what they refuse, and scores that hold wherever they are computed."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -192,6 +193,20 @@ def test_no_dialogue_is_on_both_sides():
     train, held = hold_out(pairs, 0.2, seed=0)
     assert len(train) == 24 and len(held) == 6
     assert not {p["prompt"] for p in train} & {p["prompt"] for p in held}
+
+
+@pytest.mark.parametrize(("dialogues", "share"), [(2, 0), (3, 0.1), (3, 0.9), (49, 0.999), (120, 0.001)])
+def test_a_share_that_leaves_a_side_empty_is_answered_with_one_that_does_not(dialogues, share):
+    pairs = [{"prompt": f"{i}", "chosen": "가", "rejected": "나"} for i in range(dialogues)]
+    with pytest.raises(InputError) as error:
+        hold_out(pairs, share, seed=0)
+    train, held = hold_out(pairs, float(re.search(r"give --held_out (\S+) ", str(error.value))[1]), seed=0)
+    assert train and held
+
+
+def test_one_dialogue_of_pairs_needs_more():
+    with pytest.raises(InputError, match="give more dialogues, or held-out pairs as --eval_pairs_file"):
+        hold_out([{"prompt": "0", "chosen": "가", "rejected": "나"}] * 3, 0.5, seed=0)
 
 
 def test_held_out_pairs_of_training_dialogues_are_an_error(tmp_path):
