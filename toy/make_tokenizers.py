@@ -17,11 +17,11 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 
-from mecab import MeCab
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
+from dialsum_trl.metrics.tokens import TOKENIZERS
 from dialsum_trl.prompts.templates import PINNED_DATE
 from toy import FOLDER
 from toy.make_data import SCENES, SEED
@@ -146,7 +146,7 @@ def train_tokenizer(name: str, texts: list[str]) -> Tokenizer:
 
 def save_tokenizers(folder: Path) -> None:
     """Train and save the tokenizers into `folder/llama`, `folder/qwen3` and `folder/bart`."""
-    morphs = MeCab().morphs
+    morphs = TOKENIZERS["mecab"].load(False)
     texts = [piece for text in corpus(Random(SEED + 2)) for piece in pieces(text, morphs)]
     for name in SPECIAL_TOKENS:
         tokenizer = PreTrainedTokenizerFast(
