@@ -2,18 +2,19 @@
 
     python -m benchmarks.models                # all of them, a few minutes
     python -m benchmarks.models llama mamba2   # some of them
+    python -m benchmarks.models --write        # writes benchmarks/results/models.json and the table of docs/models.md
 
 Everything runs through the package's own functions, on a CPU in float32, with the toy tokenizer.
 """
 
+import argparse
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,9 +23,11 @@ os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 import torch
 from peft import PeftModel
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig
 
+from benchmarks.record import RESULTS, write_json
 from dialsum_trl.cli.merge import merge_adapter
+from dialsum_trl.core.settings.defaults import LORA_TARGETS
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.generation.decoding import can_decode
 from dialsum_trl.generation.settings import GenerationSettings
@@ -35,7 +38,9 @@ from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.stages.sft import train_sft
 
 ROOT = Path(__file__).resolve().parents[1]
-TOY = ROOT / "dialsum_trl" / "toy"
+TOY, PAGE = ROOT / "dialsum_trl" / "toy", ROOT / "docs" / "models.md"
+FIGURES = re.compile(r"(<!-- figures: benchmarks/models.py -->\n\n).*?(\n<!-- end of figures -->)", re.DOTALL)
+HEADER = ("architecture", "attention", "SFT", "LoRA on", "predict", "resume", "merge")
 ROWS, NEW_TOKENS, MERGE_TOLERANCE = 6, 12, 1e-4
 
 SIZES = dict(
@@ -93,11 +98,11 @@ WITH_PICTURES = {
     "qwen3_5": dict(HEADS, **LINEAR, **DELTA),
     "qwen2_5_vl": dict(GROUPED, rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 3, 3])),
     "qwen3_vl": HEADS,
-    "mistral3": HEADS,
+    "mistral3": dict(HEADS, sliding_window=None),
 }
 ARCHITECTURES = (*DECODERS, *WITH_PICTURES)
 KINDS = {"linear_attention": "linear", "mamba": "linear", "conv": "convolution", "sliding_attention": "sliding",
-         "full_attention": "full", "attention": "full"}  # fmt: skip
+         "full_attention": "full", "attention": "full", "hybrid": "hybrid: linear beside full"}  # fmt: skip
 
 
 def make_base(kind: str, folder: Path) -> Path:
@@ -113,6 +118,8 @@ def make_base(kind: str, folder: Path) -> Path:
         model = AutoModelForImageTextToText.from_config(
             AutoConfig.for_model(kind, text_config=text, vision_config=vision, **more)
         )
+    if kind.startswith("gemma"):  # which scales embeddings by sqrt(64): its tied head would repeat the last token
+        model.get_input_embeddings().weight.data /= 8
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(TOY / "llama" / name, folder)
@@ -152,8 +159,40 @@ def logits(model, prompts: list[list[int]]) -> torch.Tensor:
     return torch.stack([model(input_ids=torch.tensor([prompt])).logits[0, -1].float() for prompt in prompts])
 
 
+def attention(config: PreTrainedConfig) -> str:
+    """Kinds of its layers, in their order: one, or a hybrid of several."""
+    text = config.get_text_config()
+    types = getattr(text, "layer_types", None) or getattr(text, "layers_block_type", None)
+    if not types:
+        return (
+            "linear" if text.model_type == "mamba2" else "sliding" if getattr(text, "sliding_window", None) else "full"
+        )
+    kinds = list(dict.fromkeys(KINDS[name] for name in types))
+    return kinds[0] if len(kinds) == 1 else f"hybrid: {', '.join(kinds)}"
+
+
+def path(printed: str) -> str:
+    """The path that SFT took by what it printed, and why where it is not the fused one; without measured figures."""
+    for name, start in (("padded", "Padded, not packed: "), ("packed", "Packed, but not fused: ")):
+        if found := re.search(rf"{start}(.*)", printed):
+            return f"{name}: {re.sub(r' [(]logits differ[^)]*[)]', '', found[1])}"
+    assert "Fused layers agree" in printed, printed
+    return "fused"
+
+
+def targets(adapter: Path) -> str:
+    """What has LoRA: names of linear layers, and of experts' parameters."""
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        names = {name.split(".lora_A")[0].rsplit(".", 1)[-1] for name in file.keys() if ".lora_A" in name}  # noqa: SIM118
+    experts = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["target_parameters"] or []
+    names = sorted(names - {"experts", "base_layer"})
+    if set(names) == set(LORA_TARGETS):
+        return "the seven"
+    return " ".join(f"`{name}`" for name in names + sorted(f"experts.{name.rsplit('.', 1)[-1]}" for name in experts))
+
+
 def try_out(kind: str, folder: Path) -> dict[str, str]:
-    """The row of an architecture; raises where a step fails or disagrees."""
+    """The row of an architecture, keyed by HEADER without its first; raises where a step fails or disagrees."""
     base, adapter, again = make_base(kind, folder / "base"), folder / "adapter", folder / "again"
     printed = sft(base, adapter)
     shutil.copytree(adapter / "checkpoint-1", again / "checkpoint-1")
@@ -182,17 +221,46 @@ def try_out(kind: str, folder: Path) -> dict[str, str]:
     difference = ((expected - found).norm() / expected.norm()).item()
     assert difference < MERGE_TOLERANCE, f"merged logits differ by {difference:.1e}"
     assert [s.text for s in summarize(merged, dialogues, settings, progress=False)] == ours, "merged: other summaries"
-    return {"printed": printed, "decode": can_decode(summarizer.model)}
+    return {
+        "attention": attention(summarizer.model.config), "SFT": path(printed), "LoRA on": targets(adapter),
+        "predict": "own loop" if can_decode(summarizer.model) else "`generate`", "resume": "equal", "merge": "equal",
+    }  # fmt: skip
 
 
-def main(kinds: Iterable[str]) -> None:
-    """Prints a line per architecture: whether all steps agree, and the path that SFT took."""
-    for kind in kinds:
-        with tempfile.TemporaryDirectory() as folder:
-            row = try_out(kind, Path(folder))
-        path = [line for line in row["printed"].splitlines() if re.search("acked|Fused", line)]
-        print(kind, "slots" if row["decode"] else "generate", *path, flush=True)
+def row_of(kind: str) -> dict[str, str]:
+    """The row of an architecture, or what failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return try_out(kind, Path(folder))
+        except Exception as error:
+            return {"SFT": f"**fails**: {type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+
+
+def table(rows: dict[str, dict[str, str]]) -> str:
+    """In Markdown, one line per architecture."""
+    lines = [[f"`{kind}`", *(row.get(name, "") for name in HEADER[1:])] for kind, row in rows.items()]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (HEADER, ["---"] * len(HEADER), *lines))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a row per architecture; the number of those that fail."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("kinds", nargs="*", metavar="architecture")
+    parser.add_argument("--write", action="store_true", help="writes the rows to the JSON and to docs/models.md")
+    args = parser.parse_args(argv)
+    rows = {}
+    for kind in args.kinds or ARCHITECTURES:
+        rows[kind] = row_of(kind)
+        print(kind, rows[kind], flush=True)
+    if args.write:
+        if args.kinds:
+            rows = json.loads((RESULTS / "models.json").read_text("utf-8")) | rows
+        rows = {kind: rows[kind] for kind in ARCHITECTURES}
+        write_json("models", rows)
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(FIGURES.sub(lambda marks: marks[1] + table(rows) + marks[2], page), encoding="utf-8")
+    return sum("fails" in row["SFT"] for row in rows.values())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ARCHITECTURES)
+    raise SystemExit(main())

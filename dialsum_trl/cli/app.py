@@ -59,6 +59,7 @@ def demo(
 def doctor(
     recipe: Annotated[Path | None, Argument(help="A recipe: adds its memory, its hours and its model.")] = None,
     config: Config = None,
+    model: Annotated[str | None, Option("--model_name_or_path", help="Base model; default: the recipe's.")] = None,
     train_file: Annotated[str | None, Option("--train_file", help="Rows to estimate the hours with.")] = None,
     fname: Fname = None,
     dialogue: Dialogue = None,
@@ -77,7 +78,7 @@ def doctor(
         return
     from dialsum_trl.cli.doctor import examine  # loaded when its command runs
 
-    sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary), as_json) else 1)
+    sys.exit(0 if examine(recipe, config, train_file, columns_of(fname, dialogue, summary), as_json, model) else 1)
 
 
 @app.command()

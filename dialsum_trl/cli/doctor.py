@@ -51,23 +51,26 @@ def examine(
     train_file: str | None = None,
     columns: dict[str, str] | None = None,
     as_json: bool = False,
+    model_name_or_path: str | None = None,
 ) -> bool:
     """Prints what was found; returns whether nothing failed.
 
     Args:
         columns: role -> column of `train_file`, where they differ from the recipe's.
         as_json: one JSON object on standard output.
+        model_name_or_path: base model in place of the recipe's.
 
     Raises:
         InputError: the recipe cannot be read, or one of the others is given without it.
     """
     settings = None
     renamed = {f"{role}_column": name for role, name in (columns or {}).items()}
-    given = {"config": config, "train_file": train_file, **renamed}
+    flags = {"model_name_or_path": model_name_or_path, "train_file": train_file, **renamed}
+    given = {"config": config, **flags}
     if recipe is None and (lost := next((name for name, value in given.items() if value is not None), None)):
         raise InputError(f"--{lost} {given[lost]}: says something of a recipe's run; name the recipe too")
     if recipe is not None:
-        stage, settings, _ = read_recipe(recipe, config, {"train_file": train_file, **renamed})
+        stage, settings, _ = read_recipe(recipe, config, flags)
     on_cpu = bool(settings and settings.get("use_cpu"))
     model = settings["model_name_or_path"] if settings else None
     findings = [*software(), *gpus(on_cpu), memory(), *disk(model), launcher(), *hub(model)]
@@ -205,6 +208,9 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Finding]:
     """Memory and hours of an SFT recipe on this machine's GPUs, and what to change when it does not fit."""
     if stage != "sft":
         yield Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")
+        return
+    if not settings["model_name_or_path"]:
+        yield Finding("recipe", "fail", "the recipe has no model of its own", "give --model_name_or_path")
         return
     model, quantization, train_file = (settings[key] for key in ("model_name_or_path", "quantization", "train_file"))
     try:

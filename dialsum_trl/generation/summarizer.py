@@ -14,7 +14,7 @@ from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.adapters import merge as merge_adapter
 from dialsum_trl.models.base import auto_class_of, dequantized, load_base, resize_embeddings
-from dialsum_trl.models.devices import dtype_here
+from dialsum_trl.models.devices import dtype_here, own_dtype
 from dialsum_trl.models.encoder_decoder import check_precision
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.prompts.prompt import set_prompt_texts
@@ -67,7 +67,7 @@ def load_summarizer(
     Args:
         model_name_or_path: Hub id or folder.
         adapter_path: folder, or Hub id.
-        dtype: "bfloat16", "float16" or "float32".
+        dtype: "bfloat16", "float16", "float32" or "auto".
         quantization: "4bit", "8bit" or "none".
         prompt_style: "native" or "instruction".
         system_prompt: the system text.
@@ -101,6 +101,8 @@ def load_summarizer(
     values["adapter_path"] = adapter_path and str(adapter_folder(adapter_path))
     if given.keys() - chosen - {"adapter_path"}:  # a stage has compared its settings with the adapter's already
         use_adapter_settings(values, chosen)
+    if values["dtype"] == "auto":
+        values["dtype"] = own_dtype(values["model_name_or_path"], values["model_revision"], trust_remote_code)
     if device is None or torch.device(device).type == "cuda":
         values["dtype"] = dtype_here(values["dtype"], False)
     adapter, base, revision = (values[name] for name in ("adapter_path", "model_name_or_path", "model_revision"))

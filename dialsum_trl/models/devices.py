@@ -1,10 +1,17 @@
-"""The dtype that the GPUs of this machine can compute in."""
+"""The dtype of a model, and that the GPUs of this machine can compute in."""
 
 import torch
 
 from dialsum_trl.core.cards import usable_dtype
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.models.base import load_config
+
+
+def own_dtype(name_or_path: str, revision: str = "main", trust_remote_code: bool = False) -> str:
+    """What `--dtype auto` is: "float16" for weights in float16, else "bfloat16"."""
+    own = load_config(name_or_path, revision, trust_remote_code).get_text_config().dtype
+    return "float16" if own == torch.float16 else "bfloat16"
 
 
 def dtype_here(dtype: str, asked: bool) -> str:

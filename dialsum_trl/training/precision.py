@@ -4,8 +4,9 @@ import torch
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current, launched_on_cpu
-from dialsum_trl.models.devices import dtype_here
+from dialsum_trl.models.devices import dtype_here, own_dtype
 
+BASE = ("model_name_or_path", "model_revision", "trust_remote_code")
 QUANTIZED = ("cuda", "xpu", "hpu")  # devices with bitsandbytes' quantized training; Apple's are not tried
 
 
@@ -16,6 +17,9 @@ def match_precision(values: dict, given: set[str]) -> None:
         InputError: `--bf16`/`--fp16` contradict `--dtype`, or there is no GPU and `--use_cpu` was not given; 4 bits on
             a device that bitsandbytes does not train on.
     """
+    if values["dtype"] == "auto":
+        values["dtype"] = own_dtype(*(values[name] for name in BASE))
+        given = given - {"dtype"}
     cpu = values["use_cpu"] or launched_on_cpu()
     if not cpu:
         values["dtype"] = dtype_here(values["dtype"], "dtype" in given)

@@ -16,6 +16,7 @@ QUOTED = {  # first header cells of tables whose numbers are settings, symptoms,
     ("docs/design_figures.md", "figure in the design"),
     ("docs/sharing.md", "tool"),
     ("docs/phase3.md", "what"),
+    ("docs/nikl.md", ""),
 }
 
 
@@ -53,7 +54,8 @@ def recipes() -> list[list[str]]:
         rows[row["variant"].split(",")[0]] = [limit, f"{memory:.1f} GiB"]
     small = rows["sft_llama3b"]
     rows["sft_llama3b"] = [f"{speed['tokens_per_second']:,}; {small[0]}", f"{speed['reserved_gib']:.1f}; {small[1]}"]
-    return [rows[name] for name in ("sft_llama3b", "sft_llama8b", "sft_qwen25_7b", "sft_qwen3_4b")]
+    measured = [rows[name] for name in ("sft_llama3b", "sft_llama8b", "sft_qwen25_7b", "sft_qwen3_4b")]
+    return [*measured, ["", ""]]  # sft.py has no model of its own
 
 
 def training() -> list[list[str]]:
@@ -185,7 +187,8 @@ SHOWN = {  # page, first header cell -> the right-hand columns of its tables, in
         lambda: scaling_table.time("8B", 64, (1, 2, 4, 8)),
     ],
 }
-BY_ITS_COMMAND = {("README.md", "step"), ("docs/pipeline.md", "step")}  # tests/toy/test_story.py compares them
+# tests/toy/test_story.py and tests/core/test_cards.py compare them
+BY_ITS_COMMAND = {("README.md", "step"), ("docs/pipeline.md", "step"), ("docs/gpus.md", "card")}
 
 
 @pytest.mark.parametrize(("page", "first"), SHOWN)

@@ -74,10 +74,21 @@ def test_every_line_of_a_pipe_starts_with_its_state(capsys):
 
 @pytest.mark.parametrize("given", [
     {"config": "nope.yaml"}, {"train_file": "nope.csv"}, {"columns": {"summary": "target"}},
+    {"model_name_or_path": "a/b"},
 ])  # fmt: skip
 def test_what_only_a_recipe_reads_is_refused_without_one(given):
-    with pytest.raises(InputError, match=r"^--(config|train_file|summary_column) \S+: .*name the recipe too"):
+    with pytest.raises(
+        InputError, match=r"^--(config|train_file|summary_column|model_name_or_path) \S+: .*name the recipe too"
+    ):
         doctor.examine(**given)
+
+
+def test_a_recipe_without_a_model_is_given_one_by_flag(capsys):
+    any_model = ROOT / "recipes" / "sft.py"
+    doctor.examine(any_model)
+    assert "fail recipe    the recipe has no model of its own: give --model_name_or_path" in capsys.readouterr().out
+    doctor.examine(any_model, model_name_or_path=str(ROOT / "dialsum_trl" / "toy" / "llama"))
+    assert "ok   rows " in capsys.readouterr().out
 
 
 def test_a_machine_without_a_gpu_fails_for_a_recipe_that_needs_one(capsys):

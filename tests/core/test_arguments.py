@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from transformers import LlamaConfig
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
@@ -117,6 +118,20 @@ def test_an_unknown_key_in_a_recipe_is_an_error():
 def test_mixed_precision_follows_the_dtype():
     trainer = parse(["--dtype", "bfloat16"])[-1]
     assert trainer.bf16 and not trainer.fp16
+
+
+@pytest.mark.parametrize(
+    ("stored", "trained"), [("float16", "float16"), ("bfloat16", "bfloat16"), ("float32", "bfloat16")]
+)
+def test_dtype_auto_is_that_of_the_bases_configuration(stored, trained, tmp_path):
+    LlamaConfig(dtype=stored).save_pretrained(tmp_path)
+    *_, model, _, _, trainer = parse(["--dtype", "auto", "--model_name_or_path", str(tmp_path)])
+    assert (model.dtype, trainer.fp16) == (trained, trained == "float16")
+
+
+def test_sft_without_a_model_says_what_to_give():
+    with pytest.raises(InputError, match="no model: give --model_name_or_path"):
+        resolve(SFT, {}, [])
 
 
 def test_paged_optimizers_give_way_on_a_cpu_unless_asked_for():

@@ -11,7 +11,7 @@ from dialsum_trl.stages.common.command import STAGES
 from tests.conftest import ROOT
 
 RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.py"))
-SFT = [path for path in RECIPES if path.name.startswith("sft_")]
+SFT = [path for path in RECIPES if path.name.startswith("sft")]
 OWN = {"model_name_or_path", "dtype", "output_dir"}
 DESIGN = dict(  # the design document's settings, verified there on four models
     lora_r=16, lora_alpha=32, lora_dropout=0.05, num_train_epochs=3, per_device_train_batch_size=8,
@@ -31,12 +31,13 @@ def read(path) -> tuple[Stage, dict]:
 def test_the_sft_recipes_hold_the_designs_settings(path):
     _, recipe = read(path)
     assert {name: recipe[name] for name in DESIGN} == DESIGN
-    assert recipe["dtype"] == ("float16" if "qwen" in path.stem else "bfloat16")
+    own = "auto" if path.stem == "sft" else "bfloat16"
+    assert recipe["dtype"] == ("float16" if "qwen" in path.stem else own)
 
 
 def test_the_sft_recipes_differ_in_model_dtype_and_folder_alone():
     first, *others = ({k: v for k, v in read(path)[1].items() if k not in OWN} for path in SFT)
-    assert len(others) == 3 and all(other == first for other in others)
+    assert len(others) == 4 and all(other == first for other in others)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -132,8 +132,9 @@ class ModelArguments:
     model_name_or_path: str | None = flag(None, "Base model: a Hub id or a local folder.", may_change=True)
     model_revision: str = flag("main", "Branch, tag or commit of the base model.", may_change=True)
     adapter_path: str | None = flag(None, "Adapter to continue from (training) or to use (predict).", may_change=True)
-    dtype: Literal["bfloat16", "float16", "float32"] = flag(
-        "bfloat16", "Model dtype; the 4-bit compute dtype and the trainer's mixed precision follow it."
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] = flag(
+        "bfloat16",
+        "Model dtype, which 4-bit compute and mixed precision follow; auto: the base's own, bfloat16 for float32.",
     )
     quantization: Literal["4bit", "8bit", "none"] = flag("4bit", "How the frozen base is stored.")
     bnb_4bit_quant_storage: Literal["uint8", "bfloat16", "float16", "float32"] = flag(

@@ -35,7 +35,7 @@ def problem(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str | Non
         return f"adapters of type {model.peft_config[other[0]].peft_type}"
     config = model.get_base_model().config
     if not known(model):
-        return f"{config.model_type} layers are not {', '.join(FUSED)}"
+        return f"there are no fused layers for {config.model_type}"
     if activation(config) not in ACTIVATIONS:
         return f"the activation {activation(config)}"
     if reason := _device_problem(model, adapters):

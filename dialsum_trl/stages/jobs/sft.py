@@ -26,6 +26,8 @@ def adjust(values: dict, given: set[str]) -> None:
     """Mixed precision from the dtype; no evaluation without dev rows; a best checkpoint only where it can be chosen."""
     if values["max_length"] is None:
         raise InputError("max_length is null, and dialogues are shortened to it; leave it out, or give tokens")
+    if not values["model_name_or_path"]:
+        raise InputError("no model: give --model_name_or_path, a Hub id or the folder of a base model")
     match_precision(values, given)
     take_accumulation(values, given)
     rouge = (*ROUGE, "hit_limit") if values["rouge_rows"] else ()
