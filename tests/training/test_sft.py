@@ -124,6 +124,15 @@ def test_full_fine_tuning_of_a_quantized_base_is_an_error(rows, tmp_path):
         train("sft_llama3b", rows, tmp_path / "out", "--use_peft", "false")
 
 
+@pytest.mark.parametrize(("fast", "path"), [("true", "packed, fused layers"), ("false", "padded")])
+def test_a_run_says_what_it_found_in_the_model(fast, path, rows, tmp_path, capsys):
+    train("sft_llama3b", rows, tmp_path / "out", "--max_steps", "1", "--rouge_rows", "0", "--fast", fast)
+    found = capsys.readouterr().out.split("(llama):\n")[1].splitlines()[:5]
+    assert [line.split(maxsplit=1)[0] for line in found] == ["dtype", "prompt", "ends", "LoRA", "rows"]
+    assert "the system text has its own turn" in found[1] and "<|eot_id|>" in found[2]
+    assert found[3].endswith("down_proj gate_proj k_proj o_proj q_proj up_proj v_proj") and found[4].endswith(path)
+
+
 def test_a_run_of_one_step_saves_and_says_that_its_warm_up_taught_nothing(rows, tmp_path, capsys):
     train("sft_llama3b", rows, tmp_path / "out", "--max_steps", "1", "--rouge_rows", "0")
     assert check_adapter(tmp_path / "out", trained=False) > 0

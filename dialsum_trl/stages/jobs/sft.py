@@ -12,6 +12,7 @@ from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, check_untie
 from dialsum_trl.prompts.prompt import fit, prompt_texts
 from dialsum_trl.prompts.sft_rows import encode_dataset
 from dialsum_trl.sharing.record import REPORTED_METRICS
+from dialsum_trl.stages.common.found import say_found
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.batches import take_accumulation
 from dialsum_trl.training.best_checkpoint import LOSS, ROUGE, choose_by
@@ -79,6 +80,7 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
             args.per_device_eval_batch_size = eval_rows
         if packing and packing.fused and "activation_checkpointing" in sft.given:
             say("--activation_checkpointing: fused layers recompute what the plan above says; --fast false follows it")
+    say_found(model, tokenizer, stop_ids, model_args, packing)
     trainer = SFTTrainer(
         model=model,
         args=args,

@@ -1,0 +1,34 @@
+"""What a training run found in its model, as one printed block."""
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dialsum_trl.core.console import say
+from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.prompts.prompt import prompt_messages, written
+from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE
+from dialsum_trl.training.packing.prepare import FastPath
+
+
+def say_found(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_ids: list[int],
+    model_args: ModelArguments,
+    packing: FastPath | None,
+) -> None:
+    """Prints dtype, template, stop tokens, layers with LoRA and path; why rows are padded or not fused stands above."""
+    turns, _ = written(tokenizer, prompt_messages("가"), generation=True)
+    template = "instruction format" if INSTRUCTION_TEMPLATE in tokenizer.chat_template else "chat template"
+    system = "has its own turn" if turns[0]["role"] == "system" else "opens the first user turn"
+    names = ["none: all weights are trained"]
+    if isinstance(model, PeftModel):
+        names = sorted({name.rsplit(".", 1)[-1] for name in model.targeted_module_names})
+        names += sorted({".".join(name.split(".")[-2:]) for name in model.targeted_parameter_names})
+    rows = "padded" if packing is None else "packed, fused layers" if packing.fused else "packed, plain layers"
+    say(f"Found in {model_args.model_name_or_path} ({model.config.model_type}):")
+    say(f"  dtype            {model_args.dtype}, quantization {model_args.quantization}")
+    say(f"  prompt           {template}; the system text {system}")
+    say(f"  ends a summary   {' '.join(tokenizer.convert_ids_to_tokens(stop_ids))}")
+    say(f"  LoRA on          {' '.join(names)}")
+    say(f"  rows             {rows}")
