@@ -13,8 +13,7 @@ from typing import Any
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
-from dialsum_trl.models.files import tensor_shapes, trained_tokens
-from dialsum_trl.models.lora import changes_the_base
+from dialsum_trl.models.files import changes_the_base, tensor_shapes, trained_tokens
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has buffers for
 LORA_OF_LINEAR = re.compile(r"\.lora_[AB]\.weight$")

@@ -16,7 +16,7 @@ from dialsum_trl.models.base import load_training_base, resize_tables
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, refuse_reward, tables_rows, tensor_shapes
 from dialsum_trl.models.hub import adapter_folder
-from dialsum_trl.models.lora import add_lora, changes_the_base
+from dialsum_trl.models.lora import add_lora
 
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
 
@@ -27,13 +27,7 @@ def load_policy(base: PreTrainedModel, adapter_path: str | Path) -> PeftModel:
     Raises:
         InputError: it cannot be loaded, or is no LoRA adapter of a language model.
     """
-    model = load_adapter(base, adapter_path, trainable=True)
-    if changes_the_base(model.peft_config[POLICY].to_dict()):
-        raise InputError(
-            f"--adapter_path {adapter_path}: is a checkpoint of PiSSA or OLoRA, which holds for a changed base; give "
-            f"the folder of the finished run, whose adapter is plain LoRA"
-        )
-    return model
+    return load_adapter(base, adapter_path, trainable=True)
 
 
 def load_base_and_policy(

@@ -18,6 +18,7 @@ UNREAD = {  # fields of adapter_config.json -> kinds of LoRA that no plain weigh
 }
 TABLES = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")  # peft may save them
 LORA_TENSORS = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector.weight", ".lora_magnitude_vector")
+CHANGE_THE_BASE = ("pissa", "olora")  # they take the adapter's first product out of the base's weights
 
 
 def tensor_shapes(path: str | Path, remedy: str = "get the file again") -> dict[str, tuple[int, ...]]:
@@ -68,6 +69,11 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
     return config
 
 
+def changes_the_base(config: dict) -> bool:
+    """Whether an adapter belongs to a base without the adapter's first product; `config`: its adapter_config.json."""
+    return str(config.get("init_lora_weights")).startswith(CHANGE_THE_BASE)
+
+
 def check_trainable(folder: str | Path, config: dict, flag: str = "--adapter_path") -> None:
     """Raises InputError unless an adapter can be trained further: LoRA, DoRA too, on linear layers of the decoder.
 
@@ -84,6 +90,8 @@ def check_trainable(folder: str | Path, config: dict, flag: str = "--adapter_pat
     beyond = lora or [name for name in names if not name.endswith(LORA_TENSORS) and name not in tables]
     if tables and not (lora or trained_tokens(config)):
         beyond = tables
+    if changes_the_base(config):
+        beyond = ["PiSSA or OLoRA, whose base is changed"]
     if beyond or config.get("modules_to_save"):
         held = (beyond or config["modules_to_save"])[0].removeprefix("base_model.model.")
         raise InputError(

@@ -21,10 +21,10 @@ from dialsum_trl.core.launcher import current
 from dialsum_trl.core.settings.defaults import LORA_TARGETS
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
+from dialsum_trl.models.files import CHANGE_THE_BASE
 from dialsum_trl.models.pretrained import reason
 
 ALL_LINEAR = "all-linear"
-CHANGE_THE_BASE = ("pissa", "olora")  # they take the adapter's first product out of the base's weights
 
 
 def lora_config(
@@ -189,11 +189,6 @@ def start_from_rows(model: PeftModel, rows: Iterable[dict], pad_id: int, batch_s
     initialize_lora_eva_weights(model, loader, gather_distributed_inputs=False, show_progress_bar=False)
     config = model.peft_config["default"]
     config.init_lora_weights, config.eva_config = True, None  # from here on plain LoRA, whose weights are saved
-
-
-def changes_the_base(config: dict) -> bool:
-    """Whether an adapter belongs to a base without the adapter's first product; `config`: its adapter_config.json."""
-    return str(config.get("init_lora_weights")).startswith(CHANGE_THE_BASE)
 
 
 def as_plain_lora(folder: Path, start: dict[str, torch.Tensor]) -> None:

@@ -166,12 +166,6 @@ CASES = [
     adapter("a soup with a config that is a list", both(file(CONFIG, "[]")), CONFIG, command=SOUP),
     adapter("merged with weights cut off", cut(WEIGHTS, 4000), WEIGHTS, command="merge {given}/adapter {out}/merged"),
     adapter(
-        "merged without its tokenizer",
-        without("tokenizer.json", "tokenizer_config.json"),
-        "tokenizer",
-        command="merge {given}/adapter {out}/merged --dtype float32",
-    ),
-    adapter(
         "merged to a dtype that is none",
         lambda place, folder: None,
         "--dtype",

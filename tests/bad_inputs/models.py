@@ -208,6 +208,5 @@ CASES = [
     template("that opens a file", "{{ cycler.__init__.__globals__.os.popen('touch owned') }}", "unsafe", REMEDY),
     template("with an endless range", "{% for i in range(10 ** 9) %}x{% endfor %}", "range", REMEDY),
     template("that calls itself", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", REMEDY),
-    template("that never ends the turn", "{% for m in messages %}{{ m['content'] }}{% endfor %}", REMEDY, command=SFT),
     template("that writes the prompt last", "{{ messages[-1]['content'] }}<|eot_id|>", REMEDY, command=SFT),
 ]

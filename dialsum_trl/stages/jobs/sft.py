@@ -7,7 +7,8 @@ from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.models.adapter_settings import follow_adapter, keep_lora
 from dialsum_trl.models.adapters import POLICY, adapter_state, load_base_with_lora
 from dialsum_trl.models.base import load_config
-from dialsum_trl.models.lora import CHANGE_THE_BASE, start_from_rows
+from dialsum_trl.models.files import CHANGE_THE_BASE
+from dialsum_trl.models.lora import start_from_rows
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, check_untied, stop_token_ids
 from dialsum_trl.prompts.prompt import fit, prompt_texts
 from dialsum_trl.prompts.sft_rows import encode_dataset
