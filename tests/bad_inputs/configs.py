@@ -30,7 +30,7 @@ ELSEWHERE = [
     ("predict", "length_penalty", "nan", "is not a number"),
     ("predict", "top_p", "1.5", "must be above 0 and at most 1"),
     ("ensemble", "bootstrap", "-1", "must be at least 0"),
-    ("ppo", "rollout_batch_size", "0", "must be at least 1"),
+    ("ppo", "rollout_batch_size", "0", "must be at least 2"),
     ("ppo", "max_completion_length", "0", "must be at least 1"),
 ]
 

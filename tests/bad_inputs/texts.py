@@ -126,7 +126,7 @@ CASES = [
         "pairs: too few to hold any out",
         pairs("x", {}).command,
         {"pairs.jsonl": json.dumps(PAIR) + "\n"},
-        ("--held_out", "two sides"),
+        ("--held_out", "both sides", "--eval_pairs_file"),
     ),
     Case(
         "pairs: a folder",
