@@ -43,3 +43,12 @@ def test_kernels_compiled_for_a_card_fit_its_shared_memory_and_registers(card, r
     from benchmarks.kernel_limits import table
 
     check_rows(table(card, (rank,) if rank else (), (size,) if size else (), ()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", [75, 80, 86, 89, 90, 100, 120])
+def test_all_kernels_fit_every_card_at_every_rank_head_size_and_width(card):
+    pytest.importorskip("triton")
+    from benchmarks.kernel_limits import HEAD_SIZES, RANKS, WIDTHS, table
+
+    check_rows(table(card, RANKS, HEAD_SIZES, WIDTHS), spilled=6000)  # heads of 256 outgrow the registers
