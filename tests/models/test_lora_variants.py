@@ -16,8 +16,9 @@ from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.generation.vllm_engine import vllm_problem
 from dialsum_trl.kernels.fused.attach import attach, problem
-from dialsum_trl.models.adapters import load_adapter, load_policy
+from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base
+from dialsum_trl.models.files import check_trainable
 from dialsum_trl.models.lora import add_lora, lora_config, lora_targets
 from dialsum_trl.models.record import read_record
 from tests.fused_models import difference, documents, lora_model, loss_and_gradients, pack
@@ -67,8 +68,8 @@ def test_an_adapter_that_changed_its_base_is_saved_as_plain_lora_of_the_same_fun
     )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert "whose base is changed" in vllm_problem(last)
-    with pytest.raises(InputError, match="give the folder of the finished run"):
-        load_policy(load_base(str(toy_base), dtype="float32", quantization="none"), last)
+    with pytest.raises(InputError, match="PiSSA or OLoRA, whose base is changed.*`dialsum merge` it"):
+        check_trainable(last, json.loads((last / "adapter_config.json").read_text()))
 
 
 @pytest.mark.parametrize("settings", [dict(use_rslora=True), dict(rank_pattern={"k_proj|q_proj|v_proj": 16})])
