@@ -68,7 +68,7 @@ def test_an_adapter_that_changed_its_base_is_saved_as_plain_lora_of_the_same_fun
     )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert "whose base is changed" in vllm_problem(last)
-    with pytest.raises(InputError, match="PiSSA or OLoRA, whose base is changed.*`dialsum merge` it"):
+    with pytest.raises(InputError, match=r"PiSSA or OLoRA, whose base is changed.*`dialsum merge` it"):
         check_trainable(last, json.loads((last / "adapter_config.json").read_text()))
 
 
