@@ -15,9 +15,15 @@ from pathlib import Path
 
 import torch
 
-from dialsum_trl.core.cards import CONTEXT_GIB, SHARED, Device
+from dialsum_trl.core.cards import CONTEXT_GIB, Device
 
 GIB = 2**30
+KIB = 1024
+# Bytes of shared memory that a block may have (CUDA Programming Guide, "Compute Capabilities")
+SHARED = {
+    (7, 0): 96 * KIB, (7, 5): 64 * KIB, (8, 0): 163 * KIB, (8, 6): 99 * KIB, (8, 7): 163 * KIB, (8, 9): 99 * KIB,
+    (9, 0): 227 * KIB, (10, 0): 227 * KIB, (10, 3): 227 * KIB, (12, 0): 99 * KIB, (12, 1): 99 * KIB,
+}  # fmt: skip
 
 
 def become(capability: tuple[int, int] | None, gib: float | None) -> None:

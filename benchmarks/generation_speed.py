@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
 
     from dialsum_trl.generation.engine import generate_ids, generate_with_transformers
     from dialsum_trl.generation.settings import GenerationSettings
-    from dialsum_trl.generation.summarizer import dequantize
+    from dialsum_trl.generation.summarizer import dequantize_if_it_fits
     from dialsum_trl.models.base import load_base
 
     logging.disable_progress_bar()
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
         start = synchronized()
         model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
         loaded, start = synchronized() - start, synchronized()
-        dequantize(model, dtype)
+        dequantize_if_it_fits(model, dtype)
         print(f"loaded and quantized in {loaded:.1f} s, dequantized in {synchronized() - start:.2f} s", flush=True)
 
         add("ours, greedy, first call of the process", ours(settings(1)), prompts)

@@ -7,8 +7,9 @@ import json
 
 import torch
 
+from benchmarks.as_card import SHARED
 from benchmarks.record import write_result
-from dialsum_trl.core.cards import SHARED, Device
+from dialsum_trl.core.cards import Device
 from dialsum_trl.kernels import attention, tiles
 from dialsum_trl.kernels.efficient_attention import efficient, efficient_backward
 from dialsum_trl.kernels.fused import torch_ops, triton_ops

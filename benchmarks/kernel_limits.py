@@ -27,8 +27,9 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
+from benchmarks.as_card import SHARED
 from benchmarks.record import write_json
-from dialsum_trl.core.cards import SHARED, Device
+from dialsum_trl.core.cards import Device
 from dialsum_trl.kernels import slot_attention, tiles
 from dialsum_trl.kernels.fused import triton_ops as ops
 

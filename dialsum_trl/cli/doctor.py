@@ -36,7 +36,7 @@ DISK_FOR_RUNS, LITTLE_MEMORY, AMPLE = 5, 8, 80  # GiB
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """`state` is ok, warn or fail; `remedy` says what to do about the last two."""
 
     name: str
@@ -84,7 +84,7 @@ def examine(
     return ready
 
 
-def show(findings: list[Finding]) -> None:
+def show(findings: list[Check]) -> None:
     """One line per finding with its remedy; states are words, so that a pipe can be searched."""
     console = open_console()
     for finding in findings:
@@ -96,19 +96,19 @@ def show(findings: list[Finding]) -> None:
         print_line(console, "ready", "green")
 
 
-def judged(name: str, good: bool, text: str, remedy: str, otherwise: str = "warn") -> Finding:
+def judged(name: str, good: bool, text: str, remedy: str, otherwise: str = "warn") -> Check:
     """A finding that is ok where `good`, and in the state `otherwise`, with its remedy, where not."""
-    return Finding(name, "ok", text) if good else Finding(name, otherwise, text, remedy)
+    return Check(name, "ok", text) if good else Check(name, otherwise, text, remedy)
 
 
-def software() -> list[Finding]:
+def software() -> list[Check]:
     """Python and every dependency against the bounds that this package states."""
-    python = Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    python = Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     try:
         requirements = [Requirement(line) for line in requires("dialsum-trl") or []]
     except PackageNotFoundError:  # a clone on PYTHONPATH: the code is there, its metadata is not
         text = "dialsum-trl is not installed here"
-        return [python, Finding("packages", "fail", text, f"install it: {INSTALL}")]
+        return [python, Check("packages", "fail", text, f"install it: {INSTALL}")]
     wrong, shown = [], []
     for requirement in requirements:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -126,25 +126,25 @@ def software() -> list[Finding]:
     return [python, judged("packages", not wrong, text, f"install it again: {INSTALL}", "fail")]
 
 
-def gpus(on_cpu: bool = False) -> list[Finding]:
+def gpus(on_cpu: bool = False) -> list[Check]:
     """Each GPU: memory, bf16; without one, why."""
     if torch.cuda.is_available():
         return [_gpu(index) for index in range(torch.cuda.device_count())]
     if on_cpu:
-        return [Finding("gpu", "ok", "not needed: use_cpu is set")]
+        return [Check("gpu", "ok", "not needed: use_cpu is set")]
     if torch.version.cuda is None:
         remedy = "install a CUDA build of torch (https://pytorch.org/get-started/locally)"
-        return [Finding("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]
+        return [Check("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]
     remedy = "check nvidia-smi and CUDA_VISIBLE_DEVICES; --config recipes/demo.yaml runs the toy without a GPU"
-    return [Finding("gpu", "fail", "torch sees no GPU", remedy)]
+    return [Check("gpu", "fail", "torch sees no GPU", remedy)]
 
 
-def _gpu(index: int) -> Finding:
+def _gpu(index: int) -> Check:
     free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
     text = f"{index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GiB free"
     if torch.version.cuda is None:
         remedy = "the recipes run padded and unfused there; --quantization 4bit where bitsandbytes has it"
-        return Finding("gpu", "warn", f"{text}, ROCm", remedy)
+        return Check("gpu", "warn", f"{text}, ROCm", remedy)
     capability = torch.cuda.get_device_capability(index)
     bf16 = "bf16" if has_bfloat16(capability) else "no bf16, so bf16 recipes train in fp16"
     how = choice(capability)
@@ -152,7 +152,7 @@ def _gpu(index: int) -> Finding:
     return judged("gpu", free >= 0.8 * total, text, "other processes hold the rest; nvidia-smi lists them")
 
 
-def memory() -> Finding:
+def memory() -> Check:
     """Main memory that is available."""
     there = psutil.virtual_memory()
     text = f"{there.available / GIB:.1f} of {there.total / GIB:.1f} GiB available"
@@ -160,7 +160,7 @@ def memory() -> Finding:
     return judged("memory", there.available >= LITTLE_MEMORY * GIB, text, remedy)
 
 
-def disk(model: str | None) -> Iterator[Finding]:
+def disk(model: str | None) -> Iterator[Check]:
     """Disk space for runs here, and for the base model in the Hub's cache."""
     free = free_gib(Path.cwd())
     remedy = "checkpoints may not fit; free some, or give --output_dir on another disk"
@@ -168,7 +168,7 @@ def disk(model: str | None) -> Iterator[Finding]:
     if not model or Path(model).is_dir():
         return
     if cached_commit(model, "main"):
-        yield Finding("model", "ok", f"{model} is in the Hub's cache")
+        yield Check("model", "ok", f"{model} is in the Hub's cache")
         return
     place = Path(constants.HF_HUB_CACHE)
     free = free_gib(next(parent for parent in (place, *place.parents) if parent.exists()))
@@ -177,7 +177,7 @@ def disk(model: str | None) -> Iterator[Finding]:
     yield judged("model", free >= needed, text, "set HF_HOME to a larger disk", "fail")
 
 
-def launcher() -> Finding:
+def launcher() -> Check:
     """How training would be started with the GPUs there are."""
     there = Path(sys.executable).with_name("accelerate").exists() or shutil.which("accelerate") is not None
     count = torch.cuda.device_count()
@@ -187,7 +187,7 @@ def launcher() -> Finding:
     return judged("launcher", there, text, "activate the environment it is in", "fail")
 
 
-def hub(model: str | None) -> Iterator[Finding]:
+def hub(model: str | None) -> Iterator[Check]:
     """Whether the Hub answers, and whether there is a token: never the token itself."""
     needed = bool(model) and not Path(model).is_dir() and cached_commit(model, "main") is None
     if constants.is_offline_mode():
@@ -195,32 +195,32 @@ def hub(model: str | None) -> Iterator[Finding]:
     else:
         try:
             get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
-            yield Finding("hub", "ok", f"{constants.ENDPOINT} answers")
+            yield Check("hub", "ok", f"{constants.ENDPOINT} answers")
         except httpx2.HTTPError:
             remedy = "check the network or HF_ENDPOINT; local model folders work without it"
-            yield Finding("hub", "fail" if needed else "warn", f"{constants.ENDPOINT} does not answer", remedy)
+            yield Check("hub", "fail" if needed else "warn", f"{constants.ENDPOINT} does not answer", remedy)
     there, source = get_token() is not None, "HF_TOKEN" if os.environ.get("HF_TOKEN") else "the Hub's login"
     text = f"present (from {source})" if there else "none"
     yield judged("token", there, text, "pushes and gated models need HF_TOKEN or `hf auth login`")
 
 
-def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Finding]:
+def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Check]:
     """Memory and hours of an SFT recipe on this machine's GPUs, and what to change when it does not fit."""
     if stage != "sft":
-        yield Finding("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")
+        yield Check("recipe", "ok", f"{stage}: memory and hours are estimated for SFT recipes only")
         return
     if not settings["model_name_or_path"]:
-        yield Finding("recipe", "fail", "the recipe has no model of its own", "give --model_name_or_path")
+        yield Check("recipe", "fail", "the recipe has no model of its own", "give --model_name_or_path")
         return
     model, quantization, train_file = (settings[key] for key in ("model_name_or_path", "quantization", "train_file"))
     try:
         shape = known_shape(model, settings["model_revision"], settings["lora_r"], quantization)
         if shape is None:
-            yield Finding("recipe", "warn", f"the size of {model} is not known here", "download it first")
+            yield Check("recipe", "warn", f"the size of {model} is not known here", "download it first")
             return
         lengths = row_lengths(train_file, model, columns_in(settings), settings["train_references"])
     except InputError as error:
-        yield Finding("recipe", "fail", str(error))
+        yield Check("recipe", "fail", str(error))
         return
     cards = range(torch.cuda.device_count())
     count = max(1, len(cards))
@@ -231,21 +231,21 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Finding]:
     result = estimate(settings, shape, lengths, budget, count)
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
     rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"
-    yield Finding("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")
+    yield Check("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")
     if on_cpu:
         return
     if not budget:
         least = f"a GPU of {result.least} GiB" if result.least else "more than one GPU has"
         ample = estimate(settings, shape, lengths, AMPLE, count)
-        yield Finding("fits", "ok", f"needs {least}; {_time(ample.hours())} on an H100")
+        yield Check("fits", "ok", f"needs {least}; {_time(ample.hours())} on an H100")
     elif result.best is None:
         text = f"{model} in {quantization} does not fit into {budget:.1f} GiB (it needs {result.least or 'over 141'})"
-        yield Finding("fits", "fail", text, _what_fits(settings, lengths, budget, count))
+        yield Check("fits", "fail", text, _what_fits(settings, lengths, budget, count))
     else:
         peaks = [peak_of(torch.cuda.get_device_name(card)) for card in cards]
         pace = _time(result.hours(min(peaks))) if peaks and all(peaks) else f"{_time(result.hours())} on an H100"
         text = f"about {result.best.gib:.1f} of {budget:.1f} GiB per GPU; {pace} (without evaluations)"
-        yield Finding("fits", "ok", text)
+        yield Check("fits", "ok", text)
 
 
 def _time(hours: float) -> str:

@@ -8,12 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Capability = tuple[int, int]
-KIB = 1024
-# Bytes of shared memory that a block may have (CUDA Programming Guide, "Compute Capabilities")
-SHARED = {
-    (7, 0): 96 * KIB, (7, 5): 64 * KIB, (8, 0): 163 * KIB, (8, 6): 99 * KIB, (8, 7): 163 * KIB, (8, 9): 99 * KIB,
-    (9, 0): 227 * KIB, (10, 0): 227 * KIB, (10, 3): 227 * KIB, (12, 0): 99 * KIB, (12, 1): 99 * KIB,
-}  # fmt: skip
 CONTEXT_GIB = 0.7  # of CUDA and cuBLAS in each process, which no allocator counts
 DISPLAY_GIB = 0.5  # of a desktop, on cards with a monitor
 

@@ -48,7 +48,7 @@ def summarize(
             )
     summaries = [
         [
-            Summary(texts.named(dialogue, text.strip()), len(sequence), len(sequence) == settings.max_new_tokens)
+            Summary(texts.with_ids(dialogue, text.strip()), len(sequence), len(sequence) == settings.max_new_tokens)
             for text, sequence in zip(
                 tokenizer.batch_decode(candidates, skip_special_tokens=True), candidates, strict=True
             )

@@ -13,7 +13,7 @@ from dialsum_trl.generation.vllm_engine import VllmEngine, load_vllm
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.adapters import merge as merge_adapter
-from dialsum_trl.models.base import auto_class_of, dequantized, load_base, resize_embeddings
+from dialsum_trl.models.base import auto_class_of, dequantize, load_base, resize_embeddings
 from dialsum_trl.models.devices import dtype_here, own_dtype
 from dialsum_trl.models.encoder_decoder import check_precision
 from dialsum_trl.models.hub import adapter_folder
@@ -130,14 +130,14 @@ def load_summarizer(
     check_precision(model.config, dtype)
     resize_embeddings(model, tokenizer)
     if quantization != "none" and merge:
-        merge = dequantize(model, dtype)
+        merge = dequantize_if_it_fits(model, dtype)
     if adapter is not None:
         model = load_adapter(model, adapter)
         model = merge_adapter(model) if merge else model
     return Summarizer(model.eval().requires_grad_(False), tokenizer)
 
 
-def dequantize(model: Any, dtype: str) -> bool:
+def dequantize_if_it_fits(model: Any, dtype: str) -> bool:
     """Turns the 4-bit or 8-bit linear layers of `model` into plain ones of `dtype`, layer by layer, if they fit.
 
     They fit when a quarter of the GPU's memory is left for the cache; otherwise it stays as it is and a line says so.
@@ -149,5 +149,5 @@ def dequantize(model: Any, dtype: str) -> bool:
             gib = f"{needed / 2**30:.1f} GiB of {dtype} weights, {free / 2**30:.1f} GiB of GPU memory free"
             say(f"the base stays quantized, which is slower: {gib}")
             return False
-    dequantized(model, dtype, bitsandbytes=True)
+    dequantize(model, dtype, bitsandbytes=True)
     return True

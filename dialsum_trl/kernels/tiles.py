@@ -27,6 +27,9 @@ class Tile(NamedTuple):
     stages: int
 
 
+TURING_LORA = Tile(rows=32, columns=64, ranks=16, warps=8, stages=1)  # the smallest: without pipelines
+
+
 @cache
 def device_of(device: torch.device) -> Device:
     """The CUDA device that tiles are chosen by."""
@@ -66,11 +69,14 @@ def lora_down(device: Device, adapters: int, rank: int) -> Tile | None:
         operands = adapters * a // 2 if _from_shared(device) else 0
         return (tile.stages - 1) * (x + adapters * a) + x + operands
 
-    if not _pipelines(device):
-        return _first([(tile := Tile(32, 64, 16, 8, 1), needed(tile))], device)
     loops = ((128, 3), (128, 2), (64, 3), (64, 2), (32, 2))
     blocks = [block for block in _blocks(rank, 64) if adapters * block <= 128]
-    tiles = [Tile(64, columns, block, 8, stages) for block in blocks for columns, stages in loops]
+    tiles = [
+        Tile(rows=64, columns=columns, ranks=block, warps=8, stages=stages)
+        for block in blocks
+        for columns, stages in loops
+    ]
+    tiles = tiles if _pipelines(device) else [TURING_LORA]
     return _first([(tile, needed(tile)) for tile in tiles], device)
 
 
@@ -84,11 +90,11 @@ def _gradient_bytes(device: Device, adapters: int, tile: Tile) -> int:
 def lora_backward(device: Device, adapters: int, rank: int) -> Tile | None:
     """Gradients of A (ranks, columns) of several adapters, summed over rows; their sums stay in registers."""
     tiles = [
-        Tile(32, columns, block, 8, 2) for block in _blocks(rank, 128) for columns in (128, 64)
+        Tile(rows=32, columns=columns, ranks=block, warps=8, stages=2)
+        for block in _blocks(rank, 128) for columns in (128, 64)
         if adapters * block * columns <= 64 * 256  # 64 registers of each of 256 threads
     ]  # fmt: skip
-    if not _pipelines(device):
-        tiles = [Tile(32, 64, 16, 8, 1)]
+    tiles = tiles if _pipelines(device) else [TURING_LORA]
     return _first([(tile, _gradient_bytes(device, adapters, tile)) for tile in tiles], device)
 
 
@@ -96,7 +102,8 @@ def swiglu_backward(device: Device, rank: int) -> Tile | None:
     """As `lora_backward` for the one adapter after the MLP's gate; all ranks at once, for its input is overwritten."""
     widest, stages = (128, 2) if _pipelines(device) else (64, 1)
     columns = [columns for columns in (128, 64, 32) if columns <= widest and rank * columns <= 64 * 128]
-    tiles = [Tile(16, each, rank, 8 if rank > 128 else 4, stages) for each in columns]
+    warps = 8 if rank > 128 else 4
+    tiles = [Tile(rows=16, columns=each, ranks=rank, warps=warps, stages=stages) for each in columns]
     return _first([(tile, _gradient_bytes(device, 1, tile)) for tile in tiles], device)
 
 
@@ -114,7 +121,11 @@ def slot_attention(device: Device, queries: int, size: int, itemsize: int) -> Ti
     plain_units = itemsize == 4 or not _pipelines(device)  # products without matrix units live in registers
     blocks = _blocks(max(16, power_of_two(queries)), 16 if plain_units else 64 if width <= 128 else 32)
     loops = ((32, 2), (16, 2)) if plain_units else ((64, 3), (64, 2), (32, 2))
-    tiles = [Tile(rows, width, block, 4, stages) for block in blocks for rows, stages in loops]
+    tiles = [
+        Tile(rows=rows, columns=width, ranks=block, warps=4, stages=stages)
+        for block in blocks
+        for rows, stages in loops
+    ]
     return _first([(tile, needed(tile)) for tile in tiles], device)
 
 

@@ -121,7 +121,7 @@ def load_base(
         )
     check_found(found, name_or_path)
     if own and quantization == "none":
-        model = dequantized(model, dtype, bitsandbytes=bits_on_disk(own) is not None)
+        model = dequantize(model, dtype, bitsandbytes=bits_on_disk(own) is not None)
     if quantization == "4bit" and model.device.type == "cpu":
         keep_trainable_on_cpu(model)
     return model
@@ -157,7 +157,7 @@ def check_found(found: dict, name_or_path: str) -> None:
         )
 
 
-def dequantized(model: PreTrainedModel, dtype: str, bitsandbytes: bool) -> PreTrainedModel:
+def dequantize(model: PreTrainedModel, dtype: str, bitsandbytes: bool) -> PreTrainedModel:
     """The model with plain weights of `dtype` throughout, which can be saved.
 
     Args:

@@ -12,7 +12,7 @@ from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.families.registry import PADS, TEXT_ENDS, chat_of
 from dialsum_trl.models.files import check_adapter_files, trained_tokens
 from dialsum_trl.models.hub import adapter_folder
-from dialsum_trl.prompts.prompt import prompt_messages, written
+from dialsum_trl.prompts.prompt import apply_template, prompt_messages
 
 
 def missing_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -70,7 +70,7 @@ def turn_end_of_template(tokenizer: PreTrainedTokenizerBase) -> int | None:
     texts = []
     for content in ("가", "나"):  # what follows the content is the same for both, and the contents differ
         turns = [*prompt_messages(""), {"role": "assistant", "content": content}]
-        texts.append(written(tokenizer, turns, generation=False)[1][::-1])
+        texts.append(apply_template(tokenizer, turns, generation=False)[1][::-1])
     same = takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
     after = "".join(pair[0] for pair in same)[::-1].lstrip()
     first = tokenizer(after, add_special_tokens=False, verbose=False).input_ids[:1] if after else []

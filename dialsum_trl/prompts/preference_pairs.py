@@ -4,7 +4,7 @@ from transformers import PreTrainedTokenizerBase
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts.control_tokens import neutralize
-from dialsum_trl.prompts.prompt import encode_completion, fit, messages_of, prompt_texts, render
+from dialsum_trl.prompts.prompt import encode_completion, fit, model_messages, prompt_texts, render
 
 
 def encode_pairs(
@@ -17,13 +17,16 @@ def encode_pairs(
     Raises:
         InputError: a summary that leaves no tokens for the prompt.
     """
-    texts, bare = prompt_texts(tokenizer), messages_of(tokenizer, "")
+    texts, bare = prompt_texts(tokenizer), model_messages(tokenizer, "")
     bare_ids = render(tokenizer, bare, generation=True)
     rows = []
     for number, pair in enumerate(pairs, start=1):
         ends = {}
         for name in ("chosen", "rejected"):
-            answer = {"role": "assistant", "content": neutralize(tokenizer, texts.written(pair["prompt"], pair[name]))}
+            answer = {
+                "role": "assistant",
+                "content": neutralize(tokenizer, texts.target(pair["prompt"], pair[name])),
+            }
             ends[name] = encode_completion(tokenizer, bare_ids, [*bare, answer], stop_ids)
         longest = max(map(len, ends.values()))
         if len(bare_ids) + longest >= max_length:

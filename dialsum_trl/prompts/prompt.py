@@ -39,18 +39,18 @@ class PromptTexts:
     speakers: str = "keep"  # what becomes of ids such as SD2000001: numbered, prefixed
     speech_rules: tuple[str, ...] = ()  # of `data.speech`
 
-    def spoken(self, dialogue: str) -> str:
+    def asked(self, dialogue: str) -> str:
         """The dialogue as it is asked about: cleaned by `speech_rules`, its speakers' ids as `speakers` says."""
         ids, dialogue = _speaker_ids(dialogue), clean_speech(dialogue, self.speech_rules)
         if self.speakers == "prefixed":
             return "\n".join(f"화자{turn}" if _speaker(turn) in ids else turn for turn in dialogue.split("\n"))
-        return self.written(dialogue, dialogue)
+        return self.target(dialogue, dialogue)
 
-    def written(self, dialogue: str, summary: str) -> str:
+    def target(self, dialogue: str, summary: str) -> str:
         """A summary of `dialogue` as the model is to write it."""
         return _replaced(summary, _speaker_ids(dialogue)) if self.speakers == "numbered" else summary
 
-    def named(self, dialogue: str, summary: str) -> str:
+    def with_ids(self, dialogue: str, summary: str) -> str:
         """What the model wrote about `dialogue`, with the ids of its speakers again."""
         if self.speakers != "numbered":
             return summary
@@ -127,7 +127,7 @@ def prompt_messages(dialogue: str, instruction: str = INSTRUCTIONS[0], system: s
     return PromptTexts(system).messages(dialogue, instruction)
 
 
-def messages_of(
+def model_messages(
     tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str | None = None, topic: str | None = None
 ) -> list[dict]:
     """The system and the user turn as this tokenizer's model is asked."""
@@ -142,7 +142,9 @@ def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUC
     }
 
 
-def written(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool) -> tuple[list[dict], str]:
+def apply_template(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool
+) -> tuple[list[dict], str]:
     """`messages` as the tokenizer's chat template takes them, and the text that it writes.
 
     Where it has no system role (it raises, or leaves the system text out), the system text opens the first user turn.
@@ -175,8 +177,8 @@ def written(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generat
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool) -> list[int]:
-    """Token ids of `written`."""
-    return _ids(tokenizer, written(tokenizer, messages, generation=generation)[1])
+    """Token ids of `apply_template`."""
+    return _ids(tokenizer, apply_template(tokenizer, messages, generation=generation)[1])
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -187,8 +189,8 @@ def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, dialogue: str, instruction: str | None = None, topic: str | None = None
 ) -> list[int]:
     """Token ids of the prompt up to and including the assistant header: what generation starts from."""
-    text = neutralize(tokenizer, prompt_texts(tokenizer).spoken(dialogue))
-    return render(tokenizer, messages_of(tokenizer, text, instruction, topic), generation=True)
+    text = neutralize(tokenizer, prompt_texts(tokenizer).asked(dialogue))
+    return render(tokenizer, model_messages(tokenizer, text, instruction, topic), generation=True)
 
 
 def encode_completion(
@@ -206,7 +208,7 @@ def encode_completion(
         InputError: the template does not render the prompt as a prefix, writes something before the summary, or ends
             the turn with none of `stop_ids` where there is no eos.
     """
-    text = written(tokenizer, messages, generation=False)[1]
+    text = apply_template(tokenizer, messages, generation=False)[1]
     full = _ids(tokenizer, text)
     if full[: len(prompt_ids)] != prompt_ids:
         raise InputError(
@@ -234,10 +236,10 @@ def encode_completion(
 def _check_beginning(tokenizer: PreTrainedTokenizerBase, completion: list[int], summary: str) -> None:
     """Raises InputError where `completion` reads as something else before `summary`."""
     again = tokenizer(summary, add_special_tokens=False, verbose=False).input_ids  # as its normalizer leaves it
-    written, expected = (tokenizer.decode(ids, skip_special_tokens=True).split() for ids in (completion, again))
-    if not "".join(written).startswith("".join(expected)):
+    found, expected = (tokenizer.decode(ids, skip_special_tokens=True).split() for ids in (completion, again))
+    if not "".join(found).startswith("".join(expected)):
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template writes {' '.join(written)[:40]!r} where the summary "
+            f"{tokenizer.name_or_path}: its chat template writes {' '.join(found)[:40]!r} where the summary "
             f"{' '.join(expected)[:40]!r} begins, and every summary would hold it. Use --prompt_style instruction"
         )
 
@@ -252,9 +254,9 @@ def fit(
     """Shortens a dialogue until its prompt has at most `budget` tokens; header and instruction stay."""
 
     def encode(text: str) -> list[int]:
-        return render(tokenizer, messages_of(tokenizer, text, instruction, topic), generation=True)
+        return render(tokenizer, model_messages(tokenizer, text, instruction, topic), generation=True)
 
-    return shorten(tokenizer, neutralize(tokenizer, prompt_texts(tokenizer).spoken(dialogue)), encode, budget)
+    return shorten(tokenizer, neutralize(tokenizer, prompt_texts(tokenizer).asked(dialogue)), encode, budget)
 
 
 def encode_row(
@@ -273,9 +275,9 @@ def encode_row(
     Raises:
         InputError: the summary leaves no tokens for the prompt.
     """
-    summary = neutralize(tokenizer, prompt_texts(tokenizer).written(dialogue, summary))
+    summary = neutralize(tokenizer, prompt_texts(tokenizer).target(dialogue, summary))
     answer = [{"role": "assistant", "content": summary.strip()}]
-    bare = messages_of(tokenizer, "", instruction, topic)
+    bare = model_messages(tokenizer, "", instruction, topic)
     bare_ids = render(tokenizer, bare, generation=True)
     completion = encode_completion(tokenizer, bare_ids, bare + answer, stop_ids)
     if len(bare_ids) + len(completion) >= max_length:
@@ -286,7 +288,7 @@ def encode_row(
     fitted = fit(tokenizer, dialogue, max_length - len(completion), instruction, topic)
     # rendered again as a whole: the template must give the same completion after the real prompt
     again = encode_completion(
-        tokenizer, fitted.prompt_ids, messages_of(tokenizer, fitted.text, instruction, topic) + answer, stop_ids
+        tokenizer, fitted.prompt_ids, model_messages(tokenizer, fitted.text, instruction, topic) + answer, stop_ids
     )
     input_ids = fitted.prompt_ids + again
     return {"input_ids": input_ids, "labels": [-100] * len(fitted.prompt_ids) + again}, fitted

@@ -12,7 +12,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.metrics.rouge import RougeConfig
-from dialsum_trl.prompts.prompt import fit, messages_of, prompt_texts, render, written
+from dialsum_trl.prompts.prompt import apply_template, fit, model_messages, prompt_texts, render
 from dialsum_trl.training.checked import CheckedTrainer
 from dialsum_trl.training.dev_rouge import DevRouge
 from dialsum_trl.training.distributed.sharding import whole_model
@@ -161,13 +161,13 @@ def online_rows(rows, tokenizer, prompt_budget: int):
     topics = rows["topic"][:] if "topic" in rows.column_names else [None] * len(rows)
     pairs = zip(rows["dialogue"], topics, strict=True)
     fitted = [fit(tokenizer, dialogue, prompt_budget, topic=topic) for dialogue, topic in pairs]
-    asked = (messages_of(tokenizer, f.text, topic=topic) for f, topic in zip(fitted, topics, strict=True))
-    prompts = [written(tokenizer, messages, generation=True)[0] for messages in asked]
+    asked = (model_messages(tokenizer, f.text, topic=topic) for f, topic in zip(fitted, topics, strict=True))
+    prompts = [apply_template(tokenizer, messages, generation=True)[0] for messages in asked]
     texts = prompt_texts(tokenizer)
 
     def as_asked(row: dict) -> dict:
-        references = [texts.written(row["dialogue"], text) for text in row["summaries"]]
-        return {"dialogue": texts.spoken(row["dialogue"]), "summaries": references}
+        references = [texts.target(row["dialogue"], text) for text in row["summaries"]]
+        return {"dialogue": texts.asked(row["dialogue"]), "summaries": references}
 
     ready = rows.select_columns(["dialogue", "summaries"])
     ready = (ready if texts.speakers == "keep" else ready.map(as_asked)).add_column("prompt", prompts)

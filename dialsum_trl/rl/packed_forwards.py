@@ -8,7 +8,7 @@ import torch
 
 from dialsum_trl.core.console import say
 from dialsum_trl.kernels.attention import register
-from dialsum_trl.kernels.fused.attach import attach, decoder_layers, problem
+from dialsum_trl.kernels.fused.attach import attach, decoder_layers, why_not_fused
 from dialsum_trl.rl.learned_reward import backbone
 from dialsum_trl.training.packing.packs import PackCollator
 from dialsum_trl.training.packing.prepare import noise_problem, verified
@@ -45,7 +45,7 @@ def fuse(model, args, adapters: tuple[str, ...]) -> bool:
 
     Dropout must already be off if it is to be off.
     """
-    reason = (noise_problem(args) or problem(model, adapters)) if args.fast else "--fast false"
+    reason = (noise_problem(args) or why_not_fused(model, adapters)) if args.fast else "--fast false"
     if reason is None:
         usual = model.get_base_model().config._attn_implementation
         model.set_attn_implementation(register())

@@ -116,7 +116,7 @@ def two_cards(monkeypatch):
 
 def test_each_gpu_is_listed_with_its_memory_and_bf16(two_cards):
     first, second = doctor.gpus()
-    assert first == doctor.Finding(
+    assert first == doctor.Check(
         "gpu", "ok", "0: NVIDIA H100 80GB HBM3, 79.0 of 80.0 GiB free, bf16, flash attention, fused layers"
     )
     assert second.state == "ok"
@@ -148,7 +148,7 @@ def test_a_package_outside_its_bounds_fails(monkeypatch):
 
 
 def test_a_hub_that_answers_is_ok(hub_url):
-    assert state(doctor.hub(None), "hub") == doctor.Finding("hub", "ok", f"{hub_url} answers")
+    assert state(doctor.hub(None), "hub") == doctor.Check("hub", "ok", f"{hub_url} answers")
 
 
 def test_a_hub_that_does_not_answer_only_fails_when_the_model_must_come_from_it(monkeypatch):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from benchmarks.as_card import SHARED
 from dialsum_trl.cli import doctor
 from dialsum_trl.cli.cards_table import rows, show_cards
-from dialsum_trl.core.cards import CARDS, SHARED, Device, card_of, choice
+from dialsum_trl.core.cards import CARDS, Device, card_of, choice
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.kernels import attention, tiles
 from dialsum_trl.kernels.attention import attend, attend_backward, kernel_of

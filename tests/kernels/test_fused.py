@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from dialsum_trl.kernels.fused import torch_ops
-from dialsum_trl.kernels.fused.attach import attach, check, problem
+from dialsum_trl.kernels.fused.attach import attach, check, why_not_fused
 from dialsum_trl.kernels.fused.layer import KEEP
 from dialsum_trl.models.base import quantization_config
 from tests.fused_models import FAMILIES, difference, documents, lora_model, loss_and_gradients, pack, token_losses
@@ -16,7 +16,7 @@ from tests.fused_models import FAMILIES, difference, documents, lora_model, loss
 def test_loss_and_gradients_are_those_of_the_plain_layers(family, keep):
     model, batch = lora_model(family), pack(documents())
     loss, gradients = loss_and_gradients(model, batch)
-    assert problem(model) is None
+    assert why_not_fused(model) is None
     attach(model, [keep] * 3)
     fused_loss, fused_gradients = loss_and_gradients(model, batch)
     assert fused_loss == pytest.approx(loss, rel=1e-6)
@@ -73,7 +73,7 @@ def test_four_bit_bases_give_the_plain_loss_and_gradients(tmp_path):
     )
     model, batch = lora_model(base=base), pack(documents())
     loss, gradients = loss_and_gradients(model, batch)
-    reason = problem(model)
+    reason = why_not_fused(model)
     if reason:
         assert "repacks" in reason  # this processor's bitsandbytes has its own layout
         return
@@ -162,4 +162,4 @@ def test_the_check_finds_agreement_and_its_absence():
     ],
 )
 def test_what_cannot_be_fused_is_named(lora, reason):
-    assert reason in problem(lora_model(**lora))
+    assert reason in why_not_fused(lora_model(**lora))

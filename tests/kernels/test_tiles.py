@@ -2,7 +2,8 @@
 
 import pytest
 
-from dialsum_trl.core.cards import SHARED, Device
+from benchmarks.as_card import SHARED
+from dialsum_trl.core.cards import Device
 from dialsum_trl.kernels import tiles
 
 DEVICES = [Device(capability, 40, shared) for capability, shared in SHARED.items() if capability >= (7, 5)]

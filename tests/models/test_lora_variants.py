@@ -15,7 +15,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.generation.vllm_engine import vllm_problem
-from dialsum_trl.kernels.fused.attach import attach, problem
+from dialsum_trl.kernels.fused.attach import attach, why_not_fused
 from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base
 from dialsum_trl.models.files import check_trainable
@@ -76,7 +76,7 @@ def test_an_adapter_that_changed_its_base_is_saved_as_plain_lora_of_the_same_fun
 def test_fused_layers_have_pefts_loss_and_gradients(settings):
     model, batch = lora_model("llama", **settings), pack(documents())
     expected = loss_and_gradients(model, batch)
-    assert problem(model) is None
+    assert why_not_fused(model) is None
     attach(model)
     loss, gradients = loss_and_gradients(model, batch)
     assert loss == pytest.approx(expected[0], rel=1e-5) and difference(gradients, expected[1]) < 1e-4

@@ -132,18 +132,22 @@ TALK = "SD2000005: SD2000001씨~ 어~ 저는 저는 갔어요\nSD2000001: 어~\n
 
 def test_speakers_that_are_ids_are_numbered_where_they_speak_and_in_summaries_and_back():
     texts = PromptTexts(speakers="numbered")
-    asked = texts.spoken(TALK)
+    asked = texts.asked(TALK)
     assert asked.split("\n")[0].startswith("화자1: 화자2씨~") and asked.endswith("민수: SD20000011이 xx 왔네 왔네")
-    assert texts.spoken(asked) == asked
+    assert texts.asked(asked) == asked
     summary = "SD2000001은 SD2000005에게 답했고 민수가 왔다."
-    assert texts.written(TALK, summary) == "화자2은 화자1에게 답했고 민수가 왔다."
-    assert texts.named(TALK, texts.written(TALK, summary)) == summary
+    assert texts.target(TALK, summary) == "화자2은 화자1에게 답했고 민수가 왔다."
+    assert texts.with_ids(TALK, texts.target(TALK, summary)) == summary
 
 
 def test_speakers_are_prefixed_as_the_official_baseline_of_nikl_does():
     texts = PromptTexts(speakers="prefixed")
-    assert [line.split(":")[0] for line in texts.spoken(TALK).split("\n")] == ["화자SD2000005", "화자SD2000001", "민수"]
-    assert texts.written(TALK, "SD2000001은") == texts.named(TALK, "SD2000001은") == "SD2000001은"
+    assert [line.split(":")[0] for line in texts.asked(TALK).split("\n")] == [
+        "화자SD2000005",
+        "화자SD2000001",
+        "민수",
+    ]
+    assert texts.target(TALK, "SD2000001은") == texts.with_ids(TALK, "SD2000001은") == "SD2000001은"
 
 
 def test_speech_rules_take_what_they_name_and_leave_no_turn_empty():

@@ -10,7 +10,7 @@ import trl
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.prompt_texts import SYSTEM
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.prompt import encode_prompt, encode_row, prompt_messages, written
+from dialsum_trl.prompts.prompt import apply_template, encode_prompt, encode_row, prompt_messages
 from dialsum_trl.prompts.templates import read_template
 from dialsum_trl.prompts.tokenizer import check_template, load_tokenizer
 from dialsum_trl.stages.sft import train_sft
@@ -96,9 +96,9 @@ def test_without_a_system_role_the_system_text_opens_the_first_user_turn(tokeniz
     prompt = folded.decode(fitted.prompt_ids)
     assert f"<|im_start|>user\n{SYSTEM}\n\n다음 대화를 요약해주세요.\n\n{DIALOGUE}<|im_end|>" in prompt
     assert folded.decode(learned(row)) == SUMMARY + "<|im_end|>"
-    turns, text = written(folded, prompt_messages(DIALOGUE), generation=True)
+    turns, text = apply_template(folded, prompt_messages(DIALOGUE), generation=True)
     assert [turn["role"] for turn in turns] == ["user"] and text == prompt
-    assert written(folded, turns, generation=True) == (turns, text)  # as online trainers render them
+    assert apply_template(folded, turns, generation=True) == (turns, text)  # as online trainers render them
 
 
 def test_without_an_end_of_turn_eos_is_learned_right_after_the_summary(tokenizer):

@@ -121,7 +121,7 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     asked = set(own) | {n if n in known else n.removeprefix("no_") for n in names}
     given = set(config) | asked
     values = vars(namespace)
-    values.update({name: _at_home(value) for name, value in values.items()})
+    values.update({name: expand_home(value) for name, value in values.items()})
     check_numbers(values, bounds, defaults_of(parser))
     if empty := [name for name in ("output_dir", "output_file", "write_folds") if values.get(name) == ""]:
         raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
@@ -194,10 +194,10 @@ def _print_help(stage: Stage, settings: dict) -> None:
     parser.print_help()
 
 
-def _at_home(value):
+def expand_home(value):
     """`~/data` as the folder it means: a shell writes it out at the start of a word alone, a YAML file nowhere."""
     if isinstance(value, list):
-        return [_at_home(each) for each in value]
+        return [expand_home(each) for each in value]
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 

@@ -11,7 +11,8 @@ from dialsum_trl.data.formats.row import MAX_CELL, Row
 
 _CHUNK = 1 << 20  # characters
 _SPACE = re.compile(r"[\s\ufeff]*")
-_HOLDER = re.compile(r'(?<!\\)"(?:data|document)"\s*:\s*\[\s*\{')
+HOLDERS = ("data", "document")  # members of an object that hold its rows
+_HOLDER = re.compile(rf'(?<!\\)"(?:{"|".join(HOLDERS)})"\s*:\s*\[\s*\{{')
 _DECODE = json.JSONDecoder().raw_decode
 
 
@@ -119,7 +120,7 @@ class _Source:
         while True:
             name = self._value()
             self._take(":")
-            if name in ("data", "document") and self.next_character() == "[":
+            if name in HOLDERS and self.next_character() == "[":
                 yield from self.elements()
             else:
                 self._value()

@@ -26,7 +26,7 @@ def known(model: torch.nn.Module) -> bool:
     return bool(names) and names <= FUSED.keys()
 
 
-def problem(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str | None:
+def why_not_fused(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str | None:
     """Why this model's layers cannot be fused with these adapters (default: the active one), as one clause; or None."""
     if not isinstance(model, PeftModel):
         return "no LoRA adapter"
@@ -109,7 +109,7 @@ def _forward(choices: dict[str, FusedLayer]):
 def attach(
     model: PeftModel, keep: list[str] | None = None, resident: bool = False, adapters: tuple[str, ...] = ()
 ) -> list[FusedLayer]:
-    """Fuses every decoder layer; `problem(model, adapters)` must be None.
+    """Fuses every decoder layer; `why_not_fused(model, adapters)` must be None.
 
     Args:
         keep: per layer "all", "mlp" or "layer" (see `layer`); "all" everywhere by default.

@@ -17,16 +17,12 @@ import torch
 from bitsandbytes.nn import Params4bit
 from peft.tuners.lora import LoraLayer
 
-_MAX_RANK = 256
-
-
-def _power_of_two(size: int) -> int:
-    return 1 << (size - 1).bit_length()
+from dialsum_trl.kernels.tiles import LARGEST_RANK, power_of_two
 
 
 def padded_rank(rank: int) -> int:
     """The rank that the kernels compute with: matrix units want 16 and powers of two."""
-    return max(16, _power_of_two(rank))
+    return max(16, power_of_two(rank))
 
 
 class Group:
@@ -51,7 +47,7 @@ class Group:
         self.bias = None
         if self.layers[0].bias is not None:
             self.bias = torch.cat([layer.bias.detach() for layer in self.layers])
-        self.extra = max(64, _power_of_two(len(modules) * self.rank))
+        self.extra = max(64, power_of_two(len(modules) * self.rank))
         self.resident = None
 
     def a(self) -> list[torch.Tensor]:
@@ -117,8 +113,8 @@ def group_problem(modules: Sequence[torch.nn.Module], adapter: str) -> str | Non
         if kind == "Linear4bit" and layer.weight.device.type == "cpu" and layer.support_avx512bf16_for_cpu:
             return "4-bit weights on a CPU whose bitsandbytes repacks them"
     first = modules[0]
-    if any(module.r[adapter] > _MAX_RANK for module in modules):
-        return f"a LoRA rank above {_MAX_RANK}"
+    if any(module.r[adapter] > LARGEST_RANK for module in modules):
+        return f"a LoRA rank above {LARGEST_RANK}"
     same = {(m.scaling[adapter], str(m.lora_dropout[adapter])) for m in modules}
     if len(same) > 1 or any(m.r[adapter] != first.r[adapter] for m in modules):
         return "projections of one input with different LoRA settings"

@@ -5,7 +5,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.settings.flags import ModelArguments
-from dialsum_trl.prompts.prompt import prompt_messages, written
+from dialsum_trl.prompts.prompt import apply_template, prompt_messages
 from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE
 from dialsum_trl.training.packing.prepare import FastPath
 
@@ -18,7 +18,7 @@ def say_found(
     packing: FastPath | None,
 ) -> None:
     """Prints dtype, template, stop tokens, layers with LoRA and path; why rows are padded or not fused stands above."""
-    turns, _ = written(tokenizer, prompt_messages("가"), generation=True)
+    turns, _ = apply_template(tokenizer, prompt_messages("가"), generation=True)
     template = "instruction format" if INSTRUCTION_TEMPLATE in tokenizer.chat_template else "chat template"
     system = "has its own turn" if turns[0]["role"] == "system" else "opens the first user turn"
     names = ["none: all weights are trained"]

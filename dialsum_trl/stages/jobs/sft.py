@@ -122,7 +122,7 @@ def dev_rouge(tokenizer, stop_ids: list[int], dev, rouge, sft, max_length: int) 
     budget, texts = max_length - sft.rouge_max_new_tokens, prompt_texts(tokenizer)
     return DevRouge(
         [fit(tokenizer, row["dialogue"], budget, topic=row["topic"]).prompt_ids for row in rows],
-        [[texts.written(row["dialogue"], text) for text in row["summaries"]] for row in rows],
+        [[texts.target(row["dialogue"], text) for text in row["summaries"]] for row in rows],
         RougeConfig.of(rouge),
         stop_ids,
         tokenizer.pad_token_id,

@@ -19,7 +19,7 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.launcher import current
 from dialsum_trl.kernels.attention import register
-from dialsum_trl.kernels.fused.attach import attach, check, compile_errors, detach, known, problem
+from dialsum_trl.kernels.fused.attach import attach, check, compile_errors, detach, known, why_not_fused
 from dialsum_trl.kernels.mixers import separate_documents
 from dialsum_trl.training.packing.packs import PackCollator
 from dialsum_trl.training.plan import memory
@@ -83,7 +83,7 @@ def prepare(
     def largest(micro_batches: int) -> int:
         return schedule(micro_batches).largest(max(1, math.ceil(epochs)))
 
-    on_gpu, plan, reason = args.device.type == "cuda", None, problem(model)
+    on_gpu, plan, reason = args.device.type == "cuda", None, why_not_fused(model)
     shape = budget = None
     if isinstance(model, PeftModel) and known(model):
         rank, budget = model.peft_config[model.active_adapter].r, _budget(args, memory_gib)
