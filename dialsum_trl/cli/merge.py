@@ -181,8 +181,6 @@ def compare_merged(output: Path, settings: dict, rows: Dataset) -> bool:
 
 def greedy_summaries(merged: Path, settings: dict, rows: Dataset) -> list[list[Summary]]:
     """Of the adapter as trained, and of the merged model."""
-    revision = settings["model_revision"]
-    as_trained = {key: value for key, value in settings.items() if key != "model_revision"} | {"revision": revision}
-    both = (as_trained, {"model_name_or_path": str(merged), "dtype": settings["dtype"], "quantization": "none"})
+    both = (settings, {"model_name_or_path": str(merged), "dtype": settings["dtype"], "quantization": "none"})
     decoding = GenerationSettings(num_beams=1)
     return [summarize(load_summarizer(**one), rows["dialogue"][:], decoding, topics=rows["topic"][:]) for one in both]

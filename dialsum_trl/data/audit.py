@@ -49,6 +49,42 @@ class Audit:
     has_references: bool  # of any row, usable or not
 
 
+class _AuditedRow:
+    """The texts of one row, and what is wrong or odd in it alone: `problems` are (level, text)."""
+
+    def __init__(self, source: Row, names: dict[str, str]):
+        self.number, self.problems = source.number, []
+        name = source.values.get(names["fname"])
+        self.label = (str(name).strip() if isinstance(name, str | int) else "") or f"row {source.number}"
+        references = [role for role in REFERENCES if role in names]
+        fname, raw, *texts = (self._text(source, role, names[role]) for role in ("fname", "dialogue", *references))
+        if "topic" in names:
+            self._text(source, "topic", names["topic"])
+        self.fname, self.dialogue = fname and fname.strip(), clean_dialogue(raw or "")
+        self.summaries = [text for text in texts if text and text.strip()]
+        self.lacks_summary = not self.summaries and None not in texts
+        if self.fname == "":
+            self.problems.append(("error", f"rows without {names['fname']}"))
+        if not self.dialogue and raw is not None:
+            self.problems.append(("error", "rows without a dialogue"))
+        self.problems += [*_unclean(raw or ""), *_turns(self.dialogue), *_summaries(self.dialogue, self.summaries)]
+        for role, text in zip(("dialogue", *references), (self.dialogue, *texts), strict=True):
+            if odd := oddity(text or ""):
+                self.problems.append(("warning", f"rows whose {names[role]} {odd}"))
+
+    def _text(self, source: Row, role: str, column: str) -> str | None:
+        """Text, "" where there is none, or None where something else is, which is a problem."""
+        value = source.values.get(column)
+        with suppress(InputError):  # stays a list, which is no text
+            value = name_of(value) if role == "fname" else as_text(value, role)
+        if value is not None and not isinstance(value, str):
+            self.problems.append(("error", f"rows whose {column} is no text"))
+            return None
+        if unwritable(value or ""):
+            self.problems.append(("error", f"rows whose {column} holds a NUL or half a surrogate pair"))
+        return value or ""
+
+
 def audit_rows(table: Iterable[tuple[Row, dict[str, str]]]) -> Audit:
     """Examines every row.
 
@@ -56,79 +92,41 @@ def audit_rows(table: Iterable[tuple[Row, dict[str, str]]]) -> Audit:
         table: rows of a file with role -> column (`dialogues.named_rows`), at least one.
     """
     columns: list[str] = []
-    total = 0
-    without: list[str] = []  # usable but for a reference
     found: dict[tuple[str, str], list[str]] = {}
-    masks, dialogues, seen, counts = Counter(), set(), set(), Counter()
-    rows, kept = [], []
-
-    def report(level: str, text: str) -> None:
-        nonlocal usable
-        usable &= level != "error"
-        found.setdefault((level, text), []).append(label)
-
-    def text_of(role: str) -> str | None:
-        """Text, "" where there is none, or None where something else is (which is reported)."""
-        value = source.values.get(names[role])
-        with suppress(InputError):  # stays a list, which is no text
-            value = name_of(value) if role == "fname" else as_text(value, role)
-        if value is not None and not isinstance(value, str):
-            report("error", f"rows whose {names[role]} is no text")
-            return None
-        if unwritable(value or ""):
-            report("error", f"rows whose {names[role]} holds a NUL or half a surrogate pair")
-        return value or ""
-
+    without: list[str] = []  # usable but for a reference
+    masks, counts, names_seen, dialogues_seen = Counter(), Counter(), set(), set()
+    usable: list[_AuditedRow] = []
     for source, names in table:
-        columns, total = columns or list(source.values), total + 1
-        references = [role for role in REFERENCES if role in names]
-        name = source.values.get(names["fname"])
-        label = str(name).strip() if isinstance(name, str | int) else ""
-        label, usable = label or f"row {source.number}", True
-        fname, raw, texts = text_of("fname"), text_of("dialogue"), [text_of(role) for role in references]
-        if "topic" in names:
-            text_of("topic")
-        fname, dialogue = fname and fname.strip(), clean_dialogue(raw or "")
-        summaries = [text for text in texts if text and text.strip()]
-        counts[len(summaries)] += 1
-        if fname == "":
-            report("error", f"rows without {names['fname']}")
-        elif fname in seen:
-            report("error", f"rows whose {names['fname']} an earlier row has")
-        if not dialogue and raw is not None:
-            report("error", "rows without a dialogue")
-        if not summaries and None not in texts:
-            without.append(label)
-        if fname:
-            seen.add(fname)
-        for level, text in [*_unclean(raw or ""), *_turns(dialogue), *_summaries(dialogue, summaries)]:
-            report(level, text)
-        for role, text in {"dialogue": dialogue, **dict(zip(references, texts, strict=True))}.items():
-            if odd := oddity(text or ""):
-                report("warning", f"rows whose {names[role]} {odd}")
-        for text in (dialogue, *summaries):
+        columns = columns or list(source.values)
+        row = _AuditedRow(source, names)
+        if row.fname and row.fname in names_seen:
+            row.problems.append(("error", f"rows whose {names['fname']} an earlier row has"))
+        key = hash(normalized(row.dialogue))
+        if row.dialogue and key in dialogues_seen:
+            row.problems.append(("warning", "rows whose dialogue an earlier row has"))
+        names_seen.add(row.fname)
+        dialogues_seen.add(key)
+        counts[len(row.summaries)] += 1
+        for text in (row.dialogue, *row.summaries):
             masks.update(ANY_MASK.findall(text))
-        if dialogue:
-            key = hash(normalized(dialogue))
-            if key in dialogues:
-                report("warning", "rows whose dialogue an earlier row has")
-            dialogues.add(key)
-        if usable:
-            rows.append({"fname": fname, "dialogue": dialogue, "summaries": summaries})
-            kept.append(source.number)
-    has_references = counts[0] < total
+        for problem in row.problems:
+            found.setdefault(problem, []).append(row.label)
+        if row.lacks_summary:
+            without.append(row.label)
+        if all(level != "error" for level, _ in row.problems):
+            usable.append(row)
+    total = counts.total()
     findings = [Finding(level, text, labels) for (level, text), labels in found.items()]
-    if has_references and without:
+    if (has_references := counts[0] < total) and without:
         findings.append(Finding("error", "rows without a summary", without))
-        pairs = [(row, number) for row, number in zip(rows, kept, strict=True) if row["summaries"]]
-        rows, kept = [row for row, _ in pairs], [number for _, number in pairs]
+        usable = [row for row in usable if row.summaries]
     if max(counts) > 1:
         shown = ", ".join(f"{counts[n]:,} rows with {n}" for n in sorted(counts, reverse=True))
         findings.append(Finding("note", f"references: {shown}"))
     findings += _mask_findings(masks)
-    order = ("error", "warning", "note")
-    findings.sort(key=lambda finding: order.index(finding.level))
-    return Audit(columns, total, findings, rows, kept, has_references)
+    findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
+    rows = [{"fname": row.fname, "dialogue": row.dialogue, "summaries": row.summaries} for row in usable]
+    return Audit(columns, total, findings, rows, [row.number for row in usable], has_references)
 
 
 def _mask_findings(masks: Counter) -> Iterator[Finding]:

@@ -47,7 +47,7 @@ def load(
         model_args.adapter_path,
         dtype=model_args.dtype,
         quantization=model_args.quantization,
-        revision=model_args.model_revision,
+        model_revision=model_args.model_revision,
         prompt_style=prompt.prompt_style,
         system_prompt=prompt.system_prompt,
         instruction=prompt.instruction,

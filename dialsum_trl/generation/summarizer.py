@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.core.settings.prompt_texts import RECORDED
 from dialsum_trl.generation.vllm_engine import VllmEngine, load_vllm
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.adapters import load_adapter
@@ -45,13 +46,12 @@ def load_summarizer(
     device: str | int | torch.device | None = None,
     merge: bool = True,
     engine: str = "torch",
-    revision: str | None = None,
+    model_revision: str | None = None,
     prompt_style: str | None = None,
     system_prompt: str | None = None,
     instruction: list[str] | None = None,
     speakers: str | None = None,
     speech_rules: list[str] | None = None,
-    auto_class: Any = None,
     trust_remote_code: bool = False,
 ) -> Summarizer:
     """Loads a base model, with an adapter or without, for inference.
@@ -69,25 +69,26 @@ def load_summarizer(
         adapter_path: folder, or Hub id.
         dtype: "bfloat16", "float16", "float32" or "auto".
         quantization: "4bit", "8bit" or "none".
-        prompt_style: "native" or "instruction".
-        system_prompt: the system text.
-        revision: branch, tag or commit of the base.
-        instruction: instructions; the first is used.
-        speakers: "keep", "numbered" or "prefixed".
-        speech_rules: names of `data.speech.RULES`.
         device: default: the GPU of this process, else the CPU.
         merge: False keeps the base quantized and the adapter apart: least memory, slower.
         engine: "torch", or "vllm" where that is installed.
-        auto_class: transformers auto class; default: that of causal models or of encoder-decoders, as the config says.
+        model_revision: branch, tag or commit of the base.
+        prompt_style: "native" or "instruction".
+        system_prompt: the system text.
+        instruction: instructions; the first is used.
+        speakers: "keep", "numbered" or "prefixed".
+        speech_rules: names of `data.speech.RULES`.
         trust_remote_code: run the Python files that come with the model.
 
     Raises:
         InputError: model or adapter cannot be loaded, or the engine is not installed.
     """
-    given: dict[str, Any] = {
-        "adapter_path": adapter_path,
+    if engine not in ("torch", "vllm"):
+        raise InputError(f"--engine {engine}: must be torch or vllm")
+    values: dict[str, Any] = {
+        "adapter_path": adapter_path and str(adapter_folder(adapter_path)),
         "model_name_or_path": model_name_or_path,
-        "model_revision": revision,
+        "model_revision": model_revision,
         "dtype": dtype,
         "quantization": quantization,
         "prompt_style": prompt_style,
@@ -95,46 +96,51 @@ def load_summarizer(
         "instruction": instruction,
         "speakers": speakers,
         "speech_rules": speech_rules,
+        "trust_remote_code": trust_remote_code,
     }
-    chosen = {name for name, value in given.items() if value is not None}
-    values = given | {name: value for name, value in UNRECORDED.items() if name not in chosen}
-    values["adapter_path"] = adapter_path and str(adapter_folder(adapter_path))
-    if given.keys() - chosen - {"adapter_path"}:  # a stage has compared its settings with the adapter's already
-        use_adapter_settings(values, chosen)
+    _fill_in(values, device)
+    base, adapter, revision = (values[name] for name in ("model_name_or_path", "adapter_path", "model_revision"))
+    tokenizer = load_tokenizer(base, revision, values["prompt_style"], trust_remote_code, adapter)
+    set_prompt_texts(tokenizer, *(values[name] for name in RECORDED))
+    if engine == "vllm":
+        return Summarizer(None, tokenizer, load_vllm(base, adapter, dtype=values["dtype"], revision=revision))
+    return Summarizer(_load_model(values, tokenizer, device, merge).eval().requires_grad_(False), tokenizer)
+
+
+def _fill_in(values: dict[str, Any], device: Any) -> None:
+    """Gives settings that are None the value of the adapter's or the model's training, and a dtype that runs here."""
+    given = {name for name, value in values.items() if value is not None}
+    values |= {name: value for name, value in UNRECORDED.items() if name not in given}
+    if values.keys() - given - {"adapter_path"}:  # a stage has compared its settings with the adapter's already
+        use_adapter_settings(values, given)
     if values["dtype"] == "auto":
-        values["dtype"] = own_dtype(values["model_name_or_path"], values["model_revision"], trust_remote_code)
+        values["dtype"] = own_dtype(values["model_name_or_path"], values["model_revision"], values["trust_remote_code"])
     if device is None or torch.device(device).type == "cuda":
         values["dtype"] = dtype_here(values["dtype"], False)
-    adapter, base, revision = (values[name] for name in ("adapter_path", "model_name_or_path", "model_revision"))
-    dtype, quantization = values["dtype"], values["quantization"]
-    tokenizer = load_tokenizer(base, revision, values["prompt_style"], trust_remote_code, adapter)
-    set_prompt_texts(
-        tokenizer, *(values[name] for name in ("system_prompt", "instruction", "speakers", "speech_rules"))
-    )
-    if engine == "vllm":
-        vllm = load_vllm(base, adapter, dtype=dtype, revision=revision)
-        return Summarizer(None, tokenizer, vllm)
-    if engine != "torch":
-        raise InputError(f"--engine {engine}: must be torch or vllm")
+
+
+def _load_model(values: dict[str, Any], tokenizer: PreTrainedTokenizerBase, device: Any, merge: bool) -> Any:
+    """The base on its device, dequantized and with the adapter merged where that is wanted and fits."""
+    place = [values[name] for name in ("model_name_or_path", "model_revision", "trust_remote_code")]
     if device is None:
         device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
     model = load_base(
-        base,
-        dtype=dtype,
-        quantization=quantization,
-        revision=revision,
+        values["model_name_or_path"],
+        dtype=values["dtype"],
+        quantization=values["quantization"],
+        revision=values["model_revision"],
         device=device,
-        auto_class=auto_class or auto_class_of(base, revision, trust_remote_code),
-        trust_remote_code=trust_remote_code,
+        auto_class=auto_class_of(*place),
+        trust_remote_code=values["trust_remote_code"],
     )
-    check_precision(model.config, dtype)
+    check_precision(model.config, values["dtype"])
     resize_embeddings(model, tokenizer)
-    if quantization != "none" and merge:
-        merge = dequantize_if_it_fits(model, dtype)
-    if adapter is not None:
-        model = load_adapter(model, adapter)
+    if values["quantization"] != "none" and merge:
+        merge = dequantize_if_it_fits(model, values["dtype"])
+    if values["adapter_path"] is not None:
+        model = load_adapter(model, values["adapter_path"])
         model = merge_adapter(model) if merge else model
-    return Summarizer(model.eval().requires_grad_(False), tokenizer)
+    return model
 
 
 def dequantize_if_it_fits(model: Any, dtype: str) -> bool:

@@ -19,6 +19,21 @@ from dialsum_trl.training.distributed.sharding import whole_model
 from dialsum_trl.training.trackers import log_summaries
 
 
+class EpochOrder(RepeatSampler):
+    """TRL's order of prompts, drawn from seed and epoch: its own restarts when a run is resumed in a later epoch."""
+
+    def __init__(self, trainer: "OnlineTrainer", usual: RepeatSampler):
+        vars(self).update(vars(usual))
+        self.trainer = trainer
+
+    def __iter__(self):
+        args = self.trainer.args
+        batches = len(self.data_source) // self.batch_size * args.num_iterations * args.steps_per_generation
+        steps = math.ceil(batches / args.gradient_accumulation_steps)  # the epoch's last may have fewer
+        self.generator.manual_seed(self.seed + self.trainer.state.global_step // max(1, steps))
+        return super().__iter__()
+
+
 class OnlineTrainer(CheckedTrainer):
     """Trainer mixin over TRL's GRPOTrainer.
 
@@ -55,22 +70,7 @@ class OnlineTrainer(CheckedTrainer):
     # rollouts
 
     def train_sampler(self, usual: RepeatSampler):
-        trainer = self
-
-        class EpochOrder(RepeatSampler):
-            """TRL's order, drawn from seed and epoch: its own restarts when a run is resumed in a later epoch."""
-
-            def __iter__(self):
-                rollouts = len(self.data_source) // self.batch_size
-                args = trainer.args
-                batches = rollouts * args.num_iterations * args.steps_per_generation
-                steps = math.ceil(batches / args.gradient_accumulation_steps)  # the epoch's last may have fewer
-                self.generator.manual_seed(self.seed + trainer.state.global_step // max(1, steps))
-                return super().__iter__()
-
-        return EpochOrder(
-            usual.data_source, usual.mini_repeat_count, usual.batch_size, usual.repeat_count, usual.shuffle, usual.seed
-        )
+        return EpochOrder(self, usual)
 
     def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
         """Whether the epoch has steps to make.

@@ -127,7 +127,8 @@ def _metadata(record: dict, name: str, adapter: dict | None, reward: bool) -> st
 
 def _settings(record: dict, adapter: dict | None) -> dict[str, object]:
     """Name -> value of what the training table shows."""
-    data, settings = record["data"], dict(record["settings"])
+    data = record["data"]
+    settings = {name.replace("_", " "): value for name, value in record["settings"].items()}
     if adapter:
         settings["LoRA"] = (
             f"{'DoRA, ' * adapter.get('use_dora', False)}{'rsLoRA, ' * adapter.get('use_rslora', False)}"

@@ -16,22 +16,10 @@ from dialsum_trl.prompts.templates import template_kwargs
 
 ROUGE = ("eval_rouge_mean", "eval_rouge1", "eval_rouge2", "eval_rougeL")
 REPORTED_METRICS = ("eval_loss", *ROUGE, "eval_hit_limit")
-SETTINGS = {  # fields of the trainer's arguments that a card shows, where the trainer has them
-    "learning_rate": "learning rate",
-    "lr_scheduler_type": "schedule",
-    "warmup_steps": "warmup",
-    "num_train_epochs": "epochs",
-    "optim": "optimizer",
-    "weight_decay": "weight decay",
-    "max_grad_norm": "gradient clipping",
-    "max_length": "max length, tokens",
-    "beta": "KL weight",
-    "kl_coef": "KL weight in the reward",
-    "critic_learning_rate": "critic's learning rate",
-    "ppo_epochs": "passes over a rollout",
-    "rollout_batch_size": "summaries a rollout",
-    "seed": "seed",
-}
+SETTINGS = (  # fields of the trainer's arguments that a record has, where the trainer has them
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "optim", "weight_decay", "max_grad_norm",
+    "max_length", "beta", "kl_coef", "critic_learning_rate", "ppo_epochs", "rollout_batch_size", "seed",
+)  # fmt: skip
 
 
 def run_record(
@@ -77,7 +65,7 @@ def run_record(
         **{name: value for name, value in template_values.items() if name != "date_string"},
         "stop_tokens": tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)),
         "metrics": {key: value for key, value in metrics.items() if key in REPORTED_METRICS},
-        "settings": _settings(trainer) | _lora(trainer, model_args),
+        "settings": _settings(trainer, model_args),
         "data": {"rows": len(trainer.train_dataset), **(_files(data) if data else {})},
         "evaluation": _evaluation(trainer, data),
         "gpu_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if torch.cuda.is_available() else None,
@@ -86,19 +74,18 @@ def run_record(
     }
 
 
-def _settings(trainer: Trainer) -> dict:
+def _settings(trainer: Trainer, model_args: ModelArguments) -> dict:
+    """Settings of the training, and of the adapter what adapter_config.json does not say."""
     values = trainer.args.to_dict()
     if "kl_coef" in values:  # PPO: GRPO's KL in the loss is not used
         del values["beta"]
-    shown = {label: values[name] for name, label in SETTINGS.items() if values.get(name) is not None}
-    return {**shown, "rows a step": trainer.rows_per_step, "optimizer steps": trainer.state.global_step}
-
-
-def _lora(trainer: Trainer, model_args: ModelArguments) -> dict:
-    """What adapter_config.json does not say of how the adapter was trained."""
-    ratio, first = getattr(trainer, "loraplus_lr_ratio", None), model_args.init_lora_weights
-    found = {"LoRA+, learning rate of B by A's": ratio, "first LoRA weights": first if first != "default" else None}
-    return {label: value for label, value in found.items() if value}
+    shown = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+    shown |= {"rows_per_step": trainer.rows_per_step, "optimizer_steps": trainer.state.global_step}
+    if ratio := getattr(trainer, "loraplus_lr_ratio", None):
+        shown["loraplus_lr_ratio"] = ratio
+    if model_args.init_lora_weights != "default":
+        shown["init_lora_weights"] = model_args.init_lora_weights
+    return shown
 
 
 def _files(data: DataArguments) -> dict:

@@ -20,7 +20,7 @@ def outputs(tmp_path):
         record = {
             "method": "SFT",
             "metrics": {"eval_loss": 1.5},
-            "settings": {"learning rate": rate, "seed": 42},
+            "settings": {"learning_rate": rate, "seed": 42},
             "data": {"rows": 480},
             "evaluation": {"file": "dev.csv", "rouge": rouge(mean)},
             "gpu_gib": 7.5,
@@ -35,7 +35,7 @@ def outputs(tmp_path):
 
 def test_runs_are_ordered_by_score_and_show_only_settings_that_differ(outputs):
     best, other = list_runs(outputs)
-    assert (best["settings"], other["settings"]) == ({"learning rate": 1e-4}, {"learning rate": 2e-5})
+    assert (best["settings"], other["settings"]) == ({"learning_rate": 1e-4}, {"learning_rate": 2e-5})
     assert [score["on"] for score in best["scores"]] == ["dev.csv", "dev"] and best["scores"][1]["mean"] == 47
     assert (best["loss"], best["seconds"], best["gib"]) == (1.5, 90.0, 7.5)
 
@@ -43,7 +43,7 @@ def test_runs_are_ordered_by_score_and_show_only_settings_that_differ(outputs):
 def test_the_table_has_figures_and_differing_settings(outputs, capsys):
     list_runs(outputs)
     printed = capsys.readouterr().out
-    assert "quick: learning rate 0.0001" in printed and "46.0-48.0" in printed and "seed" not in printed
+    assert "quick: learning_rate 0.0001" in printed and "46.0-48.0" in printed and "seed" not in printed
     assert printed.index("quick") < printed.index("slow")
 
 

@@ -87,7 +87,7 @@ def test_the_rates_of_loraplus_differ_by_the_ratio(toy_base, tmp_path):
     groups = torch.load(tmp_path / "checkpoint-1" / "optimizer.pt")["param_groups"]
     rates = {group["initial_lr"] for group in groups if group["params"]}
     assert max(rates) == pytest.approx(8 * min(rates)) and {group["weight_decay"] for group in groups[:1]} == {0.1}
-    assert read_record(tmp_path)["settings"]["LoRA+, learning rate of B by A's"] == 8.0
+    assert read_record(tmp_path)["settings"]["loraplus_lr_ratio"] == 8.0
 
 
 def test_every_flag_reaches_peft():

@@ -55,7 +55,7 @@ def test_a_fifth_model_is_one_recipe(copy, toy_base):
     append(copy, "recipes/sft_mine.py")
     run(copy, "recipes/sft_mine.py", *flags({**SFT, "train_file": DEV}))
     record = json.loads((copy / "outputs" / "sft_mine" / "dialsum.json").read_text(encoding="utf-8"))
-    assert record["base_model"] == str(toy_base) and record["settings"]["learning rate"] == 2e-5
+    assert record["base_model"] == str(toy_base) and record["settings"]["learning_rate"] == 2e-5
 
 
 def test_a_reward_of_ones_own_is_a_dotted_name_on_the_command_line(copy, folders):

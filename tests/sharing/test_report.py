@@ -66,9 +66,7 @@ def page(dev, folders, tmp_path_factory):
     history = [{"step": s, "loss": 3 / s, "eval_loss": 2 / s, "eval_rouge_mean": 10.0 * s} for s in (1, 2, 3)]
     (run / "trainer_state.json").write_text(json.dumps({"log_history": history}))
     (run / "dialsum.json").write_text(
-        json.dumps(
-            {"base_model": str(TINY / "llama"), "settings": {"max length, tokens": 1024, "learning rate": 0.005}}
-        )
+        json.dumps({"base_model": str(TINY / "llama"), "settings": {"max_length": 1024, "learning_rate": 0.005}})
     )
     flags = ("--train_file", str(TINY / "data" / "train.csv"), "--runs", f"SFT={run}", "--note", ATTACK)
     content = build(dev, folders, output, *flags)

@@ -43,7 +43,7 @@ def test_a_checkpoint_is_used_as_its_finished_run(tuned):
 
 def test_the_record_of_a_checkpoint_is_sealed_and_has_no_scores(tuned):
     record = json.loads((tuned / "checkpoint-2" / RUN_FILE).read_text(encoding="utf-8"))
-    assert (record["metrics"], record["evaluation"]) == ({}, None) and record["settings"]["optimizer steps"] == 2
+    assert (record["metrics"], record["evaluation"]) == ({}, None) and record["settings"]["optimizer_steps"] == 2
     assert RUN_FILE in json.loads((tuned / "checkpoint-2" / MANIFEST).read_text())
 
 

@@ -195,7 +195,7 @@ def test_the_record_counts_the_rows_of_a_step_also_where_packs_share_them_uneven
     )
     train("sft_llama3b", rows, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "dialsum.json").read_text(encoding="utf-8"))
-    assert record["settings"]["rows a step"] == 16
+    assert record["settings"]["rows_per_step"] == 16
 
 
 def test_a_learning_rate_that_explodes_stops_with_the_step(rows, tmp_path):

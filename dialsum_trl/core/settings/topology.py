@@ -14,8 +14,8 @@ TORCH_ADAMW = ("adamw_torch", "OptimizerNames.ADAMW_TORCH")
 def fit_topology(stage: Stage, values: dict, given: set[str]) -> None:
     """Refuses what the launcher's configuration cannot run, and sets what it needs.
 
-    4-bit weights are split between processes only in a floating dtype: `bnb_4bit_quant_storage` is the model's under
-    ZeRO-3, and float32 under FSDP (`training.distributed.four_bit` says why).
+    A stage that trains nothing splits nothing: accelerate's variables for DeepSpeed and FSDP are removed from this
+    process' environment, and it runs as under ddp.yaml.
 
     Args:
         values: the merged settings (a namespace dict); may be changed.
@@ -24,8 +24,6 @@ def fit_topology(stage: Stage, values: dict, given: set[str]) -> None:
     Raises:
         InputError: one line that names a configuration that can.
     """
-    topology = current()
-    cpu = bool(values.get("use_cpu")) or launched_on_cpu()
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(
             "several processes were requested and the launcher started one: use accelerate_configs/ddp.yaml (on CPUs "
@@ -33,50 +31,56 @@ def fit_topology(stage: Stage, values: dict, given: set[str]) -> None:
         )
     if not stage.trains:
         for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"):
-            os.environ.pop(name, None)  # nothing is split: from here on as under ddp.yaml
+            os.environ.pop(name, None)
         return
-    if topology.owns_precision and not find_spec("deepspeed"):
-        raise InputError(
-            'DeepSpeed is not installed: pip install "dialsum-trl[deepspeed]", or use accelerate_configs/ddp.yaml'
-        )
+    topology = current()
+    kind, replicates = topology.kind, topology.kind in ("single", "ddp")
+    refusals = (
+        (
+            topology.owns_precision and not find_spec("deepspeed"),
+            'DeepSpeed is not installed: pip install "dialsum-trl[deepspeed]", or use accelerate_configs/ddp.yaml',
+        ),
+        (
+            topology.owns_precision and launched_on_cpu(),
+            "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true after the "
+            "recipe, or use accelerate_configs/cpu.yaml",
+        ),
+        (
+            kind == "fsdp" and (bool(values.get("use_cpu")) or launched_on_cpu()),
+            "FSDP needs GPUs (accelerate would run plain data parallel on CPUs): use accelerate_configs/ddp.yaml or "
+            "deepspeed_zero3.yaml",
+        ),
+        (
+            stage.replicated and not replicates,
+            f"{stage.name} holds policy, reference, critic and reward on one base and cannot run under {kind}: use "
+            "accelerate_configs/ddp.yaml",
+        ),
+        (
+            topology.shards_weights and values.get("quantization") == "8bit",
+            f"8-bit weights cannot be split between processes ({kind}): use accelerate_configs/ddp.yaml, or "
+            "--quantization 4bit",
+        ),
+    )
+    for refused, why in refusals:
+        if refused:
+            raise InputError(why)
     if "log_on_each_node" not in given:
         values["log_on_each_node"] = False  # one process prints, not one per machine
-    if topology.owns_precision and launched_on_cpu():
+    if topology.shards_weights and values.get("quantization") == "4bit":
+        # split only in a floating dtype: `training.distributed.four_bit` says why it is float32 under FSDP
+        _require(values, given, "bnb_4bit_quant_storage", "float32" if kind == "fsdp" else values["dtype"], kind)
+    if not replicates and "optim" in values and str(values["optim"]) not in TORCH_ADAMW:
+        _require(values, given, "optim", "adamw_torch", kind)
+
+
+def _require(values: dict, given: set[str], name: str, needed: str, kind: str) -> None:
+    """Sets what a configuration that splits tensors needs, unless the user gave something else."""
+    if name in given and values[name] != needed:
         raise InputError(
-            "ACCELERATE_USE_CPU would switch DeepSpeed off without a word: unset it and put --use_cpu true after the "
-            "recipe, or use accelerate_configs/cpu.yaml"
+            f"--{name} {values[name]} under {kind}: what is split needs {needed}: leave --{name} out, "
+            f"or use accelerate_configs/ddp.yaml"
         )
-    if topology.kind == "fsdp" and cpu:
-        raise InputError(
-            "FSDP needs GPUs (accelerate would run plain data parallel on CPUs): use accelerate_configs/ddp.yaml or "
-            "deepspeed_zero3.yaml"
-        )
-    if stage.replicated and topology.kind not in ("single", "ddp"):
-        raise InputError(
-            f"{stage.name} holds policy, reference, critic and reward on one base and cannot run under "
-            f"{topology.kind}: use accelerate_configs/ddp.yaml"
-        )
-    quantization = values.get("quantization", "none")
-    if topology.shards_weights and quantization == "8bit":
-        raise InputError(
-            f"8-bit weights cannot be split between processes ({topology.kind}): use accelerate_configs/ddp.yaml, or "
-            f"--quantization 4bit"
-        )
-    if topology.shards_weights and quantization == "4bit":
-        storage = "float32" if topology.kind == "fsdp" else values["dtype"]
-        if "bnb_4bit_quant_storage" in given and values["bnb_4bit_quant_storage"] != storage:
-            raise InputError(
-                f"--bnb_4bit_quant_storage {values['bnb_4bit_quant_storage']} under {topology.kind}: 4-bit weights are "
-                f"split between processes in {storage} only: leave the flag out, or use accelerate_configs/ddp.yaml"
-            )
-        values["bnb_4bit_quant_storage"] = storage
-    if topology.kind not in ("single", "ddp") and "optim" in values:
-        if "optim" in given and str(values["optim"]) not in TORCH_ADAMW:
-            raise InputError(
-                f"--optim {values['optim']} under {topology.kind}: the optimizer's state is split and gathered in "
-                f"torch's form: leave --optim out (adamw_torch), or use accelerate_configs/ddp.yaml"
-            )
-        values["optim"] = values["optim"] if "optim" in given else "adamw_torch"
+    values[name] = needed
 
 
 def use_one_gpu(args) -> None:

@@ -11,7 +11,6 @@ from dialsum_trl.sharing.report.figures import Scored
 from dialsum_trl.sharing.report.page import Run
 
 STATE_FILE = "trainer_state.json"
-LIMIT = "max length, tokens"  # among a record's settings
 
 
 def _split(entry: str) -> tuple[str, Path]:

@@ -18,7 +18,7 @@ from dialsum_trl.data.predictions import read_system
 from dialsum_trl.metrics.rouge import Comparison, RougeConfig, score_table
 from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.sharing.report import figures, page
-from dialsum_trl.sharing.report.runs import LIMIT, find_runs, named, read_run
+from dialsum_trl.sharing.report.runs import find_runs, named, read_run
 
 
 def figures_file(page: Path) -> Path:
@@ -67,7 +67,7 @@ def run(data, rouge, args) -> dict:
 
     train = read_dialogues(data.train_file, columns=data.columns()) if data.train_file else None
     tokenizer = args.tokenizer or next((run.tokenizer for run in runs if run.tokenizer), None)
-    limits = [run.record.get("settings", {}).get(LIMIT) for run in runs]
+    limits = [run.record.get("settings", {}).get("max_length") for run in runs]
     source, counted = (data.train_file, train) if train is not None else (args.test_file, rows)
     how = measure(tokenizer)
     limit = min(filter(None, limits), default=None)
