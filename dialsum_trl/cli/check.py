@@ -75,13 +75,12 @@ def check_files(
         from dialsum_trl.cli.check_tokens import lost_rows, measure  # they load transformers
 
         counter = measure(tokenizer)
-    console = open_console()
+    console, columns, found = open_console(), columns or {}, {} if found is None else found
     audits: list[Audit | None] = []
-    found = {} if found is None else found
     refused: set[str] = set()  # rows of the first file that `fix` leaves out
     for number, path in enumerate(files):
         found[str(path)] = []
-        audits.append(audit := read_audit(path, console, columns or {}, found[str(path)]))
+        audits.append(audit := read_audit(path, console, columns, found[str(path)]))
         if audit is None:
             continue
         if not audit.has_references:
@@ -89,10 +88,7 @@ def check_files(
         elif lost_rows and audit.rows and (lost := lost_rows(audit.rows, tokenizer, counter, limit)):
             audit.findings.insert(0, lost)
             refused.update(lost.rows if number == 0 else [])
-        found_in = f": {audit.total:,} rows; columns {printable(', '.join(audit.columns))}"
-        console.print(Text.assemble((printable(path), "bold"), found_in))
-        for finding in audit.findings:
-            print_finding(console, finding, found[str(path)])
+        print_audit(console, path, audit, found[str(path)])
         if audit.rows:
             print_lengths(console, audit.rows, counter, limit)
         console.print()
@@ -103,17 +99,31 @@ def check_files(
             between = found.setdefault(f"{files[0]} and {path}", [])
             shared |= print_leakage(console, files[0], path, train, audit, between)
     written = train is not None and fix is not None
-    written = written and print_fixed(console, files[0], fix, train, refused | shared, columns or {})
-    clean = all(map(usable, audits)) and not shared
-    if not clean and written and train.has_references and all(map(usable, others)):
-        print_line(console, f"{fix} is ready for training; {files[0]} is not: see the errors above", "yellow")
-    elif not clean:
-        print_line(console, "not ready: see the errors above", "bold red")
-    elif train.has_references:
+    written = written and print_fixed(console, files[0], fix, train, refused | shared, columns)
+    trainable = written and train.has_references and all(map(usable, others))
+    ready = all(map(usable, audits)) and not shared
+    print_verdict(console, ready, files[0], train, fix if trainable else None)
+    return ready
+
+
+def print_verdict(console: Console, ready: bool, path: Path, train: Audit | None, fixed: Path | None) -> None:
+    """The last line; `fixed`: the cleaned copy of the training file `path`, if it can be trained on."""
+    if ready and train.has_references:
         print_line(console, "ready for training", "green")
-    else:
+    elif ready:
         print_line(console, "ready for prediction, not for training", "yellow")
-    return clean
+    elif fixed:
+        print_line(console, f"{fixed} is ready for training; {path} is not: see the errors above", "yellow")
+    else:
+        print_line(console, "not ready: see the errors above", "bold red")
+
+
+def print_audit(console: Console, path: Path, audit: Audit, found: list[Finding]) -> None:
+    """Rows, columns and findings of a file."""
+    columns = f": {audit.total:,} rows; columns {printable(', '.join(audit.columns))}"
+    console.print(Text.assemble((printable(path), "bold"), columns))
+    for finding in audit.findings:
+        print_finding(console, finding, found)
 
 
 def usable(audit: Audit | None) -> bool:

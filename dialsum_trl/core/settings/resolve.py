@@ -91,7 +91,6 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     config_parser.add_argument("--config", metavar="YAML")
     options, argv = config_parser.parse_known_args(argv)
     common, own = read_config(options.config, stage.name, stage.sections) if options.config else ({}, {})
-    file = f"--config {options.config}"
     if stage.before:
         stage.before()
     groups = [*stage.groups, *([resolve_name(stage.trainer)] if stage.trains else [])]
@@ -103,26 +102,9 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     known = {action.dest for action in parser._actions}
     # a common key may be meant for other stages: those of the shared groups are passed over where a stage lacks them
     config = {key: value for key, value in common.items() if key not in SHARED - known} | own
-    for settings, where in ((defaults, "recipe"), (config, file)):
-        if unknown := [key for key in settings if key not in known]:
-            raise _unknown(unknown, known, where)
-    if "trust_remote_code" in {**defaults, **config}:
-        where = file if "trust_remote_code" in config else "recipe"
-        raise InputError(f"{where}: trust_remote_code runs code of strangers and is taken from the command line only")
-    bounds = bounds_of(groups)
-    check_config_values(parser, groups, bounds, config, file)
-    tokens, nones = as_tokens({**defaults, **config})
-    parser.set_defaults(**nones)
-    namespace, rest = parser.parse_known_args(tokens + argv)
-    if rest:
-        raise _unknown([rest[0].split("=")[0]], {f"--{name}" for name in known}, "command line")
-
-    names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
-    asked = set(own) | {n if n in known else n.removeprefix("no_") for n in names}
+    values = _parsed(parser, groups, defaults, config, f"--config {options.config}", argv)
+    asked = set(own) | _names_of_flags(argv, known)
     given = set(config) | asked
-    values = vars(namespace)
-    values.update({name: expand_home(value) for name, value in values.items()})
-    check_numbers(values, bounds, defaults_of(parser))
     if empty := [name for name in ("output_dir", "output_file", "write_folds") if values.get(name) == ""]:
         raise InputError(f"--{empty[0]} is empty, which would be the working directory; name a place")
     _check_old_names(values, given)
@@ -131,6 +113,39 @@ def resolve(stage: Stage, recipe: dict, argv: list[str]) -> tuple:
     if adjust := getattr(resolve_name(stage.job), "adjust", None):
         adjust(values, given)
     fit_topology(stage, values, given)
+    return _instances(stage, groups, values, given)
+
+
+def _parsed(parser: FlagParser, groups: list[type], defaults: dict, config: dict, file: str, argv: list[str]) -> dict:
+    """Every flag's value: of the recipe (`defaults`), above it the config file's, above both the command line's."""
+    known = {action.dest for action in parser._actions}
+    for settings, where in ((defaults, "recipe"), (config, file)):
+        if unknown := [key for key in settings if key not in known]:
+            raise _unknown(unknown[0], known, where)
+        if "trust_remote_code" in settings:
+            raise InputError(
+                f"{where}: trust_remote_code runs code of strangers and is taken from the command line only"
+            )
+    bounds = bounds_of(groups)
+    check_config_values(parser, groups, bounds, config, file)
+    tokens, nones = as_tokens({**defaults, **config})
+    parser.set_defaults(**nones)
+    namespace, rest = parser.parse_known_args(tokens + argv)
+    if rest:
+        raise _unknown(rest[0].split("=")[0], {f"--{name}" for name in known}, "command line")
+    values = {name: expand_home(value) for name, value in vars(namespace).items()}
+    check_numbers(values, bounds, defaults_of(parser))
+    return values
+
+
+def _names_of_flags(argv: list[str], known: set[str]) -> set[str]:
+    """The settings that command-line tokens set."""
+    names = [t.removeprefix("--").split("=")[0].replace("-", "_") for t in argv if t.startswith("--")]
+    return {name if name in known else name.removeprefix("no_") for name in names}
+
+
+def _instances(stage: Stage, groups: list[type], values: dict, given: set[str]) -> tuple:
+    """One instance per group; those that have a field `given` learn what the user set."""
     result = []
     for group in groups:
         with settings_in_one_line():
@@ -167,8 +182,7 @@ def read_recipe(path: str | Path, config: str | None = None, overrides: dict | N
     return RecipeSettings(stage, {**defaults, **stage.settings, **names["RECIPE"], **given}, set(given))
 
 
-def _unknown(names: list[str], known: set[str], where: str) -> InputError:
-    name = names[0]
+def _unknown(name: str, known: set[str], where: str) -> InputError:
     bare = name.removeprefix("--").replace("-", "_")
     ours = (flag for flag, theirs in OTHER_TOOLS.items() if bare in theirs.split())
     if flag := next((flag for flag in ours if {flag.split()[0], f"--{flag.split()[0]}"} & known), None):

@@ -25,6 +25,9 @@ MAY_CHANGE = {  # of the trainers' fields; a flag of ours says so in its field (
     *("accelerator_config", "bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "deepspeed", "parallelism_config"),
     *("use_cpu", "use_cache", "tf32", "use_liger_kernel", "liger_kernel_config", "full_determinism", "local_rank"),
     *("cast_lm_head_to_fp32", "ds3_gather_for_generation", "cache_implementation"),
+    # how rows reach the trainer, not which: dataloader_drop_last is not among them
+    *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor"),
+    *("dataloader_in_order", "dataloader_multiprocessing_context"),
     # what is logged, printed and kept
     *("output_dir", "run_name", "report_to", "project", "push_to_hub", "disable_tqdm", "debug", "do_train", "do_eval"),
     *("do_predict", "load_best_model_at_end", "prediction_loss_only", "skip_memory_metrics", "batch_eval_metrics"),
@@ -34,8 +37,8 @@ MAY_CHANGE = {  # of the trainers' fields; a flag of ours says so in its field (
     *("model_init_kwargs", "dataset_kwargs", "dataset_num_proc", "chat_template_kwargs"),
     "optim",  # compared by what it computes
 }
-MAY_CHANGE_PREFIXES = ("ddp_", "eval_", "fsdp", "hub_", "include_", "log_", "logging_", "save_", "torch_", "trackio_")
-MAY_CHANGE_PREFIXES += ("vllm_", "dataloader_num", "dataloader_p", "dataloader_in", "dataloader_m")
+MAY_CHANGE_PREFIXES = ("ddp_", "eval_", "fsdp", "hub_", "include_", "log_", "logging_", "save_", "torch_")
+MAY_CHANGE_PREFIXES += ("trackio_", "vllm_")
 ROW_ORDER = ("use_seedable_sampler", "split_batches", "even_batches", "dispatch_batches")  # of accelerator_config
 SCHEDULE = ("max_steps", "num_train_epochs")
 ADAMW = ("adamw_torch", "adamw_torch_fused", "adamw_bnb_32bit", "paged_adamw_32bit", "paged_adamw")

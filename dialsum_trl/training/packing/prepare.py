@@ -59,17 +59,11 @@ def prepare(
         InputError: the longest row alone does not fit the budget.
     """
     separate_documents(model)
-    reason = noise_problem(args) or dropout_problem(model)
-    if reason is None and known(model):
-        reason = positions_problem(model.config.get_text_config().to_dict(), max(lengths))
-    elif reason is None:
-        reason = packable(model, max(lengths))
-    if reason:
+    if reason := why_not_packed(model, args, max(lengths)):
         say(f"Padded, not packed: {reason}")
         return None
 
-    usual = args.gradient_accumulation_steps
-    rows_per_step = args.per_device_train_batch_size * usual * args.world_size
+    rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
     epochs = args.num_train_epochs
     if args.max_steps > 0:
@@ -83,11 +77,11 @@ def prepare(
     def largest(micro_batches: int) -> int:
         return schedule(micro_batches).largest(max(1, math.ceil(epochs)))
 
-    on_gpu, plan, reason = args.device.type == "cuda", None, why_not_fused(model)
-    shape = budget = None
+    on_gpu, plan, shape, budget = args.device.type == "cuda", None, None, None
     if isinstance(model, PeftModel) and known(model):
         rank, budget = model.peft_config[model.active_adapter].r, _budget(args, memory_gib)
         shape = memory.Shape.of(model.get_base_model().config, rank, quantization)
+    reason = why_not_fused(model)
     if current().shards_weights:
         reason = f"{current().kind} splits the weights between processes"
     if reason is None:
@@ -96,23 +90,37 @@ def prepare(
             limit_gpu(budget)
         reason = verified(attach(model, list(plan.keep), plan.resident))
     if reason is None:
+        _follow(args, plan, max(lengths))
         micro_batches = plan.micro_batches
-        args.gradient_checkpointing = args.activation_checkpointing = False  # the plan decides what to recompute
-        args.per_device_eval_batch_size = max(1, plan.tokens // max(lengths))
-        if args.optim == "paged_adamw_32bit" and on_gpu:
-            args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
     else:
         say(f"Packed, but not fused: {reason}")
-        plan, micro_batches = None, usual
+        plan, micro_batches = None, args.gradient_accumulation_steps
         if on_gpu and args.gradient_checkpointing and shape:  # each micro-batch costs the host the same launches
             tokens = memory.plain_tokens(shape, budget)
-            micro_batches = next((count for count in range(1, usual) if largest(count) <= tokens), usual)
+            micro_batches = next((n for n in range(1, micro_batches) if largest(n) <= tokens), micro_batches)
     args.gradient_accumulation_steps = micro_batches
     if on_gpu:  # a blocking copy would wait for the device to finish the previous step
         args.accelerator_config.non_blocking = True
     # only reported by the trainer; the schedule distributes the rows
     args.per_device_train_batch_size = -(-rows_per_step // (micro_batches * args.world_size))
-    return FastPath(PackCollator(pad_id), schedule(micro_batches), reason is None, plan)
+    return FastPath(PackCollator(pad_id), schedule(micro_batches), plan is not None, plan)
+
+
+def _follow(args, plan: memory.Plan, longest: int) -> None:
+    """Sets what the plan of fused layers decides in the trainer's arguments."""
+    args.gradient_checkpointing = args.activation_checkpointing = False  # the layers recompute what the plan says
+    args.per_device_eval_batch_size = max(1, plan.tokens // longest)
+    if args.optim == "paged_adamw_32bit" and args.device.type == "cuda":
+        args.optim = "adamw_torch_fused"  # the same arithmetic in one launch; the plan has counted its moments
+
+
+def why_not_packed(model, args, longest: int) -> str | None:
+    """Why documents of up to `longest` tokens cannot share rows in this run, as one clause; or None."""
+    if reason := noise_problem(args) or dropout_problem(model):
+        return reason
+    if known(model):
+        return positions_problem(model.config.get_text_config().to_dict(), longest)
+    return packable(model, longest)
 
 
 def noise_problem(args) -> str | None:

@@ -19,6 +19,11 @@ STORED = {"4bit": 0.516, "8bit": 1.0, "none": 2.0}  # bytes per base parameter; 
 # time at the ends of a micro-batch.
 FLOPS, BYTES, HOST_SECONDS_PER_LAYER, GAP_SECONDS = 7.2e14, 2.6e12, 0.007, 0.015
 SLACK = 0.92  # of the budget; the rest is for cuBLAS, fragments and evaluation
+DENSE = 2.06  # bytes per parameter of a base that stays dequantized, the adapters' columns beside it counted in
+ADAPTER_COLUMNS = 64  # beside the inputs of a dequantized group, for ranks up to 16
+HEAD_TOKENS, HEAD_VOCABULARY = 4096, 32768  # of the largest tile of logits that the LM head makes, in half precision
+SUPERVISED = 4  # the LM head works on one token in so many: those of summaries
+BETTER = 0.99  # a plan with more micro-batches must take less than this share of the time
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,14 @@ class Shape(Sizes):
         """Bytes that do not depend on the micro-batch."""
         base = self.layers * self.layer_parameters * self.stored
         table = self.vocabulary * self.hidden * 2 * (1 if self.tied else 2)
-        dense = self.layers * self.layer_parameters * 2.06 if resident else 0
-        buffer = 0 if resident else 2 * max(2 * self.intermediate, self.heads + 2 * self.keys) * (self.hidden + 64)
+        dense = self.layers * self.layer_parameters * DENSE if resident else 0
+        widest = max(2 * self.intermediate, self.heads + 2 * self.keys)  # outputs of the largest group, gate and up
+        buffer = 0 if resident else 2 * widest * (self.hidden + ADAPTER_COLUMNS)
         return base + table + dense + buffer + self.adapter_parameters * self.adapter_bytes
 
     def kept(self, keep: str) -> int:
         """Bytes per token that one layer keeps for its backward pass."""
-        small = 10 * self.rank + 4 * self.query_heads + 8
+        small = 10 * self.rank + 4 * self.query_heads + 8  # outputs of A, attention's normalizers, two norms' factors
         if keep == "layer":
             return 2 * self.hidden * (2 if self.outer_norms else 1) + 2 * self.rank
         numbers = (4 if self.outer_norms else 2) * self.hidden + 2 * self.heads + 2 * self.keys
@@ -99,7 +105,7 @@ class Shape(Sizes):
     def working(self) -> int:
         """Bytes per token in use while one layer goes backward, and for the LM head's supervised part."""
         layer = 2 * self.hidden + self.heads * 2 + 2 * self.keys + 3 * self.intermediate
-        return 2 * layer + 16 * self.hidden // 4
+        return 2 * layer + 16 * self.hidden // SUPERVISED
 
 
 def plain_tokens(shape: Shape, budget_gib: float) -> int:
@@ -138,7 +144,11 @@ class Plan:
 
 
 def _seconds(shape: Shape, tokens: int, keep: dict[str, int], resident: bool) -> float:
-    """Rough time of a micro-batch: products, streams over activations, dequantization; never faster than the host."""
+    """Rough time of a micro-batch: products, streams over activations, dequantization; never faster than the host.
+
+    Products cost 2 operations per parameter and token in each direction, and 2 more where they are recomputed;
+    streams are bytes per token that a layer's elementwise kernels read and write.
+    """
     products = 4 * shape.layers * shape.layer_parameters
     products += keep["mlp"] * 4 * shape.hidden * shape.intermediate
     products += keep["layer"] * 2 * (shape.layer_parameters - shape.hidden * shape.intermediate)
@@ -181,13 +191,13 @@ def plan(shape: Shape, largest: Callable[[int], int], choices: list[int], budget
     for count in choices:
         tokens = largest(count)
         for resident in (True, False):
-            head = 2 * 32768 * min(4096, tokens)
+            head = 2 * HEAD_VOCABULARY * min(HEAD_TOKENS, tokens)
             fixed = shape.fixed(resident) + shape.working() * tokens + head
             keep = _fill(shape, tokens, budget_gib * GIB * SLACK - fixed)
             if keep is None:
                 continue
             seconds = count * _seconds(shape, tokens, keep, resident)
-            if best is None or seconds < best.seconds * 0.99:
+            if best is None or seconds < best.seconds * BETTER:
                 kept = sum(keep[name] * shape.kept(name) for name in keep) * tokens
                 # the backward pass starts with the last layers: their memory is free again when the first ones
                 # recompute
