@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 
 from dialsum_trl.metrics.qualities import hangul_share, no_repetition
-from dialsum_trl.models.adapters import load_policy
+from dialsum_trl.models.adapters import load_adapter
 from dialsum_trl.models.base import load_base
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import prompt_messages
@@ -18,7 +18,9 @@ from dialsum_trl.rl.ppo_trainer import PPOTrainer
 
 def make_trainer(folders, output_dir, **changes):
     tokenizer = load_tokenizer(str(folders["base"]))
-    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
+    model = load_adapter(
+        load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"], trainable=True
+    )
     args = PPOConfig(
         **{
             "output_dir": str(output_dir),

@@ -45,11 +45,7 @@ def load(adapter: str | None, model: str | None, quantization: str | None) -> Su
 
 
 def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
-    """Pieces of a greedy summary while it is generated.
-
-    Raises:
-        InputError: the dialogue is empty.
-    """
+    """Pieces of a greedy summary while it is generated."""
     tokenizer, model = summarizer.tokenizer, summarizer.model
     settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
     ids = torch.tensor(encode_prompts(summarizer, [cleaned(dialogue)], settings), device=model.device)
@@ -103,22 +99,14 @@ def summarize_file(
 
 
 def cleaned(dialogue: str) -> str:
-    """A dialogue as training saw dialogues.
-
-    Raises:
-        InputError: nothing is left of it.
-    """
+    """A dialogue as training saw dialogues."""
     if not (text := clean_dialogue(dialogue)):
         raise InputError(f"the dialogue is empty; {SUCH_LINES}")
     return text
 
 
 def read_dialogue(file: Path) -> str:
-    """The text of a file, or of standard input for `-`; an export of KakaoTalk as its turns.
-
-    Raises:
-        InputError: it cannot be read, is a table, or holds no text.
-    """
+    """The text of a file, or of standard input for `-`; an export of KakaoTalk as its turns."""
     if str(file) == "-":
         if sys.stdin.isatty():
             print("Paste a dialogue, then Ctrl-D.", file=sys.stderr)
@@ -133,11 +121,7 @@ def read_dialogue(file: Path) -> str:
 
 
 def text_of(file: Path) -> str:
-    """The text of a file that is no table.
-
-    Raises:
-        InputError: it cannot be read, or holds rows.
-    """
+    """The text of a file that is no table."""
     if not file.is_file():
         raise InputError(f"{file}: {'Is a directory' if file.is_dir() else 'No such file or directory'}")
     is_table = file.suffix.lower() in (".csv", ".tsv", ".jsonl") or first_bytes(file).startswith((b"PK", b"PAR1"))
@@ -151,11 +135,7 @@ def text_of(file: Path) -> str:
 
 
 def decoded(content: bytes, source: str) -> str:
-    """UTF-8 bytes as text, whatever the terminal's settings say.
-
-    Raises:
-        InputError: they are something else.
-    """
+    """UTF-8 bytes as text, whatever the terminal's settings say."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

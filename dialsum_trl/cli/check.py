@@ -59,10 +59,6 @@ def check_files(
 
     Returns:
         Whether the files are ready for training; for a single file without summaries, for prediction.
-
-    Raises:
-        InputError: `fix` would overwrite a file or cannot be written, the tokenizer cannot be loaded, or `max_length`
-            counts no tokens.
     """
     if max_length is not None:
         check_number("max_length", max_length, COUNT)

@@ -26,9 +26,6 @@ def run_demo(folder: Path, overrides: tuple[str, ...] = ()) -> int:
 
     Args:
         overrides: further flags of the training.
-
-    Raises:
-        InputError: as `copy_recipes`.
     """
     copy_recipes(folder)
     story = (str((shipped() / "toy" / "story.py").resolve()), "adapter", ".")

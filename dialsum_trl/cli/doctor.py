@@ -59,9 +59,6 @@ def examine(
         columns: role -> column of `train_file`, where they differ from the recipe's.
         as_json: one JSON object on standard output.
         model_name_or_path: base model in place of the recipe's.
-
-    Raises:
-        InputError: the recipe cannot be read, or one of the others is given without it.
     """
     settings = None
     renamed = {f"{role}_column": name for role, name in (columns or {}).items()}

@@ -91,11 +91,7 @@ def prepare(
     rows: int,
     columns: dict[str, str] | None,
 ) -> tuple[dict, Dataset | None]:
-    """The settings that the adapter is loaded with and the rows to compare on: checked before minutes of work.
-
-    Raises:
-        InputError: as `merge_adapter`.
-    """
+    """The settings that the adapter is loaded with and the rows to compare on: checked before minutes of work."""
     if output.exists():
         raise InputError(f"{output}: exists; nothing is overwritten, give a new folder")
     check_writable(output, "OUTPUT")

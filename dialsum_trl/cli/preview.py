@@ -42,9 +42,6 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
         row: its fname, or its number from 0 where no row has that name.
         overrides: train_file, model_name_or_path, max_length; None takes the recipe's.
         list_tokens: one line a token instead of running text.
-
-    Raises:
-        InputError: no training file, no such row, not an SFT recipe.
     """
     stage, settings, given = read_recipe(recipe, config, overrides)
     if stage.name != "sft":

@@ -43,11 +43,7 @@ def shipped() -> Path:
 
 
 def copy_recipes(folder: Path) -> None:
-    """Copies recipes and accelerate configs; demo.yaml names the toy where it is installed.
-
-    Raises:
-        InputError: the folder cannot be written, or one of its two folders is there already.
-    """
+    """Copies recipes and accelerate configs; demo.yaml names the toy where it is installed."""
     check_writable(folder, "DIR")
     if there := next((folder / name for name in FOLDERS if (folder / name).exists()), None):
         raise InputError(f"{there}: exists; nothing is overwritten, give another folder")

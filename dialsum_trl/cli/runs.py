@@ -25,9 +25,6 @@ def list_runs(folder: Path, as_json: bool = False) -> list[dict[str, Any]]:
     Returns:
         Per run `folder`, `settings` (those that differ among the runs), `scores` (`on`, `mean`, `interval95`, `n`),
         `loss` of the evaluation, `seconds` and `gib` of training; None where a run does not say.
-
-    Raises:
-        InputError: no run is below `folder`, or a record is damaged.
     """
     folders = sorted(path.parent for path in folder.rglob(RUN_FILE) if not path.parent.name.startswith("checkpoint-"))
     if not folders:

@@ -12,11 +12,7 @@ from dialsum_trl.core.errors import InputError
 
 @contextlib.contextmanager
 def written_aside(path: str | Path) -> Iterator[Path]:
-    """A path to write to; what is there when the block ends becomes `path`, and nothing does when it fails.
-
-    Raises:
-        InputError: as `check_place`.
-    """
+    """A path to write to; what is there when the block ends becomes `path`, and nothing does when it fails."""
     path = Path(path)
     check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,11 +26,7 @@ def written_aside(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text with LF line endings; makes the folder.
-
-    Raises:
-        InputError: as `check_place`.
-    """
+    """Writes UTF-8 text with LF line endings; makes the folder."""
     with written_aside(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 

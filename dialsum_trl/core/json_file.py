@@ -24,11 +24,7 @@ def read_json(path: str | Path, remedy: str) -> dict:
 
 
 def parse_json(text: str, place: str | Path, remedy: str) -> dict:
-    """The object in a JSON text; `place` says in errors where the text comes from.
-
-    Raises:
-        InputError: it is not JSON, or no object.
-    """
+    """The object in a JSON text; `place` says in errors where the text comes from."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:

@@ -26,9 +26,6 @@ def sole_writer(folder: str | Path, flag: str = "--output_dir") -> None:
     """Makes the folder and locks it until the stage or the process ends; nothing is written into it.
 
     It is an advisory lock (flock) on the folder itself. Where the disk has none (some network disks) nothing is locked.
-
-    Raises:
-        InputError: another process has locked it.
     """
     folder = Path(folder).resolve()
     if folder in _locked:

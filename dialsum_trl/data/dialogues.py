@@ -82,9 +82,6 @@ def named_rows(
 
     Args:
         strict: False for an audit: a later row of JSON that lacks a column has the names of the row before.
-
-    Raises:
-        InputError: the source cannot be read, or its columns do not serve.
     """
     place = _place(source)
     rows = hub_rows(place) if place.startswith(HUB) else read_table(place)
@@ -156,9 +153,6 @@ def resolve_columns(where: str, present: list[str], renamed: dict[str, str], req
         where: how the source and its row are named in errors.
         present: its columns.
         renamed: role -> column, as the user gave them.
-
-    Raises:
-        InputError: a column is missing, or two could be the reference.
     """
     unknown = [role for role in renamed if role not in ROLES]
     if unknown:

@@ -19,10 +19,6 @@ def write_folds(rows: Dataset, folder: str, seed: int) -> list[Path]:
     """Two CSVs with half of the dialogues each, drawn by `seed`: an adapter trained on one samples on the other.
 
     Rows of one dialogue stay together, since a model that has seen it under another name has seen it.
-
-    Raises:
-        InputError: there is one dialogue, nothing can be written there, or other folds are there: adapters may have
-            been trained on them.
     """
     check_writable(Path(folder), "--write_folds")
     alike: dict[str, list[int]] = {}

@@ -79,9 +79,6 @@ def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], li
 
     Args:
         share: of the dialogues that are held out, 0 to 1.
-
-    Raises:
-        InputError: `share` leaves a side empty.
     """
     dialogues = list(dict.fromkeys(pair["prompt"] for pair in pairs))
     random.Random(seed).shuffle(dialogues)
@@ -98,11 +95,7 @@ def hold_out(pairs: list[dict], share: float, seed: int) -> tuple[list[dict], li
 
 
 def read_sides(pairs_file: str | None, eval_pairs_file: str | None, share: float, seed: int) -> tuple[list, list]:
-    """Training and held-out pairs from the flags.
-
-    Raises:
-        InputError: no file, or dialogues on both sides.
-    """
+    """Training and held-out pairs from the flags."""
     if not pairs_file:
         raise InputError("no pairs: give --pairs_file pairs.jsonl (recipes/preferences.py makes them)")
     pairs = read_pairs(pairs_file)

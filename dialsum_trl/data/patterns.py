@@ -3,7 +3,6 @@
 import re
 
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-MASK_PARTS = re.compile(r"#([A-Za-z]+?)(\d*)#")
 ASCII_MASK = re.compile(r"#[A-Za-z]+\d*#")
 BROKEN_MASK = re.compile(r"#(?=\S)|(?<=\S)#")
 LETTER = re.compile("[가-힣ㄱ-ㅣ]")  # syllables, single letters

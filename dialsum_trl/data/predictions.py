@@ -72,11 +72,7 @@ def write_predictions(
 
 
 def submission_of(path: Path) -> Path:
-    """The submission in a system's folder; any other path is one itself.
-
-    Raises:
-        InputError: the folder holds none.
-    """
+    """The submission in a system's folder; any other path is one itself."""
     if not path.is_dir():
         return path
     if not (path / SUBMISSION).exists():

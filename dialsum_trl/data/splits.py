@@ -30,9 +30,6 @@ def read_rows(data: DataArguments) -> tuple[Dataset, Dataset | None]:
 
     Rows in both are an error, or left out of the training rows with `--drop_shared_rows true`; near copies and English
     originals are printed as warnings.
-
-    Raises:
-        InputError: no training rows, both kinds of them, rows in both, or what `read_dialogues` refuses.
     """
     if data.dataset_name and data.train_file:
         raise InputError("--dataset_name and --train_file exclude each other")

@@ -136,9 +136,6 @@ def check_output(
         flag: what the user gave `path` with.
         sources: files that the command reads, as for `files.check_target`.
         template: as for `write_submission`; a submission that exists may have its columns.
-
-    Raises:
-        InputError: as described.
     """
     path = Path(path)
     check_target(path, flag, [*sources, template])

@@ -114,11 +114,7 @@ RULES: dict[str, Callable[[str, str | None], str]] = {
 
 
 def check_rules(names: Iterable[str]) -> list[str]:
-    """The rules of these names in the order in which they are applied.
-
-    Raises:
-        InputError: no rule has that name.
-    """
+    """The rules of these names in the order in which they are applied."""
     chosen = set(names)
     if unknown := sorted(chosen - RULES.keys()):
         near = closest(unknown[0], RULES)

@@ -30,9 +30,6 @@ def read_table(path: str | Path, keep_unnamed: bool = False) -> Iterator[Row]:
 
     Args:
         keep_unnamed: whether columns without a name, such as the index that pandas writes, are kept.
-
-    Raises:
-        InputError: the path is missing or a folder, there are no rows, or what the reader of the format refuses.
     """
     path = Path(path)
     _check_path(path)
@@ -60,11 +57,7 @@ def _rows(path: Path, keep_unnamed: bool) -> Iterator[Row]:
 
 
 def first_bytes(path: Path) -> bytes:
-    """The first 8 bytes of a file.
-
-    Raises:
-        InputError: it cannot be opened.
-    """
+    """The first 8 bytes of a file."""
     try:
         with path.open("rb") as file:
             return file.read(8)

@@ -33,9 +33,6 @@ def generate_ids(
     Returns:
         For each prompt, in order, `num_return_sequences` id lists without the prompt and without the stop token; one
         with `max_new_tokens` ids was cut off.
-
-    Raises:
-        InputError: a prompt has no tokens.
     """
     for index, prompt in enumerate(prompts):
         if not prompt:

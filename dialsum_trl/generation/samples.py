@@ -25,9 +25,6 @@ def read_samples(path: Path, dialogues: dict[str, str] | None = None) -> dict[st
 
     Args:
         dialogues: fname -> dialogue; default: whether samples are of these is not looked at.
-
-    Raises:
-        InputError: a line is none, or its samples are of another dialogue or of a row that is not there.
     """
     samples, remedy = {}, "choose another --output_dir"
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []

@@ -26,11 +26,7 @@ JOURNAL_FORMAT = 2  # a line says which row its part starts with; in 1 its place
 
 
 def start(use_cpu: bool) -> PartialState:
-    """accelerate's state of this process: its device, its rank and how many there are.
-
-    Raises:
-        InputError: there is no GPU and the CPU was not asked for.
-    """
+    """accelerate's state of this process: its device, its rank and how many there are."""
     use_cpu = use_cpu or launched_on_cpu()
     state = PartialState(cpu=use_cpu)
     if state.device.type == "cpu" and not use_cpu:

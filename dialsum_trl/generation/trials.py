@@ -20,9 +20,6 @@ class Trials(Journal):
     """`trials.jsonl`: what the trials depend on, then one line per finished setting.
 
     Adapters are known by the folders that their paths lead to, however these are written.
-
-    Raises:
-        InputError: the file belongs to another sweep; the message names what differs.
     """
 
     def __init__(self, path: Path, depends_on: dict):

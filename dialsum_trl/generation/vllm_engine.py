@@ -89,11 +89,7 @@ def sampling_params(settings, stop_ids: list[int]):
 
 
 def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str, revision: str) -> dict:
-    """Arguments of `vllm.LLM`; the context is as long as the GPU's memory allows.
-
-    Raises:
-        InputError: the adapter is beyond what vLLM applies at run time: its rank, or rows of added tokens.
-    """
+    """Arguments of `vllm.LLM`; the context is as long as the GPU's memory allows."""
     options = dict(model=model_name_or_path, dtype=dtype, revision=revision, trust_remote_code=False, max_model_len=-1)
     if adapter_path is not None:
         if reason := vllm_problem(Path(adapter_path)):
@@ -104,11 +100,7 @@ def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str
 
 
 def load_vllm(model_name_or_path: str, adapter_path: str | None, *, dtype: str, revision: str) -> VllmEngine:
-    """Starts vLLM on the unquantized base, with the adapter applied at run time.
-
-    Raises:
-        InputError: vLLM is not installed.
-    """
+    """Starts vLLM on the unquantized base, with the adapter applied at run time."""
     if importlib.util.find_spec("vllm") is None:
         raise InputError(
             "--engine vllm: vLLM is not installed, and its releases pin other versions of torch and transformers (see "

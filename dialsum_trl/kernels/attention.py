@@ -41,11 +41,6 @@ def kernel_of(query: Tensor) -> str:
     return document_attention(torch.cuda.get_device_capability(query.device), dtype, query.shape[-1])
 
 
-def uses_flash(query: Tensor) -> bool:
-    """Whether FlashAttention takes this tensor."""
-    return kernel_of(query) == "flash"
-
-
 def newer_flash() -> None:
     """Has torch use FlashAttention 3 (Hopper) or 4 (Blackwell's servers) where that package is installed."""
     major = torch.cuda.get_device_capability()[0] if torch.cuda.is_available() and torch.version.cuda else 0

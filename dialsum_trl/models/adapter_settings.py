@@ -97,10 +97,6 @@ def _adapter_config(adapter_path: str) -> dict:
 def follow_adapter(values: dict, given: set[str]) -> None:
     """Trains an adapter further under its own prompt style, and says so where the recipe has another.
 
-    Args:
-        values: the merged settings of SFT; may be changed.
-        given: names that the user set.
-
     Raises:
         InputError: the adapter cannot be used, or its base is another one.
     """
@@ -115,11 +111,7 @@ def follow_adapter(values: dict, given: set[str]) -> None:
 
 
 def use_adapter_settings(values: dict, given: set[str]) -> None:
-    """What the user did not set follows the adapter, or the fully fine-tuned model.
-
-    Raises:
-        InputError: neither a model nor an adapter was named, or the adapter is a reward model's.
-    """
+    """What the user did not set follows the adapter, or the fully fine-tuned model."""
     if values["adapter_path"]:
         found = compare_with_adapter(values, given)
         # known before a base of gigabytes is loaded

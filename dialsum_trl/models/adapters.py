@@ -21,20 +21,11 @@ from dialsum_trl.models.lora import add_lora
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
 
 
-def load_policy(base: PreTrainedModel, adapter_path: str | Path) -> PeftModel:
-    """The base with the adapter of an earlier stage, ready to train further.
-
-    Raises:
-        InputError: it cannot be loaded, or is no LoRA adapter of a language model.
-    """
-    return load_adapter(base, adapter_path, trainable=True)
-
-
 def load_base_and_policy(
     model_args: ModelArguments, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase
 ) -> PeftModel:
-    """`load_training_base` with the policy of `--adapter_path`, to train further."""
-    return load_policy(load_training_base(model_args, args, tokenizer), model_args.adapter_path)
+    """`load_training_base` with the adapter of an earlier stage, to train further."""
+    return load_adapter(load_training_base(model_args, args, tokenizer), model_args.adapter_path, trainable=True)
 
 
 def load_base_with_lora(
@@ -44,9 +35,6 @@ def load_base_with_lora(
 
     Args:
         added: ids that `add_missing_chat_tokens` gave to the tokenizer.
-
-    Raises:
-        InputError: as `load_base` and `load_policy`, and for full fine-tuning of a quantized base.
     """
     if not model_args.use_peft and model_args.quantization != "none":
         raise InputError("full fine-tuning (--use_peft false) needs --quantization none: 4-bit weights cannot train")
@@ -54,7 +42,7 @@ def load_base_with_lora(
     if not model_args.use_peft:
         return base
     if model_args.adapter_path:
-        return load_policy(base, model_args.adapter_path)
+        return load_adapter(base, model_args.adapter_path, trainable=True)
     return add_lora(base, model_args, added=added)
 
 

@@ -176,40 +176,28 @@ def dequantize(model: PreTrainedModel, dtype: str, bitsandbytes: bool) -> PreTra
     return model
 
 
-def base_of(model_args: ModelArguments, device: torch.device | str | None, **more) -> PreTrainedModel:
-    """`load_base` with the flags of a recipe (`ModelArguments`) on this process' device.
-
-    Raises:
-        InputError: as `load_base`.
-    """
-    return load_base(
-        model_args.model_name_or_path,
-        dtype=model_args.dtype,
-        quantization=model_args.quantization,
-        revision=model_args.model_revision,
-        quant_storage=model_args.bnb_4bit_quant_storage,
-        attn_implementation=model_args.attn_implementation,
-        device=device,
-        trust_remote_code=model_args.trust_remote_code,
-        **more,
-    )
-
-
 def load_training_base(
     model_args: ModelArguments, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase, **more
 ) -> PreTrainedModel:
-    """The base that a run trains on: `base_of` with a row for each of the tokenizer's tokens, and without a cache.
+    """The base that a run trains on, as its flags say: with a row for each of the tokenizer's tokens, without a cache.
 
     All random generators start at `args.seed` here, so that new rows, heads and adapters are alike in every run and on
     every process.
 
     Args:
         more: what `load_base` takes beyond the flags, such as `auto_class`.
-
-    Raises:
-        InputError: as `base_of`.
     """
-    model = base_of(model_args, args.device, **more)
+    model = load_base(
+        model_args.model_name_or_path,
+        dtype=model_args.dtype,
+        quantization=model_args.quantization,
+        revision=model_args.model_revision,
+        quant_storage=model_args.bnb_4bit_quant_storage,
+        attn_implementation=model_args.attn_implementation,
+        device=args.device,
+        trust_remote_code=model_args.trust_remote_code,
+        **more,
+    )
     set_seed(args.seed)
     resize_embeddings(model, tokenizer)
     model.config.use_cache = False

@@ -19,9 +19,6 @@ def dtype_here(dtype: str, asked: bool) -> str:
 
     Args:
         asked: whether the user named it, rather than a recipe or an adapter.
-
-    Raises:
-        InputError: the user asked for bfloat16 where a GPU has none.
     """
     if not torch.cuda.is_available() or torch.version.cuda is None:
         return dtype

@@ -11,9 +11,6 @@ def start_summaries_in(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     """Makes generation start as training does: the decoder's start token, and the language where there is one.
 
     Nothing else of the base's own generation settings stays (minimum lengths, penalties, beams for another task).
-
-    Raises:
-        InputError: the configuration names no start token.
     """
     config = start_only(model.generation_config)
     if language:

@@ -22,11 +22,7 @@ CHANGE_THE_BASE = ("pissa", "olora")  # they take the adapter's first product ou
 
 
 def tensor_shapes(path: str | Path, remedy: str = "get the file again") -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor in a safetensors file, from its header.
-
-    Raises:
-        InputError: the file cannot be read, is cut off, or is something else (a pickle, say).
-    """
+    """Name -> shape of every tensor in a safetensors file, from its header."""
     if not Path(path).is_file():
         raise InputError(f"{path}: does not exist, or is a folder; {remedy}")
     try:
@@ -42,9 +38,6 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
 
     Returns:
         The content of adapter_config.json.
-
-    Raises:
-        InputError: it does not; pickled weights are refused.
     """
     folder = Path(folder)
     remedy = f"give {flag} the folder that training wrote ({CONFIG}, {WEIGHTS})"
@@ -123,11 +116,7 @@ def refuse_reward(config: dict, adapter_path: str | Path, flag: str = "--adapter
 
 
 def shards_of(index: Path, remedy: str) -> set[str]:
-    """The weight files that an index names; all are in its folder.
-
-    Raises:
-        InputError: it is no index, or names a file elsewhere.
-    """
+    """The weight files that an index names; all are in its folder."""
     shards = read_json(index, remedy).get("weight_map")
     if not isinstance(shards, dict):
         raise InputError(f"{index}: has no weight_map from tensors to files; {remedy}")

@@ -16,7 +16,7 @@ TOKENIZER = ("*token*.json", "chat_template.*", "vocab.*", "merges.txt", "*.mode
 
 
 def hub_file(name: str, file: str, revision: str) -> Path | None:
-    """A file of a Hub repository in the Hub's cache, downloaded if it is not there; None where the Hub gives none.
+    """A file of a folder or a Hub repository, from the Hub's cache or downloaded; None where there is none.
 
     Raises:
         OSError: there is no such repository or revision.

@@ -110,9 +110,6 @@ def lora_targets(base: PreTrainedModel, asked: list[str]) -> list[str]:
 
     Those are all linear layers of the decoder without towers, routers and heads: for `all-linear`, and for the flag's
     default where an architecture names its layers otherwise.
-
-    Raises:
-        InputError: the model has none of them, or lacks one that the user named.
     """
     decoder, head = base.get_decoder(), base.get_output_embeddings()
     # of a multimodal model those of its language model: nothing else gets LoRA

@@ -43,9 +43,6 @@ def config_for(config: PretrainedConfig, name_or_path: str, quantization: str, d
 
     bitsandbytes' weights are used as they are for their own bits, with `dtype` for compute; with "none" they are read
     as they are, for `model.dequantize`. FP8 and MXFP4 are dequantized while they load, with "none" only.
-
-    Raises:
-        InputError: the weights cannot be had as `--quantization` asks.
     """
     found = on_disk(config)
     bits, by = bits_on_disk(found), method_of(found)

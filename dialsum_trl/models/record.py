@@ -23,9 +23,6 @@ def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict:
     """The values of `keys` in a folder's record, and the texts of its prompt; empty without a record.
 
     A checkpoint that says nothing of its run is named in a warning: what it is used with are the flags, or defaults.
-
-    Raises:
-        InputError: a value is missing, is no text, or is none that its flag takes.
     """
     folder, record = Path(folder), read_record(folder)
     if not record:
@@ -43,11 +40,7 @@ def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict:
 
 
 def read_scale(path: str | Path) -> tuple[float, float]:
-    """Mean and standard deviation of a reward model's scores on its held-out pairs.
-
-    Raises:
-        InputError: the file is damaged or holds others.
-    """
+    """Mean and standard deviation of a reward model's scores on its held-out pairs."""
     scale = read_json(path, "give --reward_adapter_path the folder that recipes/reward.py wrote")
     mean, deviation = scale.get("score_mean"), scale.get("score_std")
     if not isinstance(mean, int | float) or not isinstance(deviation, int | float) or not deviation > 0:

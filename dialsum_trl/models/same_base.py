@@ -20,11 +20,7 @@ ARCHITECTURE = (
 
 
 def compare_bases(adapter: str, trained_on: tuple[str, str], named: tuple[str, str]) -> None:
-    """Warns in one line where the two (name or path, revision) may differ.
-
-    Raises:
-        InputError: they are different models.
-    """
+    """Warns in one line where the two (name or path, revision) may differ."""
     if trained_on == named:
         return
     then, now = (_folder(*each) for each in (trained_on, named))

@@ -4,14 +4,14 @@ from itertools import takewhile
 from pathlib import Path
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
-from transformers.utils import GENERATION_CONFIG_NAME, cached_file
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.models.families.registry import PADS, TEXT_ENDS, chat_of
 from dialsum_trl.models.files import check_adapter_files, trained_tokens
-from dialsum_trl.models.hub import adapter_folder
+from dialsum_trl.models.hub import adapter_folder, hub_file
 from dialsum_trl.prompts.prompt import apply_template, prompt_messages
 
 
@@ -31,11 +31,7 @@ def add_missing_chat_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def add_tokens_of(tokenizer: PreTrainedTokenizerBase, adapter_path: str | Path) -> None:
-    """Adds the chat tokens that an adapter was trained with to the tokenizer of its base.
-
-    Raises:
-        InputError: it was trained with other tokens that the base lacks.
-    """
+    """Adds the chat tokens that an adapter was trained with to the tokenizer of its base."""
     folder = adapter_folder(adapter_path)
     last = max(trained_tokens(check_adapter_files(folder)), default=-1)
     if last >= len(tokenizer):
@@ -82,15 +78,8 @@ def read_generation_ends(tokenizer: PreTrainedTokenizerBase, name_or_path: str, 
 
     Ids of ordinary text (a library's default that the model's maker did not change) are left out, which a line says.
     """
-    path = cached_file(
-        name_or_path,
-        GENERATION_CONFIG_NAME,
-        revision=revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    ends = read_json(Path(path), "get the model again").get("eos_token_id") if path else None
+    path = hub_file(name_or_path, GENERATION_CONFIG_NAME, revision)
+    ends = read_json(path, "get the model again").get("eos_token_id") if path else None
     ends = [ends] if isinstance(ends, int) else ends if isinstance(ends, list) else []
     control = control_ids(tokenizer)
     if text := [each for each in ends if each not in control]:

@@ -13,9 +13,6 @@ def encode_pairs(
     """`{"prompt_ids", "chosen_ids", "rejected_ids"}` of each pair; both summaries end with the end of turn.
 
     The two share one prompt, shortened by whole turns until the longer of them fits into `max_length`.
-
-    Raises:
-        InputError: a summary that leaves no tokens for the prompt.
     """
     texts, bare = prompt_texts(tokenizer), model_messages(tokenizer, "")
     bare_ids = render(tokenizer, bare, generation=True)

@@ -62,9 +62,6 @@ class PromptTexts:
         Args:
             instruction: default: the first.
             topic: of the row.
-
-        Raises:
-            InputError: a text has `{topic}` and the row has none.
         """
         instruction = instruction or self.instructions[0]
         if "{topic}" in self.system + instruction and not topic:
@@ -134,14 +131,6 @@ def model_messages(
     return prompt_texts(tokenizer).messages(dialogue, instruction, topic and neutralize(tokenizer, topic))
 
 
-def to_prompt_completion(dialogue: str, summary: str, instruction: str = INSTRUCTIONS[0]) -> dict:
-    """A TRL prompt-completion row in message form."""
-    return {
-        "prompt": prompt_messages(dialogue, instruction),
-        "completion": [{"role": "assistant", "content": summary.strip()}],
-    }
-
-
 def apply_template(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, generation: bool
 ) -> tuple[list[dict], str]:
@@ -151,9 +140,6 @@ def apply_template(
 
     Args:
         generation: adds the assistant header.
-
-    Raises:
-        InputError: the template raises in both forms.
     """
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
     opened = (
@@ -271,9 +257,6 @@ def encode_row(
     """One training row: `{"input_ids", "labels"}` (labels -100 on the prompt), at most `max_length` tokens.
 
     The whole summary and its end-of-turn token are always supervised; only the dialogue gives way.
-
-    Raises:
-        InputError: the summary leaves no tokens for the prompt.
     """
     summary = neutralize(tokenizer, prompt_texts(tokenizer).target(dialogue, summary))
     answer = [{"role": "assistant", "content": summary.strip()}]

@@ -17,11 +17,7 @@ PROBE = "#Person1#은 #Person2#에게 #PhoneNumber#로 전화한다."
 
 
 def plain_tokenizer(tokenizer: PreTrainedTokenizerBase, language: str | None) -> PreTrainedTokenizerBase:
-    """The tokenizer as its backend alone, reading and writing `language` where the model has several.
-
-    Raises:
-        InputError: the model has languages and none was named, or not this one.
-    """
+    """The tokenizer as its backend alone, reading and writing `language` where the model has several."""
     name = tokenizer.name_or_path
     if language:
         if language not in tokenizer.get_vocab():

@@ -72,9 +72,6 @@ def encode_dataset(
 
     Returns:
         A Dataset with `input_ids` and `labels`, and the `FitReport`.
-
-    Raises:
-        InputError: a row that would lose a supervised token, named by its fname.
     """
     report = FitReport()
     encoded = {"input_ids": [], "labels": []}

@@ -38,9 +38,6 @@ def shorten(tokenizer: PreTrainedTokenizerBase, dialogue: str, encode: Encode, b
 
     Turns are dropped from the middle outwards; the first and the last turn stay. When two turns alone are too long, the
     longer one loses its middle.
-
-    Raises:
-        InputError: not even an empty dialogue fits.
     """
     ids = encode(dialogue)
     if len(ids) <= budget:

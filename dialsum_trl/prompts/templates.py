@@ -69,11 +69,7 @@ def pin_date(template: str) -> str:
 
 
 def read_template(path: str) -> str:
-    """The chat template of `--chat_template_path`: a file, or `chat_template.jinja` in a folder.
-
-    Raises:
-        InputError: it cannot be read, or is no text.
-    """
+    """The chat template of `--chat_template_path`: a file, or `chat_template.jinja` in a folder."""
     file = Path(path)
     try:
         return (file / "chat_template.jinja" if file.is_dir() else file).read_text(encoding="utf-8")

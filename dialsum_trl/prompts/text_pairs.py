@@ -46,11 +46,7 @@ def fit_source(tokenizer: PreTrainedTokenizerBase, dialogue: str, max_length: in
 
 
 def encode_target(tokenizer: PreTrainedTokenizerBase, summary: str, max_length: int) -> list[int]:
-    """The summary as the decoder is to write it, its end token included.
-
-    Raises:
-        InputError: it is longer than `max_length` tokens.
-    """
+    """The summary as the decoder is to write it, its end token included."""
     ids = _ended(tokenizer, tokenizer(text_target=neutralize(tokenizer, summary.strip())).input_ids)
     if len(ids) > max_length:
         raise InputError(f"the summary has {len(ids)} tokens, more than --max_target_length {max_length}: raise it")
@@ -68,9 +64,6 @@ def encode_text_pairs(
 
     Returns:
         A Dataset with `input_ids` and `labels`, and the `FitReport`.
-
-    Raises:
-        InputError: a summary that does not fit, named by its fname.
     """
     report = FitReport()
     encoded = {"input_ids": [], "labels": []}

@@ -2,7 +2,7 @@
 
 from dialsum_trl.data.lengths import CHARACTERS, Measure
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
-from dialsum_trl.prompts.prompt import encode_completion, encode_prompt, prompt_messages, to_prompt_completion
+from dialsum_trl.prompts.prompt import encode_completion, encode_prompt, prompt_messages
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 
 
@@ -15,9 +15,8 @@ def measure(tokenizer_name: str | None) -> Measure:
     if tokenizer_name is None:
         return CHARACTERS
     tokenizer = load_tokenizer(tokenizer_name)
-    ids, bare = encode_prompt(tokenizer, ""), to_prompt_completion("", "")
-    frame = len(ids)
-    ending = len(encode_completion(tokenizer, ids, prompt_messages("") + bare["completion"], stop_token_ids(tokenizer)))
+    ids, turns = encode_prompt(tokenizer, ""), [*prompt_messages(""), {"role": "assistant", "content": ""}]
+    frame, ending = len(ids), len(encode_completion(tokenizer, ids, turns, stop_token_ids(tokenizer)))
 
     def count(texts: list[str], extra: int) -> list[int]:
         return [len(ids) + extra for ids in tokenizer(texts, add_special_tokens=False).input_ids]

@@ -71,9 +71,6 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Renders a short conversation with the tokenizer's chat template, for which it is always the same day.
 
     Of several named templates `default` is kept.
-
-    Raises:
-        InputError: it is no text, or raises.
     """
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = tokenizer.chat_template.get("default")

@@ -29,11 +29,7 @@ def add_copy(model, source: str, name: str) -> None:
 
 
 def add_reward(model, folder: str | Path) -> torch.nn.Linear:
-    """Adds the adapter of a trained reward model, frozen, and returns its score head.
-
-    Raises:
-        InputError: `folder` holds no reward adapter, or one of another base.
-    """
+    """Adds the adapter of a trained reward model, frozen, and returns its score head."""
     check_adapter_files(folder, "--reward_adapter_path")
     state, config = load_file(Path(folder) / "adapter_model.safetensors"), PeftConfig.from_pretrained(folder)
     if SCORE not in state:

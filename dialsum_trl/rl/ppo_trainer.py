@@ -42,8 +42,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
     """PPO with a critic (Schulman et al. 2017), KL to the SFT adapter in the reward (Ziegler et al. 2019).
 
     Args:
-        model: a LoRA model whose policy is the SFT adapter (`adapters.load_policy`); reference and critic start as its
-            copies.
+        model: of `adapters.load_base_and_policy`: its policy is the SFT adapter; reference and critic start as copies.
         reward_funcs: functions of TRL's signature, at most one of them a `LearnedReward` on the same model.
         args: a `PPOConfig`.
         train_dataset, eval_dataset: columns `prompt` (messages), `summaries`, and what else the reward functions take.
@@ -199,11 +198,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         return next((each for each in (POLICY, REFERENCE, CRITIC, REWARD) if f".{each}." in f"{name}."), None)
 
     def _check_adapters(self) -> None:
-        """After the first steps: policy and critic have changed, reference and reward have not.
-
-        Raises:
-            TrainingError: otherwise.
-        """
+        """After the first steps: policy and critic have changed, reference and reward have not."""
         step = self.state.global_step
         if self._checked_at is not None and (step < self._checked_at or not self._first_weights):
             return

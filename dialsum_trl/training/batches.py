@@ -5,15 +5,7 @@ from dialsum_trl.core.launcher import current
 
 
 def take_accumulation(values: dict, given: set[str]) -> None:
-    """Has `effective_batch_size` follow an accumulation that the user gave, 1 too, over all processes.
-
-    Args:
-        values: the merged settings (a namespace dict); may be changed.
-        given: names that the user set.
-
-    Raises:
-        InputError: the user gave both, and they do not agree.
-    """
+    """Has `effective_batch_size` follow an accumulation that the user gave, 1 too, over all processes."""
     if "gradient_accumulation_steps" not in given:
         return
     steps, rows = values["gradient_accumulation_steps"], values["per_device_train_batch_size"]
@@ -27,11 +19,7 @@ def take_accumulation(values: dict, given: set[str]) -> None:
 
 
 def batch_arithmetic(args, effective_batch_size: int) -> None:
-    """Derives accumulation so that an optimizer step sees `effective_batch_size` rows over all processes.
-
-    Raises:
-        InputError: the rows do not divide; the message says which batch size would.
-    """
+    """Derives accumulation so that an optimizer step sees `effective_batch_size` rows over all processes."""
     if args.gradient_accumulation_steps > 1:  # given by the recipe or the user
         return
     rows, world = args.per_device_train_batch_size, args.world_size

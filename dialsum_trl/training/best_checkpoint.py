@@ -11,12 +11,7 @@ def choose_by(values: dict, given: set[str], metrics: tuple[str, ...]) -> None:
     """Switches evaluation off where there are no dev rows, else as `check_choice`.
 
     Args:
-        values: the merged settings (a namespace dict); may be changed.
-        given: names that the user set.
         metrics: what an evaluation of these settings measures, without `eval_`.
-
-    Raises:
-        InputError: a setting needs dev rows, or a metric that no evaluation has.
     """
     if values["eval_file"] or values["dataset_name"]:
         check_choice(values, given, metrics)

@@ -92,11 +92,7 @@ class NumberCheck(TrainerCallback):
     on_epoch_end = on_step_end
 
     def read(self) -> None:
-        """Reads what was kept of the last step.
-
-        Raises:
-            TrainingError: its loss or gradient norm is not finite, or the norm has been 0 for too long.
-        """
+        """Reads what was kept of the last step."""
         if self.unread is None:
             return
         part, self.unread = self.unread, None

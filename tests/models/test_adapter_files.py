@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from dialsum_trl.core.errors import InputError, one_line
 from dialsum_trl.core.json_file import read_json
-from dialsum_trl.models.adapters import check_adapter_values, load_policy
+from dialsum_trl.models.adapters import check_adapter_values, load_adapter
 from dialsum_trl.models.base import load_base
 from dialsum_trl.models.file_names import CONFIG, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, check_model_files, tensor_shapes
@@ -37,7 +37,7 @@ def test_ranks_that_differ_by_layer_are_accepted(adapter):
 
 
 def test_a_reward_adapter_is_checked_as_every_other(adapter, toy_base):
-    model = load_policy(AutoModelForCausalLM.from_pretrained(toy_base), adapter)
+    model = load_adapter(AutoModelForCausalLM.from_pretrained(toy_base), adapter, trainable=True)
     with pytest.raises(InputError, match="has no score head"):
         add_reward(model, adapter)
     (adapter / WEIGHTS).write_bytes(b"short")

@@ -10,7 +10,7 @@ from transformers import TrainerControl, TrainerState
 
 from benchmarks import ppo_learns
 from dialsum_trl.core.errors import InputError, TrainingError
-from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_policy
+from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, load_adapter
 from dialsum_trl.models.base import load_base
 from dialsum_trl.rl.adapter_roles import active_adapter
 from dialsum_trl.rl.policy_watch import PolicyWatch
@@ -132,7 +132,7 @@ def test_the_saved_adapter_is_the_policy_alone_and_loads_anywhere(folders, train
     output, figures = trained
     assert load_file(output / ADAPTER).keys() == load_file(folders["sft"] / ADAPTER).keys()
     assert {path.name for path in output.iterdir() if path.is_dir()} == {"best", "checkpoint-2", "checkpoint-4"}
-    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), output)
+    model = load_adapter(load_base(str(folders["base"]), dtype="float32", quantization="none"), output, trainable=True)
     assert list(model.peft_config) == [POLICY]
     assert figures["stopped by"] == "end of training"
 

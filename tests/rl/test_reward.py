@@ -13,7 +13,7 @@ from trl import RewardConfig
 from dialsum_trl.core.errors import InputError, TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.data.pairs import hold_out, length_baselines, read_pairs, read_sides
-from dialsum_trl.models.adapters import CRITIC, POLICY, REWARD, load_policy
+from dialsum_trl.models.adapters import CRITIC, POLICY, REWARD, load_adapter
 from dialsum_trl.models.base import load_base
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.preference_pairs import encode_pairs
@@ -50,7 +50,9 @@ def trained(folders):
 
 def learned_reward(folders, folder):
     tokenizer = load_tokenizer(str(folders["base"]))
-    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
+    model = load_adapter(
+        load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"], trainable=True
+    )
     return LearnedReward(model, folder, tokenizer)
 
 
@@ -176,7 +178,9 @@ def test_the_score_head_stays_out_of_4_bit(folders):
 
 
 def test_another_adapter_is_not_taken_for_a_reward_model(folders):
-    model = load_policy(load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"])
+    model = load_adapter(
+        load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"], trainable=True
+    )
     with pytest.raises(InputError, match="no score head"):
         LearnedReward(model, folders["sft"], None)
 

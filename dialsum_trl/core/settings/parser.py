@@ -115,11 +115,7 @@ def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def to_bool(text: str | bool) -> bool:
-    """A text as true or false.
-
-    Raises:
-        argparse.ArgumentTypeError: it says neither.
-    """
+    """A text as true or false."""
     if (word := str(text).lower()) in (*TRUE, *FALSE):
         return word in TRUE
     raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")

@@ -31,11 +31,7 @@ def with_line_breaks(text: str) -> str:
 
 
 def read_instructions(path: str) -> list[str]:
-    """The instructions in a text file, one a line; `\\n` in one is a line break.
-
-    Raises:
-        InputError: the file cannot be read, or holds none.
-    """
+    """The instructions in a text file, one a line; `\\n` in one is a line break."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -163,9 +163,6 @@ def read_recipe(path: str | Path, config: str | None = None, overrides: dict | N
     Args:
         config: the YAML file that the recipe will get.
         overrides: flags; None values are left out.
-
-    Raises:
-        InputError: the file is no recipe.
     """
     path = Path(path)
     if not path.is_file():

@@ -16,13 +16,6 @@ def fit_topology(stage: Stage, values: dict, given: set[str]) -> None:
 
     A stage that trains nothing splits nothing: accelerate's variables for DeepSpeed and FSDP are removed from this
     process' environment, and it runs as under ddp.yaml.
-
-    Args:
-        values: the merged settings (a namespace dict); may be changed.
-        given: names that the user set.
-
-    Raises:
-        InputError: one line that names a configuration that can.
     """
     if "MASTER_PORT" in os.environ and "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         raise InputError(

@@ -18,9 +18,6 @@ def encoding_of(path: Path) -> str:
     """`utf-8-sig`, `utf-16` or `cp949`; one line on stderr says which where it is not UTF-8.
 
     The whole file is decoded once, a piece at a time, so that no row is read from one that is damaged further down.
-
-    Raises:
-        InputError: it is none of them, or a byte of a UTF-8 file is damaged; names line and byte.
     """
     with path.open("rb") as file:
         encoding = _MARKS.get(file.read(2), "utf-8-sig")
@@ -66,11 +63,7 @@ def _first_problem(path: Path, encoding: str) -> _Problem | None:
 
 
 def text_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """Lines with their line endings (LF alone ends one), numbered from 1; one line in memory at a time.
-
-    Raises:
-        InputError: a line holds a NUL byte.
-    """
+    """Lines with their line endings (LF alone ends one), numbered from 1; one line in memory at a time."""
     with path.open(encoding=encoding, newline="\n") as file:
         for number, text in enumerate(file, start=1):
             if "\0" in text:

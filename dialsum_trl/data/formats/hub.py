@@ -9,11 +9,7 @@ HUB = "hub:"
 
 
 def hub_rows(source: str) -> Iterator[Row]:
-    """Rows of a split, `train` by default.
-
-    Raises:
-        InputError: there is no such dataset, configuration or split, or the Hub cannot be reached.
-    """
+    """Rows of a split, `train` by default."""
     from datasets import load_dataset  # a second, with pandas, that `check` and `score` do not need
 
     name, *parts = source.removeprefix(HUB).split(":")

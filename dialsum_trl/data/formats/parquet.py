@@ -10,11 +10,7 @@ _ROWS = 256  # in memory at a time
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """Rows with their types; the index that pandas stores is left out.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Rows with their types; the index that pandas stores is left out."""
     from pyarrow import ArrowException  # `check` and `score` of text files do without
     from pyarrow.parquet import ParquetFile
 

@@ -22,11 +22,7 @@ class Row(NamedTuple):
 
 
 def header_names(where: str, cells: list[str]) -> list[str]:
-    """Names of columns. Unnamed ones get "", " ", and so on, which no other has and `str.strip` makes what they were.
-
-    Raises:
-        InputError: a name stands twice; `where` is the place of the header.
-    """
+    """Names of columns; unnamed ones get "", " ", and so on, which `str.strip` makes what they were."""
     header = [cell.strip() for cell in cells]
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:

@@ -14,9 +14,6 @@ def xlsx_rows(path: Path, keep_unnamed: bool = False) -> Iterator[Row]:
     """Rows of texts; numbers and dates become what they look like, empty rows are passed over.
 
     Unnamed columns are left out, or kept with `keep_unnamed` (`row.header_names`).
-
-    Raises:
-        InputError: it is no workbook, openpyxl is not installed, or a column is named twice.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -21,11 +21,7 @@ def _split(entry: str) -> tuple[str, Path]:
 
 
 def named(entries: list[str] | None) -> dict[str, Path]:
-    """`name=path` entries; a bare path is named after its last part, also one with a `=` in it.
-
-    Raises:
-        InputError: a name twice, or a path that does not exist.
-    """
+    """`name=path` entries; a bare path is named after its last part, also one with a `=` in it."""
     found: dict[str, Path] = {}
     for entry in entries or []:
         name, path = _split(entry)
@@ -39,11 +35,7 @@ def named(entries: list[str] | None) -> dict[str, Path]:
 
 
 def read_run(name: str, folder: Path) -> Run:
-    """A training run from the folder that it left.
-
-    Raises:
-        InputError: it holds no log, or a damaged one.
-    """
+    """A training run from the folder that it left."""
     remedy = "give the output_dir of a training run"
     history = read_json(folder / STATE_FILE, remedy).get("log_history")
     if not isinstance(history, list):

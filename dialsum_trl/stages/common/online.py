@@ -19,9 +19,6 @@ from dialsum_trl.training.optional import check_engine
 def adjust_online(values: dict, given: set[str]) -> None:
     """`adjust` of PPO and GRPO: as every stage that trains an adapter further; evaluations where there are dev rows;
     one flag weighs the reward adapter.
-
-    Raises:
-        InputError: two flags do, or one where there is no reward adapter; what `best_checkpoint.choose_by` raises.
     """
     continue_adapter(values, given)
     names = [name.rpartition(".")[2] for name in values["reward_functions"] if name != "none"]

@@ -128,11 +128,7 @@ class Run:
 
 
 def continue_adapter(values: dict, given: set[str]) -> None:
-    """`adjust` of stages that train an SFT adapter further: base, dtype and prompt style are the adapter's.
-
-    Raises:
-        InputError: no adapter was named.
-    """
+    """`adjust` of stages that train an SFT adapter further: base, dtype and prompt style are the adapter's."""
     if not values["adapter_path"]:
         raise InputError("--adapter_path: give the SFT adapter to start from, outputs/sft_...")
     use_adapter_settings(values, given)

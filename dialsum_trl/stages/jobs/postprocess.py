@@ -28,11 +28,7 @@ def rule_deltas(
     bootstrap: int = BOOTSTRAP,
     seed: int = 0,
 ) -> list[RuleDelta]:
-    """The effect of each rule alone, and of `all` together, on these rows.
-
-    Raises:
-        InputError: as `rouge.score`, or the lengths differ.
-    """
+    """The effect of each rule alone, and of `all` together, on these rows."""
     if len(dialogues) != len(summaries):
         raise InputError(f"{len(summaries)} summaries for {len(dialogues)} dialogues; give one per row")
     deltas = []

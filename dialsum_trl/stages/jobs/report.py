@@ -22,11 +22,7 @@ from dialsum_trl.sharing.report.runs import find_runs, named, read_run
 
 
 def figures_file(page: Path) -> Path:
-    """Where the figures of `page` go, once it is sure that page and figures replace nothing but an earlier report.
-
-    Raises:
-        InputError: `page` is no .html, or one of the two paths is taken by another file.
-    """
+    """Where the figures of `page` go, once it is sure that page and figures replace nothing but an earlier report."""
     if page.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--output_file {page}: the report is a page; name a .html file, such as outputs/report.html")
     figures = page.with_suffix(".json")

@@ -27,11 +27,7 @@ from dialsum_trl.training.seq2seq_trainer import Seq2SeqTrainer, rouge_metrics
 
 
 def adjust(values: dict, given: set[str]) -> None:
-    """Mixed precision from the dtype; full weights only; generation as long as the targets; no evaluation without dev.
-
-    Raises:
-        InputError: adapters or a quantized base were given.
-    """
+    """Mixed precision follows the dtype, generation is as long as the targets; full weights only."""
     match_precision(values, given)
     take_accumulation(values, given)
     for name, wanted in (("use_peft", False), ("quantization", "none")):
@@ -97,11 +93,7 @@ def run(data, model_args, rouge, seq2seq, args) -> dict:
 
 
 def load_config(model_args: ModelArguments, seq2seq):
-    """The model's configuration with the source prefix, checked before any weights are read.
-
-    Raises:
-        InputError: the model reads fewer tokens than `--max_source_length`, or overflows in `--dtype`.
-    """
+    """The model's configuration with the source prefix, checked before any weights are read."""
     config = base.load_config(model_args.model_name_or_path, model_args.model_revision, model_args.trust_remote_code)
     check_precision(config, model_args.dtype)
     positions = config.to_dict().get("max_position_embeddings")  # T5 has none: its positions are relative

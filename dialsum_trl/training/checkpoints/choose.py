@@ -43,9 +43,6 @@ def requested(resume: str | None, folder: Path) -> str | None:
     """`--resume_from_checkpoint` resolved: None for a new run, "true", or the path of a checkpoint.
 
     The bare name of a checkpoint in `folder`, the run's own, is also accepted.
-
-    Raises:
-        InputError: it names a place that is not there.
     """
     word = (resume or "false").lower()
     if word in ("false", "true", "latest"):

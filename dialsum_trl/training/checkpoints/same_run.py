@@ -101,9 +101,6 @@ def same_run(checkpoint: str | None, now: dict, names: list[str]) -> dict:
 
     Args:
         names: of the training rows, for the message.
-
-    Raises:
-        InputError: names what differs, as it was and as it is.
     """
     if checkpoint is None:
         return now

@@ -134,9 +134,6 @@ class Checkpoints:
         """The best checkpoint that the run will need, in the same folder as the one it continues from.
 
         The state of the trainer drops one that is not at its recorded path.
-
-        Raises:
-            InputError: it is gone or damaged, and the run needs it at its end.
         """
         named = read_json(checkpoint / STATE, "continue from another checkpoint").get("best_model_checkpoint")
         if named is None:
