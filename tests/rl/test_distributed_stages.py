@@ -236,9 +236,7 @@ def test_when_one_machine_fails_the_ssh_launcher_stops_the_others(toy, tmp_path)
     second = [line for line in listed if "--machine_rank 1" in line and "machines-fail" in line]
     for line in second:
         os.kill(int(line.split()[0]), signal.SIGTERM)
-    started = time.monotonic()
     done = finish(run, 120)
     assert second, (done.stdout + done.stderr)[-3000:]
     assert done.returncode != 0
     assert "one of the machines failed" in done.stderr
-    assert time.monotonic() - started < 60
