@@ -4,17 +4,21 @@
 
 The memory is limited by `set_per_process_memory_fraction` to `--gib` less CUDA's context. With a capability before 8.0
 FlashAttention and cuDNN's attention are off, bfloat16 is none of the card's, and kernels take its tiles.
-At the end a JSON line has the peak of reserved memory and the context, as measured.
+At the end a JSON line has the peak of what torch's allocator reserved, what the process holds beside it (its context,
+cuBLAS and kernels) as nvidia-smi reports it, and the peak of its memory on the host.
 """
 
 import argparse
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
+from benchmarks.host_memory import memory
 from dialsum_trl.core.cards import CONTEXT_GIB, Device
 
 GIB = 2**30
@@ -49,6 +53,23 @@ def become(capability: tuple[int, int] | None, gib: float | None) -> None:
         torch.cuda.mem_get_info = lambda device=None: (int(limit - torch.cuda.memory_reserved()), int(gib * GIB))
 
 
+def figures(gib: float | None) -> dict:
+    """Of this process, at its end."""
+    found = {"host_peak_gib": round(memory()["peak"], 2)}
+    if not torch.cuda.is_available():
+        return found
+    peak = torch.cuda.max_memory_reserved() / GIB
+    found["peak_reserved_gib"] = round(peak, 2)
+    query = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    for pid, mib in (line.split(", ") for line in lines):
+        if int(pid) == os.getpid():  # some drivers list no processes
+            beside = float(mib) / 1024 - torch.cuda.memory_reserved() / GIB
+            found |= {"beside_gib": round(beside, 2), "peak_gib": round(peak + beside, 2)}
+            found["within"] = gib is None or peak + beside <= gib
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--gib", type=float)
@@ -66,8 +87,7 @@ def main() -> None:
         else:
             runpy.run_module(args.script, run_name="__main__", alter_sys=True)
     finally:
-        peak = torch.cuda.max_memory_reserved() / GIB if torch.cuda.is_available() else 0.0
-        print("AS_CARD " + json.dumps({"peak_reserved_gib": round(peak, 2), "gib": args.gib}), flush=True)
+        print("AS_CARD " + json.dumps(figures(args.gib)), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,13 @@ from peft import PeftModel
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.search import BeamSearch, Sampler
 from dialsum_trl.generation.settings import GenerationSettings, Ids, OnFinish
 from dialsum_trl.generation.slots import ATTENTION, SlotCache
+from dialsum_trl.models.devices import wide_dtype
 from dialsum_trl.models.families.registry import family_of
+from dialsum_trl.models.overflow import first_overflow
 
 Model = PreTrainedModel | PeftModel
 PREFILL_TOKENS = 16384  # tokens of one prefill call on a GPU: enough to fill it, little enough for its activations
@@ -175,7 +178,10 @@ class Decoder:
                 batch[row, : len(prompts[i]) - 1] = torch.tensor(prompts[i][:-1])
             # padded on the right: under causal attention no real token sees the padding, so no mask is needed
             self.cache.prefill_rows = rows[part]
-            self._forward(batch.to(self.device), torch.arange(lengths[at], device=self.device)[None], None)
+            logits = self._forward(batch.to(self.device), torch.arange(lengths[at], device=self.device)[None], None)
+            if logits.dtype == torch.float16 and not torch.isfinite(logits).all():
+                layer = first_overflow(self.model, {"input_ids": batch})
+                raise InputError(f"{layer} overflowed in float16: give --dtype {wide_dtype()}")
             at += count
 
     def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

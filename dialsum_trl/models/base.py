@@ -1,9 +1,12 @@
 """A base model: quantized while it loads, with a row for every token, put where the launcher wants it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from bitsandbytes.nn import Linear4bit
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -14,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainingArguments,
+    modeling_utils,
     set_seed,
 )
 from transformers.models.auto.modeling_auto import (
@@ -64,6 +68,20 @@ def quantization_config(quantization: str, dtype: str, storage: str = "uint8") -
     return BitsAndBytesConfig(load_in_8bit=True) if quantization == "8bit" else None
 
 
+@contextmanager
+def read_by_tensor() -> Iterator[None]:
+    """Within it transformers reads one tensor at a time from a base's files.
+
+    Otherwise it maps them, and what it has read of them counts as this process' memory until all is loaded: 15 GiB for
+    a base of 8B, of which 4 bits leave 5.
+    """
+    modeling_utils.safe_open = lambda file, **kwargs: safe_open(file, **kwargs | {"backend": "pread"})
+    try:
+        yield
+    finally:
+        modeling_utils.safe_open = safe_open
+
+
 def load_base(
     name_or_path: str,
     *,
@@ -105,7 +123,8 @@ def load_base(
 
     # otherwise transformers accepts any open pull request with the converter's title instead of the given revision
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    with partial_blocks():
+    # weights that stay as they are in main memory are better mapped: the system can drop them and read them again
+    with partial_blocks(), read_by_tensor() if quantization != "none" else nullcontext():
         model, found = load(
             (auto_class or decoder_class(config)).from_pretrained,
             name_or_path,

@@ -6,6 +6,9 @@ from itertools import pairwise
 import torch
 from accelerate.utils import gather_object
 
+from dialsum_trl.models.devices import wide_dtype
+from dialsum_trl.models.overflow import first_overflow
+
 NAMED = 8  # rows an error lists
 
 
@@ -46,10 +49,11 @@ def not_finite(trainer, batches: list, losses: list[float], norm: float) -> str:
     if trainer.args.fp16 and loss is None:
         return (
             f"{what}: fp16 overflow {trainer.numbers.overflows + 1} times in a row, a smaller loss scale does not help "
-            f"({where}); use --dtype bfloat16."
+            f"({where}); use --dtype {wide_dtype()}."
         )
     if trainer.args.fp16:
-        return f"{what} in fp16 is not finite: an activation overflowed ({where}); use --dtype bfloat16."
+        layer = _layer(trainer, batches[bad[0]])
+        return f"{what} in fp16 is not finite: {layer} overflowed ({where}); use --dtype {wide_dtype()}."
     return f"{what} in {dtype} is not finite ({where}); look at these rows, or lower --learning_rate."
 
 
@@ -63,8 +67,18 @@ def not_finite_there(trainer, loss: float) -> str:
         if found is not None and not math.isfinite(found.mean()):
             where = f"evaluation row {index * size + 1}" + (f" and the {size - 1} after it" if size > 1 else "")
             break
-    remedy = "use --dtype bfloat16" if trainer.args.fp16 else "without such rows the best checkpoint can be chosen"
+    remedy = (
+        f"use --dtype {wide_dtype()}" if trainer.args.fp16 else "without such rows the best checkpoint can be chosen"
+    )
     return f"loss {loss} in {dtype_of(trainer)} is not finite: look at {where}; {remedy}."
+
+
+def _layer(trainer, batch) -> str:
+    """What overflowed in a micro-batch of this process; split weights would need all processes to say."""
+    if isinstance(batch, list) or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        return "an activation"
+    with trainer.accelerator.autocast():
+        return first_overflow(trainer.model, batch)
 
 
 def _broken_weights(model) -> str | None:

@@ -10,6 +10,7 @@ from dialsum_trl.core.cards import CARDS, Device, card_of, choice
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.kernels import attention, tiles
 from dialsum_trl.kernels.attention import attend, attend_backward, kernel_of
+from dialsum_trl.models.devices import wide_dtype
 from dialsum_trl.training.precision import match_precision
 from tests.conftest import ROOT
 
@@ -64,6 +65,7 @@ def test_precision_dispatch_and_doctor_follow_one_rule(capability, capsys):
         dtype == "bfloat16",
     )
     said = capsys.readouterr().out
+    assert wide_dtype() == ("float32" if dtype == "float16" else "bfloat16")
     assert ("float16 for bfloat16: A card (compute capability" in said) == (dtype == "float16")
     assert kernel_of(OnGpu(getattr(torch, dtype))) == kernel
     assert kernel_of(OnGpu(torch.float32)) == "efficient"

@@ -273,6 +273,14 @@ def test_an_empty_prompt_is_named_and_no_prompts_give_no_summaries():
         generate_ids(model, [[3], []], GenerationSettings(), STOP, PAD)
 
 
+def test_a_prompt_that_overflows_in_float16_is_an_error_that_names_the_layer():
+    model = toy("llama").to(torch.float16)
+    with torch.no_grad():
+        model.model.layers[1].input_layernorm.weight.fill_(torch.finfo(torch.float16).max)
+    with pytest.raises(InputError, match=r"^layers\.1\.input_layernorm overflowed in float16: give --dtype bfloat16"):
+        generate_ids(model, random_prompts(4), GenerationSettings(max_new_tokens=4, num_beams=1), STOP, PAD)
+
+
 def test_the_speed_benchmark_runs_in_smoke_mode():
     rows = main(["--smoke"])
     assert any(row["variant"] == "ours, beam 4" for row in rows)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -177,28 +178,39 @@ def test_a_policy_that_exploded_is_told_from_bad_rows(toy, tmp_path):
 
 def stub(rows, names, **changes):
     """What `not_finite` looks at, for dtypes that this machine cannot train in."""
-    model = torch.nn.Linear(1, 1)
+    model = lora_model()
     args = SimpleNamespace(**{"fp16": False, "bf16": False, "world_size": 1, **changes})
     batch = {"input_ids": torch.tensor([[1, 2], [3, 0]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
     names = dict(run_info=RunInfo(row_names=names), train_dataset=rows, numbers=SimpleNamespace(overflows=20))
-    return SimpleNamespace(args=args, model=model, batches=[batch], **names)
+    whole = dict(is_deepspeed_enabled=False, is_fsdp_enabled=False, accelerator=SimpleNamespace(autocast=nullcontext))
+    return SimpleNamespace(args=args, model=model, batches=[batch], **names, **whole)
+
+
+def overflow(trainer):
+    """Makes the model's second layer leave the range of float32."""
+    with torch.no_grad():
+        trainer.model.get_base_model().model.layers[1].input_layernorm.weight.fill_(torch.finfo(torch.float32).max)
 
 
 def test_fp16_overflow_of_the_loss_is_told_from_that_of_the_gradient():
     trainer = stub([{"input_ids": [3]}, {"input_ids": [1, 2]}], ["a", "b"], fp16=True)
-    assert "loss inf in fp16 is not finite: an activation overflowed (rows b, a)" in not_finite(
-        trainer, trainer.batches, [float("inf")], float("nan")
+    bad = trainer.batches, [float("inf")], float("nan")
+    assert "in fp16 is not finite: the output layer overflowed (rows b, a); use --dtype bfloat16" in not_finite(
+        trainer, *bad
     )
+    overflow(trainer)
+    assert "fp16 is not finite: layers.1.input_layernorm overflowed (rows b, a)" in not_finite(trainer, *bad)
     line = not_finite(trainer, trainer.batches, [1.0], float("inf"))
     assert "fp16 overflow 21 times in a row" in line and "--dtype bfloat16" in line
 
 
 ONE_LOSS_OF_TWO_PROCESSES = """
 from accelerate import PartialState
-from tests.training.test_numbers import not_finite, stub
+from tests.training.test_numbers import not_finite, overflow, stub
 state = PartialState(cpu=True)
 if state.process_index == 1:
     trainer = stub([{"input_ids": [3]}, {"input_ids": [1, 2]}], ["a", "b"], fp16=True, world_size=2)
+    overflow(trainer)
     print(not_finite(trainer, trainer.batches, [float("inf")], float("nan")))
 state.wait_for_everyone()  # process 0 skips the step and goes on
 state.destroy_process_group()
@@ -210,14 +222,15 @@ def test_an_fp16_loss_that_overflows_on_one_process_does_not_wait_for_those_that
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = finish(start([*command, str(tmp_path / "step.py")], ROOT), 60)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "loss inf in fp16 is not finite: an activation overflowed (rows b, a)" in done.stdout
+    assert "loss inf in fp16 is not finite: layers.1.input_layernorm overflowed (rows b, a)" in done.stdout
 
 
 def test_weights_that_broke_before_are_named_instead_of_rows():
     trainer = stub([{"input_ids": [3]}], ["a"], bf16=True)
-    trainer.model.weight.data.fill_(torch.nan)
+    name, weight = next(each for each in trainer.model.named_parameters() if each[1].requires_grad)
+    weight.data.fill_(torch.nan)
     line = not_finite(trainer, trainer.batches, [float("nan")], 1.0)
-    assert "loss nan in bf16 is not finite, and neither is weight" in line
+    assert f"loss nan in bf16 is not finite, and neither is {name.removeprefix('base_model.model.')}" in line
 
 
 def test_rows_of_an_encoder_decoder_and_of_a_rollout_are_found():
