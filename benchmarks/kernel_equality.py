@@ -6,6 +6,7 @@ python -m benchmarks.kernel_equality
 import json
 
 import torch
+from torch.nn.attention import current_flash_attention_impl
 
 from benchmarks.as_card import SHARED
 from benchmarks.record import write_result
@@ -43,14 +44,14 @@ def adapters(rank: int, count: int) -> dict:
     return {"largest": round(max(apart(*pair) for pair in zip(*found, strict=True)), 6)}
 
 
-def documents(size: int, dtype: torch.dtype) -> dict:
-    """The memory-efficient kernel against attention of each document alone in float64: largest differences."""
+def documents(size: int, dtype: torch.dtype, forward=efficient, backward=efficient_backward) -> dict:
+    """A kernel for packs against attention of each document alone in float64: largest differences."""
     torch.manual_seed(0)
     bounds = torch.tensor([0, 300, 300, 301, 640, 1000], dtype=torch.int32, device="cuda")
     sides = [torch.randn(1000, heads, size, device="cuda").to(dtype) for heads in (8, 2, 2)]
     grad, scale = torch.randn(1000, 8, size, device="cuda").to(dtype), size**-0.5
-    out, saved = efficient(*sides, bounds, 360, scale)
-    found = [out, *efficient_backward(grad, *sides, out, saved, bounds, 360, scale)]
+    out, saved = forward(*sides, bounds, 360, scale)
+    found = [out, *backward(grad, *sides, out, saved, bounds, 360, scale)]
     usual, attention.kernel_of = attention.kernel_of, lambda query: "documents"
     exact = [side.double() for side in sides]
     out, saved = attention.attend(*exact, bounds, 360, scale)
@@ -72,6 +73,11 @@ def main() -> list[dict]:
     for dtype in (torch.float32, torch.float16):
         for size in (64, 80, 96, 128, 256):
             keep(variant=f"efficient attention, {dtype}, head size {size}", **documents(size, dtype))
+    attention.newer_flash()
+    name = current_flash_attention_impl() or "FA2"
+    for size in (64, 128, 256):
+        found = documents(size, torch.bfloat16, attention.attend, attention.attend_backward)
+        keep(variant=f"flash attention {name}, torch.bfloat16, head size {size}", **found)
     for capability in ((9, 0), (8, 6), (7, 5)):
         device = Device(capability, 132, SHARED[capability])
         tiles.device_of = lambda _, device=device: device

@@ -8,6 +8,7 @@ from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.training.estimate import OnCard, known_shape, on_card, row_lengths
 
 RECIPES = ("sft_llama3b", "sft_qwen3_4b", "sft_qwen25_7b", "sft_llama8b")
+KAGGLE = [(card, 2) for card in CARDS if card.name == "T4"]
 NOTE = (
     "Memory and hours are estimates for three epochs of Korean DialogSum: the pace on an H100, scaled by the TFLOP/s "
     "that the card's vendor states. They were not measured on these cards."
@@ -15,14 +16,15 @@ NOTE = (
 
 
 def rows(folder: Path) -> list[tuple[OnCard, ...]]:
-    """One row per card, one entry per recipe of `folder`."""
+    """One row per card and one for Kaggle's two, one entry per recipe of `folder`."""
     lengths = row_lengths(None, "", {})
     recipes = []
     for name in RECIPES:
         settings = read_recipe(folder / f"{name}.py", None, {}).values
         shape = known_shape(settings["model_name_or_path"], "main", settings["lora_r"], settings["quantization"])
         recipes.append((settings, shape))
-    return [tuple(on_card(card, *recipe, lengths) for recipe in recipes) for card in CARDS]
+    machines = [(card, 1) for card in CARDS] + KAGGLE
+    return [tuple(on_card(card, *recipe, lengths, count) for recipe in recipes) for card, count in machines]
 
 
 def chosen(choice: Choice) -> str:
@@ -49,5 +51,6 @@ def show_cards(folder: Path) -> None:
         card = entries[0].card
         which = "{}.{}".format(*card.capability)
         bf16 = chosen(entries[0].choice)
-        console.print(" | ".join([card.name, f"{card.gib:.1f}", which, bf16, *map(fit, entries)]), soft_wrap=True)
+        name = card.name if entries[0].count == 1 else f"{entries[0].count} x {card.name}"
+        console.print(" | ".join([name, f"{card.gib:.1f}", which, bf16, *map(fit, entries)]), soft_wrap=True)
     console.print(NOTE, soft_wrap=True)

@@ -129,6 +129,10 @@ def gpus(on_cpu: bool = False) -> list[Check]:
         return [_gpu(index) for index in range(torch.cuda.device_count())]
     if on_cpu:
         return [Check("gpu", "ok", "not needed: use_cpu is set")]
+    if torch.accelerator.is_available():  # Apple's or Intel's
+        kind = torch.accelerator.current_accelerator().type
+        remedy = "the recipes run unfused there, on Apple with --quantization none; not tried"
+        return [Check("gpu", "warn", f"{kind}, no NVIDIA GPU", remedy)]
     if torch.version.cuda is None:
         remedy = "install a CUDA build of torch (https://pytorch.org/get-started/locally)"
         return [Check("gpu", "fail", f"torch {torch.__version__} is a build without CUDA", remedy)]

@@ -114,19 +114,20 @@ def peak_of(device_name: str) -> float | None:
 
 @dataclass(frozen=True)
 class OnCard:
-    """What a recipe gets on a card: `plan` is None where it does not fit; `hours` are an estimate."""
+    """What a recipe gets on `count` equal cards: `plan` is None where it does not fit; `hours` are an estimate."""
 
     card: Card
+    count: int
     choice: Choice
     plan: Plan | None
     hours: float | None
 
 
-def on_card(card: Card, settings: dict, shape: Shape, lengths: list[int]) -> OnCard:
-    """A recipe on one free card, CUDA's context and a display counted in."""
+def on_card(card: Card, settings: dict, shape: Shape, lengths: list[int], count: int = 1) -> OnCard:
+    """A recipe on free cards under DDP, CUDA's context and a display counted in; a plan is of each."""
     chosen = choice(card.capability, settings["dtype"], shape.head_dim)
-    found = estimate(settings, shape, lengths, card.free_gib)
+    found = estimate(settings, shape, lengths, card.free_gib, count)
     if found.best is None:
-        return OnCard(card, chosen, None, None)
+        return OnCard(card, count, chosen, None, None)
     pace = 1.0 if chosen.layers == "fused" else PLAIN_PACE
-    return OnCard(card, chosen, found.best, found.hours(card.tflops) / pace)
+    return OnCard(card, count, chosen, found.best, found.hours(card.tflops) / pace)

@@ -10,9 +10,11 @@ from dialsum_trl.core.cards import CARDS, Device, card_of, choice
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.kernels import attention, tiles
 from dialsum_trl.kernels.attention import attend, attend_backward, kernel_of
+from dialsum_trl.kernels.fused.attach import why_not_fused
 from dialsum_trl.models.devices import wide_dtype
 from dialsum_trl.training.precision import match_precision
 from tests.conftest import ROOT
+from tests.fused_models import lora_model
 
 # capability -> dtype of a bf16 recipe, attention in packs, layers
 CHOICES = {
@@ -91,13 +93,24 @@ def test_four_bits_are_refused_early_where_bitsandbytes_does_not_train(monkeypat
         match_precision(values(dtype="float32"), set())
 
 
+def test_doctor_says_what_runs_on_a_gpu_of_apple_and_layers_are_not_fused_there(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    (finding,) = doctor.gpus()
+    assert (finding.state, finding.text) == ("warn", "mps, no NVIDIA GPU") and "--quantization none" in finding.remedy
+    assert why_not_fused(lora_model().to("meta")) == "a GPU of another vendor than NVIDIA"
+
+
 def test_a_head_size_that_the_efficient_kernel_cannot_read_goes_through_sdpa():
     assert choice((7, 5), head_dim=100).attention == "documents"
     assert choice((8, 0), head_dim=512).attention == "efficient"
 
 
 def test_a_t4_takes_three_b_and_four_b_and_every_plan_fits_with_context_and_display():
-    table = {entries[0].card.name: entries for entries in rows(ROOT / "recipes")}
+    *single, kaggle = rows(ROOT / "recipes")
+    table = {entries[0].card.name: entries for entries in single}
+    assert all(2 * two.hours < 1.2 * one.hours for one, two in zip(table["T4"], kaggle, strict=True))
+    assert all(each.plan.gib <= each.card.free_gib for each in kaggle)
     assert all(each.plan.gib <= each.card.free_gib for entries in table.values() for each in entries if each.plan)
     assert all(each.plan for each in table["T4"]) and table["RTX 4060"][0].plan
     assert table["T4"][0].hours > table["H100"][0].hours * 10
@@ -120,7 +133,7 @@ def test_a_card_is_found_by_the_whole_words_of_its_name(device, card):
 def test_the_table_has_a_line_per_card(capsys):
     show_cards(ROOT / "recipes")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(CARDS) + 3
+    assert len(lines) == len(CARDS) + 4
     t4 = next(line for line in lines if line.startswith("T4"))
     assert "fp16, efficient attention, fused layers" in t4
 

@@ -72,7 +72,7 @@ def _layer_problem(layer: torch.nn.Module, built: Layer, adapters: tuple[str, ..
 
 def _device_problem(model: PeftModel, adapters: tuple[str, ...]) -> str | None:
     device = next(model.parameters()).device
-    if device.type == "cuda" and torch.version.cuda is None:
+    if device.type not in ("cuda", "cpu") or (device.type == "cuda" and torch.version.cuda is None):
         return "a GPU of another vendor than NVIDIA"
     ranks = [padded_rank(model.peft_config[name].r) for name in adapters]
     return tiles.problem(tiles.device_of(device), max(ranks)) if device.type == "cuda" else None
