@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from dialsum_trl.cli.merge import greedy_summaries, prepare, write_merged
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import write_text
+from dialsum_trl.core.files import folder_aside, write_text
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.metrics.rouge import compare
@@ -51,10 +51,7 @@ def export_adapter(
     """
     check_kind(kind)
     settings, compared = prepare(adapter, output, model, dtype, verify, rows, columns)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with folder_aside(output) as partial:
         write_merged(adapter, partial / "merged", settings, "4GB")
         tokenizer = load_tokenizer(str(partial / "merged"))
         set_prompt_texts(tokenizer, settings.get("system_prompt"), settings.get("instruction"))
@@ -67,10 +64,6 @@ def export_adapter(
         write_text(partial / "Modelfile", modelfile(file.name, template, tokenizer))
         passed = compared is None or compare_gguf(served, partial / "merged", settings, compared, kind)
         shutil.rmtree(partial / "merged")
-        partial.rename(output)
-    except BaseException:  # a full disk, Ctrl+C: what was written is deleted
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     say(f"{output}: {file.name} ({', '.join(f'{count} {name}' for name, count in types.most_common())}), Modelfile")
     if kind[-2:] in ("_k", "_m", "_s") and not any(name.endswith("_K") for name in types):
         say("K-quants need rows of 256 weights; llama.cpp has taken the next larger types for narrower matrices")

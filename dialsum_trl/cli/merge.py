@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 from datasets import Dataset
@@ -11,7 +10,7 @@ from transformers import GenerationConfig
 
 from dialsum_trl.core.console import say, table
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import check_writable, write_json
+from dialsum_trl.core.files import check_writable, folder_aside, write_json
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summaries import summarize
@@ -111,7 +110,6 @@ def prepare(
 
 def write_merged(adapter: Path, output: Path, settings: dict, shard_size: str) -> int:
     """Merges in main memory, writes aside and renames; returns the adapter's LoRA rank."""
-    partial = output.with_name(output.name + ".partial")
     name, revision, dtype = (settings[key] for key in ("model_name_or_path", "model_revision", "dtype"))
     tokenizer = load_tokenizer(name, revision, settings["prompt_style"], adapter_path=str(adapter))
     base = load_base(name, dtype=dtype, quantization="none", revision=revision)
@@ -127,17 +125,11 @@ def write_merged(adapter: Path, output: Path, settings: dict, shard_size: str) -
     )
     merged.config.use_cache = True
     tokenizer.chat_template = pin_values(tokenizer.chat_template)
-    new = not partial.exists()
-    try:
+    with folder_aside(output) as partial:
         merged.save_pretrained(partial, max_shard_size=shard_size)
         tokenizer.save_pretrained(partial)
         if record := read_record(adapter):  # so that it can be pushed with its card
             write_json(partial / RUN_FILE, record | {"dtype": dtype, "quantization": "none"})
-        partial.rename(output)
-    except BaseException:  # a full disk, Ctrl+C: what was written is deleted
-        if new:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
     sizes = [file.stat().st_size / 2**30 for file in output.glob("*.safetensors")]
     files = f"{len(sizes)} file{'s' * (len(sizes) > 1)}"
     say(f"{output}: {adapter} merged into {name} ({dtype}, {sum(sizes):.2f} GiB in {files})")

@@ -25,6 +25,21 @@ def written_aside(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill; it becomes `folder`, which must not exist yet, when the block ends, and is deleted when
+    the block fails."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(folder)
+    except BaseException:  # a full disk, Ctrl+C: the space is free again
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8 text with LF line endings; makes the folder."""
     with written_aside(path) as partial:

@@ -11,7 +11,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import clean_dialogue, normalized, oddity, unwritable
 from dialsum_trl.data.formats.row import Row
 from dialsum_trl.data.layouts import as_text
-from dialsum_trl.data.patterns import ANY_MASK, KNOWN_MASKS, SPOKEN, SYLLABLE
+from dialsum_trl.data.patterns import ANY_MASK, INVISIBLE, KNOWN_MASKS, OTHER_TURN, SPOKEN, SYLLABLE, TURN
 from dialsum_trl.data.tables import name_of
 
 REFERENCES = ("summary", "summary1", "summary2", "summary3")
@@ -20,11 +20,9 @@ UNCLEAN = {  # what cleaning repairs, told apart for the report
     "<br> tags": re.compile(r"<\s*/?\s*br\s*/?\s*>", re.IGNORECASE),
     "carriage returns": re.compile("\r"),
     "runs of spaces": re.compile(r"[^\S\n]{2,}"),
-    "invisible characters": re.compile("[\u200b\u2060\ufeff]"),
-    "turns that start in the middle of a line": re.compile(r"[^\n\s][^\S\n]*#Person\d+#\s*[:：]"),
-    "speakers that are no #PersonN#": re.compile(
-        r"^(?!#Person\d+#)#?[^\S\n]*(?:person|사람)[^\S\n]*\d+[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE
-    ),
+    "invisible characters": INVISIBLE,
+    "turns that start in the middle of a line": re.compile(rf"[^\n\s]{TURN.pattern}", re.IGNORECASE),
+    "speakers that are no #PersonN#": OTHER_TURN,
 }
 
 

@@ -3,15 +3,12 @@
 import re
 import unicodedata
 
-from dialsum_trl.data.patterns import UNWRITABLE
+from dialsum_trl.data.patterns import INVISIBLE, OTHER_TURN, TURN, UNWRITABLE
 
-_INVISIBLE = re.compile("[\u200b\u2060\ufeff]")
 _BREAK = re.compile(
     r"\\r\\n|\\n|\\r|<[^\S\n]*/?[^\S\n]*br[^\S\n]*/?[^\S\n]*>|\r\n|\r|[\v\f\x85\u2028\u2029]", re.IGNORECASE
 )
 _SPACES = re.compile(r"[^\S\n]+")
-_TURN = re.compile(r"[^\S\n]*(#Person\d+#)[^\S\n]*[:：]", re.IGNORECASE)
-_BARE_TURN = re.compile(r"^#?[^\S\n]*(?:Person|사람)[^\S\n]*(\d+)[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\s*(?:nan|none|null|nil|#?n/a|<na>|-+)\s*", re.IGNORECASE)  # as pandas and Excel write them
 LOST_LETTER = "\ufffd"
 _WORD = re.compile(r"[\W_]+")
@@ -24,11 +21,11 @@ def clean_dialogue(text: str) -> str:
     characters go; Hangul is composed (NFC, files from macOS come decomposed); a turn head in the middle of a line
     starts a new one; `Person1:` and `#사람1#:` at the start of a line become `#Person1#:`; empty lines go.
     """
-    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    text = unicodedata.normalize("NFC", INVISIBLE.sub("", text))
     text = _SPACES.sub(" ", _BREAK.sub("\n", text))
     text = re.sub(r" ?\n ?", "\n", text).strip()
-    text = _BARE_TURN.sub(r"#Person\1#:", text)
-    text = _TURN.sub(lambda head: f"\n#Person{head[1][7:-1]}#: ", text)
+    text = OTHER_TURN.sub(r"#Person\1#:", text)
+    text = TURN.sub(lambda head: f"\n#Person{head[1][7:-1]}#: ", text)
     lines = (_SPACES.sub(" ", line).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import normalized
-from dialsum_trl.data.patterns import SYLLABLE
+from dialsum_trl.data.patterns import SYLLABLE, TURN
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     Rows = Dataset | list[dict]  # with `fname`, `dialogue` and `summaries`
 
-_TURN_HEAD = re.compile(r"^#Person\d+#:\s*")
 _SHORTEST_TURN = 12  # letters: shorter turns ("네, 알겠습니다.") are common property
 _COMMON = 4  # dialogues: turns that more of them hold are formulas ("무엇을 도와드릴까요, 손님?")
 _SHARE_OF_TURNS = 0.5
@@ -42,7 +40,7 @@ def contamination_warnings(train: Rows, evaluation: Rows) -> list[str]:
 
 
 def _turns(dialogue: str) -> set[str]:
-    turns = (normalized(_TURN_HEAD.sub("", line)) for line in dialogue.split("\n"))
+    turns = (normalized(TURN.sub("", line)) for line in dialogue.split("\n"))
     return {turn for turn in turns if len(turn) >= _SHORTEST_TURN}
 
 

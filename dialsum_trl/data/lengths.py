@@ -21,6 +21,10 @@ class Measure:
     prompt: Callable[[list[str]], list[int]]
     summary: Callable[[list[str]], list[int]]
 
+    def both(self, dialogues: list[str], summaries: list[str]) -> list[int]:
+        """Lengths of prompt and summary together."""
+        return [sum(pair) for pair in zip(self.prompt(dialogues), self.summary(summaries), strict=True)]
+
 
 def _characters(texts: list[str]) -> list[int]:
     return list(map(len, texts))
@@ -53,12 +57,13 @@ def print_lengths(console: Console, rows: list[dict], how: Measure, max_length: 
         table.add_row(name, f"{sum(values) / len(values):.0f}", *map(str, shown), str(max(values)))
     console.print(table)
     if how.unit == "tokens":
-        shares = [f"{limit}: {_share(whole, limit):.2f} %" for limit in dict.fromkeys((*LIMITS, max_length))]
+        shares = [f"{limit}: {share_over(whole, limit):.2f} %" for limit in dict.fromkeys((*LIMITS, max_length))]
         console.print(f"rows over {', '.join(shares)}")
     print_histogram(console, whole)
 
 
-def _share(values: list[int], limit: int) -> float:
+def share_over(values: list[int], limit: int) -> float:
+    """Percent of the values that are above `limit`."""
     return 100 * sum(value > limit for value in values) / len(values)
 
 

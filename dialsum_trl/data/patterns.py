@@ -1,8 +1,9 @@
-"""Patterns that several files need: of masks, of Hangul, of what no file can hold."""
+"""Patterns of text that several files need: masks, heads of turns, Hangul, what no file can hold."""
 
 import re
 
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+INVISIBLE = re.compile("[\u200b\u2060\ufeff]")
 ASCII_MASK = re.compile(r"#[A-Za-z]+\d*#")
 BROKEN_MASK = re.compile(r"#(?=\S)|(?<=\S)#")
 LETTER = re.compile("[가-힣ㄱ-ㅣ]")  # syllables, single letters
@@ -23,5 +24,11 @@ KNOWN_MASKS = frozenset(
 )
 MASKS = tuple(sorted(KNOWN_MASKS))  # one token each instead of five or more
 ANY_MASK = re.compile(r"#[^#\s]{1,20}#")
+NUMBERED_MASK = re.compile(r"#[A-Za-z]+\d+#")
+PERSON = re.compile(r"#Person\d+#")
+TURN = re.compile(rf"[^\S\n]*({PERSON.pattern})[^\S\n]*[:：]", re.IGNORECASE)  # who speaks a turn, wherever it stands
+OTHER_TURN = re.compile(  # who speaks it in another way, at the start of a line
+    rf"^(?!{PERSON.pattern})#?[^\S\n]*(?:Person|사람)[^\S\n]*(\d+)[^\S\n]*#?[^\S\n]*[:：]", re.IGNORECASE | re.MULTILINE
+)
 SPOKEN = re.compile(r"\s*[^\s:：][^\n:：]{0,39}[:：]\s*\S")  # a line with its speaker: a mask, a name, an id
 SYLLABLE = re.compile("[가-힣]")

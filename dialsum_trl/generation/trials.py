@@ -19,43 +19,24 @@ BASE = "none"  # the base model without an adapter
 class Trials(Journal):
     """`trials.jsonl`: what the trials depend on, then one line per finished setting.
 
-    Adapters are known by the folders that their paths lead to, however these are written.
+    Raises:
+        InputError: the file belongs to another sweep; the message names what differs.
     """
 
     def __init__(self, path: Path, depends_on: dict):
-        if entries := read(path):
-            then, now = _by_place(entries[0]), _by_place(depends_on)
-            if then != now:
-                different = ", ".join(key for key in now if then.get(key) != now[key])
-                raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
-            depends_on = entries[0]
+        if (entries := read(path)) and entries[0] != depends_on:
+            different = ", ".join(key for key in depends_on if entries[0].get(key) != depends_on[key])
+            raise InputError(f"{path}: belongs to a sweep with other {different}; choose another --output_dir")
         super().__init__(path, depends_on)
 
     def find(self, setting: dict) -> dict | None:
-        """The trial of a setting, with the setting's own name for its adapter."""
-        wanted = _placed(setting)
-        return next(({**trial, "setting": setting} for trial in self.done if _placed(trial["setting"]) == wanted), None)
-
-
-def place_of(adapter: str) -> str:
-    """One name for a folder, whichever way its path is written; other names (a Hub id, `none`) as they are."""
-    return os.path.realpath(adapter) if os.path.isdir(adapter) else adapter
+        """The trial of a setting."""
+        return next((trial for trial in self.done if trial["setting"] == setting), None)
 
 
 def once_each(adapters: list[str]) -> list[str]:
-    """The adapters in their order, a folder that is named twice by its first name."""
-    places = {}
-    for adapter in adapters:
-        places.setdefault(place_of(adapter), adapter)
-    return list(places.values())
-
-
-def _placed(setting: dict) -> dict:
-    return {**setting, "adapter": place_of(setting.get("adapter", BASE))}
-
-
-def _by_place(depends_on: dict) -> dict:
-    return {**depends_on, "models": {place_of(name): value for name, value in depends_on.get("models", {}).items()}}
+    """The adapters in their order, folders by one name each, whichever way their paths are written."""
+    return list(dict.fromkeys(os.path.realpath(each) if os.path.isdir(each) else each for each in adapters))
 
 
 def compare_trials(trials: list[dict], bootstrap: int) -> dict:

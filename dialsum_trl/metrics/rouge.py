@@ -196,6 +196,12 @@ def score(
     )
 
 
+def row_means(predictions: list[str], references: list[list[str]], config: RougeConfig = DEFAULT) -> list[float]:
+    """The mean of R-1, R-2 and R-L F1 of each row, 0 to 1."""
+    report = score(predictions, references, config, bootstrap=0, floor_line=None)
+    return (report.per_row.mean(axis=1) / 100).tolist()
+
+
 def compare(
     predictions_a: list[str],
     predictions_b: list[str],

@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity
 
 from dialsum_trl.core.console import is_main_process
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.files import write_json
+from dialsum_trl.core.files import folder_aside, write_json
 from dialsum_trl.models.file_names import MANIFEST, RUN_FILE, SETTINGS_FILE, WEIGHTS
 from dialsum_trl.models.files import check_adapter_files, tensor_shapes
 from dialsum_trl.models.record import read_record
@@ -49,21 +49,18 @@ def soup(adapters: list[str | Path], output: str | Path, weights: list[float] | 
     """
     folders, output, shares = _checked(adapters, output, weights)
     kept = [path for path in folders[0].iterdir() if path.suffix in _KEPT_SUFFIXES and path.name not in _OF_A_RUN]
-    partial = output.with_name(f".{output.name}.partial")
     total, dtypes = {}, {}
     for folder, share in zip(folders, shares, strict=True):
         for name, tensor in load_file(folder / WEIGHTS).items():
             dtypes.setdefault(name, tensor.dtype)
             part = tensor.double() * share
             total[name] = total[name] + part if name in total else part
-    output.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
-    partial.mkdir()
-    for file in kept:
-        shutil.copy2(file, partial / file.name)
-    save_file({name: tensor.to(dtypes[name]) for name, tensor in total.items()}, partial / WEIGHTS, {"format": "pt"})
-    _write_record(partial, folders, shares)
-    partial.rename(output)
+    rounded = {name: tensor.to(dtypes[name]) for name, tensor in total.items()}
+    with folder_aside(output) as partial:
+        for file in kept:
+            shutil.copy2(file, partial / file.name)
+        save_file(rounded, partial / WEIGHTS, {"format": "pt"})
+        _write_record(partial, folders, shares)
     return output
 
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import SEED
 from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS
+from dialsum_trl.data.lengths import LIMITS, share_over
 from dialsum_trl.prompts.prompt import encode_prompt, encode_row, prompt_texts
 from dialsum_trl.prompts.shortening import Fitted
 
@@ -22,10 +23,6 @@ class FitReport:
     cut: int = 0
     prompt_lengths: list[int] = field(default_factory=list)  # tokens, before shortening where it was needed
 
-    def share_over(self, limit: int) -> float:
-        """Percent of the prompts with more than `limit` tokens."""
-        return 100 * sum(length > limit for length in self.prompt_lengths) / max(1, len(self.prompt_lengths))
-
     def add(self, fitted: Fitted, length: int) -> None:
         """Counts a row; `length`: tokens of its prompt before shortening."""
         self.prompt_lengths.append(length)
@@ -35,11 +32,9 @@ class FitReport:
 
     def line(self, split: str, max_length: int) -> str:
         """What a run prints of it."""
-        return (
-            f"{split}: {self.rows} rows, {self.shortened} shortened to {max_length} tokens"
-            f"{f' ({self.cut} inside a turn)' if self.cut else ''}; "
-            f"prompts over 512 tokens: {self.share_over(512):.2f} %, over 1024: {self.share_over(1024):.2f} %"
-        )
+        cut = f" ({self.cut} inside a turn)" if self.cut else ""
+        over = ", over ".join(f"{limit} tokens: {share_over(self.prompt_lengths, limit):.2f} %" for limit in LIMITS)
+        return f"{split}: {self.rows} rows, {self.shortened} shortened to {max_length} tokens{cut}; prompts over {over}"
 
 
 def choose_instructions(

@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable
 from itertools import combinations
 
+from dialsum_trl.data.patterns import PERSON
 from dialsum_trl.rl.negation import affirmed, negated
 from dialsum_trl.rl.particles import rename, replace, wrong_particle
 from dialsum_trl.rl.quantities import Usual, change_quantity
 
 DENIED = 0.1  # share of affirmative sentences that are negated: about as many as negative ones are affirmed
-SPEAKER = re.compile(r"#Person\d+#")
 SENTENCE = re.compile(r"[^.!?]+")
 
 # Two speakers who share a place in the sentence: 과, 이나, a comma between them
@@ -45,7 +45,7 @@ def _sides(sentence: str, one: str, other: str) -> bool:
 
 def swap_speakers(text: str, draw: random.Random, dialogue: str, usual: Usual) -> str | None:
     """Two speakers swapped, with their particles; None if the result says the same or fewer than two are named."""
-    for one, other in combinations(dict.fromkeys(SPEAKER.findall(text)), 2):
+    for one, other in combinations(dict.fromkeys(PERSON.findall(text)), 2):
         if re.search(rf"(?:{one}|{other})도(?![가-힣])", text):  # what is said of one is said of the other
             continue
         if any(_sides(sentence, one, other) for sentence in SENTENCE.findall(text)):
@@ -59,9 +59,9 @@ def change_mask(text: str, draw: random.Random, dialogue: str, usual: Usual) -> 
     A speaker who is not in the dialogue would be recognizable by form. Contact masks are left alone: nobody
     calls an address.
     """
-    named = set(SPEAKER.findall(text))
-    others = sorted((set(SPEAKER.findall(dialogue)) or {"#Person1#", "#Person2#"}) - named)
-    places = [place for place in SPEAKER.finditer(text) if text[place.end() :][:1] != "도"]
+    named = set(PERSON.findall(text))
+    others = sorted((set(PERSON.findall(dialogue)) or {"#Person1#", "#Person2#"}) - named)
+    places = [place for place in PERSON.finditer(text) if text[place.end() :][:1] != "도"]
     if not others or not places or (len(named) == 1 and TOGETHER.search(text)):
         return None
     place = draw.choice(places)

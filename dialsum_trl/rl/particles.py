@@ -2,6 +2,7 @@
 
 import re
 
+from dialsum_trl.data.patterns import NUMBERED_MASK
 from dialsum_trl.rl.hangul import read_final
 
 END = r"(?![가-힣])"  # no more of the word
@@ -31,7 +32,6 @@ PARTICLES = tuple(
 # 이다, 이고 and the like may keep their 이 after a vowel (의사이다, 의사다), and need it after a consonant
 COPULA = re.compile(rf"(?:다|고|며|면|니|니까|지만|자){END}")
 SPACED = re.compile(rf" (?:은|는|이|가|을|를|과|와|으로|로){END}")
-NUMBERED_MASK = re.compile(r"#[A-Za-z]+\d+#")
 
 
 def follow(name: str, after: str) -> str | None:

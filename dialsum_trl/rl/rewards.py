@@ -11,7 +11,7 @@ from importlib import import_module
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.metrics.qualities import hangul_share, length_band, mask_fidelity, no_repetition, texts
-from dialsum_trl.metrics.rouge import RougeConfig, score
+from dialsum_trl.metrics.rouge import RougeConfig, row_means
 
 
 def rouge_reward(config=None):
@@ -23,8 +23,7 @@ def rouge_reward(config=None):
     config = config or RougeConfig()
 
     def rouge(completions, summaries, **kwargs) -> list[float]:
-        report = score(texts(completions), summaries, config, bootstrap=0, floor_line=None)
-        return (report.per_row.mean(axis=1) / 100).tolist()
+        return row_means(texts(completions), summaries, config)
 
     return rouge
 

@@ -73,9 +73,7 @@ def row_lengths(train_file: str | None, model: str, columns: dict[str, str], ref
     how = measure(model)
     rows = list(iter_rows(train_file, columns=columns))
     pairs = [(row["dialogue"], text) for row in rows for text in row["summaries"][: None if references == "all" else 1]]
-    prompts = how.prompt([dialogue for dialogue, _ in pairs])
-    summaries = how.summary([text for _, text in pairs])
-    return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
+    return how.both([dialogue for dialogue, _ in pairs], [text for _, text in pairs])
 
 
 @lru_cache(maxsize=8)

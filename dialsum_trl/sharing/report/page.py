@@ -9,7 +9,7 @@ from datasets import Dataset
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from dialsum_trl.data.lengths import LIMITS
+from dialsum_trl.data.lengths import LIMITS, share_over
 from dialsum_trl.sharing.chart import training_curves
 from dialsum_trl.sharing.report import plots
 from dialsum_trl.sharing.report.figures import Group, Scored, differences, extremes
@@ -49,12 +49,12 @@ class Lengths:
     @property
     def shares(self) -> list[tuple[int, float]]:
         """Percent of the rows over each of `LIMITS` tokens."""
-        return [(limit, self._over(limit)) for limit in LIMITS] if self.unit == "tokens" else []
+        return [(limit, share_over(self.values, limit)) for limit in LIMITS] if self.unit == "tokens" else []
 
     @property
     def truncated(self) -> float | None:
         """Percent of the rows that lose middle turns in these runs."""
-        return self._over(self.max_length) if self.max_length and self.unit == "tokens" else None
+        return share_over(self.values, self.max_length) if self.max_length and self.unit == "tokens" else None
 
     @property
     def median(self) -> int:
@@ -64,9 +64,6 @@ class Lengths:
     def plot(self) -> Markup:
         limits = [(limit, f"{limit}: {share:.2f} % over") for limit, share in self.shares]
         return plots.histogram(self.values, self.unit, limits)
-
-    def _over(self, limit: int) -> float:
-        return 100 * sum(value > limit for value in self.values) / len(self.values)
 
 
 def render(rows: Dataset, scored: list[Scored], focus: Scored, runs: list[Run], **shown: object) -> str:

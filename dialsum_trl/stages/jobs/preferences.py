@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from dialsum_trl.core.console import is_main_process, say, table
@@ -19,7 +20,7 @@ from dialsum_trl.generation.samples import (
     read_samples,
     sample_rows,
 )
-from dialsum_trl.metrics.rouge import RougeConfig, score
+from dialsum_trl.metrics.rouge import RougeConfig, row_means
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.record import read_record
 from dialsum_trl.prompts.tokenizer import tokenizer_of
@@ -78,18 +79,14 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     settings = inference.generation_settings(decoding, args.max_length, args.samples)
     sampled = sample_rows(rows, done, summarizer, settings, state, folder / SAMPLES_FILE)
 
-    def mean_rouge(texts, references):
-        report = score(texts, references, config, bootstrap=0, floor_line=None)
-        return (report.per_row.mean(axis=1) / 100).tolist()
-
     samples = [sampled[fname] for fname in rows["fname"]]
     references = [row for row, texts in zip(rows["summaries"], samples, strict=True) for _ in texts]
-    scores = iter(mean_rouge([text for texts in samples for text in texts], references))
+    scores = iter(row_means([text for texts in samples for text in texts], references, config))
     pairs, dropped, told = make_pairs(
         list(rows),
         samples,
         [[next(scores) for _ in texts] for texts in samples],
-        mean_rouge,
+        partial(row_means, config=config),
         margin=args.margin,
         tolerance=args.length_tolerance,
         reference_share=args.reference_share,

@@ -104,11 +104,10 @@ def run(data, rouge, args) -> dict:
 
 def whole_lengths(rows: Dataset, how: Measure) -> list[int]:
     """Length of prompt + first summary of each row; of the prompt alone where there are rows without summaries."""
-    prompts = how.prompt(rows["dialogue"][:])
+    dialogues = rows["dialogue"][:]
     if not all(rows["summaries"]):
-        return prompts
-    summaries = how.summary([references[0] for references in rows["summaries"]])
-    return [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
+        return how.prompt(dialogues)
+    return how.both(dialogues, [references[0] for references in rows["summaries"]])
 
 
 def summary_of(scored, topics, by_length, lengths) -> dict:
