@@ -14,6 +14,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.journal import Journal, read
 from dialsum_trl.core.launcher import launched_on_cpu
 from dialsum_trl.core.settings.flags import DecodingArguments, ModelArguments, PromptArguments
+from dialsum_trl.core.settings.prompt_texts import RECORDED
 from dialsum_trl.core.versions import __version__
 from dialsum_trl.generation.settings import GenerationSettings, Summary
 from dialsum_trl.generation.summaries import summarize
@@ -41,17 +42,12 @@ def load(
     return load_summarizer(
         model_args.model_name_or_path,
         model_args.adapter_path,
-        dtype=model_args.dtype,
-        quantization=model_args.quantization,
-        model_revision=model_args.model_revision,
-        prompt_style=prompt.prompt_style,
-        system_prompt=prompt.system_prompt,
-        instruction=prompt.instruction,
-        speakers=prompt.speakers,
-        speech_rules=prompt.speech_rules,
+        **{
+            name: getattr(model_args, name) for name in ("dtype", "quantization", "model_revision", "trust_remote_code")
+        },
+        **{name: getattr(prompt, name) for name in ("prompt_style", *RECORDED)},
         device=device,
         engine=decoding.engine,
-        trust_remote_code=model_args.trust_remote_code,
     )
 
 

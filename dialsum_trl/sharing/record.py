@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments
+from dialsum_trl.core.settings.prompt_texts import RECORDED
 from dialsum_trl.core.versions import versions
 from dialsum_trl.models.provenance import base_origin
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
@@ -54,12 +55,7 @@ def run_record(
         "base_origin": {"repo_id": origin.repo_id, "commit": origin.commit},
         "dtype": model_args.dtype,
         "quantization": model_args.quantization,
-        "prompt_style": prompt.prompt_style,
-        "instructions": prompt.instructions,
-        "system_prompt": prompt.system_prompt,
-        "instruction": prompt.instruction,
-        "speakers": prompt.speakers,
-        "speech_rules": prompt.speech_rules,
+        **{name: getattr(prompt, name) for name in ("prompt_style", "instructions", *RECORDED)},
         "template_sha256": hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest(),
         "pinned_date": template_values.get("date_string"),
         **{name: value for name, value in template_values.items() if name != "date_string"},

@@ -12,6 +12,7 @@ from dialsum_trl.data.predictions import SUBMISSION, write_predictions
 from dialsum_trl.data.submission import check_template, in_nikl_layout, write_submission
 from dialsum_trl.data.summary_rules import apply, check_rules
 from dialsum_trl.generation import sharded as inference
+from dialsum_trl.generation.settings import Summary
 from dialsum_trl.metrics.rouge import RougeConfig, score
 from dialsum_trl.models.adapter_settings import use_adapter_settings as adjust  # noqa: F401 - `settings.resolve` calls it
 from dialsum_trl.models.identity import digest
@@ -69,7 +70,6 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     if can_be_scored(rows, args.test_file):
         config = RougeConfig.of(rouge)
         scores = score(first, rows["summaries"], config, bootstrap=args.bootstrap)
-    hit_limit = sum(summary.hit_limit for summary in summaries) / len(summaries)
     if is_main_process():
         how = {
             "model": model_args.model_name_or_path,
@@ -85,21 +85,25 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         journal.path.unlink()
     if scores:
         say(scores.table())
-    lines = [
-        ("rows", len(first)),
-        ("mean length, tokens", round(sum(s.tokens for s in summaries) / len(summaries), 1)),
-        ("cut by --max_new_tokens", f"{100 * hit_limit:.1f} %"),
-        ("post-processing", " ".join(rules) or "none"),
-        ("submission", folder / SUBMISSION),
-    ]
-    if template and Path(template).suffix.lower() != ".csv":
-        lines.append(
-            ("in the layout of the template", (folder / SUBMISSION).with_suffix(Path(template).suffix.lower()))
-        )
-    if args.num_return_sequences > 1:
-        lines.append((f"{args.num_return_sequences} candidates a row, one file each", folder / CANDIDATES))
-    table("Summaries", lines)
+    print_figures(folder, summaries, rules, template, args.num_return_sequences)
     return {"summaries": first, "scores": scores}
+
+
+def print_figures(folder: Path, summaries: list[Summary], rules: list[str], template: str | None, several: int) -> None:
+    """The closing table: what was generated and where it is."""
+    count, submission = len(summaries), folder / SUBMISSION
+    lines = [
+        ("rows", count),
+        ("mean length, tokens", round(sum(summary.tokens for summary in summaries) / count, 1)),
+        ("cut by --max_new_tokens", f"{100 * sum(summary.hit_limit for summary in summaries) / count:.1f} %"),
+        ("post-processing", " ".join(rules) or "none"),
+        ("submission", submission),
+    ]
+    if template and (suffix := Path(template).suffix.lower()) != ".csv":
+        lines.append(("in the layout of the template", submission.with_suffix(suffix)))
+    if several > 1:
+        lines.append((f"{several} candidates a row, one file each", folder / CANDIDATES))
+    table("Summaries", lines)
 
 
 def _depends_on(model_args, decoding, summarizer, settings, rows) -> dict:
