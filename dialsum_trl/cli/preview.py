@@ -10,15 +10,15 @@ from dialsum_trl.cli.printing import open_console, print_entry, print_line
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH, SEED
-from dialsum_trl.core.settings.flags import PromptArguments, columns_in
+from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments, columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.adapter_settings import follow_adapter
 from dialsum_trl.prompts.chat_tokens import add_missing_chat_tokens, stop_token_ids
-from dialsum_trl.prompts.prompt import encode_row, set_prompt_texts
+from dialsum_trl.prompts.prompt import encode_row
 from dialsum_trl.prompts.sft_rows import choose_instructions
 from dialsum_trl.prompts.shortening import Fitted
-from dialsum_trl.prompts.tokenizer import load_tokenizer
+from dialsum_trl.prompts.tokenizer import tokenizer_of
 
 PROMPT, LEARNED, DROPPED = "prompt", "learned", "dropped"
 STYLES = {PROMPT: ("bright_black", "white"), LEARNED: ("green", "bright_green")}  # by turns, so that tokens show
@@ -51,16 +51,12 @@ def show_row(recipe: Path, row: str, config: str | None, overrides: dict, list_t
         raise InputError("no training rows: give --train_file train.csv")
     number, source = find_row(settings, row)
     max_length = settings.get("max_length", MAX_LENGTH)
-    tokenizer = load_tokenizer(
-        settings["model_name_or_path"],
-        settings["model_revision"],
-        settings["prompt_style"],
-        adapter_path=settings["adapter_path"],
-        chat_template_path=settings.get("chat_template_path"),
+    model_args, prompt = (
+        group(**{item.name: settings[item.name] for item in fields(group)})
+        for group in (ModelArguments, PromptArguments)
     )
+    tokenizer = tokenizer_of(model_args, prompt, settings.get("chat_template_path"))
     add_missing_chat_tokens(tokenizer)
-    prompt = PromptArguments(**{item.name: settings[item.name] for item in fields(PromptArguments)})
-    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction, prompt.speakers, prompt.speech_rules)
     seed = settings.get("seed", SEED)
     shown_with = choose_instructions(number + 1, prompt.instructions, seed, tuple(prompt.instruction))[number]
     encoded, fitted = encode_row(
