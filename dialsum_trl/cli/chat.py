@@ -17,7 +17,7 @@ from dialsum_trl.cli.page import build_page
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import ModelArguments
-from dialsum_trl.data.cleaning import clean_dialogue
+from dialsum_trl.data.cleaning import blank, clean_dialogue
 from dialsum_trl.data.formats.encoding import encoding_of
 from dialsum_trl.data.formats.kakao import kakao_dialogue
 from dialsum_trl.data.tables import first_bytes, is_json
@@ -115,7 +115,7 @@ def read_dialogue(file: Path) -> str:
         source, text = str(file), text_of(file)
     if "\0" in text:
         raise InputError(f"{source}: holds a NUL byte, so it is no text; {SUCH_LINES}")
-    if not text.strip():
+    if blank(text):
         raise InputError(f"{source}: holds no dialogue; {SUCH_LINES}")
     return kakao_dialogue(text) or text
 

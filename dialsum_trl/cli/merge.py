@@ -133,7 +133,7 @@ def write_merged(adapter: Path, output: Path, settings: dict, shard_size: str) -
     sizes = [file.stat().st_size / 2**30 for file in output.glob("*.safetensors")]
     files = f"{len(sizes)} file{'s' * (len(sizes) > 1)}"
     say(f"{output}: {adapter} merged into {name} ({dtype}, {sum(sizes):.2f} GiB in {files})")
-    return max(rank, *(tuned.peft_config["default"].rank_pattern or {}).values(), 0)
+    return rank
 
 
 def pin_values(template: str) -> str:

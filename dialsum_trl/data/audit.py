@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.data.cleaning import clean_dialogue, normalized, oddity, unwritable
+from dialsum_trl.data.cleaning import blank, clean_dialogue, normalized, oddity, unwritable
 from dialsum_trl.data.formats.row import Row
 from dialsum_trl.data.layouts import as_text
 from dialsum_trl.data.patterns import ANY_MASK, INVISIBLE, KNOWN_MASKS, OTHER_TURN, SPOKEN, SYLLABLE, TURN
@@ -59,11 +59,11 @@ class _AuditedRow:
         if "topic" in names:
             self._text(source, "topic", names["topic"])
         self.fname, self.dialogue = fname and fname.strip(), clean_dialogue(raw or "")
-        self.summaries = [text for text in texts if text and text.strip()]
+        self.summaries = [text for text in texts if text and not blank(text)]
         self.lacks_summary = not self.summaries and None not in texts
-        if self.fname == "":
+        if self.fname is not None and blank(self.fname):
             self.problems.append(("error", f"rows without {names['fname']}"))
-        if not self.dialogue and raw is not None:
+        if blank(self.dialogue) and raw is not None:
             self.problems.append(("error", "rows without a dialogue"))
         self.problems += [*_unclean(raw or ""), *_turns(self.dialogue), *_summaries(self.dialogue, self.summaries)]
         for role, text in zip(("dialogue", *references), (self.dialogue, *texts), strict=True):

@@ -2,14 +2,21 @@
 
 import re
 import unicodedata
+from contextlib import suppress
+from itertools import product
 
-from dialsum_trl.data.patterns import INVISIBLE, OTHER_TURN, TURN, UNWRITABLE
+from dialsum_trl.data.patterns import INVISIBLE, OTHER_TURN, SYLLABLE, TURN, UNWRITABLE
 
 _BREAK = re.compile(
     r"\\r\\n|\\n|\\r|<[^\S\n]*/?[^\S\n]*br[^\S\n]*/?[^\S\n]*>|\r\n|\r|[\v\f\x85\u2028\u2029]", re.IGNORECASE
 )
 _SPACES = re.compile(r"[^\S\n]+")
-_PLACEHOLDER = re.compile(r"\s*(?:nan|none|null|nil|#?n/a|<na>|-+)\s*", re.IGNORECASE)  # as pandas and Excel write them
+_BLANK = re.compile("[\\s\u00ad\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u3164\ufeff\uffa0]*")
+_PLACEHOLDER = re.compile(  # as pandas, Excel, databases and people write them; or no letter and no digit at all
+    r"\W*(?:nan|nat|none|null|nil|undefined|n[./]?a\.?|tbd|todo|value!|ref!|name\?|div/0!|num!"
+    r"|없음|해당 ?없음|미정|결측|[\W_ㅡ]+)\W*|\\n",
+    re.IGNORECASE,
+)
 LOST_LETTER = "\ufffd"
 _WORD = re.compile(r"[\W_]+")
 
@@ -35,13 +42,29 @@ def unwritable(text: str) -> bool:
     return bool(UNWRITABLE.search(text))
 
 
+def blank(text: str) -> bool:
+    """Whether nobody would see anything: spaces, zero-width characters, Hangul fillers."""
+    return bool(_BLANK.fullmatch(text))
+
+
 def oddity(text: str) -> str | None:
     """What a cell holds in the place of a text, as the end of "rows whose dialogue ..."; None for a text."""
-    if _PLACEHOLDER.fullmatch(text):
-        return "is a placeholder (nan, None, null, N/A, -), not a text"
+    if not blank(text) and _PLACEHOLDER.fullmatch(text):
+        return "is a placeholder (nan, null, N/A, 없음, -, #VALUE!), not a text"
     if LOST_LETTER in text:
         return "holds U+FFFD, a letter lost in a conversion; export the file again as UTF-8"
+    if _misread(text):
+        return "is Korean read in a Western encoding (ì•ˆë…• for 안녕); export the file again as UTF-8"
     return None
+
+
+def _misread(text: str) -> bool:
+    """Whether the bytes of a Western encoding are Korean in UTF-8 or CP949: no Western text is by chance."""
+    for western, korean in product(("latin-1", "cp1252"), ("utf-8", "cp949")):
+        with suppress(UnicodeError):
+            if len(SYLLABLE.findall(text.encode(western).decode(korean))) > 2:
+                return True
+    return False
 
 
 def normalized(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.data.cleaning import clean_dialogue, unwritable
+from dialsum_trl.data.cleaning import blank, clean_dialogue, unwritable
 from dialsum_trl.data.formats.hub import HUB, hub_rows
 from dialsum_trl.data.formats.row import Row
 from dialsum_trl.data.layouts import as_text, flat
@@ -233,10 +233,10 @@ def _checked_row(where: str, row: Row, names: dict[str, str], require_summary: b
 
     fname, dialogue = text_of("fname").strip(), clean_dialogue(text_of("dialogue"))
     for role, text in (("fname", fname), ("dialogue", dialogue)):
-        if not text:
+        if blank(text):
             raise InputError(f"{where}, column '{names[role]}': empty; fill it or remove the row")
     references = [role for role in ("summary", *REFERENCES) if role in names]
-    summaries = [text for text in map(text_of, references) if text.strip()]
+    summaries = [text for text in map(text_of, references) if not blank(text)]
     if require_summary and not summaries:
         columns = "', '".join(names[role] for role in references)
         raise InputError(f"{where}, column '{columns}': empty; fill it or remove the row")

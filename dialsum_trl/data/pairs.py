@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.data.cleaning import clean_dialogue, unwritable
+from dialsum_trl.data.cleaning import blank, clean_dialogue, unwritable
 from dialsum_trl.data.layouts import messages, without_instruction
 from dialsum_trl.data.tables import read_table
 
@@ -67,7 +67,7 @@ def _number(value: object) -> object:
 
 def _text(where: str, values: dict, name: str) -> str:
     text = values.get(name)
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or blank(text):
         raise InputError(f"{where}: '{name}' must be a text that is not empty")
     if unwritable(text):
         raise InputError(f"{where}: '{name}' holds a NUL or half a surrogate pair; export the row again")

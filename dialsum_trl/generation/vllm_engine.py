@@ -25,15 +25,11 @@ def lora_rank_limit(rank: int) -> int | None:
     return next((limit for limit in LORA_RANKS if limit >= rank), None)
 
 
-def adapter_rank(config: dict) -> int:
-    """The highest LoRA rank of an adapter, from its adapter_config.json."""
-    return max(config["r"], *(config.get("rank_pattern") or {}).values(), 0)
-
-
 def vllm_problem(adapter: Path) -> str | None:
     """Why vLLM does not apply this adapter at run time, as one clause; or None.
 
-    It takes LoRA on linear layers alone, of a rank that it has buffers for.
+    It takes LoRA on linear layers alone, of one rank that it has buffers for: it scales all layers by the alpha and the
+    rank of the whole adapter (its `PEFTHelper`), and says nothing where a layer has others.
     """
     config = read_json(adapter / CONFIG, "give --adapter_path an adapter folder")
     names = [] if not (adapter / WEIGHTS).is_file() else tensor_shapes(adapter / WEIGHTS)
@@ -47,8 +43,10 @@ def vllm_problem(adapter: Path) -> str | None:
         return "the adapter holds whole layers or biases, which vLLM does not apply"
     if any(not LORA_OF_LINEAR.search(name) or OF_TABLES.search(name) for name in names):
         return "the adapter holds more than LoRA on linear layers, and vLLM applies nothing else"
-    if lora_rank_limit(adapter_rank(config)) is None:
-        return f"the adapter has LoRA rank {adapter_rank(config)}, and vLLM serves up to {LORA_RANKS[-1]}"
+    if config.get("rank_pattern") or config.get("alpha_pattern"):
+        return "the adapter has layers of another rank or alpha, which vLLM would scale as the rest"
+    if lora_rank_limit(config["r"]) is None:
+        return f"the adapter has LoRA rank {config['r']}, and vLLM serves up to {LORA_RANKS[-1]}"
     return None
 
 
@@ -94,7 +92,7 @@ def llm_options(model_name_or_path: str, adapter_path: str | None, *, dtype: str
     if adapter_path is not None:
         if reason := vllm_problem(Path(adapter_path)):
             raise InputError(f"{reason}: `dialsum merge` it")
-        rank = adapter_rank(read_json(Path(adapter_path) / CONFIG, "give an adapter folder"))
+        rank = read_json(Path(adapter_path) / CONFIG, "give an adapter folder")["r"]
         options |= dict(enable_lora=True, max_lora_rank=lora_rank_limit(rank))
     return options
 

@@ -18,6 +18,8 @@ from dialsum_trl.models.files import check_adapter_files, refuse_reward, tables_
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.models.lora import add_lora
 
+# what peft raises where an adapter and a base do not fit, or a package that its kind needs is not there
+UNFIT = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
 POLICY, REFERENCE, CRITIC, REWARD = "default", "reference", "critic", "reward"
 
 
@@ -162,7 +164,7 @@ def load_adapter(
             model = PeftModel.from_pretrained(base, folder, is_trainable=trainable, use_safetensors=True)
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (*UNFIT, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"{flag} {adapter_path}: does not fit {base_name}: {reason} Give the folder that training wrote "

@@ -19,6 +19,8 @@ UNREAD = {  # fields of adapter_config.json -> kinds of LoRA that no plain weigh
 TABLES = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")  # peft may save them
 LORA_TENSORS = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector.weight", ".lora_magnitude_vector")
 CHANGE_THE_BASE = ("pissa", "olora")  # they take the adapter's first product out of the base's weights
+# the same, by gradients, inputs or drawn numbers that no file holds: with peft too it computes something else
+OF_A_LOST_BASE = {"lora_ga": "LoRA-GA", "corda": "CorDA", "pissa_niter": "PiSSA by a randomized decomposition"}
 
 
 def tensor_shapes(path: str | Path, remedy: str = "get the file again") -> dict[str, tuple[int, ...]]:
@@ -45,10 +47,17 @@ def check_adapter_files(folder: str | Path, flag: str = "--adapter_path") -> dic
     if config.get("peft_type") != "LORA":
         raise InputError(
             f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}; only LoRA adapters are read, {remedy}, or "
-            f"merge it with peft (merge_and_unload) and name the merged model with --model_name_or_path"
+            f"merge it with peft (merge_and_unload), which virtual tokens do not allow, and name the merged model with "
+            f"--model_name_or_path"
         )
     if unread := [kind for field, kind in UNREAD.items() if config.get(field)]:
         raise InputError(f"{folder / CONFIG}: is {unread[0]}, which is not read: give {flag} an adapter of plain LoRA")
+    first = str(config.get("init_lora_weights"))
+    if lost := [kind for name, kind in OF_A_LOST_BASE.items() if first.startswith(name)]:
+        raise InputError(
+            f"{folder / CONFIG}: is {lost[0]}, trained on a base that this changed, and no file holds the change: "
+            f"save it as plain LoRA with peft's save_pretrained(.., path_initial_model_for_weight_conversion=..)"
+        )
     rank, by_layer = config.get("r"), config.get("rank_pattern") or config.get("target_parameters")
     if not (folder / WEIGHTS).exists() and (folder / PICKLE).exists():
         raise InputError(

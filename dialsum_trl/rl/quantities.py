@@ -25,7 +25,7 @@ COUNTERS = (
     "|페이지|장|회|차|위|등|점|킬로미터|킬로그램|킬로|그램|미터|센티미터|센티|리터|kg|km|cm|mm|ml|g|m|L|호선|호실|호|학년|학기"
     "|교시|번|송이|조각|자루|줄|달러|유로|엔|위안"
 )
-NATIVE_COUNTERS = "명|개|시간|시|달|잔|권|마리|장|대|병|살|가지|곳|켤레|벌|그릇|조각|송이|자루|통|판|군데|과목"
+NATIVE_COUNTERS = "명|개|시간|달|잔|권|마리|장|대|병|살|가지|곳|켤레|벌|그릇|조각|송이|자루|통|판|군데|과목"
 NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 HOUR, DAY = r"(?:[01]?\d|2[0-4])", r"(?:[12]\d|3[01]|[1-9])"
 PARTS = "(?P<part>새벽|아침|오전|낮|점심|오후|저녁|밤) ?"
@@ -40,9 +40,11 @@ PATTERNS = {
     "signed": rf"(?P<unit>[$€£¥₩])(?P<amount>{NUMBER})(?![\d.,]\d)",
     "percent": rf"{BEFORE}(?P<amount>100|\d\d?)(?P<unit> ?(?:%|퍼센트|프로(?=[ 은는이가을를의에로도만])))(?! ?[~∼–/-])",
     "count": rf"{BEFORE}(?P<amount>{NUMBER})(?P<point>\.\d+)?(?P<unit> ?(?:{COUNTERS})){AFTER}",
+    # not before spelled minutes, which would stay with another hour
+    "hour": rf"(?<![가-힣])(?:{PARTS})?(?P<word>{'|'.join(NATIVE)}) 시(?P<half> 반)?(?! [일이삼사오십]+ ?분){AFTER}",
     "native": rf"(?<![가-힣])(?P<word>{'|'.join(NATIVE)}) (?P<unit>{NATIVE_COUNTERS}){AFTER}",
     "days": rf"(?<![가-힣])(?P<word>{'|'.join(DAYS)})(?= |에|을|를|간|의|이|가|은|는|만|씩|째|\.|,|$)",
-    "weekday": rf"(?<![가-힣])(?P<word>[{WEEKDAYS}])요일",
+    "weekday": rf"(?<![가-힣])(?<![{WEEKDAYS}][·,/~])(?<![{WEEKDAYS}], )(?P<word>[{WEEKDAYS}])요일",
 }
 ORDERED = {"native": NATIVE, "days": DAYS, "weekday": WEEKDAYS}
 READERS = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
@@ -75,10 +77,11 @@ def _value(name: str, groups: dict[str, str]) -> float:
     """By which values of a kind are ordered."""
     if name in ORDERED:
         return ORDERED[name].index(groups["word"])
-    if "hour" in groups:
-        late = 12 if groups.get("part") in ("오후", "저녁", "밤") and int(groups["hour"]) < 12 else 0
-        minute = groups.get("minute") or 30 * (groups.get("half") == "반")
-        return 60 * (int(groups["hour"]) + late) + int(minute)
+    if "hour" in groups or name == "hour":
+        hour = int(groups["hour"]) if "hour" in groups else NATIVE.index(groups["word"]) + 1
+        late = 12 if groups.get("part") in ("오후", "저녁", "밤") and hour < 12 else 0
+        minute = groups.get("minute") or 30 * ("half" in groups)
+        return 60 * (hour + late) + int(minute)
     if "amount" in groups:
         pieces = re.findall(r"([\d,]+)([억만천백]?)", groups["amount"])
         whole = sum(int(digits.replace(",", "")) * SCALES[scale] for digits, scale in pieces)

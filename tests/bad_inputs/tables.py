@@ -50,6 +50,7 @@ CASES = [
     csv("a login page", "<!DOCTYPE html>\n<title>Sign in</title>\n", "no column 'dialogue'"),
     csv("an unclosed quote", HEAD + GOOD + 'b,"c,d\n\n\n', "row 2 (line 3): a double quote opened in this row"),
     csv("bare carriage returns", HEAD + "a,b\rc,d\n", "row 1 (line 2)", "line endings"),
+    csv("lines of old Macs", (HEAD + GOOD).replace("\n", "\r"), "the header (line 1)", "line endings"),
     csv("a column named twice", "fname,dialogue,summary,summary\na,b,c,d\n", "'summary' twice", "rename"),
     csv("a missing column", "fname,dialoge,summary\na,b,c\n", "'fname', 'dialoge'", "--dialogue_column dialoge"),
     csv("no summaries", "fname,dialogue\na,b\n", "no column 'summary'", "--summary_column"),

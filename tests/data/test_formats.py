@@ -59,7 +59,7 @@ def test_the_line_by_which_excel_names_its_separator_is_followed(tmp_path, line)
     assert read_dialogues(path)[0] == row("a", "네", ["b"])
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp949"])
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
 def test_korean_encodings_are_read_and_said_once(tmp_path, capsys, encoding, name):
     path = tmp_path / name
@@ -75,13 +75,19 @@ def test_korean_encodings_are_read_and_said_once(tmp_path, capsys, encoding, nam
         assert read_dialogue(path) == DIALOGUE
     said = capsys.readouterr().err
     assert said.count("read as") == (0 if encoding.startswith("utf-8") else 1)
-    assert {"utf-16": "UTF-16", "cp949": "CP949"}.get(encoding, "") in said
+    assert encoding.startswith("utf-8") or encoding[:6].upper() in said
 
 
 def test_a_damaged_byte_after_korean_letters_is_no_other_encoding(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes("fname,dialogue,summary\na,안녕,".encode() + b"\xb0\xa1\n")
     assert "line 2, byte 32 (0xb0) is not UTF-8" in message(read_table, path)
+
+
+def test_a_damaged_byte_of_a_file_of_windows_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("fname,dialogue,summary\na,안녕,가\n".encode("cp949")[:-1] + b"\xff\n")
+    assert "line 2, byte 32 (0xff) is not CP949" in message(read_table, path)
 
 
 def test_rows_of_an_array_are_read_over_pieces_of_the_file(tmp_path):

@@ -10,14 +10,35 @@ from safetensors.torch import save_file
 from dialsum_trl.cli import doctor
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DataArguments
-from dialsum_trl.data.cleaning import oddity
+from dialsum_trl.data.cleaning import blank, oddity
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.splits import read_rows
 from dialsum_trl.generation.vllm_engine import vllm_problem
 from tests.checked_files import GOOD, checked, has
 from tests.row_files import write_csv
 
-PLACEHOLDERS = ("nan", "NaN", "None", "null", "N/A", "#N/A", "-", " -- ", "<NA>")
+PLACEHOLDERS = (
+    *(
+        "nan",
+        "NaN",
+        "None",
+        "(null)",
+        "N/A",
+        "#N/A",
+        "n.a.",
+        "-",
+        " -- ",
+        "<NA>",
+        "NaT",
+        "\\N",
+        "TBD",
+        "?",
+        "...",
+        "[]",
+    ),
+    *("#VALUE!", "#REF!", "#NAME?", "#DIV/0!", "#NUM!", "없음", "(없음)", "해당 없음", "미정", "ㅡ"),
+)
+BLANK = ("", " \t", "\u200b", "\u3164", " \u2060\ufeff", "\xad", "\xa0", "\u200e\u200f")
 
 
 @pytest.mark.parametrize("text", PLACEHOLDERS)
@@ -25,9 +46,26 @@ def test_a_placeholder_is_no_text(text):
     assert oddity(text).startswith("is a placeholder")
 
 
-@pytest.mark.parametrize("text", ["네.", "", "A - B", "none of them", "날짜: 3-4", "Nancy"])
+@pytest.mark.parametrize(
+    "text",
+    ["네.", "", "A - B", "none of them", "날짜: 3-4", "Nancy", "약속은 없음", "1", "ㅋㅋ", "Où êtes-vous? À Köln."],
+)
 def test_a_text_is_one(text):
     assert oddity(text) is None
+
+
+@pytest.mark.parametrize("text", BLANK)
+def test_a_cell_in_which_nobody_sees_anything_is_empty(tmp_path, text, capsys):
+    assert blank(text)
+    path = write_csv(tmp_path / "train.csv", [("a", GOOD, text), ("b", GOOD + " 응.", "요약")])
+    assert has(checked(capsys, path)[1], "error", "rows without a summary: 1 (a)")
+    with pytest.raises(InputError, match="column 'summary': empty"):
+        read_dialogues(path)
+
+
+@pytest.mark.parametrize("korean", ["utf-8", "cp949"])
+def test_korean_that_was_read_in_a_western_encoding_is_said(korean):
+    assert "Western encoding" in oddity("회의 시간을 묻는다.".encode(korean).decode("latin-1"))
 
 
 def odd_file(folder):
@@ -97,7 +135,8 @@ LINEAR = "base_model.model.model.layers.0.self_attn.q_proj."
         ({"modules_to_save": ["lm_head"]}, [], "whole layers"),
         ({"bias": "all"}, [], "biases"),
         ({"r": 1024}, [], "LoRA rank 1024"),
-        ({"rank_pattern": {"q_proj": 600}}, [], "LoRA rank 600"),
+        ({"rank_pattern": {"q_proj": 4}}, [], "another rank or alpha"),
+        ({"alpha_pattern": {"q_proj": 4}}, [], "another rank or alpha"),
         ({}, ["base_model.model.lm_head.lora_A.weight"], "more than LoRA on linear layers"),
         ({}, ["base_model.model.model.embed_tokens.lora_embedding_A"], "more than LoRA on linear layers"),
     ],

@@ -36,7 +36,7 @@ def test_vllm_reserves_the_next_rank_that_it_knows(rank, limit):
 
 
 def test_a_rank_beyond_vllms_is_one_clear_line(tmp_path):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 8, "rank_pattern": {"q_proj": 1024}}))
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1024}))
     with pytest.raises(InputError, match="LoRA rank 1024, and vLLM serves up to 512: `dialsum merge` it"):
         vllm_engine.llm_options("base", str(tmp_path), dtype="bfloat16", revision="main")
 

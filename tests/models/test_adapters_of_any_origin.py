@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import IA3Config, KasaConfig, LoHaConfig, LoraConfig, PeftModel, VeraConfig, get_peft_model
+from peft import IA3Config, KasaConfig, LoHaConfig, LoraConfig, LoraGAConfig, PeftModel, VeraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -171,6 +171,8 @@ UNREAD = {
     "activated": Kind({"alora_invocation_tokens": [5, 6]}),
     "replicated layers": Kind({"layer_replication": [[0, 2], [1, 2]]}),
     "lora_bias": Kind({"lora_bias": True}),
+    "fast PiSSA": Kind({"init_lora_weights": "pissa_niter_4"}),
+    "LoRA-GA": Kind({"init_lora_weights": "lora_ga", "lora_ga_config": LoraGAConfig()}),
 }
 
 
@@ -182,7 +184,7 @@ def test_what_is_not_read_is_refused_before_the_base_is(root, name, tmp_path, mo
     (shutil.copytree(base, tmp_path / "base") / "model.safetensors").unlink()
     for use in (lambda: load_summarizer(str(tmp_path / "base"), str(adapter), quantization="none"),
                 lambda: merge_adapter(adapter, tmp_path / "merged", model=str(tmp_path / "base"))):  # fmt: skip
-        with pytest.raises(InputError, match=r"only LoRA adapters are read|which is not read: give"):
+        with pytest.raises(InputError, match=r"only LoRA adapters are read|which is not read: give|no file holds"):
             use()
 
 

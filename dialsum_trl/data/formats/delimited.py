@@ -34,7 +34,8 @@ def delimited_rows(path: Path, encoding: str, keep_unnamed: bool = False) -> Ite
         first_line, first = next(filled, (0, ""))
     if not first:
         raise InputError(f"{path} is empty; it needs a header line such as fname,dialogue,summary,topic")
-    delimiter = delimiter or max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each))))
+    names = first.partition("\r")[0]  # a bare CR is refused below
+    delimiter = delimiter or max(DELIMITERS, key=lambda each: len(next(csv.reader([names], delimiter=each))))
     reader = csv.reader(chain([first], (text for _, text in lines)), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     number = 0
