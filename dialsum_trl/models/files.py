@@ -139,12 +139,15 @@ def check_model_files(folder: str | Path) -> None:
     """Checks a base model's folder for damaged files, without loading weights.
 
     Raises:
-        InputError: config.json is no JSON object, a weight file is not whole, or the index names a file elsewhere.
+        InputError: config.json is no JSON object, a weight file is not whole, or the index is missing or names a file
+            elsewhere.
     """
     folder, remedy = Path(folder), "get the model again"
     read_json(folder / "config.json", "give the folder of a model, or a Hub id")
     names = {path.name for path in folder.glob("model*.safetensors")}
     if (folder / INDEX).exists():
         names |= shards_of(folder / INDEX, remedy)
+    elif names and "model.safetensors" not in names:
+        raise InputError(f"{folder}: holds {min(names)} and no {INDEX}, which says what is in it; {remedy}")
     for name in sorted(names):
         tensor_shapes(folder / name, remedy)

@@ -183,6 +183,11 @@ CASES = [
     model("weights cut in their header", cut("model.safetensors", 100), "model.safetensors", "safetensors"),
     model("weights that are a folder", in_place("model.safetensors", lambda path: path.mkdir()), "model.safetensors"),
     model("an index without its shard", sharded("model-00001-of-00001.safetensors"), "model-00001-of-00001"),
+    model(
+        "a shard without its index",
+        lambda place, base: (base / "model.safetensors").rename(base / "model-00001-of-00001.safetensors"),
+        "holds model-00001-of-00001.safetensors and no model.safetensors.index.json",
+    ),
     model("an index that names a file elsewhere", sharded("../../secret.safetensors"), "not in its folder"),
     model("an index that is no JSON", file("model.safetensors.index.json", "{"), "index", command=PREDICT),
     model("Python code that comes with it", remote_code, "trust_remote_code"),
