@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from dialsum_trl.cli.printing import open_console, print_entry, print_line
+from dialsum_trl.cli.printing import open_console, print_entry, print_line, said_before
 from dialsum_trl.core.console import printable
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import json_text
@@ -176,18 +177,16 @@ def write_fixed(path: Path, fix: Path, train: Audit, refused: set[str], columns:
     Returns:
         Their number.
     """
-    clean = {
-        number: row["dialogue"]
-        for row, number in zip(train.rows, train.kept, strict=True)
-        if row["fname"] not in refused
-    }
-    if not clean:
-        return 0
-    with contextlib.redirect_stdout(None):  # what `named_rows` says was said before
-        kept = [
-            {**row.values, names["dialogue"]: clean[row.number]}
-            for row, names in named_rows(path, columns, require_summary=False, strict=False)
-            if row.number in clean
-        ]
-    names = list(dict.fromkeys(name for row in kept for name in row))  # rows of a JSONL may differ
-    return write_rows(fix, names, kept)
+
+    def kept() -> Iterator[dict]:
+        usable = zip(train.kept, train.rows, strict=True)
+        number, clean = next(usable, (0, {}))
+        for row, names in named_rows(path, columns, require_summary=False, strict=False):
+            if row.number == number:
+                if clean["fname"] not in refused:
+                    yield {**row.values, names["dialogue"]: clean["dialogue"]}
+                number, clean = next(usable, (0, {}))
+
+    with said_before():
+        names = list(dict.fromkeys(name for row in kept() for name in row))  # rows of a JSONL may differ
+        return write_rows(fix, names, kept()) if names else 0

@@ -2,7 +2,8 @@
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.audit import Finding
-from dialsum_trl.data.lengths import Measure
+from dialsum_trl.data.kept_rows import KeptRows
+from dialsum_trl.data.lengths import Measure, in_parts
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import encode_row
 from dialsum_trl.prompts.token_lengths import measure
@@ -12,10 +13,10 @@ __all__ = ["lost_rows", "measure"]
 NEAR = 16  # tokens: rows nearer to --max_length than this are encoded as training does, the others are only counted
 
 
-def lost_rows(rows: list[dict], tokenizer_name: str, counter: Measure, max_length: int) -> Finding | None:
+def lost_rows(rows: KeptRows, tokenizer_name: str, counter: Measure, max_length: int) -> Finding | None:
     """The rows that training refuses because prompt and summary do not fit into `max_length`."""
     [frame] = counter.prompt([""])
-    summaries = counter.summary([row["summaries"][0] for row in rows])
+    summaries = in_parts(counter.summary, (row["summaries"][0] for row in rows))
     near = [row for row, summary in zip(rows, summaries, strict=True) if frame + summary + NEAR > max_length]
     if not near:
         return None

@@ -1,6 +1,8 @@
 """How the commands print findings: one line in a pipe, wrapped beside their level in a terminal."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +14,13 @@ from dialsum_trl.core.console import printable
 def open_console() -> Console:
     """A console that leaves numbers uncoloured and, in a pipe, lines unbroken."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+@contextmanager
+def said_before() -> Iterator[None]:
+    """Nothing is printed: a file is read once more, and what was to be said of it was said."""
+    with redirect_stdout(None), redirect_stderr(None):
+        yield
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.cleaning import blank, clean_dialogue, normalized, oddity, unwritable
 from dialsum_trl.data.formats.row import Row
+from dialsum_trl.data.kept_rows import KeptRows
 from dialsum_trl.data.layouts import as_text
 from dialsum_trl.data.patterns import ANY_MASK, INVISIBLE, KNOWN_MASKS, OTHER_TURN, SPOKEN, SYLLABLE, TURN
 from dialsum_trl.data.tables import name_of
@@ -42,7 +43,7 @@ class Audit:
     columns: list[str]
     total: int
     findings: list[Finding]
-    rows: list[dict]
+    rows: KeptRows
     kept: list[int]  # the numbers of `rows` in their file
     has_references: bool  # of any row, usable or not
 
@@ -93,7 +94,7 @@ def audit_rows(table: Iterable[tuple[Row, dict[str, str]]]) -> Audit:
     found: dict[tuple[str, str], list[str]] = {}
     without: list[str] = []  # usable but for a reference
     masks, counts, names_seen, dialogues_seen = Counter(), Counter(), set(), set()
-    usable: list[_AuditedRow] = []
+    rows, kept = KeptRows(), []
     for source, names in table:
         columns = columns or list(source.values)
         row = _AuditedRow(source, names)
@@ -112,19 +113,21 @@ def audit_rows(table: Iterable[tuple[Row, dict[str, str]]]) -> Audit:
         if row.lacks_summary:
             without.append(row.label)
         if all(level != "error" for level, _ in row.problems):
-            usable.append(row)
+            rows.append({"fname": row.fname, "dialogue": row.dialogue, "summaries": row.summaries})
+            kept.append(row.number)
     total = counts.total()
     findings = [Finding(level, text, labels) for (level, text), labels in found.items()]
     if (has_references := counts[0] < total) and without:
         findings.append(Finding("error", "rows without a summary", without))
-        usable = [row for row in usable if row.summaries]
+        scored = [index for index, row in enumerate(rows) if row["summaries"]]
+        rows.keep(scored)
+        kept = [kept[index] for index in scored]
     if max(counts) > 1:
         shown = ", ".join(f"{counts[n]:,} rows with {n}" for n in sorted(counts, reverse=True))
         findings.append(Finding("note", f"references: {shown}"))
     findings += _mask_findings(masks)
     findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
-    rows = [{"fname": row.fname, "dialogue": row.dialogue, "summaries": row.summaries} for row in usable]
-    return Audit(columns, total, findings, rows, [row.number for row in usable], has_references)
+    return Audit(columns, total, findings, rows, kept, has_references)
 
 
 def _mask_findings(masks: Counter) -> Iterator[Finding]:

@@ -12,7 +12,9 @@ from dialsum_trl.data.patterns import SYLLABLE, TURN
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    Rows = Dataset | list[dict]  # with `fname`, `dialogue` and `summaries`
+    from dialsum_trl.data.kept_rows import KeptRows
+
+    Rows = Dataset | KeptRows | list[dict]  # with `fname`, `dialogue` and `summaries`
 
 _SHORTEST_TURN = 12  # letters: shorter turns ("네, 알겠습니다.") are common property
 _COMMON = 4  # dialogues: turns that more of them hold are formulas ("무엇을 도와드릴까요, 손님?")
@@ -39,15 +41,19 @@ def contamination_warnings(train: Rows, evaluation: Rows) -> list[str]:
     ]
 
 
-def _turns(dialogue: str) -> set[str]:
+def _turns(dialogue: str) -> set[int]:
+    """Hashes of its turns."""
     turns = (normalized(TURN.sub("", line)) for line in dialogue.split("\n"))
-    return {turn for turn in turns if len(turn) >= _SHORTEST_TURN}
+    return {hash(turn) for turn in turns if len(turn) >= _SHORTEST_TURN}
 
 
 def _near_copies(train: Rows, evaluation: Rows) -> list[tuple[str, str]]:
-    train_turns, turns = ([_turns(row["dialogue"]) for row in rows] for rows in (train, evaluation))
-    times = Counter(turn for each in (*train_turns, *turns) for turn in each)
-    holders: dict[str, list[int]] = {}
+    turns = [_turns(row["dialogue"]) for row in evaluation]
+    names = [row["fname"] for row in evaluation]
+    times = Counter(turn for each in turns for turn in each)
+    for row in train:
+        times.update(turn for turn in _turns(row["dialogue"]) if turn in times)
+    holders: dict[int, list[int]] = {}
     for index, each in enumerate(turns):
         for turn in each:
             if times[turn] <= _COMMON:
@@ -55,11 +61,11 @@ def _near_copies(train: Rows, evaluation: Rows) -> list[tuple[str, str]]:
     needed = [max(2, _SHARE_OF_TURNS * sum(times[turn] <= _COMMON for turn in each)) for each in turns]
     equal = {name for name, _ in shared_rows(train, evaluation)}
     pairs = []
-    for row, each in zip(train, train_turns, strict=True):
-        hits = Counter(index for turn in each for index in holders.get(turn, ()))
+    for row in train:
+        hits = Counter(index for turn in _turns(row["dialogue"]) for index in holders.get(turn, ()))
         close = next((index for index, count in hits.most_common() if count >= needed[index]), None)
         if close is not None and row["fname"] not in equal:
-            pairs.append((row["fname"], evaluation[close]["fname"]))
+            pairs.append((row["fname"], names[close]))
     return pairs
 
 
@@ -77,12 +83,12 @@ def shared_rows(train: Rows, evaluation: Rows) -> list[tuple[str, str]]:
     """
     by_dialogue, by_reference = {}, {}
     for row in evaluation:
-        by_dialogue[normalized(row["dialogue"])] = row["fname"]
-        by_reference.update({(row["fname"], text.strip()): row["fname"] for text in row["summaries"]})
+        by_dialogue[hash(normalized(row["dialogue"]))] = row["fname"]
+        by_reference.update({(row["fname"], hash(text.strip())): row["fname"] for text in row["summaries"]})
     pairs = []
     for row in train:
-        named = (by_reference.get((row["fname"], text.strip())) for text in row["summaries"])
-        match = by_dialogue.get(normalized(row["dialogue"])) or next(filter(None, named), None)
+        named = (by_reference.get((row["fname"], hash(text.strip()))) for text in row["summaries"])
+        match = by_dialogue.get(hash(normalized(row["dialogue"]))) or next(filter(None, named), None)
         if match is not None:
             pairs.append((row["fname"], match))
     return pairs

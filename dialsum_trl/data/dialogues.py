@@ -97,7 +97,9 @@ def named_rows(
             present = values.keys()
             try:
                 names = resolve_columns(f"{place}: {row.place}", list(present), columns or {}, require_summary)
-            except InputError:
+            except InputError as error:
+                if number == 0 and any(isinstance(value, list | dict) for value in values.values()):
+                    raise InputError(f"{error}. Rows are an array of objects (pandas: orient='records')") from None
                 if strict or number == 0:
                     raise
             if number == 0:
@@ -226,7 +228,9 @@ def _checked_row(where: str, row: Row, names: dict[str, str], require_summary: b
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
         if not isinstance(value, str):
-            raise InputError(f"{place}: {type(value).__name__} instead of text; write it in quotes")
+            nested = isinstance(value, list | dict)
+            remedy = "rows are an array of objects (pandas: orient='records')" if nested else "write it in quotes"
+            raise InputError(f"{place}: {type(value).__name__} instead of text; {remedy}")
         if unwritable(value):
             raise InputError(f"{place}: holds a NUL or half a surrogate pair; export the row again")
         return value

@@ -1,8 +1,9 @@
 """How long the rows of a file are, in tokens of a model or in characters: percentiles, shares, a histogram."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from rich.console import Console
 from rich.table import Table
@@ -39,13 +40,21 @@ def percentile(values: list[int], percent: float) -> int:
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
-def print_lengths(console: Console, rows: list[dict], how: Measure, max_length: int) -> None:
+def in_parts(measure: Callable[[list[str]], list[int]], texts: Iterable[str]) -> list[int]:
+    """Lengths of texts of which a few are in memory."""
+    texts, lengths = iter(texts), []
+    while part := list(islice(texts, 1000)):
+        lengths += measure(part)
+    return lengths
+
+
+def print_lengths(console: Console, rows: Iterable[dict], how: Measure, max_length: int) -> None:
     """Prints percentiles, the shares over 512, 1024 and `max_length`, and a histogram of whole rows."""
-    prompts = how.prompt([row["dialogue"] for row in rows])
+    prompts = in_parts(how.prompt, (row["dialogue"] for row in rows))
     lines = [("prompt" if how.unit == "tokens" else "dialogue", prompts)]
     whole = prompts
     if all(row["summaries"] for row in rows):
-        summaries = how.summary([row["summaries"][0] for row in rows])
+        summaries = in_parts(how.summary, (row["summaries"][0] for row in rows))
         whole = [prompt + summary for prompt, summary in zip(prompts, summaries, strict=True)]
         lines += [("summary", summaries), ("both", whole)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -19,8 +19,10 @@ from dialsum_trl.data.unicode_forms import other_form
 
 _UNREADABLE = {  # by how they begin
     b"\x1f\x8b": "is compressed; unpack it (gunzip) and give the file in it",
-    b"\xd0\xcf\x11\xe0": "is an Excel file of before 2007; save it as .xlsx or .csv",
+    b"\xd0\xcf\x11\xe0": "is an Excel file of before 2007, or has a password; save it as .xlsx or .csv without one",
     b"%PDF": "is a PDF; give its rows as .csv, .xlsx or .jsonl",
+    b"\x80\x04": "is a pickle; save its rows as .parquet or .jsonl",
+    b"\x80\x05": "is a pickle; save its rows as .parquet or .jsonl",
     b"ARROW1": "is an Arrow file; save it as Parquet",
 }
 

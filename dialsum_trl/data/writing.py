@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
@@ -13,6 +14,7 @@ from dialsum_trl.data.tables import csv_line
 DELIMITER = {".csv": ",", ".tsv": "\t"}
 WRITTEN = (*DELIMITER, ".json", ".jsonl", ".parquet", ".xlsx")
 _XLSX_CELL = 32_767  # characters
+_GROUP = 1000  # rows of a Parquet file that are written together
 
 
 def check_new_file(path: Path, flag: str) -> None:
@@ -27,12 +29,14 @@ def check_new_file(path: Path, flag: str) -> None:
     check_writable(path, flag)
 
 
-def write_rows(path: Path, names: Sequence[str], rows: Iterable[dict]) -> int:
+def write_rows(path: Path, names: Sequence[str], rows: Iterable[dict], texts: bool = False) -> int:
     """Writes rows in the format of the suffix (`WRITTEN`) and returns their number.
 
     Args:
         names: the columns. In CSV, TSV and Excel a row without one has an empty cell there, and a value that is no
             text is written as JSON; the other formats keep types.
+        texts: all values are texts or None. Parquet is written as the rows come then, like all formats but Excel, which
+            keeps every text in memory.
 
     Raises:
         InputError: a value holds a NUL or half a surrogate pair, or is too long for an Excel cell.
@@ -40,7 +44,7 @@ def write_rows(path: Path, names: Sequence[str], rows: Iterable[dict]) -> int:
     suffix = path.suffix.lower()
     with written_aside(path) as partial:
         if suffix == ".parquet":
-            return _write_parquet(partial, path, names, rows)
+            return _write_parquet(partial, path, names, rows, texts)
         if suffix == ".xlsx":
             return _write_xlsx(partial, path, names, rows)
         return _write_text(partial, path, suffix, names, rows)
@@ -102,12 +106,20 @@ def _write_xlsx(partial: Path, path: Path, names: Sequence[str], rows: Iterable[
     return count
 
 
-def _write_parquet(partial: Path, path: Path, names: Sequence[str], rows: Iterable[dict]) -> int:
-    from pyarrow import Table  # as in `formats.parquet`
-    from pyarrow.parquet import write_table
+def _write_parquet(partial: Path, path: Path, names: Sequence[str], rows: Iterable[dict], texts: bool) -> int:
+    import pyarrow  # as in `formats.parquet`
+    from pyarrow.parquet import ParquetWriter
 
-    content = [{name: row.get(name) for name in names} for row in rows]
-    for row in content:
-        _checked(path, "".join(map(cell_text, row.values())))
-    write_table(Table.from_pylist(content), partial)
-    return len(content)
+    content = ({name: row.get(name) for name in names} for row in rows)
+    first = list(islice(content, _GROUP if texts else None))
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in names]) if texts else None
+    group, count = pyarrow.Table.from_pylist(first, schema), 0
+    with ParquetWriter(partial, group.schema) as writer:
+        while first:
+            for row in first:
+                _checked(path, "".join(map(cell_text, row.values())))
+            writer.write_table(group)
+            count += len(first)
+            first = list(islice(content, _GROUP))
+            group = pyarrow.Table.from_pylist(first, group.schema)
+    return count

@@ -113,6 +113,31 @@ def test_a_hub_dataset_offline_is_one_line():
     assert "names no dataset" in message(read_dialogues, "hub:")
 
 
+@pytest.fixture
+def dataset(tmp_path, monkeypatch):
+    """A dataset as the Hub has them, in a folder: two configurations, one of them with two splits."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    splits = [{"split": split, "path": f"ko_{split}.csv"} for split in ("train", "dev")]
+    configs = [{"config_name": "ko", "data_files": splits}, {"config_name": "en", "data_files": "en.csv"}]
+    (folder / "README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
+    for name in ("ko_train", "ko_dev", "en"):
+        write_csv(folder / f"{name}.csv", [(f"{name}_1", DIALOGUE, SUMMARY)])
+    return f"hub:{folder}"
+
+
+def test_a_configuration_and_a_split_of_a_dataset_are_read(dataset):
+    for place, name in ((":ko:dev", "ko_dev_1"), (":ko:", "ko_train_1"), (":en:train", "en_1")):
+        assert list(iter_rows(dataset + place)) == [row(name)]
+
+
+def test_a_configuration_or_a_split_that_a_dataset_lacks_is_one_line_with_those_it_has(dataset):
+    assert "has several configurations, ['ko', 'en']: name one" in message(iter_rows, dataset)
+    assert "['ko', 'en']" in message(iter_rows, f"{dataset}:fr:dev")
+    assert "['train', 'dev']" in message(iter_rows, f"{dataset}:ko:test")
+
+
 @fuzz
 @given(st.lists(st.tuples(text, text), max_size=5))
 def test_what_the_csv_module_writes_is_read_back(tmp_path, cells):

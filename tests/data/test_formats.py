@@ -2,6 +2,8 @@
 
 import json
 
+import openpyxl
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,8 +48,8 @@ def test_what_is_written_in_a_format_is_read_back(tmp_path, suffix, pairs):
         assert [each.values for each in read_table(tmp_path / "a.data")] == rows
 
 
-@pytest.mark.parametrize("separator", ["\t", ";"])
-def test_tabs_and_semicolons_separate_as_commas_do(tmp_path, separator):
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_tabs_semicolons_and_bars_separate_as_commas_do(tmp_path, separator):
     path = write_csv(tmp_path / "a.csv", [("a", DIALOGUE, 'x; "y", z', "t")], delimiter=separator)
     assert read_dialogues(path)[0] == row("a", summaries=['x; "y", z'], topic="t")
 
@@ -226,12 +228,67 @@ def test_every_reference_becomes_a_training_row_or_the_first_alone(tmp_path, cap
         "2024년 3월 11일 오후 2:00\n2024년 3월 11일 오후 2:01, 민수 : 내일 몇 시에 볼까?\n2024년 3월 11일 오후 2:02, "
         "수지님이 들어왔습니다.\n2024년 3월 11일 오후 2:03, 지은 : 세 시 어때?\n역 앞에서\n",
         "2024. 3. 11. 오후 2:01, 민수 : 내일 몇 시에 볼까?\n2024. 3. 11. 오후 2:03, 지은 : 세 시 어때?\n역 앞에서\n",
+        "KakaoTalk Chats with 지은\nDate Saved : 2024-03-11 22:14:03\n\n--------------- Monday, March 11, 2024 "
+        "---------------\n[민수] [2:01 PM] 내일 몇 시에 볼까?\n수지님이 민호님을 초대했습니다.\n"
+        "Suji left this chatroom.\n[지은] [2:03 PM] 세 시 어때?\n역 앞에서\n"
+        "--------------- Tuesday, March 12, 2024 ---------------\n",
+        "KakaoTalk Chats with 지은\nDate Saved : Mar 11, 2024 10:14 PM\n\nMar 11, 2024 2:00 PM\n"
+        "Mar 11, 2024 2:01 PM, 민수 : 내일 몇 시에 볼까?\nMar 11, 2024 2:02 PM, Suji joined this chatroom.\n"
+        "Mar 11, 2024 2:03 PM, 지은 : 세 시 어때?\n역 앞에서\nMar 12, 2024 9:00 AM\n",
+        "Monday, March 11, 2024\nMar 11, 2024 at 14:01, 민수 : 내일 몇 시에 볼까?\n"
+        "Mar 11, 2024 at 14:03, 지은 : 세 시 어때?\n역 앞에서\nTuesday, March 12, 2024\n",
     ],
 )
 def test_a_kakaotalk_export_is_its_turns(tmp_path, export):
     (tmp_path / "KakaoTalk.txt").write_text(export, encoding="utf-8-sig")
     assert read_dialogue(tmp_path / "KakaoTalk.txt") == KAKAO_TURNS
     assert kakao_dialogue(KAKAO_TURNS) is None
+
+
+def test_a_line_that_goes_on_is_kept_whatever_it_says():
+    export = "[민수] [오후 2:01] 어제는\n일찍 나갔습니다.\nHe left early, and invited her.\n2024년의 일이다"
+    assert kakao_dialogue(export) == "민수: 어제는 일찍 나갔습니다. He left early, and invited her. 2024년의 일이다"
+
+
+def test_a_table_is_found_below_its_title_and_behind_a_cover_sheet(tmp_path, capsys):
+    workbook = openpyxl.Workbook()
+    workbook.active["A1"] = "둘째 시트에 자료가 있다"
+    sheet = workbook.create_sheet("자료")
+    sheet.merge_cells("A1:C1")
+    sheet["A1"] = "대화 요약"
+    for cells in ([], ["번호", "대화", "요약"], [1, DIALOGUE, SUMMARY], [], [2.0, "P: z", "w"]):
+        sheet.append(cells)
+    workbook.save(tmp_path / "a.xlsx")
+    assert list(iter_rows(tmp_path / "a.xlsx")) == [row("1"), row("2", "P: z", ["w"])]
+    assert "of 2 sheets '자료' is read" in capsys.readouterr().out
+
+
+def test_a_table_of_one_column_has_its_first_cell_as_name(tmp_path):
+    write_rows(tmp_path / "a.xlsx", ["대화"], [{"대화": "P: a"}, {"대화": "P: b"}])
+    found = iter_rows(tmp_path / "a.xlsx", require_summary=False)
+    assert [each["dialogue"] for each in found] == ["P: a", "P: b"]
+
+
+def test_a_missing_value_of_numpy_is_missing(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"fname": "a", "dialogue": "P: a", "summary": "s", "topic": NaN}\n')
+    assert list(iter_rows(tmp_path / "a.jsonl")) == [row("a", "P: a", ["s"])]
+
+
+@pytest.mark.parametrize("orient", ["split", "index", "columns"])
+def test_a_frame_that_pandas_wrote_by_column_is_one_line_with_the_way_to_write_rows(tmp_path, orient):
+    frame = pandas.DataFrame({"fname": ["a"], "dialogue": [DIALOGUE], "summary": [SUMMARY]})
+    frame.to_json(tmp_path / "a.json", orient=orient)
+    assert "pandas: orient='records'" in message(iter_rows, tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_workbook_damaged_anywhere_is_one_line(tmp_path, place):
+    write_rows(tmp_path / "a.xlsx", ["fname", "dialogue"], [{"fname": "a", "dialogue": DIALOGUE}])
+    content = bytearray((tmp_path / "a.xlsx").read_bytes())
+    start = int(place * len(content))
+    content[start : start + 100] = bytes(100)
+    (tmp_path / "b.xlsx").write_bytes(content)
+    assert "b.xlsx: a damaged" in message(iter_rows, tmp_path / "b.xlsx")
 
 
 # Pairs and conversion

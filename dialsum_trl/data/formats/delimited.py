@@ -1,4 +1,4 @@
-"""CSV, TSV and files with semicolons: a header line, double quotes, cells of several lines."""
+"""CSV, TSV and files with semicolons or bars: a header line, double quotes, cells of several lines."""
 
 import csv
 import re
@@ -10,7 +10,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.formats.encoding import text_lines
 from dialsum_trl.data.formats.row import MAX_CELL, Row, header_names
 
-DELIMITERS = (",", "\t", ";")
+DELIMITERS = (",", "\t", ";", "|")
 _EXCELS_LINE = re.compile(r'"?sep=(.?)"?\s*', re.IGNORECASE)
 
 

@@ -24,8 +24,13 @@ def hub_rows(source: str) -> Iterator[Row]:
             "check the network, or give a .csv or .jsonl file"
         ) from None
     except (OSError, ValueError) as error:  # not found or not allowed; no such split or several configurations
-        hint = "; name one with --dataset_config" if "onfig" in str(error) and not configuration else ""
-        raise InputError(f"{source}: {_first_line(error)}{hint}") from None
+        first, *more = str(error).strip().split("\n")
+        if first.startswith("Config name is missing") and more:
+            first = (
+                f"has several configurations, {more[0].partition(': ')[2]}: name one with --dataset_config, or in "
+                "hub:<dataset>:<configuration>:<split>"
+            )
+        raise InputError(f"{source}: {first[:300]}") from None
     for number, values in enumerate(rows, start=1):
         yield Row(number, 0, values)
 

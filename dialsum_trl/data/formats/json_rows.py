@@ -13,7 +13,7 @@ _CHUNK = 1 << 20  # characters
 _SPACE = re.compile(r"[\s\ufeff]*")
 HOLDERS = ("data", "document")  # members of an object that hold its rows
 _HOLDER = re.compile(rf'(?<!\\)"(?:{"|".join(HOLDERS)})"\s*:\s*\[\s*\{{')
-_DECODE = json.JSONDecoder().raw_decode
+_DECODE = json.JSONDecoder(parse_constant=lambda name: None).raw_decode  # NaN: a missing value, as NumPy writes it
 
 
 def json_rows(path: Path, encoding: str) -> Iterator[Row]:

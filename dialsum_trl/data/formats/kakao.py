@@ -1,20 +1,25 @@
-"""Text exports of KakaoTalk: one dialogue."""
+"""Text exports of KakaoTalk, in Korean and in English: one dialogue."""
 
 import re
 
+_TIME = r"(?:(?:오전|오후|AM|PM) ?)?\d{1,2}:\d{2}(?::\d{2})?(?: ?[AP]M)?"
+_DATE = (
+    r"(?:\d{4}년 \d{1,2}월 \d{1,2}일|\d{4}\. ?\d{1,2}\. ?\d{1,2}\.?|\d{4}-\d{1,2}-\d{1,2}|[A-Z][a-z]+ \d{1,2}, \d{4})"
+)
+_MOMENT = rf"{_DATE},?(?: at)? ?{_TIME}"
+
 _MESSAGE = (
-    re.compile(r"\[(?P<who>[^\]\n]+)\] \[(?:오전|오후|AM|PM)? ?\d{1,2}:\d{2}(?: ?[AP]M)?\] (?P<said>.*)"),  # Windows
-    re.compile(r"\d{4}년 \d{1,2}월 \d{1,2}일 (?:오전|오후) \d{1,2}:\d{2}, (?P<who>[^:\n]+?) : (?P<said>.*)"),  # Android
-    re.compile(r"\d{4}\. ?\d{1,2}\. ?\d{1,2}\.? (?:오전|오후) ?\d{1,2}:\d{2}, (?P<who>[^:\n]+?) : (?P<said>.*)"),  # iOS
+    re.compile(rf"\[(?P<who>[^\]\n]+)\] \[{_TIME}\] (?P<said>.*)"),  # Windows
+    re.compile(rf"{_MOMENT}, (?P<who>[^:\n]+?) : (?P<said>.*)"),  # Android, iOS
 )
 _NO_TURN = re.compile(
-    r"-{5,}.*|저장한 날짜 ?:.*|.*카카오톡 대화.*|\d{4}년 \d{1,2}월 \d{1,2}일( .요일| (오전|오후) \d{1,2}:\d{2})?"
-    r"|\d{4}[.년].{3,20}(오전|오후) ?\d{1,2}:\d{2}, .*(들어왔|나갔|초대했|내보냈)습니다\.?"
+    rf"-{{5,}}.*|{_MOMENT}(?:, .*)?|{_DATE}(?: .요일)?|[A-Z][a-z]+day, [A-Z][a-z]+ \d{{1,2}}, \d{{4}}"
+    r"|.+님이 (?:.+님을 )?(?:들어왔|나갔|초대했|내보냈)습니다\.?|.+ (?:joined|left|invited .+ to) this chatroom\.?"
 )
 
 
 def kakao_dialogue(text: str) -> str | None:
-    """`name: text` per message of a KakaoTalk export (Windows, Mac, Android, iOS); None for any other text.
+    """`name: text` per message of a KakaoTalk export (Windows, Android, iOS); None for any other text.
 
     Lines that continue a message are joined to it; dates, headers and who came or left are left out.
     """
