@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 from typer.completion import completion_init, get_completion_script
+from typer.core import TyperCommand
 
 from dialsum_trl.cli import demo as demo_command
 from dialsum_trl.cli import recipes
@@ -14,6 +15,7 @@ from dialsum_trl.core.console import quiet_libraries
 from dialsum_trl.core.disk import file_problem
 from dialsum_trl.core.errors import InputError, TrainingError, one_line
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, MAX_NEW_TOKENS
+from dialsum_trl.core.settings.flags import BERTSCORE_MODEL, METRICS, MetricArguments
 
 app = Typer(
     help="Korean dialogue summaries on TRL: look at machine, data and prompts before training, share the model after.",
@@ -174,7 +176,19 @@ def chat(
         converse(adapter, model, quantization, max_new_tokens)
 
 
-@app.command()
+class _SeveralMetrics(TyperCommand):
+    """`--metrics a b`, as the recipes take it, beside one of its own for each."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        whole: list[str] = []
+        named = False
+        for arg in args:
+            whole += ["--metrics", arg] if named and arg in METRICS and whole[-1] != "--metrics" else [arg]
+            named = arg == "--metrics" or (named and arg in METRICS)
+        return super().parse_args(ctx, whole)
+
+
+@app.command(cls=_SeveralMetrics)
 def score(
     predictions: Annotated[Path, Argument(help="File of ids and summaries.")],
     references: Annotated[Path, Argument(help="File of ids, dialogues and summaries (or summary1..3).")],
@@ -182,15 +196,22 @@ def score(
     fname: Fname = None,
     dialogue: Dialogue = None,
     summary: Summary = None,
+    metrics: Annotated[list[str], Option("--metrics", help="rouge bertscore bleurt; all three: NIKL's total.")] = [  # noqa: B006
+        "rouge"
+    ],
+    bertscore_model: Annotated[str, Option("--bertscore_model", help="Its folder or Hub id.")] = BERTSCORE_MODEL,
+    bleurt_model: Annotated[str | None, Option("--bleurt_model", help="Folder of BLEURT-20 (docs/nikl.md).")] = None,
     as_json: Json = False,
 ):
     """Score summaries under every ROUGE configuration.
 
-    One table, with 95 % intervals and the floor that a constant line reaches.
+    One table, with 95 % intervals and the floor that a constant line reaches; BERTScore and BLEURT where they are asked
+    for.
     """
     from dialsum_trl.cli.score import score_files  # loaded when its command runs
 
-    score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary), as_json)
+    others = MetricArguments(metrics, bertscore_model, bleurt_model)
+    score_files(predictions, references, bootstrap, columns_of(fname, dialogue, summary), as_json, others)
 
 
 @app.command()

@@ -8,11 +8,13 @@ from rich.text import Text
 from dialsum_trl.cli.printing import open_console
 from dialsum_trl.core.files import json_text
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, check_number
-from dialsum_trl.core.settings.defaults import BOOTSTRAP
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, ROUGE_REFERENCES
+from dialsum_trl.core.settings.flags import MetricArguments
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.patterns import HANGUL
 from dialsum_trl.data.submission import read_aligned
 from dialsum_trl.metrics.rouge import CONSTANT_LINE, RougeConfig, RougeReport, score
+from dialsum_trl.metrics.row_scores import RowScores, row_score_table
 
 
 def score_files(
@@ -21,10 +23,12 @@ def score_files(
     bootstrap: int = BOOTSTRAP,
     columns: dict[str, str] | None = None,
     as_json: bool = False,
+    metrics: MetricArguments | None = None,
 ) -> list[RougeReport]:
-    """Prints and returns the score of every configuration that the rows allow.
+    """Prints and returns the ROUGE of every configuration that the rows allow; prints the scores of `metrics` too.
 
     Args:
+        metrics: which other scores; default: none.
         columns: names of the second file's columns, as for `data.read_dialogues`.
         as_json: one JSON object on standard output.
 
@@ -35,10 +39,18 @@ def score_files(
     rows = read_dialogues(references, columns=columns)
     texts, wanted = read_aligned(predictions, rows["fname"][:]), rows["summaries"][:]
     reports = [score(texts, wanted, config, bootstrap) for config in configurations(wanted)]
+    others: list[RowScores] = []
+    if metrics and set(metrics.metrics) - {"rouge"}:
+        from dialsum_trl.generation.model_scores import load_scorers, model_scores  # they load transformers
+
+        others = model_scores(load_scorers(metrics), texts, wanted, ROUGE_REFERENCES, bootstrap)
     if as_json:
-        print(json_text({"scores": [report.to_dict() for report in reports]}), end="")
+        found = {"scores": [report.to_dict() for report in reports]}
+        print(json_text(found | ({"model_scores": [one.to_dict() for one in others]} if others else {})), end="")
     else:
         print_reports(reports)
+        if others:
+            open_console().print(Text(f"\n{row_score_table(others)}"), soft_wrap=True)
     return reports
 
 

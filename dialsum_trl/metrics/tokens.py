@@ -1,5 +1,6 @@
 """The tokens that ROUGE counts: Korean morphemes, words, characters, or `rouge_score`'s English words."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -10,6 +11,7 @@ from mecab_ko import _MeCab
 from dialsum_trl.data.patterns import MASK, UNWRITABLE
 from dialsum_trl.data.unicode_forms import composed
 
+_NO_WORD = re.compile("[^A-Za-z0-9가-힣]")
 _PIECE = 2000  # characters; MeCab's time grows with the square of the length
 
 
@@ -19,8 +21,9 @@ def tokenize(text: str, tokenizer: str = "mecab", masks: str = "split", stemmer:
     Canonically equal texts have equal tokens: it is composed (NFC) first.
 
     Args:
-        tokenizer: `mecab` (the competition's: morphemes as python-mecab-ko finds them), `whitespace`, `char` (without
-            spaces), or `english` (`rouge_score`'s own: lower-case `[a-z0-9]+`, which drops Hangul).
+        tokenizer: `mecab` (the competition's: morphemes as python-mecab-ko finds them), `nikl` (the same of lower-case
+            letters, digits and syllables alone), `whitespace`, `char` (without spaces), or `english` (`rouge_score`'s
+            own: lower-case `[a-z0-9]+`, which drops Hangul).
         masks: `split` leaves `#Person1#` to the tokenizer (Mecab makes four tokens of it), `atomic` makes it one token.
         stemmer: Porter stemming, `english` only.
     """
@@ -72,6 +75,12 @@ def _mecab(stemmer: bool) -> Callable[[str], list[str]]:
     return lambda text: [token for piece in _pieces(text) for token in tagger.parse(piece).split(" ")[:-1]]
 
 
+def _nikl(stemmer: bool) -> Callable[[str], list[str]]:
+    """As the script of NIKL's task splits (teddysum/korean_evaluation), which counts no punctuation."""
+    split = _mecab(stemmer)
+    return lambda text: split(_NO_WORD.sub(" ", text.lower()))
+
+
 def _characters(stemmer: bool) -> Callable[[str], list[str]]:
     return lambda text: [char for char in text if not char.isspace()]
 
@@ -101,6 +110,7 @@ class Tokenizer:
 
 TOKENIZERS = {
     "mecab": Tokenizer(_mecab, _mecab_version),  # Korean morphemes, the competition's
+    "nikl": Tokenizer(_nikl, _mecab_version),
     "whitespace": Tokenizer(lambda stemmer: str.split),
     "char": Tokenizer(_characters),
     "english": Tokenizer(_english, lambda: f"rouge-score {version('rouge-score')}"),

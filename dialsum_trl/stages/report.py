@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from dialsum_trl.core.settings.bounds import AT_LEAST_0
 from dialsum_trl.core.settings.defaults import BOOTSTRAP
-from dialsum_trl.core.settings.flags import DataArguments, RougeArguments, flag
+from dialsum_trl.core.settings.flags import DataArguments, MetricArguments, RougeArguments, flag
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
+from dialsum_trl.stages.common.unread_flags import MODEL_SCORES
 
 
 @dataclass
-class ReportArguments:
+class ReportArguments(MetricArguments):
     systems: list[str] | None = flag(
         None, "name=outputs/x ..., folders of predict or ensemble or files fname,summary, in their order."
     )
@@ -30,7 +31,10 @@ REPORT = Stage(
     "report",
     job="dialsum_trl.stages.jobs.report",
     groups=(DataArguments, RougeArguments, ReportArguments),
-    unread=(Unread("eval_file dataset_name drop_shared_rows", "the page is of other rows; give them as --test_file"),),
+    unread=(
+        Unread("eval_file dataset_name drop_shared_rows", "the page is of other rows; give them as --test_file"),
+        *MODEL_SCORES,
+    ),
 )
 
 

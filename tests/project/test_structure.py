@@ -51,6 +51,7 @@ BOUNDARIES = {
         "sharing.push",
     },
     "cli.check": {"cli.check_tokens"},
+    "cli.score": {"generation.model_scores"},
     # Triton is not everywhere: loaded where the device is CUDA
     "kernels.fused.layer": {"kernels.fused.triton_ops"},
     "generation.slots": {"kernels.slot_attention"},

@@ -25,6 +25,8 @@ def flag(default: Any, help: str, bounds: str | None = None, may_change: bool = 
     return field(default=default, metadata=metadata)
 
 
+METRICS = ("rouge", "bertscore", "bleurt")  # of --metrics
+BERTSCORE_MODEL = "google-bert/bert-base-multilingual-cased"  # of NIKL's script
 TRAIN_REFERENCES = "Several references (summary1..3): a row for each (all), or the first of each dialogue alone."
 
 
@@ -172,10 +174,27 @@ class ModelArguments:
 @dataclass
 class RougeArguments:
     rouge_tokenizer: str = flag(
-        defaults.ROUGE_TOKENIZER, "Tokens that ROUGE counts: mecab, whitespace, char or english."
+        defaults.ROUGE_TOKENIZER, "Tokens that ROUGE counts: mecab, nikl, whitespace, char or english."
     )
     rouge_masks: Literal["split", "atomic"] = flag(defaults.ROUGE_MASKS, "Whether #Person1# is split by the tokenizer.")
     rouge_references: Literal["mean", "max"] = flag(defaults.ROUGE_REFERENCES, "How several references are combined.")
+
+
+@dataclass
+class MetricArguments:
+    """Scores beside ROUGE, of the stages that score summaries."""
+
+    metrics: list[str] = flag(
+        ["rouge"], f"Scores: {' '.join(METRICS)}; with all three NIKL's total is scored too (docs/nikl.md)."
+    )
+    bertscore_model: str = flag(BERTSCORE_MODEL, "Folder or Hub id of BERTScore's model.")
+    bleurt_model: str | None = flag(None, "Folder of BLEURT-20 (docs/nikl.md).")
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.metrics if name not in METRICS]:
+            raise InputError(f"--metrics {unknown[0]}: must be {', '.join(METRICS)}")
+        if "bleurt" in self.metrics and not self.bleurt_model:
+            raise InputError("--metrics bleurt: give the folder of BLEURT-20 with --bleurt_model (docs/nikl.md)")
 
 
 @dataclass
@@ -193,7 +212,7 @@ class DecodingArguments:
 
 
 @dataclass
-class PredictArguments:
+class PredictArguments(MetricArguments):
     test_file: str | None = flag(None, "CSV or JSONL to summarize; scored when it has references.")
     template: str | None = flag(None, "Sample submission whose rows and order the submission takes.")
     output_dir: str = flag("outputs/predict", "Where submission.csv, predictions.jsonl and scores.json go.")

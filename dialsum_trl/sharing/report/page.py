@@ -15,7 +15,7 @@ from dialsum_trl.sharing.report import plots
 from dialsum_trl.sharing.report.figures import Group, Scored, differences, extremes
 
 FOLDER = Path(__file__).parent
-FIGURES = {"rouge", "hit_limit", "differences"}  # of a scores.json, which are no settings
+FIGURES = {"rouge", "model_scores", "hit_limit", "differences"}  # of a scores.json, which are no settings
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ def render(rows: Dataset, scored: list[Scored], focus: Scored, runs: list[Run], 
         scored: the systems, in the order given.
         focus: the system whose best and worst rows are shown.
         shown: `title`, `note`, `test_name` (of the file), `versions`; `total`: the best system's `Comparison` with the
-            first, None where that is the best; `parts`: heading -> `Group`s; `audits`: name and `Audit` of each data
-            file; `leaks`: what training rows give away of these rows, None without a training file; `lengths`.
+            first, None where that is the best; `others`: system -> its `RowScores`, empty where none were asked for;
+            `parts`: heading -> `Group`s; `audits`: name and `Audit` of each data file; `leaks`: what training rows give
+            away of these rows, None without a training file; `lengths`.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((FOLDER / "page.html.jinja").read_text(encoding="utf-8"))

@@ -23,6 +23,14 @@ ONE_BEAM = Unread(
     "it weighs beams, and there is one; leave it out, or raise --num_beams",
     lambda values: values["num_beams"] == 1,
 )
+MODEL_SCORES = tuple(
+    Unread(
+        f"{name}_model",
+        f"it is of {name}; add --metrics rouge {name}, or leave it out",
+        lambda values, name=name: name not in values["metrics"],
+    )
+    for name in ("bertscore", "bleurt")
+)
 
 LOADING = Unread("model_init_kwargs", "the base is loaded as --dtype, --quantization and --attn_implementation say")
 TRAINING = (

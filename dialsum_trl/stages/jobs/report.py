@@ -15,7 +15,9 @@ from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import named_rows, read_dialogues
 from dialsum_trl.data.lengths import Measure
 from dialsum_trl.data.predictions import read_system
+from dialsum_trl.generation.model_scores import load_scorers, model_scores
 from dialsum_trl.metrics.rouge import Comparison, RougeConfig, score_table
+from dialsum_trl.metrics.row_scores import row_score_table
 from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.sharing.report import figures, page
 from dialsum_trl.sharing.report.runs import find_runs, named, read_run
@@ -55,6 +57,12 @@ def run(data, rouge, args) -> dict:
             )
     config = RougeConfig.of(rouge)
     scored = figures.score_systems(systems, rows, config, args.bootstrap)
+    scorers = load_scorers(args)
+    wanted = rows["summaries"][:]
+    others = {
+        one.name: model_scores(scorers, one.texts, wanted, config.references, args.bootstrap)
+        for one in (scored if scorers else ())
+    }
     if args.focus and args.focus not in [one.name for one in scored]:
         raise InputError(f"--focus {args.focus}: no such system; there are {', '.join(one.name for one in scored)}")
     focus = next((one for one in scored if one.name == args.focus), scored[-1])
@@ -85,6 +93,7 @@ def run(data, rouge, args) -> dict:
         note=args.note,
         test_name=Path(args.test_file).name,
         total=total,
+        others=others,
         parts={"By topic": topics, "By length of the dialogue": by_length},
         audits=[(Path(path).name, audit_rows(rows_of(path))) for path in (data.train_file, args.test_file) if path],
         leaks=contamination_warnings(train, rows) if train is not None else None,
@@ -92,12 +101,14 @@ def run(data, rouge, args) -> dict:
         versions=versions(),
     )
     write_text(args.output_file, html)
-    content = summary_of(scored, topics, by_length, lengths)
+    content = summary_of(scored, others, topics, by_length, lengths)
     write_json(figures_path, content)
     changes = {
         one.name: "{:+.1f} [{:.1f}, {:.1f}]".format(one.change.delta, *one.change.interval) for one in scored[1:]
     }
     say(score_table({one.name: one.report for one in scored}, changes))
+    for name, found in others.items():
+        say(f"{name}\n{row_score_table(found)}")
     say(f"report: {args.output_file}")
     return content
 
@@ -110,7 +121,7 @@ def whole_lengths(rows: Dataset, how: Measure) -> list[int]:
     return how.both(dialogues, [references[0] for references in rows["summaries"]])
 
 
-def summary_of(scored, topics, by_length, lengths) -> dict:
+def summary_of(scored, others, topics, by_length, lengths) -> dict:
     """The report's figures, ready for JSON."""
     systems = {
         one.name: {
@@ -121,6 +132,7 @@ def summary_of(scored, topics, by_length, lengths) -> dict:
             "length_ratio": one.length_ratio,
             "hit_limit": one.hit_limit,
             "tokens": one.tokens,
+            **({"model_scores": [each.to_dict() for each in others[one.name]]} if others else {}),
         }
         for before, one in zip([None, *scored], scored, strict=False)
     }
