@@ -1,5 +1,6 @@
 """`dialsum summarize` and `dialsum chat`: dialogues in, summaries out as they are generated."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
@@ -26,8 +27,10 @@ from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
 from dialsum_trl.generation.summarizer import Summarizer, load_summarizer
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
+from dialsum_trl.prompts.prompt import PromptTexts, prompt_texts
 
 QUANTIZATIONS = get_args(ModelArguments.__annotations__["quantization"])
+NUMBERED_SPEAKER = re.compile(r"(?:화|화자\d*)?$")  # at the end of a piece, perhaps not whole
 SUCH_LINES = "give lines such as `#Person1#: ...`"
 
 
@@ -46,9 +49,9 @@ def load(adapter: str | None, model: str | None, quantization: str | None) -> Su
 
 def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterator[str]:
     """Pieces of a greedy summary while it is generated."""
-    tokenizer, model = summarizer.tokenizer, summarizer.model
+    tokenizer, model, dialogue = summarizer.tokenizer, summarizer.model, cleaned(dialogue)
     settings = GenerationSettings(num_beams=1, max_new_tokens=max_new_tokens)
-    ids = torch.tensor(encode_prompts(summarizer, [cleaned(dialogue)], settings), device=model.device)
+    ids = torch.tensor(encode_prompts(summarizer, [dialogue], settings), device=model.device)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     failures: list[Exception] = []
 
@@ -71,13 +74,24 @@ def stream(summarizer: Summarizer, dialogue: str, max_new_tokens: int) -> Iterat
     worker = Thread(target=generate, daemon=True)
     worker.start()
     started = False
-    for piece in streamer:
+    for piece in named_again(streamer, prompt_texts(tokenizer), dialogue):
         piece = piece if started else piece.lstrip()
         started = started or bool(piece)
         yield piece
     worker.join()
     if failures:
         raise failures[0]
+
+
+def named_again(pieces: Iterable[str], texts: PromptTexts, dialogue: str) -> Iterator[str]:
+    """The pieces with the ids of the speakers that the model calls 화자1, 화자2; what may begin one waits."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        ready = held[: NUMBERED_SPEAKER.search(held).start()] if texts.speakers == "numbered" else held
+        yield texts.named(dialogue, ready)
+        held = held[len(ready) :]
+    yield texts.named(dialogue, held)
 
 
 def summarize_file(

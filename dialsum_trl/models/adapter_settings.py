@@ -1,10 +1,12 @@
 """Settings that follow an adapter: its base, dtype, quantization, prompt style and LoRA layers."""
 
 import json
+from dataclasses import fields
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.json_file import read_json
+from dialsum_trl.core.settings.flags import PromptArguments
 from dialsum_trl.core.settings.prompt_texts import RECORDED
 from dialsum_trl.models.adapters import check_adapter_values
 from dialsum_trl.models.base import load_config
@@ -124,6 +126,19 @@ def use_adapter_settings(values: dict, given: set[str]) -> None:
         values.update({k: v for k, v in found.items() if k not in given})
     if not values["model_name_or_path"]:
         raise InputError("no model: give --adapter_path outputs/sft_... or --model_name_or_path for a zero-shot run")
+    trust = values.get("trust_remote_code", False)
+    refuse_prompt(values["model_name_or_path"], given, values["model_revision"], trust)
+
+
+def refuse_prompt(name_or_path: str, given: set[str], revision: str, trust_remote_code: bool = False) -> None:
+    """Raises InputError where the user gives a prompt to an encoder-decoder."""
+    flags = sorted(
+        name for name in given if name.removeprefix("sweep_") in {item.name for item in fields(PromptArguments)}
+    )
+    if flags and load_config(name_or_path, revision, trust_remote_code).is_encoder_decoder:
+        raise InputError(
+            f"--{flags[0]}: {name_or_path} is an encoder-decoder, which reads the dialogue and no prompt; leave it out"
+        )
 
 
 def _comparable(value):

@@ -7,12 +7,13 @@ the completion is cut right after the end-of-turn token (Qwen's templates would 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
+from dialsum_trl.core.settings.flags import PromptArguments
 from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
 from dialsum_trl.data.speech import clean_speech
 from dialsum_trl.prompts.control_tokens import neutralize
@@ -70,6 +71,11 @@ class PromptTexts:
                 "--instruction (pairs and single dialogues have no topics)"
             )
         speakers = dict.fromkeys(filter(None, map(_speaker, dialogue.split("\n"))))
+        if dialogue and not speakers and "{speakers}" in self.system + instruction:
+            raise InputError(
+                "the prompt has {speakers}, and no line of the dialogue begins with a name and a colon; give another "
+                "--instruction"
+            )
         values = {"topic": topic or "", "speakers": ", ".join(speakers)}
 
         def filled(text: str, **more: str) -> str:
@@ -112,6 +118,22 @@ def set_prompt_texts(
     """Has the tokenizer's prompts use other texts than the Korean ones; None leaves these."""
     asked = system or SYSTEM, tuple(instructions or INSTRUCTIONS)
     tokenizer.prompt_texts = PromptTexts(*asked, speakers or "keep", tuple(speech_rules or ()))
+
+
+def set_prompt(tokenizer: PreTrainedTokenizerBase, prompt: PromptArguments) -> None:
+    """Has the tokenizer's prompts use the texts of the flags."""
+    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction, prompt.speakers, prompt.speech_rules)
+
+
+def check_fields(prompt: PromptArguments, rows: Iterable[dict], source: str | None) -> None:
+    """Raises InputError for the first row of `source` that has nothing for a field of the prompt."""
+    texts = PromptTexts(prompt.system_prompt, tuple(prompt.instruction))
+    for row in rows if "{" in prompt.system_prompt + "".join(prompt.instruction) else ():
+        for instruction in texts.instructions:
+            try:
+                texts.messages(row["dialogue"], instruction, row["topic"])
+            except InputError as error:
+                raise InputError(f"{source}: row {row['fname']}: {error}") from None
 
 
 def prompt_texts(tokenizer: PreTrainedTokenizerBase) -> PromptTexts:

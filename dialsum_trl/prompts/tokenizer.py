@@ -7,7 +7,7 @@ from dialsum_trl.core.settings.flags import ModelArguments, PromptArguments
 from dialsum_trl.models.hub import adapter_folder
 from dialsum_trl.models.pretrained import load
 from dialsum_trl.prompts.chat_tokens import add_tokens_of, choose_pad_token, read_generation_ends
-from dialsum_trl.prompts.prompt import prompt_messages, render, set_prompt_texts
+from dialsum_trl.prompts.prompt import prompt_messages, render, set_prompt
 from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE, pin_date, read_template, set_prompt_style
 
 
@@ -96,5 +96,5 @@ def tokenizer_of(
         model_args.adapter_path,
         chat_template_path,
     )
-    set_prompt_texts(tokenizer, prompt.system_prompt, prompt.instruction, prompt.speakers, prompt.speech_rules)
+    set_prompt(tokenizer, prompt)
     return tokenizer

@@ -3,7 +3,7 @@
 from dialsum_trl.core.settings.flags import SUMMARIZING, PredictArguments
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.unread_flags import NO_NEW_ADAPTER, ONE_BEAM, TRAINING_ONLY, rows_come_from
+from dialsum_trl.stages.common.unread_flags import MODEL_SCORES, NO_NEW_ADAPTER, ONE_BEAM, TRAINING_ONLY, rows_come_from
 
 PREDICT = Stage(
     "predict",
@@ -19,6 +19,7 @@ PREDICT = Stage(
             lambda values: not values["do_sample"],
         ),
         ONE_BEAM,
+        *MODEL_SCORES,
     ),
 )
 
@@ -29,6 +30,6 @@ predict = command(
     """Summarizes `test_file`; without an adapter this is the zero-shot evaluation.
 
     Returns:
-        `{"summaries", "scores"}`; scores is None when the file has no references.
+        `{"summaries", "scores", "model_scores"}`; where the file has no references scores is None, and the last empty.
     """,
 )

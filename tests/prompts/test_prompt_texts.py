@@ -4,19 +4,27 @@ import json
 
 import pytest
 
+from dialsum_trl.cli.chat import named_again
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import PromptArguments
 from dialsum_trl.core.settings.prompt_texts import ENGLISH_INSTRUCTIONS, INSTRUCTIONS, SPEECH_RULES, SYSTEM
 from dialsum_trl.data.speech import RULES, clean_speech
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.models.adapter_settings import adapter_settings, use_adapter_settings
-from dialsum_trl.prompts.prompt import PromptTexts, encode_prompt, prompt_messages, prompt_texts, set_prompt_texts
+from dialsum_trl.prompts.prompt import (
+    PromptTexts,
+    check_fields,
+    encode_prompt,
+    prompt_messages,
+    prompt_texts,
+    set_prompt_texts,
+)
 from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.sharing.card import model_card
 from dialsum_trl.stages.predict import predict
 from dialsum_trl.stages.sft import train_sft
 from tests.conftest import TINY
-from tests.row_files import sample, write_csv
+from tests.row_files import message, row, sample, write_csv
 
 DIALOGUE = "민수: 안녕\n지은 씨: 네, 안녕하세요\n민수: {topic}"
 BASELINE = "[Conversation]\\n{dialogue}\\n\\n[Question]\\n위 {topic} 주제에 대한 {speakers}의 대화를 요약해주세요."
@@ -138,6 +146,31 @@ def test_speakers_that_are_ids_are_numbered_where_they_speak_and_in_summaries_an
     summary = "SD2000001은 SD2000005에게 답했고 민수가 왔다."
     assert texts.target(TALK, summary) == "화자2은 화자1에게 답했고 민수가 왔다."
     assert texts.with_ids(TALK, texts.target(TALK, summary)) == summary
+
+
+@pytest.mark.parametrize("flags", [["--instruction", "a"], ["--speech_rules", "fillers"], ["--speakers", "numbered"]])
+def test_an_encoder_decoder_refuses_a_prompt(flags, tmp_path):
+    argv = ["--model_name_or_path", str(TINY / "bart"), "--test_file", str(TINY / "data" / "dev.csv"), *flags]
+    said = message(predict, {}, [*argv, "--output_dir", str(tmp_path / "out")])
+    assert said.startswith(flags[0]) and "is an encoder-decoder, which reads the dialogue and no prompt" in said
+
+
+def test_numbered_speakers_get_their_ids_back_in_a_stream_whose_pieces_cut_them():
+    texts, whole = PromptTexts(speakers="numbered"), "화자2은 화자1에게 답했고, 민수가 화를 냈다. 화"
+    for size in (1, 2, 3, 50):
+        pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+        assert "".join(named_again(pieces, texts, TALK)) == texts.named(TALK, whole)
+    assert list(named_again(["화", "자1"], PromptTexts(), TALK)) == ["화", "자1", ""]
+
+
+def test_a_field_that_a_row_cannot_fill_is_one_line_with_the_row():
+    rows = [row("r1", topic="여행"), row("r2", "#Person1# 안녕", topic="인사"), row("r3")]
+    check_fields(PromptArguments(instruction=["요약하세요. {x}"]), rows, "dev.csv")
+    check_fields(PromptArguments(instruction=["{topic} {speakers}"]), rows[:1], "dev.csv")
+    said = message(check_fields, PromptArguments(instruction=["{speakers}"]), rows, "dev.csv")
+    assert said.startswith("dev.csv: row r2: the prompt has {speakers}, and no line of the dialogue begins with a name")
+    said = message(check_fields, PromptArguments(system_prompt="{topic}"), rows, "dev.csv")
+    assert said.startswith("dev.csv: row r3: the prompt has {topic}, and the row has none: name its column")
 
 
 def test_speakers_are_prefixed_as_the_official_baseline_of_nikl_does():

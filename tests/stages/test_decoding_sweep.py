@@ -11,11 +11,11 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.flags import DecodingArguments
 from dialsum_trl.data.submission import read_predictions
 from dialsum_trl.generation import sharded as inference
-from dialsum_trl.generation.trials import Trials, compare_trials, once_each
+from dialsum_trl.generation.trials import Trials, compare_trials, once_each, print_trials
 from dialsum_trl.stages.decoding_sweep import SweepArguments, decoding_sweep
 from dialsum_trl.stages.jobs.decoding_sweep import plan
 from dialsum_trl.stages.predict import predict
-from tests.row_files import sample
+from tests.row_files import read_csv, sample, write_csv
 
 SMALL = ("--sweep_num_beams", "1", "2", "--sweep_length_penalty", "1.0", "--sweep_no_repeat_ngram_size", "0", "2",
          "--sweep_max_new_tokens", "6", "--max_new_tokens", "6", "--num_beams", "2", "--bootstrap", "20")  # fmt: skip
@@ -194,3 +194,90 @@ def test_what_cannot_be_swept_is_one_line_before_any_trial(toy_base, trained_ada
         sweep(toy_base, trained_adapter, dev, tmp_path / "out", *flags)
     journal = tmp_path / "out" / "trials.jsonl"
     assert not journal.exists() or len(journal.read_text(encoding="utf-8").splitlines()) == 1  # no trial yet
+
+
+# Prompts and rules for speech
+
+
+def test_prompts_are_swept_under_the_usual_decoding_and_the_models_own_comes_first():
+    settings = plan(arguments(sweep_instruction=["a", "b"], sweep_speech_rules=["fillers"]), DecodingArguments())
+    assert [(setting["instruction"], setting["speech_rules"]) for setting in settings] == [
+        (None, None), (None, "fillers"), ("a", None), ("a", "fillers"), ("b", None), ("b", "fillers")
+    ]  # fmt: skip
+    assert {setting["num_beams"] for setting in settings} == {4}
+
+
+def test_a_decoding_that_is_given_is_swept_with_the_prompts():
+    args = arguments(sweep_instruction=["a"], sweep_num_beams=[1, 4])
+    args.given = frozenset(["sweep_num_beams"])
+    assert len(plan(args, DecodingArguments())) == 4
+
+
+def test_trials_are_compared_by_nikls_total_where_it_is_scored():
+    def scored(rouge, total):
+        return trial(*rouge) | {"model_scores": [{"name": "NIKL total", "per_row": total}]}
+
+    gain = compare_trials([scored((9, 9), [10, 20]), scored((1, 1), [12, 22])], bootstrap=20)
+    assert gain["best"] == 1 and gain["deltas"] == [0, 2]
+
+
+@pytest.fixture(scope="module")
+def prompts_swept(trained_adapter, dev, tmp_path_factory):
+    """An adapter asked in three ways, with and without rules, about rows that have something for a rule."""
+    folder = tmp_path_factory.mktemp("prompts")
+    header, *rows = read_csv(dev)
+    speech = write_csv(folder / "speech.csv", [[n, d.replace(": ", ": 어~ "), *rest] for n, d, *rest in rows], header)
+    asks = folder / "asks.txt"
+    asks.write_text("한 문장으로 요약하세요.\n[대화]\\n{dialogue}\\n{topic}에 대해 요약하세요.\n", encoding="utf-8")
+    recipe = dict(adapter_path=str(trained_adapter), dtype="float32", quantization="none", use_cpu=True)
+    argv = ["--eval_file", str(speech), "--output_dir", str(folder / "out"), "--num_beams", "1", "--bootstrap", "20"]
+    argv += ["--max_new_tokens", "12", "--sweep_instructions_file", str(asks)]
+    argv += ["--sweep_speech_rules", "fillers", "fillers+repeats"]
+    return folder, speech, decoding_sweep(recipe, argv)
+
+
+def test_one_table_has_every_prompt_and_rule(prompts_swept, capfd):
+    _, speech, found = prompts_swept
+    assert len(found["trials"]) == 3 * 3
+    print_trials(found["trials"], found["gain"], str(speech))
+    printed = capfd.readouterr().out
+    assert "instruction 1: 한 문장으로 요약하세요." in printed
+    assert "instruction 2: [대화]\\n{dialogue}\\n{topic}에 대해 요약하세요." in printed
+    assert "fillers+repeats" in printed and "own" in printed
+
+
+def test_another_prompt_gives_other_summaries(prompts_swept):
+    assert len({json.dumps(trial["rouge"]["per_row"]) for trial in prompts_swept[2]["trials"]}) > 1
+
+
+def test_the_chosen_prompt_is_a_file_that_recipes_take(prompts_swept, tmp_path):
+    folder, speech, found = prompts_swept
+    config = yaml.safe_load((folder / "out" / "chosen.yaml").read_text(encoding="utf-8"))
+    rules = found["chosen"]["speech_rules"]
+    assert config["predict"]["speech_rules"] == (rules.split("+") if rules else ["none"])
+    assert config["sft"].items() <= config["predict"].items()
+    again = ["--config", str(folder / "out" / "chosen.yaml"), "--test_file", str(speech)]
+    predict({}, [*again, "--output_dir", str(tmp_path)])
+    assert read_predictions(tmp_path / "submission.csv") == read_predictions(folder / "out" / "submission.csv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--sweep_speech_rules", "filler"), "--sweep_speech_rules filler: 'filler' must be one of fillers"),
+        (("--sweep_instruction", "a", "--sweep_instructions_file", "b.txt"), "exclude each other"),
+        (("--sweep_instructions_file", "nowhere.txt"), "--sweep_instructions_file nowhere.txt: cannot be read"),
+    ],
+)
+def test_a_prompt_that_cannot_be_asked_is_one_line_before_any_trial(
+    toy_base, trained_adapter, dev, tmp_path, flags, message
+):
+    with pytest.raises(InputError, match=message):
+        sweep(toy_base, trained_adapter, dev, tmp_path / "out", *flags)
+
+
+def test_a_topic_that_a_row_lacks_is_one_line_before_any_trial(toy_base, trained_adapter, dev, tmp_path):
+    header, *rows = read_csv(dev)
+    bare = write_csv(tmp_path / "bare.csv", [cells[:3] for cells in rows], header[:3])
+    with pytest.raises(InputError, match=r"bare.csv: row .*the prompt has \{topic\}, and the row has none"):
+        sweep(toy_base, trained_adapter, bare, tmp_path / "out", "--sweep_instruction", "{topic}?")

@@ -30,13 +30,13 @@ def with_line_breaks(text: str) -> str:
     return text.replace("\\n", "\n").strip()
 
 
-def read_instructions(path: str) -> list[str]:
+def read_instructions(path: str, flag: str = "--instructions_file") -> list[str]:
     """The instructions in a text file, one a line; `\\n` in one is a line break."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise InputError(f"--instructions_file {path}: cannot be read ({why}); give a text file") from None
+        raise InputError(f"{flag} {path}: cannot be read ({why}); give a text file") from None
     if not (texts := [with_line_breaks(line) for line in lines if line.strip()]):
-        raise InputError(f"--instructions_file {path}: holds no instruction; write one a line")
+        raise InputError(f"{flag} {path}: holds no instruction; write one a line")
     return texts

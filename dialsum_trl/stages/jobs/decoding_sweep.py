@@ -19,31 +19,40 @@ from dialsum_trl.core.settings.flags import (
     ModelArguments,
     PromptArguments,
 )
-from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, SYSTEM
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS, RECORDED, SYSTEM
 from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import can_be_scored, read_dialogues
 from dialsum_trl.data.predictions import write_predictions
 from dialsum_trl.data.submission import check_template
 from dialsum_trl.generation import sharded as inference
+from dialsum_trl.generation.model_scores import load_scorers, model_scores
 from dialsum_trl.generation.trials import BASE, Trials, compare_trials, describe, once_each, print_trials
 from dialsum_trl.metrics.rouge import RougeConfig, score
-from dialsum_trl.models.adapter_settings import compare_with_adapter
+from dialsum_trl.models.adapter_settings import compare_with_adapter, refuse_prompt
+from dialsum_trl.prompts.prompt import check_fields, set_prompt
 from dialsum_trl.prompts.tokenizer import tokenizer_of
 
 TRIALS, CHOSEN = "trials.jsonl", "chosen.yaml"
+PROMPT_AXES = ("instruction", "system_prompt", "speech_rules")
 AXES = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
 
 
 def plan(args, decoding: DecodingArguments) -> list[dict]:
     """The settings to try, grouped by adapter: the flags' own decoding with the first adapter, then the grid.
 
-    A setting is `{"adapter", "num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens"}`. The length
-    penalty means nothing to greedy decoding, which is tried once for all of them.
+    A setting is `{"adapter", "num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens"}`, and of
+    `PROMPT_AXES` those that are swept; there the usual is None, the model's own. Where prompts are swept, decoding is
+    the usual one but for what the user gives. The length penalty means nothing to greedy decoding, which is tried once.
     """
     usual = {axis: getattr(decoding, axis) for axis in AXES}
-    settings = [{"adapter": args.adapter_paths[0], **usual}]
-    for adapter, *values in itertools.product(args.adapter_paths, *(getattr(args, f"sweep_{axis}") for axis in AXES)):
-        setting = {"adapter": adapter, **dict(zip(AXES, values, strict=True))}
+    prompts = {axis: [None, *values] for axis in PROMPT_AXES if (values := getattr(args, f"sweep_{axis}"))}
+    axes = {
+        axis: [usual[axis]] if prompts and f"sweep_{axis}" not in args.given else getattr(args, f"sweep_{axis}")
+        for axis in AXES
+    } | prompts
+    settings = [{"adapter": args.adapter_paths[0], **dict.fromkeys(axes), **usual}]
+    for adapter, *values in itertools.product(args.adapter_paths, *axes.values()):
+        setting = {"adapter": adapter, **dict(zip(axes, values, strict=True))}
         if setting["num_beams"] == 1:
             setting["length_penalty"] = usual["length_penalty"]
         if setting not in settings:
@@ -76,6 +85,8 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     config = RougeConfig.of(rouge)
     state = inference.start(args.use_cpu)
     models = {path: _model(path, model_args, prompt, args.given) for path in args.adapter_paths}
+    for own, _ in models.values():
+        refuse_prompt(own.model_name_or_path, args.given, own.model_revision, own.trust_remote_code)
     depends_on = {
         "rows": hashlib.sha256(json.dumps(dev.to_dict(), ensure_ascii=False).encode()).hexdigest(),
         "rouge": asdict(config),
@@ -84,14 +95,18 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         },
         "max_length": args.max_length,
     }
+    if set(args.metrics) - {"rouge"}:
+        depends_on["metrics"] = [args.metrics, args.bertscore_model, args.bleurt_model]
     settings = plan(args, decoding)
     for setting in settings:  # a value that cannot be used shows before hours of trials
         inference.generation_settings(_decoding(decoding, setting), args.max_length)
+        check_fields(asked(models[setting["adapter"]][1], setting), dev, data.eval_file)
     if is_main_process():
         sole_writer(args.output_dir)
     journal = Trials(Path(args.output_dir) / TRIALS, depends_on)
 
     loaded, summarizer = None, None
+    scorers = load_scorers(args, state.device)
     for number, setting in enumerate(settings, start=1):
         if journal.find(setting):
             continue
@@ -99,15 +114,19 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
             summarizer = None  # its memory is needed for the next one
             loaded = setting["adapter"]
             summarizer = inference.load(*models[loaded], decoding, state.device)
+        set_prompt(summarizer.tokenizer, asked(models[loaded][1], setting))
         chosen = inference.generation_settings(_decoding(decoding, setting), args.max_length)
         started = time.perf_counter()
         summaries = inference.summarize_sharded(summarizer, dev["dialogue"], chosen, state, False, dev["topic"][:])
         seconds = time.perf_counter() - started
-        report = score([s.text for s in summaries], dev["summaries"], config, bootstrap=args.bootstrap)
+        texts = [summary.text for summary in summaries]
+        report = score(texts, dev["summaries"], config, bootstrap=args.bootstrap)
+        others = model_scores(scorers, texts, dev["summaries"][:], config.references, args.bootstrap)
         journal.add(
             {
                 "setting": setting,
                 "rouge": report.to_dict(per_row=True),
+                **({"model_scores": [one.to_dict(per_row=True) for one in others]} if others else {}),
                 "tokens": sum(s.tokens for s in summaries) / len(summaries),
                 "hit_limit": sum(s.hit_limit for s in summaries) / len(summaries),
                 "seconds": round(seconds, 2),
@@ -121,9 +140,21 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     model = models[best["adapter"]]
     if best["adapter"] != loaded:
         summarizer = inference.load(*model, decoding, state.device)
+    model = model[0], asked(model[1], best)
+    set_prompt(summarizer.tokenizer, model[1])
     rows = dev if test is None else test
     _finish(args, best, model, summarizer, _decoding(decoding, best), config, state, rows)
     return {"chosen": best, "trials": trials, "gain": gain}
+
+
+def asked(prompt: PromptArguments, setting: dict) -> PromptArguments:
+    """The prompt of a setting; `prompt`: the model's own."""
+    changes = {axis: setting[axis] for axis in PROMPT_AXES if setting.get(axis) is not None}
+    if "instruction" in changes:
+        changes["instruction"] = [changes["instruction"]]
+    if "speech_rules" in changes:
+        changes["speech_rules"] = changes["speech_rules"].split("+")
+    return replace(prompt, **changes)
 
 
 def _decoding(decoding: DecodingArguments, setting: dict) -> DecodingArguments:
@@ -158,10 +189,15 @@ def _finish(args, best, model, summarizer, decoding, config, state, rows) -> Non
     chosen |= {axis: best[axis] for axis in AXES}
     chosen |= {name: getattr(model_args, name) for name in ("model_revision", "dtype", "quantization")}
     chosen |= {"prompt_style": model[1].prompt_style, "max_length": args.max_length, "use_cpu": args.use_cpu}
-    system, instruction = model[1].system_prompt, model[1].instruction[:1]
-    if [system, *instruction] != [SYSTEM, INSTRUCTIONS[0]]:
-        chosen |= {"system_prompt": system, "instruction": instruction}
-    write_text(folder / CHOSEN, yaml.safe_dump({"predict": chosen}, allow_unicode=True, sort_keys=False))
+    prompt = model[1]
+    if [prompt.system_prompt, *prompt.instruction[:1]] != [SYSTEM, INSTRUCTIONS[0]]:
+        chosen |= {"system_prompt": prompt.system_prompt, "instruction": prompt.instruction[:1]}
+    chosen |= {"speakers": prompt.speakers} if prompt.speakers != "keep" else {}
+    chosen |= {"speech_rules": prompt.speech_rules or ["none"]} if prompt.speech_rules or "speech_rules" in best else {}
+    sections = {"predict": chosen}
+    if any(axis in best for axis in PROMPT_AXES):  # to train with it
+        sections["sft"] = {name: chosen[name] for name in RECORDED if name in chosen}
+    write_text(folder / CHOSEN, yaml.safe_dump(sections, allow_unicode=True, sort_keys=False))
     how = {"model": model_args.model_name_or_path, "adapter": model_args.adapter_path, "decoding": asdict(decoding)}
     how |= {"postprocess": [], "test_file": args.test_file}
     path = write_predictions(

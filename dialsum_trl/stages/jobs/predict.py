@@ -12,10 +12,13 @@ from dialsum_trl.data.predictions import SUBMISSION, write_predictions
 from dialsum_trl.data.submission import check_template, in_nikl_layout, write_submission
 from dialsum_trl.data.summary_rules import apply, check_rules
 from dialsum_trl.generation import sharded as inference
+from dialsum_trl.generation.model_scores import load_scorers, model_scores
 from dialsum_trl.generation.settings import Summary
 from dialsum_trl.metrics.rouge import RougeConfig, score
+from dialsum_trl.metrics.row_scores import row_score_table
 from dialsum_trl.models.adapter_settings import use_adapter_settings as adjust  # noqa: F401 - `settings.resolve` calls it
 from dialsum_trl.models.identity import digest
+from dialsum_trl.prompts.prompt import check_fields
 
 CANDIDATES = "candidates"  # of several summaries per row: 1.csv, 2.csv, ..., each for an ensemble
 
@@ -40,6 +43,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     rules = check_rules([] if args.postprocess == ["none"] else args.postprocess)
 
     rows = read_dialogues(args.test_file, columns=data.columns(), require_summary=False)
+    check_fields(prompt, rows, args.test_file)
     fnames = rows["fname"][:]
     template = args.template or (args.test_file if in_nikl_layout(args.test_file) else None)
     check_template(template, fnames)
@@ -66,10 +70,13 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     ]
     first = [row[0] for row in texts]
 
-    scores = None
+    scores, others = None, []
     if can_be_scored(rows, args.test_file):
-        config = RougeConfig.of(rouge)
-        scores = score(first, rows["summaries"], config, bootstrap=args.bootstrap)
+        scores = score(first, rows["summaries"], RougeConfig.of(rouge), bootstrap=args.bootstrap)
+        del summarizer  # its memory
+        others = model_scores(
+            load_scorers(args, state.device), first, rows["summaries"][:], rouge.rouge_references, args.bootstrap
+        )
     if is_main_process():
         how = {
             "model": model_args.model_name_or_path,
@@ -77,6 +84,7 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
             "decoding": asdict(decoding),
             "postprocess": rules,
             "test_file": args.test_file,
+            **({"model_scores": [one.to_dict() for one in others]} if others else {}),
         }
         write_predictions(folder, fnames, first, how, generated=summaries, scores=scores, template=template)
         if args.num_return_sequences > 1:
@@ -85,8 +93,10 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
         journal.path.unlink()
     if scores:
         say(scores.table())
+    if others:
+        say(row_score_table(others))
     print_figures(folder, summaries, rules, template, args.num_return_sequences)
-    return {"summaries": first, "scores": scores}
+    return {"summaries": first, "scores": scores, "model_scores": others}
 
 
 def print_figures(folder: Path, summaries: list[Summary], rules: list[str], template: str | None, several: int) -> None:
