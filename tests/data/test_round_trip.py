@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.data.formats.delimited import DELIMITERS
+from dialsum_trl.data.formats.json_rows import HOLDERS
 from dialsum_trl.data.formats.kakao import kakao_dialogue
 from dialsum_trl.data.writing import write_rows
 from tests.row_files import fuzz, row
@@ -78,31 +79,27 @@ def rows_of(pairs):
     return [row(f"r{number}", text_of(spoken), [summary], "주, 제") for number, (spoken, summary) in enumerate(pairs)]
 
 
-@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @fuzz
-@given(dialogues)
-def test_a_corpus_in_its_layout_is_its_rows(tmp_path, layout, suffix, pairs):
+@given(dialogues, st.sampled_from([".json", ".jsonl", ".parquet"]))
+def test_a_corpus_in_its_layout_is_its_rows(tmp_path, layout, pairs, suffix):
     made = [LAYOUTS[layout](f"r{number}", *pair) for number, pair in enumerate(pairs)]
     write_rows(tmp_path / f"a{suffix}", list(made[0]), made)
     assert list(iter_rows(tmp_path / f"a{suffix}")) == rows_of(pairs)
 
 
-@pytest.mark.parametrize("holder", ["data", "document"])
 @fuzz
-@given(dialogues)
-def test_an_array_in_an_object_is_its_rows(tmp_path, holder, pairs):
+@given(dialogues, st.sampled_from(HOLDERS))
+def test_an_array_in_an_object_is_its_rows(tmp_path, pairs, holder):
     made = [LAYOUTS["NIKL"](f"r{number}", *pair) for number, pair in enumerate(pairs)]
     content = {"id": "x", "metadata": {"data": "y"}, holder: made, "after": [1]}
     (tmp_path / "a.json").write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
     assert list(iter_rows(tmp_path / "a.json")) == rows_of(pairs)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949"])
-@pytest.mark.parametrize("delimiter", DELIMITERS)
 @fuzz
-@given(dialogues)
-def test_a_text_file_is_its_rows_whatever_separates_and_encodes_it(tmp_path, delimiter, encoding, pairs):
+@given(dialogues, st.sampled_from(DELIMITERS), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp949"]))
+def test_a_text_file_is_its_rows_whatever_separates_and_encodes_it(tmp_path, pairs, delimiter, encoding):
     expected = rows_of(pairs)
     with (tmp_path / "a.csv").open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
