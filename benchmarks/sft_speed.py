@@ -132,7 +132,7 @@ def run(path, variant: str, rows, smoke: bool, rows_per_step: int = 64, **more) 
         tokenizer = AutoTokenizer.from_pretrained(path)
         if variant.startswith("ours"):
             sizes = [len(ids) for ids in rows["input_ids"]]
-            fast = prepare(model, args, sizes, pad, "none" if smoke else "4bit", None if smoke else budget)
+            fast, _ = prepare(model, args, sizes, pad, "none" if smoke else "4bit", None if smoke else budget)
         trainer = SFTTrainer(
             model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Clock()], packing=fast
         )

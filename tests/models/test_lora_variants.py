@@ -24,7 +24,7 @@ from dialsum_trl.models.record import read_record
 from tests.fused_models import difference, documents, lora_model, loss_and_gradients, pack
 
 PROMPTS = [[7, 8, 9, 10], [300, 20, 5]]
-FUSED, PACKED = "Fused layers agree", "Packed, but not fused"
+FUSED, PACKED = "packed, fused layers", "packed, plain layers: "
 VARIANTS = {
     "rsLoRA": (dict(use_rslora=True), FUSED),
     "DoRA": (dict(use_dora=True), PACKED),

@@ -28,7 +28,7 @@ def train(folder, fast: bool, dropout: float = 0.0, resume=None, trls_loss: bool
     )  # the tokenizer's
     path = None
     if fast:
-        path = prepare(model, args, [len(ids) for ids in data["input_ids"]], 0, "none", None)
+        path, _ = prepare(model, args, [len(ids) for ids in data["input_ids"]], 0, "none", None)
     else:
         model.set_attn_implementation("sdpa")
     trainer = (partial(SFTTrainer, packing=path) if fast else trl.SFTTrainer)(
@@ -116,12 +116,12 @@ def test_a_rehearsal_leaves_no_trace(tmp_path, monkeypatch):
     assert torch.equal(adapters(rehearsed), adapters(silent))
 
 
-def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
+def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path):
     model = lora_model(target_modules=["q_proj", "v_proj"])
     args = arguments(tmp_path)
-    path = prepare(model, args, [20] * 8, 0, "none", None)
+    path, rows = prepare(model, args, [20] * 8, 0, "none", None)
     assert not path.fused and path.plan is None
-    assert "Packed, but not fused: not every projection" in capsys.readouterr().out
+    assert rows == "packed, plain layers: not every projection has a LoRA adapter"
     assert args.gradient_accumulation_steps == 2 and path.schedule.rows_per_step == 8
 
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_fused_is_packed_all_the_same(tmp_path, capsys):
     ("failure", "words"),
     [(RuntimeError("no C compiler"), "do not run here (RuntimeError: no C compiler)"), (0.3, "differs from the plain")],
 )
-def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, monkeypatch, capsys, failure, words):
+def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, monkeypatch, failure, words):
     def check(layers):
         if isinstance(failure, Exception):
             raise failure
@@ -138,6 +138,6 @@ def test_layers_that_do_not_run_or_agree_are_put_back_with_one_line(tmp_path, mo
     monkeypatch.setattr("dialsum_trl.training.packing.prepare.check", check)
     monkeypatch.setattr("dialsum_trl.training.packing.prepare.compile_errors", lambda: (RuntimeError,))
     model = lora_model()
-    path = prepare(model, arguments(tmp_path), [20] * 8, 0, "none", None)
-    assert not path.fused and words in capsys.readouterr().out
+    path, rows = prepare(model, arguments(tmp_path), [20] * 8, 0, "none", None)
+    assert not path.fused and words in rows
     assert all("forward" not in vars(layer) for layer in decoder_layers(model))

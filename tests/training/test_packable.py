@@ -66,12 +66,12 @@ def test_families_that_do_not_are_named(family, sizes, reason):
     assert reason in packable(toy(family, **sizes), 100)
 
 
-def test_such_a_model_is_left_as_it_was_and_trains_padded(tmp_path, capsys):
+def test_such_a_model_is_left_as_it_was_and_trains_padded(tmp_path):
     model, args = toy("mamba", state_size=8), arguments(tmp_path)
     before = args.to_dict()
-    assert prepare(model, args, [100, 20], 0, "none", None) is None
+    path, rows = prepare(model, args, [100, 20], 0, "none", None)
+    assert path is None and rows.startswith("padded: documents in one row see one another")
     assert args.to_dict() == before
-    assert "Padded, not packed: documents in one row see one another" in capsys.readouterr().out
 
 
 def test_recurrent_layers_are_packed_only_where_each_document_is_a_row_of_theirs():
@@ -93,12 +93,12 @@ def test_gradients_of_a_recurrent_model_are_those_of_its_documents_alone():
     assert difference(loss_and_gradients(model, pack(rows))[1], expected) < 1e-5
 
 
-def test_noise_that_is_scaled_by_the_length_of_a_row_is_not_for_packs(tmp_path, capsys):
+def test_noise_that_is_scaled_by_the_length_of_a_row_is_not_for_packs(tmp_path):
     args = arguments(tmp_path, neftune_noise_alpha=5.0)
-    assert prepare(toy("llama", **GROUPED), args, [20] * 8, 0, "none", None) is None
-    assert "Padded, not packed: transformers scales the noise of --neftune_noise_alpha" in capsys.readouterr().out
+    path, rows = prepare(toy("llama", **GROUPED), args, [20] * 8, 0, "none", None)
+    assert path is None and rows.startswith("padded: transformers scales the noise of --neftune_noise_alpha")
 
 
-def test_polyglot_is_packed_and_not_fused(tmp_path, capsys):
-    assert prepare(toy("gpt_neox"), arguments(tmp_path), [20] * 8, 0, "none", None).fused is False
-    assert "Packed, but not fused" in capsys.readouterr().out
+def test_polyglot_is_packed_and_not_fused(tmp_path):
+    path, rows = prepare(toy("gpt_neox"), arguments(tmp_path), [20] * 8, 0, "none", None)
+    assert not path.fused and rows == "packed, plain layers: no LoRA adapter"

@@ -124,7 +124,7 @@ def test_full_fine_tuning_of_a_quantized_base_is_an_error(rows, tmp_path):
         train("sft_llama3b", rows, tmp_path / "out", "--use_peft", "false")
 
 
-@pytest.mark.parametrize(("fast", "path"), [("true", "packed, fused layers"), ("false", "padded")])
+@pytest.mark.parametrize(("fast", "path"), [("true", "packed, fused layers"), ("false", "padded: --fast false")])
 def test_a_run_says_what_it_found_in_the_model(fast, path, rows, tmp_path, capsys):
     train("sft_llama3b", rows, tmp_path / "out", "--max_steps", "1", "--rouge_rows", "0", "--fast", fast)
     found = capsys.readouterr().out.split("(llama):\n")[1].splitlines()[:5]

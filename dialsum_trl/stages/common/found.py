@@ -7,7 +7,6 @@ from dialsum_trl.core.console import say
 from dialsum_trl.core.settings.flags import ModelArguments
 from dialsum_trl.prompts.prompt import apply_template, prompt_messages
 from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE
-from dialsum_trl.training.packing.prepare import FastPath
 
 
 def say_found(
@@ -15,9 +14,9 @@ def say_found(
     tokenizer: PreTrainedTokenizerBase,
     stop_ids: list[int],
     model_args: ModelArguments,
-    packing: FastPath | None,
+    rows: str,
 ) -> None:
-    """Prints dtype, template, stop tokens, layers with LoRA and path; why rows are padded or not fused stands above."""
+    """Prints dtype, template, stop tokens, layers with LoRA, and `rows`: how `prepare` trains on them and why so."""
     turns, _ = apply_template(tokenizer, prompt_messages("가"), generation=True)
     template = "instruction format" if INSTRUCTION_TEMPLATE in tokenizer.chat_template else "chat template"
     system = "has its own turn" if turns[0]["role"] == "system" else "opens the first user turn"
@@ -25,7 +24,6 @@ def say_found(
     if isinstance(model, PeftModel):
         names = sorted({name.rsplit(".", 1)[-1] for name in model.targeted_module_names})
         names += sorted({".".join(name.split(".")[-2:]) for name in model.targeted_parameter_names})
-    rows = "padded" if packing is None else "packed, fused layers" if packing.fused else "packed, plain layers"
     say(f"Found in {model_args.model_name_or_path} ({model.config.model_type}):")
     say(f"  dtype            {model_args.dtype}, quantization {model_args.quantization}")
     say(f"  prompt           {template}; the system text {system}")

@@ -72,16 +72,16 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
             info.lora_start = adapter_state(model, POLICY)
     args.dataset_kwargs = {"skip_prepare_dataset": True}  # the rows are final: nothing left to truncate or drop
     rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    packing = None
+    packing, path = None, "padded: --fast false"
     if sft.fast:
         lengths = [len(ids) for ids in train_rows["input_ids"]]
         eval_rows = args.per_device_eval_batch_size
-        packing = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
+        packing, path = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
         if "per_device_eval_batch_size" in sft.given:
             args.per_device_eval_batch_size = eval_rows
         if packing and packing.fused and "activation_checkpointing" in sft.given:
             say("--activation_checkpointing: fused layers recompute what the plan above says; --fast false follows it")
-    say_found(model, tokenizer, stop_ids, model_args, packing)
+    say_found(model, tokenizer, stop_ids, model_args, path)
     trainer = SFTTrainer(
         model=model,
         args=args,

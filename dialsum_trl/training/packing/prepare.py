@@ -41,7 +41,7 @@ class FastPath:
 
 def prepare(
     model, args, lengths: list[int], pad_id: int, quantization: str, memory_gib: float | None
-) -> FastPath | None:
+) -> tuple[FastPath | None, str]:
     """Chooses and prints the plan, fuses the model's layers, and sets the batch arguments of `args` to match.
 
     Args:
@@ -53,15 +53,15 @@ def prepare(
         memory_gib: limit on GPU memory; None: what the GPU has free.
 
     Returns:
-        None if documents cannot share a row in this model, or with its noise: it trains padded, as TRL does.
+        What was prepared, None if documents cannot share a row in this model, or with its noise: it trains padded, as
+        TRL does. And in words how rows are trained on, with the reason where layers are not fused.
 
     Raises:
         InputError: the longest row alone does not fit the budget.
     """
     separate_documents(model)
     if reason := why_not_packed(model, args, max(lengths)):
-        say(f"Padded, not packed: {reason}")
-        return None
+        return None, f"padded: {reason}"
 
     rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     seed = args.seed if args.data_seed is None else args.data_seed
@@ -93,7 +93,6 @@ def prepare(
         _follow(args, plan, max(lengths))
         micro_batches = plan.micro_batches
     else:
-        say(f"Packed, but not fused: {reason}")
         plan, micro_batches = None, args.gradient_accumulation_steps
         if on_gpu and args.gradient_checkpointing and shape:  # each micro-batch costs the host the same launches
             tokens = memory.plain_tokens(shape, budget)
@@ -103,7 +102,8 @@ def prepare(
         args.accelerator_config.non_blocking = True
     # only reported by the trainer; the schedule distributes the rows
     args.per_device_train_batch_size = -(-rows_per_step // (micro_batches * args.world_size))
-    return FastPath(PackCollator(pad_id), schedule(micro_batches), plan is not None, plan)
+    path = FastPath(PackCollator(pad_id), schedule(micro_batches), plan is not None, plan)
+    return path, f"packed, plain layers: {reason}" if reason else "packed, fused layers"
 
 
 def _follow(args, plan: memory.Plan, longest: int) -> None:
