@@ -2,7 +2,8 @@
 
     python -m benchmarks.models                # all of them, a few minutes
     python -m benchmarks.models llama mamba2   # some of them
-    python -m benchmarks.models --write        # writes benchmarks/results/models.json and the table of docs/models.md
+    python -m benchmarks.models --write        # writes benchmarks/results/models.json and the tables of docs/models.md
+    python -m benchmarks.models --checkpoints  # writes only the table of checkpoints: facts of families and the plans
 
 Everything runs through the package's own functions, on a CPU in float32, with the toy tokenizer.
 """
@@ -27,20 +28,27 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from benchmarks.record import RESULTS, write_json
 from dialsum_trl.cli.merge import merge_adapter
-from dialsum_trl.core.settings.defaults import LORA_TARGETS
+from dialsum_trl.core.cards import CONTEXT_GIB
+from dialsum_trl.core.settings.defaults import LORA_R, LORA_TARGETS, MAX_LENGTH
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.generation.decoding import can_decode
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import encode_prompts, summarize
 from dialsum_trl.generation.summarizer import load_summarizer
 from dialsum_trl.models.base import auto_class_of
+from dialsum_trl.models.families.registry import FAMILIES
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.stages.sft import train_sft
+from dialsum_trl.training.estimate import known_shape, largest_packs, row_lengths
+from dialsum_trl.training.plan.memory import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY, PAGE = ROOT / "dialsum_trl" / "toy", ROOT / "docs" / "models.md"
-FIGURES = re.compile(r"(<!-- figures: benchmarks/models.py -->\n\n).*?(\n<!-- end of figures -->)", re.DOTALL)
+MARKS = r"(<!-- {}: benchmarks/models.py -->\n\n).*?(\n<!-- end of {} -->)"
 HEADER = ("architecture", "attention", "SFT", "LoRA on", "predict", "resume", "merge")
+CARDS, BATCH = (8, 16, 24), 64  # GiB; rows a step, as in recipes/sft.py
+CHECKPOINT_HEADER = ("model", "type", "licence", "template has", "ends", "system text", "attention", "SFT",
+                     *(f"{card} GiB" for card in CARDS))  # fmt: skip
 ROWS, NEW_TOKENS, MERGE_TOLERANCE = 6, 12, 1e-4
 
 SIZES = dict(
@@ -235,10 +243,43 @@ def row_of(kind: str) -> dict[str, str]:
             return {"SFT": f"**fails**: {type(error).__name__}: {' '.join(str(error).split())[:200]}"}
 
 
-def table(rows: dict[str, dict[str, str]]) -> str:
+def table(rows: dict[str, dict[str, str]], header: tuple[str, ...] = HEADER) -> str:
     """In Markdown, one line per architecture."""
-    lines = [[f"`{kind}`", *(row.get(name, "") for name in HEADER[1:])] for kind, row in rows.items()]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (HEADER, ["---"] * len(HEADER), *lines))
+    lines = [[f"`{kind}`", *(row.get(name, "") for name in header[1:])] for kind, row in rows.items()]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (header, ["---"] * len(header), *lines))
+
+
+def checkpoint_rows() -> dict[str, dict[str, str]]:
+    """What the families say of each checkpoint, keyed by CHECKPOINT_HEADER without its first."""
+    measured, rows = json.loads((RESULTS / "models.json").read_text("utf-8")), {}
+    for family in FAMILIES:
+        for checkpoint in family.checkpoints:
+            kind = checkpoint.model_type or family.model_types[0]
+            chat, found = None if checkpoint.own_chat else family.chat, measured.get(kind, {})
+            rows[checkpoint.repo_id] = {
+                "type": f"`{kind}`", "licence": checkpoint.license.name or checkpoint.license.id,
+                "template has": f"`{chat.opens}`" if chat else "", "ends": f"`{chat.turn_end}`" if chat else "",
+                "system text": ("own turn" if chat.system else "in the user's") if chat else "",
+                "attention": found.get("attention", ""), "SFT": found.get("SFT", "").split(":")[0],
+                **{f"{card} GiB": planned(checkpoint.repo_id, card) if checkpoint.sizes else "" for card in CARDS},
+            }  # fmt: skip
+    return {name.replace("|", "\\|"): {key: cell.replace("|", "\\|") for key, cell in row.items()}
+            for name, row in rows.items()}  # fmt: skip
+
+
+def planned(repo_id: str, gib: int) -> str:
+    """GiB of QLoRA's plan for that model on a card of `gib`, and tokens of its micro-batches, or "no"."""
+    shape = known_shape(repo_id, "main", LORA_R, "4bit")
+    tokens = largest_packs(tuple(min(length, MAX_LENGTH) for length in row_lengths(None, repo_id, {})), BATCH, 1)
+    best = plan(shape, tokens.__getitem__, list(tokens), gib - CONTEXT_GIB)
+    return f"{best.gib + CONTEXT_GIB:.1f} / {best.tokens:,}" if best else "no"
+
+
+def write_table(name: str, text: str) -> None:
+    """Puts a table between its marks on the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    marks = re.compile(MARKS.format(name, name), re.DOTALL)
+    PAGE.write_text(marks.sub(lambda found: found[1] + text + found[2], page), encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -246,7 +287,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("kinds", nargs="*", metavar="architecture")
     parser.add_argument("--write", action="store_true", help="writes the rows to the JSON and to docs/models.md")
+    parser.add_argument("--checkpoints", action="store_true", help="writes only the table of checkpoints")
     args = parser.parse_args(argv)
+    if args.checkpoints:
+        write_table("checkpoints", table(checkpoint_rows(), CHECKPOINT_HEADER))
+        return 0
     rows = {}
     for kind in args.kinds or ARCHITECTURES:
         rows[kind] = row_of(kind)
@@ -256,8 +301,8 @@ def main(argv: list[str] | None = None) -> int:
             rows = json.loads((RESULTS / "models.json").read_text("utf-8")) | rows
         rows = {kind: rows[kind] for kind in ARCHITECTURES}
         write_json("models", rows)
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(FIGURES.sub(lambda marks: marks[1] + table(rows) + marks[2], page), encoding="utf-8")
+        write_table("figures", table(rows))
+        write_table("checkpoints", table(checkpoint_rows(), CHECKPOINT_HEADER))
     return sum("fails" in row["SFT"] for row in rows.values())
 
 

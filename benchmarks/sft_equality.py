@@ -3,15 +3,16 @@
 import gc
 import math
 
-from dialsum_trl.core.settings.defaults import LORA_TARGETS
-
-TARGETS = [*LORA_TARGETS, "qkv_proj", "gate_up_proj"]
 HALF = "bfloat16"  # or float16, with its gradients scaled
 SCALE = 65536.0
 
 
-def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
-    """The recipes' model: nf4 base through transformers, LoRA through PEFT."""
+def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa", **lora):
+    """The recipes' model: nf4 base through transformers, LoRA through PEFT.
+
+    Args:
+        lora: flags of `ModelArguments` beyond dropout.
+    """
     from peft import get_peft_model
     from transformers import set_seed
 
@@ -20,16 +21,21 @@ def load(path, smoke: bool, dropout: float = 0.05, attention: str = "sdpa"):
     from dialsum_trl.models.lora import lora_config
 
     set_seed(42)  # every variant starts from the same adapters
+    quantization = "none" if smoke else lora.get("quantization", "4bit")
     base = load_base(
-        str(path), dtype="float32" if smoke else HALF, quantization="none" if smoke else "4bit",
-        attn_implementation=attention, device="cpu" if smoke else 0,
+        str(path), dtype="float32" if smoke else HALF, quantization=quantization, attn_implementation=attention,
+        device="cpu" if smoke else 0,
     )  # fmt: skip
     base.config.use_cache = False
-    return get_peft_model(base, lora_config(ModelArguments(lora_dropout=dropout, lora_target_modules=TARGETS)))
+    return get_peft_model(base, lora_config(ModelArguments(lora_dropout=dropout, **lora), base=base))
 
 
-def equality(path, rows, smoke: bool) -> dict:
-    """Loss and gradients of one pack without dropout: plain layers and ours, each against plain layers in float32."""
+def equality(path, rows, smoke: bool, **lora) -> dict:
+    """Loss and gradients of one pack without dropout: plain layers and ours, each against plain layers in float32.
+
+    Args:
+        lora: as `load`.
+    """
     import torch
     from bitsandbytes.functional import dequantize_4bit
     from transformers import AutoModelForCausalLM
@@ -52,7 +58,7 @@ def equality(path, rows, smoke: bool) -> dict:
         (loss * scale).backward()
         return loss.item(), {n: p.grad.float().cpu() / scale for n, p in model.named_parameters() if p.requires_grad}
 
-    model = load(path, smoke, dropout=0.0, attention=name).train()
+    model = load(path, smoke, dropout=0.0, attention=name, **lora).train()
     add_fused_lm_head(model.get_base_model())
     draw = torch.Generator().manual_seed(5)
     for key, parameter in model.named_parameters():
@@ -80,8 +86,8 @@ def equality(path, rows, smoke: bool) -> dict:
     add_fused_lm_head(base)
     from peft import get_peft_model
 
-    settings = ModelArguments(lora_dropout=0.0, lora_target_modules=TARGETS)
-    reference = get_peft_model(base, lora_config(settings)).to(device).train()
+    flags = lora | dict(lora_dropout=0.0, init_lora_weights="default")  # the weights are replaced below
+    reference = get_peft_model(base, lora_config(ModelArguments(**flags), base=base)).to(device).train()
     reference.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     found["float32"] = gradients(reference, False)
     del reference, base

@@ -3,6 +3,7 @@
     python -m benchmarks.sft_speed                          # one GPU, Llama-3.2-3B shape
     python -m benchmarks.sft_speed --shape llama8b --variants plain ours ours_16gib
     python -m benchmarks.sft_speed --shape gemma3_4b --variants plain ours --name sft_families --append
+    python -m benchmarks.sft_speed --shape exaone4_1b --variants ours --skip_equality --name sft_families --append
     python -m benchmarks.sft_speed --shape gemma3_4b phi4_mini --change num_hidden_layers=6 --variants
     python -m benchmarks.sft_speed --curve 50               # also the loss curves of both paths, 8 rows per step
     python -m benchmarks.sft_speed --unsloth_site SITE      # Unsloth too, in the same run
@@ -240,7 +241,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--unsloth_site", help="folder that holds Unsloth and what it pins")
     parser.add_argument("--skip_equality", action="store_true")
     parser.add_argument("--name", default="sft_speed", help="name of the result file")
-    parser.add_argument("--append", action="store_true", help="keep the rows that the result file has")
+    parser.add_argument("--append", action="store_true", help="keep the file's rows, those measured again replaced")
     parser.add_argument("--smoke", action="store_true", help="toy shape on the CPU; writes no result file")
     args = parser.parse_args(argv)
     prepare_allocator()
@@ -274,7 +275,9 @@ def measure(shape: str, changed: dict, args: argparse.Namespace, results: list[d
             results.append({"variant": variant, "shape": shape, **({"changed": changed} if changed else {}), **figures})
             print({k: v for k, v in results[-1].items() if k not in UNPRINTED}, flush=True)
             if not args.smoke:
-                write_result(args.name, args.earlier + results)
+                again = {(row["variant"], row["shape"]) for row in results}
+                kept = [row for row in args.earlier if (row["variant"], row["shape"]) not in again]
+                write_result(args.name, kept + results)
 
         if not args.skip_equality:
             keep("equality", equality(path, rows, args.smoke))

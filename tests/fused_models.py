@@ -28,6 +28,9 @@ VARIANTS = {
     "mistral": ("mistral", WINDOW),
     "ministral": ("ministral", dict(MIXED, head_dim=16)),
     "ministral3": ("ministral3", dict(rope_parameters=dict(ROPE, rope_type="default", llama_4_scaling_beta=0.1))),
+    "granite": ("granite", dict(residual_multiplier=0.22, attention_multiplier=0.1)),
+    "hyperclovax": ("hyperclovax", dict(residual_multiplier=0.3, attention_multiplier=0.1)),
+    "hyperclovax without norms after": ("hyperclovax", dict(residual_multiplier=0.3, use_post_norm=False)),
     "phi3": ("phi3", dict(WINDOW, rope_parameters=dict(ROPE, rope_type="default", partial_rotary_factor=0.75))),
     "phi4 mini": ("phi3", dict(rope_parameters=LONGROPE, original_max_position_embeddings=64)),
 }

@@ -24,7 +24,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import json_text
 from dialsum_trl.core.settings.flags import columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
-from dialsum_trl.models.families.registry import SIZED
+from dialsum_trl.models.families.registry import CHECKPOINTS, SIZED
 from dialsum_trl.models.provenance import cached_commit
 from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
 from dialsum_trl.training.plan.memory import GIB
@@ -258,7 +258,11 @@ def _what_fits(settings: dict, lengths: list[int], budget: float, count: int) ->
     changes = {
         "--quantization 4bit": {},
         "--max_length 512 (long dialogues lose middle turns)": {"max_length": 512},
-        **{f"--model_name_or_path {model}": {"model_name_or_path": model} for model in SIZED},
+        **{
+            f"--model_name_or_path {model}": {"model_name_or_path": model}
+            for model, one in CHECKPOINTS.items()
+            if one.recipe
+        },
     }
     for text, change in changes.items():
         new = {**settings, "quantization": "4bit", **change}

@@ -59,6 +59,7 @@ def _blocks(rank: int, most: int) -> list[int]:
     return [block >> shift for shift in range(block.bit_length()) if block >> shift >= 16]
 
 
+@cache
 def lora_down(device: Device, adapters: int, rank: int) -> Tile | None:
     """x (T, K) times A of several adapters: products of (rows, columns) with (columns, ranks) of each."""
 
@@ -87,6 +88,7 @@ def _gradient_bytes(device: Device, adapters: int, tile: Tile) -> int:
     return PAIR * (a + 3 * x + 2 * tile.ranks * tile.rows)
 
 
+@cache
 def lora_backward(device: Device, adapters: int, rank: int) -> Tile | None:
     """Gradients of A (ranks, columns) of several adapters, summed over rows; their sums stay in registers."""
     tiles = [
@@ -98,6 +100,7 @@ def lora_backward(device: Device, adapters: int, rank: int) -> Tile | None:
     return _first([(tile, _gradient_bytes(device, adapters, tile)) for tile in tiles], device)
 
 
+@cache
 def swiglu_backward(device: Device, rank: int) -> Tile | None:
     """As `lora_backward` for the one adapter after the MLP's gate; all ranks at once, for its input is overwritten."""
     widest, stages = (128, 2) if _pipelines(device) else (64, 1)

@@ -10,7 +10,7 @@ from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.base import load_config
-from dialsum_trl.models.families.registry import SIZED
+from dialsum_trl.models.families.registry import FAMILIES, SIZED
 from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.training.plan.memory import Plan, Shape, choices, plan
 from dialsum_trl.training.plan.schedule import Schedule
@@ -51,7 +51,9 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
         InputError: its files are damaged, name files elsewhere, or require running code.
     """
     if model in SIZED:
-        return Shape.of_sizes(SIZED[model].sizes, rank, quantization)
+        checkpoint = SIZED[model]
+        family = next(family for family in FAMILIES if checkpoint in family.checkpoints)
+        return Shape.of_sizes(checkpoint.sizes, family, rank, quantization)
     try:
         return Shape.of(load_config(model, revision), rank, quantization)
     except InputError as error:

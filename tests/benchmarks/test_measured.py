@@ -20,6 +20,12 @@ MEASURED = {
     "MLP-KTLim/llama-3-Korean-Bllossom-8B": "llama8b",
     "Qwen/Qwen2.5-7B-Instruct": "qwen25_7b",
     "Qwen/Qwen3-4B-Instruct-2507": "qwen3_4b",
+    "Qwen/Qwen3-8B": "qwen3_8b",
+    "google/gemma-3-4b-it": "gemma3_4b",
+    "LGAI-EXAONE/EXAONE-4.0-1.2B": "exaone4_1b",
+    "LGAI-EXAONE/EXAONE-4.0-32B": "exaone4_32b",
+    "mistralai/Mistral-7B-Instruct-v0.3": "mistral_7b",
+    "microsoft/Phi-4-mini-instruct": "phi4_mini",
 }
 ZERO = ["deepspeed_zero2", "deepspeed_zero3"]
 

@@ -187,8 +187,13 @@ SHOWN = {  # page, first header cell -> the right-hand columns of its tables, in
         lambda: scaling_table.time("8B", 64, (1, 2, 4, 8)),
     ],
 }
-# tests/toy/test_story.py and tests/core/test_cards.py compare them
-BY_ITS_COMMAND = {("README.md", "step"), ("docs/pipeline.md", "step"), ("docs/gpus.md", "card")}
+# tests/toy/test_story.py, tests/core/test_cards.py and tests/benchmarks/test_models.py compare them
+BY_ITS_COMMAND = {
+    ("README.md", "step"),
+    ("docs/pipeline.md", "step"),
+    ("docs/gpus.md", "card"),
+    ("docs/models.md", "model"),
+}
 
 
 @pytest.mark.parametrize(("page", "first"), SHOWN)
@@ -263,6 +268,15 @@ def test_the_readme_quotes_losses_gradients_and_cpu_seconds_as_measured():
     )
     rouge, mbr = (read(f"{name}_speed")["first_call"]["seconds"] for name in ("rouge", "mbr"))
     assert f"takes {rouge:.1f} s, consensus (MBR) of 499 x 16 candidates {mbr:.1f} s" in readme
+
+
+def test_the_family_that_falls_short_is_named_with_what_takes_its_time():
+    rows = {row["shape"]: row for row in read("sft_families") if row["variant"] == "ours"}
+    assert [shape for shape, row in rows.items() if row["percent_of_ceiling"] < 55] == ["exaone4_1b"]
+    shares = rows["exaone4_1b"]["percent_of_step"]
+    products, attention, lora, idle = (shares[name] for name in ("matrix products", "attention", "lora", "idle"))
+    said = f"matrix products take {products:.0f} % of a step, and attention with heads of 64 ({attention:.0f} %), LoRA"
+    assert f"{said} ({lora:.0f} %) and the gaps between kernels ({idle:.0f} %)" in prose("README.md")
 
 
 def test_what_docs_say_of_trl_112_is_what_its_runs_took():

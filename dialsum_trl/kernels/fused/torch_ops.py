@@ -73,9 +73,16 @@ def rms_norm_backward(
     return (out if residual is None else residual.float() + out).to(hidden.dtype)
 
 
-def lora_down(wide: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys) -> Tensor:
-    """Fills the extra columns of wide (T, K + E) with scale * dropout(x) @ A_j^T and returns them as (T, n R)."""
+def lora_down(
+    wide: Tensor, a: list[Tensor], rank: int, scale: float, p: float, keys: Keys, source: Tensor | None = None
+) -> Tensor:
+    """Fills the extra columns of wide (T, K + E) with scale * dropout(x) @ A_j^T and returns them as (T, n R).
+
+    source: (T, K), copied into the other columns first; without it they hold x already.
+    """
     k = a[0].shape[1]
+    if source is not None:
+        wide[:, :k] = source
     x, out = wide[:, :k], wide.new_zeros(wide.shape[0], len(a) * rank)
     for j, matrix in enumerate(a):
         low = _dropped(x, j, p, keys) @ matrix.to(x.dtype).t() * (scale / (1 - p))
@@ -85,21 +92,15 @@ def lora_down(wide: Tensor, a: list[Tensor], rank: int, scale: float, p: float, 
     return out
 
 
-def widen(x: Tensor, extra: int) -> Tensor:
-    """(T, K) -> wide (T, K + E); the extra columns are left for `lora_down`."""
-    wide = x.new_zeros(x.shape[0], x.shape[1] + extra)
-    wide[:, : x.shape[1]] = x
-    return wide
-
-
 def lora_backward(
     grad_wide: Tensor, x: Tensor, norm: tuple[Tensor, Tensor] | None, a: list[Tensor], rank: int, scale: float,
-    p: float, keys: Keys, out: Tensor | None = None, low_only: bool = False,
+    p: float, keys: Keys, out: Tensor | None = None, low_only: bool = False, residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Adds the adapters' part to the input gradient and returns the gradients of A as float32 (n R, K).
 
     grad_wide (T, K + E): the input gradient of the base and, in the extra columns, that of A's output; or, `low_only`,
-    those columns alone, (T, E), where no input gradient is wanted. The sum goes to `out` (T, K), or in place.
+    those columns alone, (T, E), where no input gradient is wanted. The sum, with `residual` (T, K) if given, goes to
+    `out` (T, K), or in place.
     x (T, K): the input, or what was normalized into it when `norm` is (rstd, weight).
     """
     k = x.shape[1]
@@ -107,7 +108,7 @@ def lora_backward(
     if norm is not None:
         x = (norm[1] * (x.float() * norm[0][:, None]).to(x.dtype)).to(x.dtype)
     if not low_only:
-        total = grad_wide[:, :k].float()
+        total = grad_wide[:, :k].float() + (0 if residual is None else residual)
     grad_a = torch.zeros(len(a) * rank, k, dtype=torch.float32, device=x.device)
     for j, matrix in enumerate(a):
         rows = slice(j * rank, j * rank + matrix.shape[0])
@@ -179,7 +180,8 @@ def _gate(gate: Tensor, gelu: bool) -> tuple[Tensor, Tensor | float]:
 def swiglu(gate_up: Tensor, extra: int, gelu: bool = False) -> Tensor:
     """gate and up (T, 2 F) -> wide (T, F + E) whose first F columns are silu(gate) * up, or gelu(gate) * up."""
     gate, up = gate_up.chunk(2, -1)
-    return widen((gate.float() * _gate(gate.float(), gelu)[0]).to(gate.dtype) * up, extra)
+    active = (gate.float() * _gate(gate.float(), gelu)[0]).to(gate.dtype)
+    return torch.nn.functional.pad(active * up, (0, extra))
 
 
 def swiglu_backward(
@@ -203,18 +205,15 @@ def swiglu_backward(
 
 
 def load_weight(
-    out: Tensor, row: int, k: int, base: Tensor | None, state: QuantState | None, b: Tensor, adapter: int, rank: int
+    out: Tensor, row: int, k: int, base: Tensor, state: QuantState | None, b: Tensor, adapter: int, rank: int
 ) -> None:
-    """Writes rows [row, row + N) of a wide weight `out` (.., K + E): the base's, when given, and B in its columns.
+    """Writes rows [row, row + N) of a wide weight `out` (.., K + E): the base's, and B (N, r) in its columns.
 
-    base: a dense (N, K) tensor, or 4-bit data (uint8) with its bitsandbytes `state`, or None to refresh B (N, r) only.
+    base: a dense (N, K) tensor, or 4-bit data (uint8) with its bitsandbytes `state`.
     adapter: its place among the n, which decides its columns.
     """
     rows = slice(row, row + b.shape[0])
-    if base is not None:
-        if state is not None:
-            base = dequantize_4bit(base, state)
-        out[rows, :k] = base
+    out[rows, :k] = base if state is None else dequantize_4bit(base, state)
     out[rows, k:] = 0
     start = k + adapter * rank
     out[rows, start : start + b.shape[1]] = b

@@ -71,18 +71,21 @@ def _keep(bits0, bits1, adapter: tl.constexpr, threshold):
 
 @triton.jit(do_not_specialize=["T", "key0", "key1"])
 def lora_down_kernel(
-    x, a, low, ld_x, T, K, r, scale, threshold, key0, key1,
-    N: tl.constexpr, R: tl.constexpr, RANKS: tl.constexpr, EXTRA: tl.constexpr, DROP: tl.constexpr, BT: tl.constexpr,
-    BK: tl.constexpr,
+    x, source, a, low, ld_x, ld_source, T, K, r, scale, threshold, key0, key1,
+    N: tl.constexpr, R: tl.constexpr, RANKS: tl.constexpr, EXTRA: tl.constexpr, DROP: tl.constexpr, COPY: tl.constexpr,
+    BT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * BT + tl.arange(0, BT)
     row_mask = (rows < T)[:, None]
     x_rows = x + rows.to(tl.int64)[:, None] * ld_x
+    source_rows = source + rows.to(tl.int64)[:, None] * ld_source
     ri = tl.program_id(1) * RANKS + tl.arange(0, RANKS)
     acc = (tl.zeros((BT, RANKS), tl.float32),) * N
     for start in range(0, K, BK):
         cols = start + tl.arange(0, BK)
-        tile = tl.load(x_rows + cols[None, :], mask=row_mask & (cols < K)[None, :], other=0.0)
+        tile = tl.load(source_rows + cols[None, :], mask=row_mask & (cols < K)[None, :], other=0.0)
+        if COPY and tl.program_id(1) == 0:
+            tl.store(x_rows + cols[None, :], tile, mask=row_mask & (cols < K)[None, :])
         index = rows[:, None] * K + cols[None, :]
         bits0, bits1 = _hash(index, key0), _hash(index, key1)
         total = ()
@@ -115,10 +118,10 @@ def _one_adapter(tile, keep, low, matrix):
 
 @triton.jit(do_not_specialize=["T", "key0", "key1", "rows_per_split"])
 def lora_backward_kernel(
-    x, rstd_in, weight, low, a, grad, out, partial, ld_x, ld_low, ld_grad, ld_out, T, K, r, scale, threshold,
+    x, rstd_in, weight, low, a, grad, residual, out, partial, ld_x, ld_low, ld_grad, ld_out, T, K, r, scale, threshold,
     key0, key1, rows_per_split, first_rank,
     N: tl.constexpr, R: tl.constexpr, RANKS: tl.constexpr, NORM: tl.constexpr, INPUT_GRAD: tl.constexpr,
-    BT: tl.constexpr, BK: tl.constexpr,
+    ADD: tl.constexpr, BT: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     cols = tl.program_id(0) * BK + tl.arange(0, BK)
     col_mask = (cols < K)[None, :]
@@ -159,6 +162,8 @@ def lora_backward_kernel(
         if INPUT_GRAD:
             total = tl.load(grad + long_rows * ld_grad + cols[None, :], mask=mask, other=0.0).to(tl.float32)
             total += grad_x * scale
+            if ADD:
+                total += tl.load(residual + long_rows * K + cols[None, :], mask=mask, other=0.0).to(tl.float32)
             tl.store(out + long_rows * ld_out + cols[None, :], total.to(dtype), mask=mask)
     partial += split.to(tl.int64) * (N * R) * K + ri[:, None] * K + cols[None, :]
     for j in tl.static_range(N):

@@ -9,6 +9,10 @@ import triton
 from dialsum_trl.kernels import tiles
 from dialsum_trl.kernels.fused import triton_kernels as kernels
 
+WARPS = (
+    16  # that a processor gets of a kernel whose programs share a column's rows: their registers fit, and loads overlap
+)
+
 
 def _block(size: int) -> int:
     return triton.next_power_of_2(size)
@@ -22,11 +26,11 @@ def _threshold(p: float) -> int:
     return round(p * 65536)
 
 
-def _splits(device: torch.device, rows: int, column_blocks: int, block_rows: int) -> tuple[int, int]:
-    """How many programs share the rows of one column block, and the rows of each: about two programs per processor."""
-    wanted = round(2 * tiles.device_of(device).processors / column_blocks)
-    splits = max(1, min(triton.cdiv(rows, block_rows), wanted))
-    rows_per_split = triton.cdiv(triton.cdiv(rows, splits), block_rows) * block_rows
+def _splits(device: torch.device, rows: int, column_blocks: int, tile: tiles.Tile) -> tuple[int, int]:
+    """How many programs share the rows of one column block, and the rows of each: for about `WARPS` per processor."""
+    wanted = round(WARPS / tile.warps * tiles.device_of(device).processors / column_blocks)
+    splits = max(1, min(triton.cdiv(rows, tile.rows), wanted))
+    rows_per_split = triton.cdiv(triton.cdiv(rows, splits), tile.rows) * tile.rows
     return triton.cdiv(rows, rows_per_split), rows_per_split
 
 
@@ -51,41 +55,39 @@ def rms_norm_backward(grad, hidden, weight, rstd, residual=None):
     return out
 
 
-def lora_down(wide, a, rank: int, scale: float, p: float, keys):
+def lora_down(wide, a, rank: int, scale: float, p: float, keys, source=None):
     rows, k = wide.shape[0], a[0].shape[1]
     low = wide.new_empty(rows, len(a) * rank)
     tile = tiles.lora_down(tiles.device_of(wide.device), len(a), rank)
+    read = wide if source is None else source
     kernels.lora_down_kernel[(triton.cdiv(rows, tile.rows), rank // tile.ranks)](
-        wide, tuple(a), low, wide.stride(0), rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys,
-        N=len(a), R=rank, RANKS=tile.ranks, EXTRA=wide.shape[1] - k, DROP=p > 0, BT=tile.rows, BK=tile.columns,
-        num_warps=tile.warps, num_stages=tile.stages,
+        wide, read, tuple(a), low, wide.stride(0), read.stride(0), rows, k, a[0].shape[0], scale / (1 - p),
+        _threshold(p), *keys, N=len(a), R=rank, RANKS=tile.ranks, EXTRA=wide.shape[1] - k, DROP=p > 0,
+        COPY=source is not None, BT=tile.rows, BK=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return low
 
 
-def widen(x, extra: int):
-    wide = x.new_empty(x.shape[0], x.shape[1] + extra)
-    wide[:, : x.shape[1]] = x
-    return wide
-
-
-def lora_backward(grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None, low_only=False):
+def lora_backward(
+    grad_wide, x, norm, a, rank: int, scale: float, p: float, keys, out=None, low_only=False, residual=None
+):
     rows, k = x.shape
     low = grad_wide if low_only else grad_wide[:, k:]
     rstd, weight = norm if norm is not None else (x, x)
     out = grad_wide if out is None else out
     tile = tiles.lora_backward(tiles.device_of(x.device), len(a), rank)
     column_blocks = triton.cdiv(k, tile.columns)
-    splits, rows_per_split = _splits(x.device, rows, column_blocks, tile.rows)
+    splits, rows_per_split = _splits(x.device, rows, column_blocks, tile)
     partial = torch.empty(splits, len(a) * rank, k, dtype=torch.float32, device=x.device)
     grad = grad_wide
     for first_rank in range(0, rank, tile.ranks):
         kernels.lora_backward_kernel[(column_blocks, splits)](
-            x, rstd, weight, low, tuple(a), grad, out, partial,
+            x, rstd, weight, low, tuple(a), grad, x if residual is None else residual, out, partial,
             x.stride(0), low.stride(0), grad.stride(0), out.stride(0),
             rows, k, a[0].shape[0], scale / (1 - p), _threshold(p), *keys, rows_per_split, first_rank,
-            N=len(a), R=rank, RANKS=tile.ranks, NORM=norm is not None, INPUT_GRAD=not low_only, BT=tile.rows,
-            BK=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
+            N=len(a), R=rank, RANKS=tile.ranks, NORM=norm is not None, INPUT_GRAD=not low_only,
+            ADD=residual is not None and first_rank == 0, BT=tile.rows, BK=tile.columns, num_warps=tile.warps,
+            num_stages=tile.stages,
         )  # fmt: skip
         grad = out
     return partial.sum(0)
@@ -138,7 +140,7 @@ def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, ke
     rows, size = gate_up.shape[0], gate_up.shape[1] // 2
     tile = tiles.swiglu_backward(tiles.device_of(gate_up.device), rank)
     column_blocks = triton.cdiv(size, tile.columns)
-    splits, rows_per_split = _splits(gate_up.device, rows, column_blocks, tile.rows)
+    splits, rows_per_split = _splits(gate_up.device, rows, column_blocks, tile)
     partial = torch.empty(splits, rank, size, dtype=torch.float32, device=gate_up.device)
     kernels.swiglu_backward_kernel[(column_blocks, splits)](
         gate_up, grad_wide, a[0], partial, grad_wide.stride(0), rows, size, a[0].shape[0], scale / (1 - p),
@@ -151,7 +153,7 @@ def swiglu_backward(grad_wide, gate_up, a, rank: int, scale: float, p: float, ke
 def load_weight(out, row: int, k: int, base, state, b, adapter: int, rank: int) -> None:
     rows = b.shape[0]
     view = out[row : row + rows]
-    if base is not None and state is None:
+    if state is None:
         view[:, :k] = base
     packed, table, absmax, code, scale, offset = (b,) * 6
     nested = False

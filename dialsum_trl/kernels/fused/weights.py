@@ -69,33 +69,41 @@ class Group:
             start += self.rows[j]
         return out
 
-    def weight(self, ops: ModuleType, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """W with the adapters as they are, (sum N, K + E); valid until the next group's call unless resident."""
+    def weight(self, ops: ModuleType, dtype: torch.dtype, device: torch.device, backward: bool) -> torch.Tensor:
+        """W with the adapters as they are, (sum N, K + E); valid until the next group's call unless resident.
+
+        backward: a forward pass came before, since which no adapter has changed.
+        """
+        if self.resident is not None:
+            if not backward:  # one call: Triton's launches cost the host more
+                torch._foreach_copy_(
+                    self.slots, [module.lora_B[self.adapter].weight.detach() for module in self.modules]
+                )
+            return self.resident
         shape = (sum(self.rows), self.inputs + self.extra)
-        fresh = self.resident is None
-        if fresh:
-            size = shape[0] * shape[1]
-            buffer = self.pool.get("buffer")
-            if buffer is None or buffer.numel() < size:
-                buffer = self.pool["buffer"] = torch.empty(size, dtype=dtype, device=device)
-            out = buffer[:size].view(shape)
-        else:
-            out = self.resident
-        self._fill(ops, out, fresh)
+        size = shape[0] * shape[1]
+        buffer = self.pool.get("buffer")
+        if buffer is None or buffer.numel() < size:
+            buffer = self.pool["buffer"] = torch.empty(size, dtype=dtype, device=device)
+        out = buffer[:size].view(shape)
+        self._fill(ops, out)
         return out
 
     def make_resident(self, ops: ModuleType, dtype: torch.dtype, device: torch.device) -> None:
         """Dequantizes once and for all; 2 bytes per base parameter."""
         self.resident = torch.empty(sum(self.rows), self.inputs + self.extra, dtype=dtype, device=device)
-        self._fill(ops, self.resident, True)
+        self._fill(ops, self.resident)
+        self.slots, row = [], 0
+        for j, module in enumerate(self.modules):
+            first = self.inputs + j * self.rank
+            self.slots.append(self.resident[row : row + self.rows[j], first : first + module.r[self.adapter]])
+            row += self.rows[j]
 
-    def _fill(self, ops, out, with_base: bool) -> None:
+    def _fill(self, ops, out) -> None:
         row = 0
         for j, module in enumerate(self.modules):
-            base = self.layers[j].weight.detach() if with_base else None
-            state = self.states[j] if with_base else None
             b = module.lora_B[self.adapter].weight.detach()
-            ops.load_weight(out, row, self.inputs, base, state, b, j, self.rank)
+            ops.load_weight(out, row, self.inputs, self.layers[j].weight.detach(), self.states[j], b, j, self.rank)
             row += self.rows[j]
 
 

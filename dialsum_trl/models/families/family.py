@@ -16,6 +16,7 @@ class Chat:
         turn_end: ends a turn: the last token that training supervises, the first that generation stops on.
         tokens: all that templates of this format write as single tokens. SFT adds those that a vocabulary lacks and
             trains their rows, in this order: an adapter's saved rows depend on it.
+        system: whether its templates have a turn for the system text; else that opens the first user turn.
         text_ends: other tokens that end a text; generation stops on them too.
         pads: tokens that vocabularies of this format have and never use in a text, best first.
     """
@@ -23,6 +24,7 @@ class Chat:
     opens: str
     turn_end: str
     tokens: tuple[str, ...] = ()
+    system: bool = True
     text_ends: tuple[str, ...] = ()
     pads: tuple[str, ...] = ()
 
@@ -32,12 +34,14 @@ class Layer:
     """How a decoder layer of transformers is computed, where families differ; the fused layers follow it.
 
     In all of them norms are RMSNorms, heads rotate by halves (`rotate_half`), all or their first dimensions, and the
-    MLP is gated. What a config says is read from it: activation, windows, scale of the scores, rotation.
+    MLP is gated. What a config says is read from it: activation, windows, rotation, the scales of the scores and of
+    what attention and MLP add.
 
     Attributes:
         class_name: of the layer in transformers.
         attention_norm, mlp_norm: names of the norms before attention and MLP; None where they read the stream itself.
-        attention_out_norm, mlp_out_norm: names of the norms of what attention and MLP add to the stream; None for none.
+        attention_out_norm, mlp_out_norm: names of the norms of what attention and MLP add to the stream; None for none,
+            and so is an `Identity` of that name.
         one_plus_norms: whether norms multiply by 1 + weight.
         qkv, gate_up: names of the projections that read attention's and the MLP's input, in the order of their outputs.
         qk_norm: whether queries and keys are normalized per head (`q_norm`, `k_norm`) before they rotate.
@@ -111,12 +115,18 @@ class Checkpoint:
     Attributes:
         repo_id: owner/name.
         license: as its repository states it.
-        sizes: of those that `dialsum doctor` plans without their files, and proposes where a recipe does not fit.
+        sizes: of those that `dialsum doctor` plans without their files.
+        recipe: name of the recipe made for it; doctor proposes these where another does not fit.
+        model_type: where its family has several, which of them; by default the first.
+        own_chat: whether its chat template is of another format than the family's, or was not seen.
     """
 
     repo_id: str
     license: License
     sizes: Sizes | None = None
+    recipe: str | None = None
+    model_type: str | None = None
+    own_chat: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Gemma 1 to 4, the models of text alone; eos ends a text, another token a turn."""
 
-from dialsum_trl.models.families.family import Chat, Checkpoint, Family, Layer, License
+from dialsum_trl.models.families.family import Chat, Checkpoint, Family, Layer, License, Sizes
 
 # section 3.1 of the terms wants this sentence with every distribution
 TERMS = License(
@@ -11,6 +11,7 @@ GEMMA_CHAT = Chat(
     opens="<start_of_turn>",
     turn_end="<end_of_turn>",
     tokens=("<bos>", "<start_of_turn>", "<end_of_turn>"),
+    system=False,
     text_ends=("<eos>",),
     pads=("<pad>",),
 )
@@ -20,6 +21,11 @@ GEMMA4_CHAT = Chat(
     tokens=("<bos>", "<|turn>", "<turn|>"),
     text_ends=("<eos>",),
     pads=("<pad>",),
+)
+
+# from config.json
+GEMMA_3_4B = Sizes(
+    layers=34, hidden=2560, query_heads=8, key_heads=4, head_dim=256, intermediate=10240, vocabulary=262208, tied=True
 )
 
 GEMMA = Family(
@@ -38,11 +44,11 @@ GEMMA = Family(
         Layer("GemmaDecoderLayer", one_plus_norms=True),
     ),
     checkpoints=(
-        Checkpoint("google/gemma-2-2b-it", TERMS),
-        Checkpoint("google/gemma-2-9b-it", TERMS),
-        Checkpoint("google/gemma-3-1b-it", TERMS),
-        Checkpoint("google/gemma-3-4b-it", TERMS),
-        Checkpoint("google/gemma-3-12b-it", TERMS),
+        Checkpoint("google/gemma-2-2b-it", TERMS, model_type="gemma2"),
+        Checkpoint("google/gemma-2-9b-it", TERMS, model_type="gemma2"),
+        Checkpoint("google/gemma-3-1b-it", TERMS, model_type="gemma3_text"),
+        Checkpoint("google/gemma-3-4b-it", TERMS, GEMMA_3_4B, model_type="gemma3"),
+        Checkpoint("google/gemma-3-12b-it", TERMS, model_type="gemma3"),
     ),
 )
 

@@ -1,10 +1,12 @@
 """Llama 3 to 3.3: pre-norm layers without biases; turns between header tokens."""
 
-from dialsum_trl.models.families.family import Chat, Checkpoint, Family, Layer, License, Sizes
+from dialsum_trl.models.families.family import APACHE, Chat, Checkpoint, Family, Layer, License, Sizes
 
 NOTICE = "Built with Llama."
 LLAMA_3 = License("llama3", notice=NOTICE)
 LLAMA_3_2 = License("llama3.2", notice=NOTICE)
+
+HYPERCLOVAX_SEED = License("other", name="hyperclovax-seed")
 
 LLAMA_CHAT = Chat(
     opens="<|start_header_id|>",
@@ -22,6 +24,11 @@ BLLOSSOM_8B = Sizes(
     layers=32, hidden=4096, query_heads=32, key_heads=8, head_dim=128, intermediate=14336, vocabulary=128256, tied=False
 )
 
+# Mistral-7B's layers, 48 of them (arXiv 2312.15166)
+SOLAR_10_7B = Sizes(
+    layers=48, hidden=4096, query_heads=32, key_heads=8, head_dim=128, intermediate=14336, vocabulary=32000, tied=False
+)
+
 LLAMA = Family(
     name="Llama",
     model_types=("llama",),
@@ -29,7 +36,14 @@ LLAMA = Family(
     layers=(Layer("LlamaDecoderLayer"),),
     slot_decoding=True,
     checkpoints=(
-        Checkpoint("Bllossom/llama-3.2-Korean-Bllossom-3B", LLAMA_3_2, BLLOSSOM_3B),
-        Checkpoint("MLP-KTLim/llama-3-Korean-Bllossom-8B", LLAMA_3, BLLOSSOM_8B),
+        Checkpoint("Bllossom/llama-3.2-Korean-Bllossom-3B", LLAMA_3_2, BLLOSSOM_3B, "sft_llama3b"),
+        Checkpoint("MLP-KTLim/llama-3-Korean-Bllossom-8B", LLAMA_3, BLLOSSOM_8B, "sft_llama8b"),
+        Checkpoint("kakaocorp/kanana-1.5-2.1b-instruct-2505", APACHE, own_chat=True),
+        Checkpoint("kakaocorp/kanana-1.5-8b-instruct-2505", APACHE, own_chat=True),
+        Checkpoint("K-intelligence/Midm-2.0-Mini-Instruct", License("mit"), own_chat=True),
+        Checkpoint("K-intelligence/Midm-2.0-Base-Instruct", License("mit"), own_chat=True),
+        Checkpoint("upstage/SOLAR-10.7B-Instruct-v1.0", License("cc-by-nc-4.0"), SOLAR_10_7B, own_chat=True),
+        Checkpoint("naver-hyperclovax/HyperCLOVAX-SEED-Text-Instruct-0.5B", HYPERCLOVAX_SEED, own_chat=True),
+        Checkpoint("naver-hyperclovax/HyperCLOVAX-SEED-Text-Instruct-1.5B", HYPERCLOVAX_SEED, own_chat=True),
     ),
 )

@@ -118,8 +118,9 @@ def why_not_packed(model, args, longest: int) -> str | None:
     """Why documents of up to `longest` tokens cannot share rows in this run, as one clause; or None."""
     if reason := noise_problem(args) or dropout_problem(model):
         return reason
-    if known(model):
-        return positions_problem(model.config.get_text_config().to_dict(), longest)
+    text = model.config.get_text_config()
+    if known(model) and text is model.config:
+        return positions_problem(text.to_dict(), longest)
     return packable(model, longest)
 
 

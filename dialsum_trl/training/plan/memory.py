@@ -5,12 +5,12 @@ fused layers keep for the backward pass (`fused.layer`), the working set of one 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from transformers import PretrainedConfig
 
-from dialsum_trl.models.families.family import Sizes
+from dialsum_trl.models.families.family import Family, Sizes
 from dialsum_trl.models.families.registry import family_of
 
 GIB = 2**30
@@ -44,7 +44,8 @@ class Shape(Sizes):
 
     @classmethod
     def of(cls, config: PretrainedConfig, rank: int, quantization: str) -> Self:
-        """From a transformers config."""
+        """From a transformers config, of a multimodal model that of its text."""
+        config = config.get_text_config()
         sizes = Sizes(
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
@@ -55,14 +56,13 @@ class Shape(Sizes):
             vocabulary=config.vocab_size,
             tied=config.tie_word_embeddings,
         )
-        family = family_of(config.model_type)
-        outer = any(layer.mlp_out_norm for layer in family.layers) if family else False
-        return replace(cls.of_sizes(sizes, rank, quantization), outer_norms=outer)
+        return cls.of_sizes(sizes, family_of(config.model_type), rank, quantization)
 
     @classmethod
-    def of_sizes(cls, sizes: Sizes, rank: int, quantization: str) -> Self:
-        """From the sizes of a listed checkpoint."""
-        return cls(**asdict(sizes), stored=STORED[quantization], rank=rank)
+    def of_sizes(cls, sizes: Sizes, family: Family | None, rank: int, quantization: str) -> Self:
+        """From the sizes of a listed checkpoint of that family."""
+        outer = any(layer.mlp_out_norm for layer in family.layers) if family else False
+        return cls(**asdict(sizes), stored=STORED[quantization], rank=rank, outer_norms=outer)
 
     @property
     def heads(self) -> int:
