@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import sft_curves, sft_speed
+from benchmarks import lora_variants, sft_curves, sft_speed
 
 
 def test_the_benchmark_measures_each_path_on_equal_losses(tmp_path):
@@ -19,3 +19,10 @@ def test_the_curves_of_both_paths_are_compared_step_by_step():
     losses = {row["variant"]: row["losses"] for row in rows[1:]}
     plain, fused = (losses[f"first steps at 2e-5, {kind} layers, float32"] for kind in ("plain", "fused"))
     assert fused == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_every_variant_of_lora_on_the_fused_layers_has_pefts_gradients():
+    rows = lora_variants.main(["--smoke"])
+    assert [row["variant"] for row in rows] == list(lora_variants.VARIANTS)
+    assert min(row["ours_against_float32"]["smallest_cosine"] for row in rows) > 0.9999

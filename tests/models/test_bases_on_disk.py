@@ -8,8 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from benchmarks.models import logits, sft
+from dialsum_trl.cli.merge import merge_adapter
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.models.base import load_base
+from dialsum_trl.generation.summarizer import load_summarizer
+from dialsum_trl.models.base import load_base, quantization_config
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import encode_row
 from dialsum_trl.prompts.tokenizer import load_tokenizer
@@ -77,6 +80,22 @@ def test_bitsandbytes_is_used_as_it_is_or_dequantized_and_never_called_otherwise
     plain.save_pretrained(tmp_path)  # as merge does
     assert "quantization_config" not in json.loads((tmp_path / "config.json").read_text())
     assert torch.equal(proj(load_base(str(tmp_path), dtype="float32", quantization="none")).weight, weight)
+
+
+def test_qlora_on_4bit_weights_from_disk_is_qlora_on_those_quantized_while_they_load(toy_base, tmp_path):
+    base = shutil.copytree(toy_base, tmp_path / "bnb-4bit")
+    how = quantization_config("4bit", "float32")
+    AutoModelForCausalLM.from_pretrained(toy_base, quantization_config=how, dtype=torch.float32).save_pretrained(base)
+    found = []
+    for source in (toy_base, base):
+        adapter = tmp_path / f"adapter of {source.name}"
+        assert "packed, fused layers" in sft(source, adapter, quantization="4bit")
+        found.append(load_file(adapter / "adapter_model.safetensors"))
+    assert found[0].keys() == found[1].keys() and all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    merge_adapter(adapter, tmp_path / "merged", dtype="float32")
+    predicted, merged = load_summarizer(adapter_path=str(adapter)), load_summarizer(str(tmp_path / "merged"))
+    prompts = [[7, 8, 9, 10], [300, 20, 5]]
+    torch.testing.assert_close(logits(predicted.model, prompts), logits(merged.model, prompts), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

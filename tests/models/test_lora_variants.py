@@ -72,7 +72,16 @@ def test_an_adapter_that_changed_its_base_is_saved_as_plain_lora_of_the_same_fun
         check_trainable(last, json.loads((last / "adapter_config.json").read_text()))
 
 
-@pytest.mark.parametrize("settings", [dict(use_rslora=True), dict(rank_pattern={"k_proj|q_proj|v_proj": 16})])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(use_rslora=True),
+        dict(rank_pattern={"k_proj|q_proj|v_proj": 16}),
+        dict(alpha_pattern={"o_proj": 4}),
+        *(dict(init_lora_weights=first) for first in ("pissa", "olora", "orthogonal")),
+    ],
+    ids=str,
+)
 def test_fused_layers_have_pefts_loss_and_gradients(settings):
     model, batch = lora_model("llama", **settings), pack(documents())
     expected = loss_and_gradients(model, batch)

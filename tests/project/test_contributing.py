@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: the places that it names, and the five tasks, each done as written in a copy of the project."""
+"""CONTRIBUTING.md: the places that it names, and the six tasks, each done as written in a copy of the project."""
 
 import json
 import os
@@ -56,6 +56,16 @@ def test_a_fifth_model_is_one_recipe(copy, toy_base):
     run(copy, "recipes/sft_mine.py", *flags({**SFT, "train_file": DEV}))
     record = json.loads((copy / "outputs" / "sft_mine" / "dialsum.json").read_text(encoding="utf-8"))
     assert record["base_model"] == str(toy_base) and record["settings"]["learning_rate"] == 2e-5
+
+
+def test_a_family_is_the_file_that_the_page_shows(copy):
+    name = "dialsum_trl/models/families/granite.py"
+    assert (copy / name).read_text(encoding="utf-8").endswith(CODE[name])
+    (copy / name).unlink()
+    found = "from dialsum_trl.models.families.registry import FUSED; print('GraniteDecoderLayer' in FUSED)"
+    assert run(copy, "-c", found) == "False\n"
+    append(copy, name)
+    assert run(copy, "-c", found) == "True\n"
 
 
 def test_a_reward_of_ones_own_is_a_dotted_name_on_the_command_line(copy, folders):

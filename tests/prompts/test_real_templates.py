@@ -9,6 +9,8 @@ import trl
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.prompt_texts import SYSTEM
+from dialsum_trl.models.families.exaone import EXAONE_CHAT
+from dialsum_trl.models.families.registry import FAMILIES, chat_of
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import apply_template, encode_prompt, encode_row, prompt_messages
 from dialsum_trl.prompts.templates import read_template
@@ -37,6 +39,14 @@ NO_END = (
 )
 
 
+# Formats of families whose templates no installed package has, as their makers describe them
+DESCRIBED = {
+    "EXAONE": "{% for m in messages %}[|{{ m.role }}|]\n{{ m.content }}[|endofturn|]\n{% endfor %}"
+    "{% if add_generation_prompt %}[|assistant|]\n{% endif %}",
+    "Mistral": "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}[/INST]"
+    "{% elif m.role == 'assistant' %} {{ m.content }}</s>"
+    "{% else %}{{ raise_exception('no system') }}{% endif %}{% endfor %}",
+}
 PREFIX, OTHER, PARTS = "is no prefix of it", "where the summary .* begins", "str object|where the summary .* begins"
 REFUSED = {  # each in one line that says why
     **dict.fromkeys(("deepseek_r1_distill", "deepseekv3"), PREFIX),  # a block of thoughts is opened in the prompt alone
@@ -52,7 +62,7 @@ def tokenizer(real_tokenizers):
     """Qwen's real vocabulary with the control tokens of every template, each one token."""
     fast = copy.deepcopy(real_tokenizers["qwen2_5"])
     texts = "".join((FOLDER / f"{name}.jinja").read_text(encoding="utf-8") for name in NAMES)
-    found = {"<bos>", "<eos>", *CONTROL.findall(texts)}
+    found = {"<bos>", "<eos>", *CONTROL.findall(texts), "[INST]", "[/INST]", "</s>", *EXAONE_CHAT.tokens}
     fast.add_special_tokens({"additional_special_tokens": sorted(found), "bos_token": "<bos>"})
     return fast
 
@@ -84,9 +94,22 @@ def test_what_is_learned_is_the_summary_and_one_end_after_the_prompt_of_inferenc
     ids = learned(row)
     assert native.decode(ids[:-1]).strip() == SUMMARY and ids[-1] in stop_token_ids(native)
     assert fitted.prompt_ids == encode_prompt(native, DIALOGUE) == row["input_ids"][: -len(ids)]
+    if chat := chat_of(native.chat_template):
+        assert (written(native, prompt_messages(DIALOGUE), generation=True)[0][0]["role"] == "system") == chat.system
     prompt = native.decode(fitted.prompt_ids)
     assert prompt.count(SYSTEM) == 1 and prompt.count(DIALOGUE) == 1
     assert not re.search(r"20(2[5-9]|[3-9]\d)", prompt)  # today's date
+
+
+@pytest.mark.parametrize(("family", "template"), DESCRIBED.items())
+def test_a_described_format_is_told_and_learned_up_to_its_end_of_turn(tokenizer, family, template):
+    native = with_template(tokenizer, template)
+    row, fitted = encode(native)
+    chat = chat_of(template)
+    assert chat is next(found.chat for found in FAMILIES if found.name == family)
+    assert native.decode(learned(row)).strip() == SUMMARY + chat.turn_end
+    assert (written(native, prompt_messages(DIALOGUE), generation=True)[0][0]["role"] == "system") == chat.system
+    assert fitted.prompt_ids == encode_prompt(native, DIALOGUE)
 
 
 @pytest.mark.parametrize("template", [NO_SYSTEM, SILENT], ids=["raises", "leaves it out"])
