@@ -217,7 +217,8 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Check]:
     try:
         shape = known_shape(model, settings["model_revision"], settings["lora_r"], quantization)
         if shape is None:
-            yield Check("recipe", "warn", f"the size of {model} is not known here", "download it first")
+            text = f"no estimate for {model}: it is not here, or its layers are not fused ones (docs/models.md)"
+            yield Check("recipe", "warn", text, "download it first; a run finds its own plan")
             return
         lengths = row_lengths(train_file, model, columns_in(settings), settings["train_references"])
     except InputError as error:

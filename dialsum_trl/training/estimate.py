@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from dialsum_trl.core.cards import CONTEXT_GIB, Card, Choice, card_of, choice
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.defaults import MAX_LENGTH
 from dialsum_trl.data.dialogues import iter_rows
 from dialsum_trl.models.base import load_config
-from dialsum_trl.models.families.registry import FAMILIES, SIZED
+from dialsum_trl.models.families.registry import FAMILIES, FUSED, SIZED
 from dialsum_trl.prompts.token_lengths import measure
 from dialsum_trl.training.plan.memory import Plan, Shape, choices, plan
 from dialsum_trl.training.plan.schedule import Schedule
@@ -45,7 +46,9 @@ class Estimate:
 
 
 def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shape | None:
-    """The shape of a base from its folder, the cache or the Hub, or as `models.families` lists it; None when unknown.
+    """The shape of a base from its folder, the cache or the Hub, or as `models.families` lists it.
+
+    None when it is unknown, or its layers are not those that the plans of fused layers count.
 
     Raises:
         InputError: its files are damaged, name files elsewhere, or require running code.
@@ -55,11 +58,15 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
         family = next(family for family in FAMILIES if checkpoint in family.checkpoints)
         return Shape.of_sizes(checkpoint.sizes, family, rank, quantization)
     try:
-        return Shape.of(load_config(model, revision), rank, quantization)
+        config = load_config(model, revision)
     except InputError as error:
         if isinstance(error.__cause__, OSError):  # neither here nor on the Hub
             return None
         raise
+    # such as GPTNeoXForCausalLM, which names the class of its layers
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config.get_text_config()))
+    counted = kind is not None and FUSED.keys() & set(kind._no_split_modules or ())
+    return Shape.of(config, rank, quantization) if counted else None
 
 
 def row_lengths(train_file: str | None, model: str, columns: dict[str, str], references: str = "all") -> list[int]:

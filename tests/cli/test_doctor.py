@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import AutoConfig
 
 from dialsum_trl.cli import doctor
 from dialsum_trl.core.errors import InputError
@@ -216,9 +217,13 @@ def test_the_shape_of_a_local_model_comes_from_its_config(toy_base):
     assert (shape.layers, shape.hidden, shape.keys) == (2, 64, 32)
 
 
-def test_an_unknown_model_gives_a_warning_and_no_figure():
-    finding = state(doctor.fits("sft", settings(model_name_or_path="acme/unknown"), False), "recipe")
-    assert finding.state == "warn"
+@pytest.mark.parametrize("kind", [None, "gpt_neox", "mixtral", "gemma2"])
+def test_a_model_that_is_not_here_or_not_fused_gives_a_warning_and_no_figure(kind, tmp_path):
+    if kind:
+        AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    given = settings(model_name_or_path=str(tmp_path) if kind else "acme/unknown")
+    found = list(doctor.fits("sft", given, False))
+    assert [(one.name, one.state) for one in found] == [("recipe", "warn")] and "no estimate for" in found[0].text
 
 
 def test_rows_that_cannot_be_read_are_a_finding_and_not_the_end(tmp_path):
