@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,9 @@ def export_adapter(
     settings, compared = prepare(adapter, output, model, dtype, verify, rows, columns)
     with folder_aside(output) as partial:
         write_merged(adapter, partial / "merged", settings, "4GB")
-        tokenizer = load_tokenizer(str(partial / "merged"))
-        set_prompt_texts(tokenizer, settings.get("system_prompt"), settings.get("instruction"))
         file = partial / f"model-{kind}.gguf"
-        types = write_gguf(partial / "merged", tokenizer, file, kind)
-        llama = load_gguf(file)
-        template = prompt_template(tokenizer, llama.metadata.get("tokenizer.ggml.add_bos_token") == "true")
-        served = Served(llama, tokenizer, template)
-        check_prompt(served, file.name)
-        write_text(partial / "Modelfile", modelfile(file.name, template, tokenizer))
+        served, types = quantized(partial / "merged", settings, file, kind)
+        write_text(partial / "Modelfile", modelfile(file.name, served.template, served.tokenizer))
         passed = compared is None or compare_gguf(served, partial / "merged", settings, compared, kind)
         shutil.rmtree(partial / "merged")
     say(f"{output}: {file.name} ({', '.join(f'{count} {name}' for name, count in types.most_common())}), Modelfile")
@@ -93,6 +88,22 @@ class Served:
         [choice] = made["choices"]
         length = made["usage"]["completion_tokens"]
         return Summary(choice["text"].strip(), length, choice["finish_reason"] == "length")
+
+
+def quantized(merged: Path, settings: dict, file: Path, kind: str) -> tuple[Served, Counter]:
+    """Writes a merged model as a GGUF file and loads that in llama.cpp; with it, how many tensors are of each type.
+
+    Raises:
+        InputError: as `write_gguf` and `check_prompt`.
+    """
+    tokenizer = load_tokenizer(str(merged))
+    set_prompt_texts(tokenizer, settings.get("system_prompt"), settings.get("instruction"))
+    types = write_gguf(merged, tokenizer, file, kind)
+    llama = load_gguf(file)
+    template = prompt_template(tokenizer, llama.metadata.get("tokenizer.ggml.add_bos_token") == "true")
+    served = Served(llama, tokenizer, template)
+    check_prompt(served, file.name)
+    return served, types
 
 
 def check_prompt(served: Served, name: str) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from dialsum_trl.core.errors import InputError
@@ -95,9 +95,9 @@ def move_files(source: Path, target: Path) -> None:
     shutil.rmtree(source)
 
 
-def json_text(content: object) -> str:
-    """JSON with readable Korean."""
-    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+def json_text(content: object, default: Callable | None = None) -> str:
+    """JSON with readable Korean; `default` is json's, for what is no JSON."""
+    return json.dumps(content, ensure_ascii=False, indent=2, default=default) + "\n"
 
 
 def write_json(path: Path, content: object) -> None:

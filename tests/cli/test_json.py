@@ -1,12 +1,14 @@
-"""`--json`: one object on standard output, the exit code as before; and completion."""
+"""`--json`: one object on standard output, the exit code as before; exit codes as documented; and completion."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from dialsum_trl.stages.common.command import INTERRUPTED
 from tests.conftest import ROOT, TINY
 
 DIALSUM = (sys.executable, "-c", "from dialsum_trl.cli.app import main; main()")
@@ -47,6 +49,15 @@ def test_doctor_gives_findings_and_its_exit_code():
     found = json.loads(done.stdout)
     assert {one["state"] for one in found["findings"]} <= {"ok", "warn", "fail"}
     assert done.returncode == (0 if found["ready"] else 1)
+
+
+def test_exit_codes_are_those_of_the_documents(tmp_path):
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    dev = DATA / "dev.csv"
+    commands = [("check", dev), ("check", tmp_path / "bad.csv"), ("score", tmp_path / "none.csv", dev)]
+    codes = [dialsum(*command).returncode for command in commands] + [INTERRUPTED]
+    page = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
+    assert list(map(int, re.findall(r"^\| (\d+) \|", page, re.MULTILINE))) == codes
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -97,6 +97,15 @@ def test_a_key_of_another_tool_in_a_file_is_answered_too(tmp_path):
         train_sft({}, ["--config", str(tmp_path / "my.yaml")])
 
 
+def test_every_unknown_key_of_a_file_is_answered_in_one_line(tmp_path):
+    """A file of LLaMA-Factory."""
+    (tmp_path / "my.yaml").write_text("stage: sft\ntemplate: qwen3\ncutoff_len: 512\nlearning_rat: 1\n")
+    with pytest.raises(InputError) as error:
+        train_sft({}, ["--config", str(tmp_path / "my.yaml")])
+    hints = ("stage (leave it out", "template (leave it out", "cutoff_len (here it is --max_length)", "learning_rate?)")
+    assert all(hint in str(error.value) for hint in hints), error.value
+
+
 def test_packing_of_other_stages_is_answered_too():
     with pytest.raises(InputError, match="SFT packs its rows already"):
         train_ppo({}, ["--packing", "true"])

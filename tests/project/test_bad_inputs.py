@@ -1,12 +1,14 @@
 """Bad input ends in one line that names the place and the remedy, exit code 2, and nothing on disk has changed."""
 
 import os
+import re
 import subprocess
 
 import pytest
 
 from tests.bad_inputs import adapters, configs, models, tables, texts
 from tests.bad_inputs.case import Place, snapshot
+from tests.conftest import ROOT
 
 CASES = [case for part in (tables, configs, models, adapters, texts) for case in part.CASES]
 IN_A_SHELL = (
@@ -23,6 +25,14 @@ def place(tmp_path, toy_base, trained_adapter):
     return Place(tmp_path / "given", tmp_path / "out", toy_base, trained_adapter)
 
 
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+MESSAGES = [  # the code in first columns; `...` stands for names and numbers
+    re.compile(".*".join(map(re.escape, message.split("..."))))
+    for row in re.findall(r"^\|(.*?`.*?)\|", PAGE, re.MULTILINE)
+    for message in re.findall(r"`([^`]+)`", row)
+]
+
+
 def test_the_corpus_is_large_and_its_names_are_unlike():
     assert len({case.name for case in CASES}) == len(CASES) >= 60
 
@@ -36,6 +46,7 @@ def test_it_ends_in_one_line_and_touches_nothing(case, place, monkeypatch, capfd
     errors = capfd.readouterr().err
     assert code == 2
     check_line(errors, case.says)
+    assert any(message.search(errors.replace("`", "'")) for message in MESSAGES), f"troubleshooting.md lacks: {errors}"
     assert snapshot(place.given.parent) == before
 
 

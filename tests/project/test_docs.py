@@ -11,6 +11,7 @@ import typer
 from safetensors.torch import save_file
 
 import dialsum_trl
+from dialsum_trl import train_sft
 from dialsum_trl.cli.app import app
 from dialsum_trl.cli.demo import NEXT
 from dialsum_trl.core.errors import InputError
@@ -18,7 +19,7 @@ from dialsum_trl.core.files import write_json
 from dialsum_trl.core.settings.resolve import read_recipe, resolve
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPES = sorted((ROOT / "recipes").glob("*.py"))
 KNOWN = ("accelerate", "dialsum", "make", "python", "pip", "git", "export", "cp", "cd", "cat", "hf", "source")
 
@@ -34,7 +35,7 @@ def commands(page):
         )
     for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
-            words = [word for word in shlex.split(line, comments=True) if word != "..."]
+            words = [word for word in shlex.split(line.split(" > ")[0], comments=True) if word != "..."]
             while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
                 words.pop(0)
             if words:
@@ -42,7 +43,7 @@ def commands(page):
 
 
 ALL = [
-    pytest.param(words, id=f"{page.name}: {' '.join(words)[:70]}")
+    pytest.param(words, id=f"{page.relative_to(ROOT)}: {' '.join(words)[:70]}")
     for page in PAGES + RECIPES
     for words in commands(page)
 ]
@@ -69,7 +70,7 @@ def parse_recipe_command(words, folder):
             assert (ROOT / words[i + 1]).is_file(), words[i + 1]
         if word == "--config" and not (ROOT / words[i + 1]).exists():  # the reader's own file
             write_json(folder / words[i + 1], {"model_name_or_path": "base"})
-    argv = words[at + 1 :]
+    argv = [word for word in words[at + 1 :] if word != "--json"]  # taken by `stages.common.command`
     for name in ("recipes", "accelerate_configs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "base").mkdir()
@@ -106,7 +107,7 @@ def test_the_command_is_understood(words, monkeypatch, tmp_path):
         assert words[0] in KNOWN, words
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_named_files_are_there(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
@@ -148,7 +149,7 @@ def examples(page) -> list[str]:
     return [example for example in found if "import torch" not in example and "PeftModel" not in example]
 
 
-@pytest.mark.parametrize("page", filter(examples, PAGES), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", filter(examples, PAGES), ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_examples_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     (tmp_path / "dialsum_trl").symlink_to(ROOT / "dialsum_trl")
     monkeypatch.chdir(tmp_path)
@@ -156,6 +157,19 @@ def test_python_examples_of_a_page_run_one_after_the_other(page, tmp_path, monke
     for example in examples(page):
         exec(compile(example, page.name, "exec"), names)
     assert "dialsum_trl" in "".join(examples(page)) and len(names) > 1
+
+
+def renamed() -> dict[str, str]:
+    """Name elsewhere -> flag here, of the page's table."""
+    page = (ROOT / "docs" / "switching.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*`) \| `--(.*?)` \|$", page.split("## What settings are called")[1], re.MULTILINE)
+    return {name: flag for names, flag in rows for name in re.findall(r"`(\w+)`", names)}
+
+
+@pytest.mark.parametrize(("elsewhere", "here"), renamed().items())
+def test_a_name_of_another_tool_is_answered_with_the_flag_that_the_page_gives(elsewhere, here):
+    with pytest.raises(InputError, match=re.escape(f"unknown setting --{elsewhere}; here it is --{here}")):
+        train_sft({}, [f"--{elsewhere}", "1"])
 
 
 def test_the_python_page_names_what_is_there():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import yaml
@@ -122,6 +123,15 @@ def test_the_chosen_setting_runs_again_with_predict_and_gives_the_same_summaries
         ["--config", str(output / "chosen.yaml"), "--test_file", str(dev), "--output_dir", str(tmp_path / "again")],
     )
     assert read_predictions(tmp_path / "again" / "submission.csv") == read_predictions(output / "submission.csv")
+
+
+def test_with_json_a_sweep_prints_the_setting_it_chose_and_its_trials(swept, toy_base, dev, monkeypatch, capsys):
+    output, result = swept
+    adapters = ["--adapter_paths", *dict.fromkeys(trial["setting"]["adapter"] for trial in result["trials"])]
+    argv = [*adapters, "--eval_file", str(dev), "--output_dir", str(output), *SMALL, "--json"]
+    monkeypatch.setattr(sys, "argv", ["decoding_sweep.py", *argv])
+    decoding_sweep(dict(model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(result))
 
 
 def test_a_finished_sweep_generates_nothing_again(swept, toy_base, trained_adapter, dev, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Prediction: what it leaves in its folder, which rules it applies, and what it refuses before a model is loaded."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,17 @@ def test_the_scores_say_how_the_summaries_were_made(folder, toy_base):
     how = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     assert (how["model"], how["adapter"], how["postprocess"]) == (str(toy_base), None, [])
     assert how["decoding"]["num_beams"] == 1 and how["decoding"]["max_new_tokens"] == 8
+
+
+def test_with_json_the_result_is_the_only_text_on_stdout(toy_base, dev, tmp_path, monkeypatch, capsys):
+    flags = ["--test_file", str(dev), "--output_dir", str(tmp_path), "--max_new_tokens", "4", "--bootstrap", "0"]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *flags, "--num_beams", "1", "--json"])
+    predict(dict(model_name_or_path=str(toy_base), dtype="float32", quantization="none", use_cpu=True))
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert len(result["summaries"]) == ROWS
+    assert result["scores"] == json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["rouge"]
+    assert "cut by --max_new_tokens" in printed.err
 
 
 def test_a_folder_reads_back_as_a_system(folder):

@@ -55,7 +55,18 @@ OTHER_TOOLS = {
     "num_beams": "beams beam_size",
     "output_dir NEW_FOLDER, for nothing is overwritten": "overwrite_output_dir",
 }
-PACKED = "packing sample_packing"
+# What other tools have to be told, and is so here anyway or is another recipe.
+NOT_NEEDED = {
+    "packing sample_packing neat_packing": "SFT packs its rows already, and other stages have no packs",
+    "stage do_train do_eval do_predict predict_with_generate": "leave it out: the recipe is the stage",
+    "template chat_template": "leave it out: it is the tokenizer's own, or --chat_template_path's",
+    "train_on_prompt train_on_inputs mask_history train_on_responses_only completion_only_loss": (
+        "leave it out: the loss is on the summary alone"
+    ),
+    "dataset_dir val_size val_set_size": "leave it out: rows are files, --train_file and --eval_file",
+    "enable_liger_kernel use_unsloth use_unsloth_gc": "leave it out: layers are fused, unless --fast false",
+    "preprocessing_num_workers dataset_num_proc overwrite_cache plot_loss": "leave it out",
+}
 
 
 class RecipeSettings(NamedTuple):
@@ -121,7 +132,7 @@ def _parsed(parser: FlagParser, groups: list[type], defaults: dict, config: dict
     known = {action.dest for action in parser._actions}
     for settings, where in ((defaults, "recipe"), (config, file)):
         if unknown := [key for key in settings if key not in known]:
-            raise _unknown(unknown[0], known, where)
+            raise _unknown(unknown, known, where)
         if "trust_remote_code" in settings:
             raise InputError(
                 f"{where}: trust_remote_code runs code of strangers and is taken from the command line only"
@@ -132,7 +143,8 @@ def _parsed(parser: FlagParser, groups: list[type], defaults: dict, config: dict
     parser.set_defaults(**nones)
     namespace, rest = parser.parse_known_args(tokens + argv)
     if rest:
-        raise _unknown(rest[0].split("=")[0], {f"--{name}" for name in known}, "command line")
+        flags = [token.split("=")[0] for token in rest if token.startswith("--")]
+        raise _unknown(flags or rest[:1], {f"--{name}" for name in known}, "command line")
     values = {name: expand_home(value) for name, value in vars(namespace).items()}
     check_numbers(values, bounds, defaults_of(parser))
     return values
@@ -179,25 +191,30 @@ def read_recipe(path: str | Path, config: str | None = None, overrides: dict | N
     return RecipeSettings(stage, {**defaults, **stage.settings, **names["RECIPE"], **given}, set(given))
 
 
-def _unknown(name: str, known: set[str], where: str) -> InputError:
+def _unknown(names: list[str], known: set[str], where: str) -> InputError:
+    hints = [(name, _hint(name, known)) for name in names]
+    if len(hints) == 1:
+        return InputError(f"{where}: unknown setting {names[0]}; {hints[0][1]}")
+    return InputError(f"{where}: unknown settings {'; '.join(f'{name} ({hint})' for name, hint in hints)}")
+
+
+def _hint(name: str, known: set[str]) -> str:
+    """What to do about a setting that is unknown here."""
     bare = name.removeprefix("--").replace("-", "_")
     ours = (flag for flag, theirs in OTHER_TOOLS.items() if bare in theirs.split())
     if flag := next((flag for flag in ours if {flag.split()[0], f"--{flag.split()[0]}"} & known), None):
-        return InputError(f"{where}: unknown setting {name}; here it is --{flag}")
-    if bare in PACKED.split():
-        return InputError(
-            f"{where}: unknown setting {name}; SFT packs its rows already, and other stages have no packs"
-        )
+        return f"here it is --{flag}"
+    if reason := next((reason for theirs, reason in NOT_NEEDED.items() if bare in theirs.split()), None):
+        return reason
     close = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"; did you mean {close[0]}?" if close else "; --help lists the flags"
-    return InputError(f"{where}: unknown setting {name}{hint}")
+    return f"did you mean {close[0]}?" if close else "--help lists the flags"
 
 
 def _print_help(stage: Stage, settings: dict) -> None:
     parser = FlagParser(list(stage.groups))
     own = {action.dest for action in parser._actions}
     parser.set_defaults(**{key: value for key, value in settings.items() if key in own})
-    parser.usage = "accelerate launch %(prog)s [--config my.yaml] [--flag value ...]"
+    parser.usage = "accelerate launch %(prog)s [--config my.yaml] [--flag value ...] [--json]"
     if stage.trains:
         rest = ", ".join(f"{key}={value}" for key, value in settings.items() if key not in own)
         name = stage.trainer.removeprefix("dialsum_trl.rl.ppo_config.")

@@ -4,18 +4,22 @@ import os
 import pickle
 import sys
 import time
-from dataclasses import replace
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, replace
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from dialsum_trl.core.console import is_main_process, quiet_libraries
 from dialsum_trl.core.disk import causes, file_problem
 from dialsum_trl.core.errors import InputError, TrainingError
+from dialsum_trl.core.files import json_text
 from dialsum_trl.core.lock import released_at_end
 from dialsum_trl.core.processes import end_process_group
 from dialsum_trl.core.settings.resolve import resolve
 from dialsum_trl.core.settings.stage import Stage
 from dialsum_trl.core.settings.yaml_file import as_tokens
+from dialsum_trl.metrics.rouge import RougeReport
 
 STAGES = (  # sections of a `--config` file
     "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",
@@ -41,9 +45,10 @@ def command(stage: Stage, name: str, doc: str) -> StageFunction:
     """Makes a stage callable.
 
     Called with a recipe alone (from a recipe file), it takes the flags of the command line; an `InputError` becomes one
-    line on stderr and exit code 2, a `TrainingError` one line and exit code 1. Called with settings by keyword or with
-    `argv` (from Python or a test), it leaves the command line alone and raises errors as they are; settings by keyword
-    count as flags. An error of a full GPU or a full disk becomes a `TrainingError` that names the remedy.
+    line on stderr and exit code 2, a `TrainingError` one line and exit code 1. With `--json` what it returns is the
+    only text on stdout, everything else goes to stderr. Called with settings by keyword or with `argv` (from Python or
+    a test), it leaves the command line alone and raises errors as they are; settings by keyword count as flags. An
+    error of a full GPU or a full disk becomes a `TrainingError` that names the remedy.
 
     Args:
         stage: its job has `run(*settings)`, and what `settings.resolve` takes of it.
@@ -72,8 +77,10 @@ def command(stage: Stage, name: str, doc: str) -> StageFunction:
         if argv is not None or settings:
             return run(recipe or {}, [*as_tokens(settings)[0], *(argv or [])])
         quiet_libraries()
+        as_json = "--json" in sys.argv
         try:
-            result = run(recipe or {}, sys.argv[1:])
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                result = run(recipe or {}, [word for word in sys.argv[1:] if word != "--json"])
         except (InputError, TrainingError) as error:
             sys.stdout.flush()
             if rank := int(os.environ.get("RANK", "0")):
@@ -92,11 +99,20 @@ def command(stage: Stage, name: str, doc: str) -> StageFunction:
                 time.sleep(OTHER_RANKS_WAIT)  # the other one has printed the reason; the launcher ends this one
             raise
         end_process_group()
+        if as_json and is_main_process():
+            print(json_text(result, _plain), end="")
         return result
 
     function.__name__ = function.__qualname__ = name
     function.__doc__, function.stage = doc, stage
     return function
+
+
+def _plain(value: Any) -> Any:
+    """A report, a record or a path of a stage's result as JSON knows it."""
+    if isinstance(value, RougeReport):
+        return value.to_dict()
+    return str(value) if isinstance(value, Path) else asdict(value)
 
 
 def gpu_memory_problem(error: BaseException, flags: tuple[str, str, str]) -> str | None:
