@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from dialsum_trl.metrics.rouge import RougeConfig, RougeReport, compare, score
     from dialsum_trl.sharing.push import push
     from dialsum_trl.stages.decoding_sweep import decoding_sweep
+    from dialsum_trl.stages.distill import distill
     from dialsum_trl.stages.dpo import train_dpo
     from dialsum_trl.stages.ensemble import ensemble
+    from dialsum_trl.stages.folds import train_folds
     from dialsum_trl.stages.grpo import train_grpo
     from dialsum_trl.stages.postprocess import postprocess
     from dialsum_trl.stages.ppo import train_ppo
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from dialsum_trl.stages.preferences import make_preferences
     from dialsum_trl.stages.report import report
     from dialsum_trl.stages.reward import train_reward
+    from dialsum_trl.stages.search import search
     from dialsum_trl.stages.seq2seq import train_seq2seq
     from dialsum_trl.stages.sft import train_sft
 
@@ -43,8 +46,10 @@ _MODULES = {
     "metrics.rouge": ("RougeConfig", "RougeReport", "compare", "score"),
     "sharing.push": ("push",),
     "stages.decoding_sweep": ("decoding_sweep",),
+    "stages.distill": ("distill",),
     "stages.dpo": ("train_dpo",),
     "stages.ensemble": ("ensemble",),
+    "stages.folds": ("train_folds",),
     "stages.grpo": ("train_grpo",),
     "stages.postprocess": ("postprocess",),
     "stages.ppo": ("train_ppo",),
@@ -52,6 +57,7 @@ _MODULES = {
     "stages.preferences": ("make_preferences",),
     "stages.report": ("report",),
     "stages.reward": ("train_reward",),
+    "stages.search": ("search",),
     "stages.seq2seq": ("train_seq2seq",),
     "stages.sft": ("train_sft",),
 }
@@ -67,6 +73,7 @@ __all__ = [
     "TrainingError",
     "compare",
     "decoding_sweep",
+    "distill",
     "ensemble",
     "load_summarizer",
     "make_preferences",
@@ -78,8 +85,10 @@ __all__ = [
     "read_predictions",
     "report",
     "score",
+    "search",
     "summarize",
     "train_dpo",
+    "train_folds",
     "train_grpo",
     "train_ppo",
     "train_reward",

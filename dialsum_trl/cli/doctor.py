@@ -26,7 +26,7 @@ from dialsum_trl.core.settings.flags import columns_in
 from dialsum_trl.core.settings.resolve import read_recipe
 from dialsum_trl.models.families.registry import CHECKPOINTS, SIZED
 from dialsum_trl.models.provenance import cached_commit
-from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths
+from dialsum_trl.training.estimate import estimate, known_shape, peak_of, row_lengths, too_slow
 from dialsum_trl.training.plan.memory import GIB
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -234,6 +234,12 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Check]:
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
     rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"
     yield Check("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")
+    if (
+        settings["use_peft"]
+        and not settings["adapter_path"]
+        and (slow := too_slow(result.steps, settings["learning_rate"]))
+    ):
+        yield Check("learns", "warn", *slow.split("; "))
     if on_cpu:
         return
     if not budget:

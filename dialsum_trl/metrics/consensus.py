@@ -57,6 +57,11 @@ def utilities(tokens: list[tuple[str, ...]], weights: np.ndarray) -> np.ndarray:
     return np.divide((scores * votes).sum(axis=1), total, out=np.zeros(len(tokens)), where=total > 0)
 
 
+def agreements(row: list[str], config: RougeConfig = DEFAULT) -> list[float]:
+    """Each candidate's mean ROUGE (R-1/2/L F1, 0 to 1) against the other candidates of its dialogue."""
+    return (utilities([config.tokens(text) for text in row], np.ones(len(row))) / 100).tolist()
+
+
 def _choose(row: list[str], weights: list[float] | None, config: RougeConfig, length_ratio: float | None) -> Consensus:
     tokens = [config.tokens(text) for text in row]
     lengths = np.array([len(sequence) for sequence in tokens])

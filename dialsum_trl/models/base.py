@@ -1,8 +1,11 @@
 """A base model: quantized while it loads, with a row for every token, put where the launcher wants it."""
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import partial
 
 import torch
 from bitsandbytes.nn import Linear4bit
@@ -195,6 +198,19 @@ def dequantize(model: PreTrainedModel, dtype: str, bitsandbytes: bool) -> PreTra
     return model
 
 
+_loaded_once: ContextVar[dict[str, PreTrainedModel] | None] = ContextVar("loaded_once", default=None)
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """Trainings in this block read each base from the disk once, and get copies of it: several adapters on one base."""
+    token = _loaded_once.set({})
+    try:
+        yield
+    finally:
+        _loaded_once.reset(token)
+
+
 def load_training_base(
     model_args: ModelArguments, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase, **more
 ) -> PreTrainedModel:
@@ -206,7 +222,8 @@ def load_training_base(
     Args:
         more: what `load_base` takes beyond the flags, such as `auto_class`.
     """
-    model = load_base(
+    read = partial(
+        load_base,
         model_args.model_name_or_path,
         dtype=model_args.dtype,
         quantization=model_args.quantization,
@@ -217,6 +234,14 @@ def load_training_base(
         trust_remote_code=model_args.trust_remote_code,
         **more,
     )
+    kept = _loaded_once.get()
+    if kept is None or current().shards_weights:
+        model = read()
+    else:
+        key = str((read.args, read.keywords))
+        if key not in kept:
+            kept[key] = read()
+        model = copy.deepcopy(kept[key])
     set_seed(args.seed)
     resize_embeddings(model, tokenizer)
     model.config.use_cache = False

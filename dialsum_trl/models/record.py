@@ -39,6 +39,18 @@ def recorded_settings(folder: str | Path, keys: tuple[str, ...]) -> dict:
     return {key: record[key] for key in (*keys, *RECORDED) if key in record}
 
 
+def read_length_trend(path: str | Path) -> tuple[float, float]:
+    """How much a reward model's score rises per token of a summary, and the mean length of its held-out summaries.
+
+    Raises:
+        InputError: the file is of before they were measured.
+    """
+    scale = read_json(path, "give --reward_adapter_path the folder that recipes/reward.py wrote")
+    if not {"score_per_token", "tokens_mean"} <= scale.keys():
+        raise InputError(f"{path}: says nothing of lengths, which --reward_length_control needs; train it again")
+    return scale["score_per_token"], scale["tokens_mean"]
+
+
 def read_scale(path: str | Path) -> tuple[float, float]:
     """Mean and standard deviation of a reward model's scores on its held-out pairs."""
     scale = read_json(path, "give --reward_adapter_path the folder that recipes/reward.py wrote")

@@ -41,6 +41,17 @@ def gae(rewards, values, mask, gamma: float, lam: float):
     return advantages, (advantages + values) * mask
 
 
+def group_advantages(totals, group: int):
+    """What each completion's reward is above the mean of the others of its prompt (RLOO, arXiv:2402.14740).
+
+    Args:
+        totals: `(B,)` rewards, KL included; the completions of a prompt follow one another.
+        group: completions per prompt, 2 or more.
+    """
+    rows = totals.view(-1, group)
+    return ((rows - rows.mean(1, keepdim=True)) * group / (group - 1)).flatten()
+
+
 def whiten(values, mask, reduce=lambda sums: sums):
     """Zero mean and unit variance over the masked entries; padding becomes 0.
 

@@ -6,7 +6,7 @@ import torch
 
 from dialsum_trl.models.adapters import REWARD
 from dialsum_trl.models.file_names import SCALE_FILE
-from dialsum_trl.models.record import read_scale
+from dialsum_trl.models.record import read_length_trend, read_scale
 from dialsum_trl.prompts.prompt import render
 from dialsum_trl.rl.adapter_roles import active_adapter, add_reward
 from dialsum_trl.rl.rollout_batch import pad_rows
@@ -41,11 +41,13 @@ class LearnedReward:
         model: the policy's LoRA model, to which the frozen reward adapter is added.
         folder: of the reward adapter.
         tokenizer: the policy's.
+        length_control: take out what the score gains with a summary's length, as on the held-out pairs.
     """
 
     __name__ = "reward_model"
 
-    def __init__(self, model, folder: str | Path, tokenizer):
+    def __init__(self, model, folder: str | Path, tokenizer, length_control: bool = False):
+        self.per_token, self.usual = read_length_trend(Path(folder) / SCALE_FILE) if length_control else (0.0, 0.0)
         self.head = add_reward(model, folder)
         self.model, self.tokenizer = model, tokenizer
         self.mean, self.std = read_scale(Path(folder) / SCALE_FILE)
@@ -61,4 +63,5 @@ class LearnedReward:
         with torch.no_grad(), plain, active_adapter(self.model, REWARD):
             scores = last_token_scores(backbone(self.model), self.head, rows, self.tokenizer.pad_token_id)
         self.model.train(training)
-        return [(score - self.mean) / self.std for score in scores]
+        trends = (self.per_token * (len(ids) - self.usual) for ids in completion_ids)
+        return [(score - trend - self.mean) / self.std for score, trend in zip(scores, trends, strict=True)]

@@ -1,20 +1,27 @@
 """What PPO and GRPO share above TRL's GRPOTrainer: sampling, a row order that resumes, dev summaries with rewards."""
 
+import json
 import math
+import shutil
 import zlib
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
+from pathlib import Path
 
 import torch
 from trl.trainer.utils import RepeatSampler
 
+from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.metrics.rouge import RougeConfig
 from dialsum_trl.prompts.prompt import apply_template, fit, model_messages, prompt_texts, render
+from dialsum_trl.rl.policy_watch import PolicyWatch
+from dialsum_trl.rl.ppo_checkpoints import BEST_FOLDER, load_policy_weights, load_watch, put_best, save_watch
 from dialsum_trl.training.checked import CheckedTrainer
-from dialsum_trl.training.dev_rouge import DevRouge
+from dialsum_trl.training.dev_rouge import DevRouge, first_rows
 from dialsum_trl.training.distributed.sharding import whole_model
 from dialsum_trl.training.trackers import log_summaries
 
@@ -51,14 +58,26 @@ class OnlineTrainer(CheckedTrainer):
         stop_ids: `chat_tokens.stop_token_ids(tokenizer)`; the first ends a turn.
         eval_dataset: dev rows with the columns of the training rows (`online_dev_rows`), or None.
         rouge_config: how the dev summaries are scored.
+        max_rouge_drop, max_gaming_drop: of `PolicyWatch`, which keeps the best adapter and stops the run.
     """
 
     def __init__(
-        self, model, *args, stop_ids: list[int], eval_dataset=None, rouge_config: RougeConfig | None = None, **kwargs
+        self,
+        model,
+        *args,
+        stop_ids: list[int],
+        eval_dataset=None,
+        rouge_config: RougeConfig | None = None,
+        max_rouge_drop: float = math.inf,
+        max_gaming_drop: float = math.inf,
+        **kwargs,
     ):
         self.stop_ids = stop_ids
         model.generation_config.eos_token_id = list(stop_ids)
         super().__init__(model, *args, eval_dataset=eval_dataset, **kwargs)
+        self.best_report = None  # in no checkpoint: a resumed run measures it again if nothing better has come
+        self.watch = PolicyWatch(self._keep_best, max_rouge_drop, max_gaming_drop)
+        self.add_callback(self.watch)
         if eval_dataset is not None:
             tokenizer = self.processing_class
             prompts = [render(tokenizer, prompt, generation=True) for prompt in eval_dataset["prompt"]]
@@ -73,11 +92,15 @@ class OnlineTrainer(CheckedTrainer):
         return EpochOrder(self, usual)
 
     def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
-        """Whether the epoch has steps to make.
+        """Whether the epoch has steps to make: none after the one at which a tripwire stopped the run.
 
         Raises:
             InputError: the run would continue in the middle of a generation.
         """
+        if self.watch.tripped is not None:
+            say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, so no step is made")
+            self.control.should_training_stop = True
+            return False
         going = super().has_steps_left(skipped, checkpoint)
         if going and skipped % (self.args.steps_per_generation * self.num_iterations):
             raise InputError(
@@ -140,6 +163,50 @@ class OnlineTrainer(CheckedTrainer):
         completions = [[{"role": "assistant", "content": text}] for text in texts]
         return self.rewards_of(list(self.eval_dataset), completions, ids)
 
+    # the best adapter
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        if _internal_call and self.args.should_save:  # a checkpoint
+            save_watch(self.watch.to_dict(), Path(output_dir), Path(self.args.output_dir))
+
+    def load_weights(self, checkpoint, usual) -> None:
+        folder = Path(checkpoint)
+        usual(folder)
+        if (watch := load_watch(folder)) is None:
+            return
+        self.watch.load(watch)
+        if self.watch.best_step is not None and self.args.should_save:
+            copy = partial(shutil.copytree, folder / BEST_FOLDER, dirs_exist_ok=True)
+            put_best(Path(self.args.output_dir), copy)
+
+    def _keep_best(self) -> None:
+        """Saves the current policy as the run's best adapter."""
+        self.best_report = self.dev_rouge.report
+        if not self.args.should_save:
+            return
+
+        def fill(folder: Path) -> None:
+            self._save(str(folder))
+            self.checkpoints.write_record(folder)
+            (folder / "best.json").write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
+
+        put_best(Path(self.args.output_dir), fill)
+
+    def restore_best(self) -> None:
+        """Loads the best adapter into the policy, on every process; without evaluations the last one stays."""
+        self.accelerator.wait_for_everyone()
+        if self.watch.best_step is None:
+            return
+        load_policy_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER)
+        if self.dev_rouge is not None:
+            if self.best_report is None:
+                self.dev_rouge.measure(self)
+                self.best_report = self.dev_rouge.report
+            self.dev_rouge.report = self.best_report
+
+    # rewards
+
     def rewards_of(self, rows, completions, completion_ids) -> torch.Tensor:
         """`(rows, functions)`: the value of each reward function, unweighted; they are given the columns of `rows`."""
         columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
@@ -174,8 +241,8 @@ def online_rows(rows, tokenizer, prompt_budget: int):
     return ready, sum(f.shortened for f in fitted)
 
 
-def online_dev_rows(dev, tokenizer, prompt_budget: int, most: int):
-    """The first `most` dev rows as `online_rows` gives them, for `OnlineTrainer`; None without dev rows."""
+def online_dev_rows(dev, tokenizer, prompt_budget: int, most: int | str):
+    """The first `most` dev rows (or "all") as `online_rows` gives them, for `OnlineTrainer`; None without dev rows."""
     if dev is None:
         return None
-    return online_rows(dev.select(range(min(most, len(dev)))), tokenizer, prompt_budget)[0]
+    return online_rows(first_rows(dev, most), tokenizer, prompt_budget)[0]

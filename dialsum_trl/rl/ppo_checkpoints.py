@@ -1,4 +1,4 @@
-"""PPO's checkpoints: the policy adapter as in all runs, and files that only a resumed run needs."""
+"""Checkpoints of PPO and GRPO: the policy adapter as in all runs, and files that only a resumed run needs."""
 
 import json
 import shutil
@@ -29,21 +29,29 @@ def load_policy_weights(model, folder: Path) -> None:
     load_adapter_state(model, load_file(folder / WEIGHTS), POLICY)
 
 
-def save_for_resume(model, watch: dict, checkpoint: Path, output_dir: Path) -> None:
-    """Writes the critic (adapter and head), the state of `PolicyWatch`, and the best adapter so far."""
-    state = {k: v.contiguous() for k, v in adapter_state(model, CRITIC).items()}
-    state |= {HEAD_PREFIX + name: value for name, value in model.value_head.state_dict().items()}
-    save_file(state, checkpoint / CRITIC_FILE)
+def save_watch(watch: dict, checkpoint: Path, output_dir: Path) -> None:
+    """Writes the state of `PolicyWatch`, and the best adapter so far."""
     (checkpoint / WATCH_FILE).write_text(json.dumps(watch) + "\n", encoding="utf-8")
     if watch["best_step"] is not None:  # the evaluations after this checkpoint may replace it
         shutil.copytree(output_dir / BEST_FOLDER, checkpoint / BEST_FOLDER)
 
 
-def load_for_resume(model, checkpoint: Path) -> dict:
-    """Loads policy and critic of a checkpoint; returns the state of `PolicyWatch`."""
-    load_policy_weights(model, checkpoint)
+def load_watch(checkpoint: Path) -> dict | None:
+    """The state of `PolicyWatch` in a checkpoint; None in those of GRPO before it had one."""
+    path = checkpoint / WATCH_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def save_critic(model, checkpoint: Path) -> None:
+    """Writes the critic: adapter and head."""
+    state = {k: v.contiguous() for k, v in adapter_state(model, CRITIC).items()}
+    state |= {HEAD_PREFIX + name: value for name, value in model.value_head.state_dict().items()}
+    save_file(state, checkpoint / CRITIC_FILE)
+
+
+def load_critic(model, checkpoint: Path) -> None:
+    """Loads the critic of a checkpoint."""
     state = load_file(checkpoint / CRITIC_FILE)
     head = {k.removeprefix(HEAD_PREFIX): state.pop(k) for k in list(state) if k.startswith(HEAD_PREFIX)}
     model.value_head.load_state_dict(head)
     load_adapter_state(model, state, CRITIC)
-    return json.loads((checkpoint / WATCH_FILE).read_text(encoding="utf-8"))

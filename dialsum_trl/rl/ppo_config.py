@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 from trl import GRPOConfig
 
@@ -24,11 +25,18 @@ class PPOConfig(GRPOConfig):
     num_mini_batches: int = flag(1, "Optimizer steps per pass over a rollout.", COUNT)
     ppo_epochs: int = flag(2, "Passes over a rollout.", COUNT)
     fast: bool = flag(True, "Score and learn on packs through fused layers, if the model allows it.", may_change=True)
-    num_generations: int | None = flag(1, "Completions per prompt; PPO needs no groups.")
+    baseline: Literal["critic", "group"] = flag(
+        "critic",
+        "What a summary is compared with: a critic's values, or the others of its dialogue (group: no critic).",
+    )
+    num_generations: int | None = flag(1, "Completions per prompt; --baseline group needs two or more.")
     num_generations_eval: int | None = flag(1, "Dev summaries are greedy, one per dialogue.")
     max_completion_length: int | None = flag(100, "Longest sampled summary, tokens.")
     disable_dropout: bool = flag(True, "Dropout off: with it the ratios of an unchanged policy would not be one.")
     kl_coef: float = flag(0.05, "Weight of the per-token KL to the frozen SFT adapter inside the reward.", AT_LEAST_0)
+    normalize_rewards: bool = flag(
+        False, "Divide rewards by their standard deviation in the rollout, so that kl_coef fits rewards of any range."
+    )
     gamma: float = flag(1.0, "Discount of later rewards.", SHARE)
     lam: float = flag(0.95, "Lambda of generalized advantage estimation.", SHARE)
     whiten_advantages: bool = flag(True, "Scale advantages to mean 0 and variance 1 over the rollout.")
@@ -40,7 +48,6 @@ class PPOConfig(GRPOConfig):
     kl_target: float = flag(
         10.0, "Tripwire: mean KL of a rollout's summaries to the SFT adapter, nats per summary.", "[0, inf]"
     )
-    max_rouge_drop: float = flag(2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.", "[0, inf]")
     max_truncated: float = flag(
         0.5, "Tripwire: share of a rollout's summaries cut by max_completion_length.", "[0, inf]"
     )
@@ -58,6 +65,8 @@ class PPOConfig(GRPOConfig):
                 f"--rollout_batch_size {self.rollout_batch_size} does not divide into groups of --num_generations "
                 f"{self.num_generations}"
             )
+        if self.baseline == "group" and self.num_generations < 2:
+            raise ValueError("--baseline group compares summaries of one dialogue: give --num_generations 4 or more")
         if self.beta:
             raise ValueError(f"--beta {self.beta}: PPO has its KL in the reward; use --kl_coef")
         if self.num_iterations != 1:

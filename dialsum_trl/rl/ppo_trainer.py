@@ -5,8 +5,6 @@ rollout's scores and advantages and both losses are ours. The critic has its own
 is active: gradient checkpointing then recomputes its layers, and must not recompute them with the policy's adapter.
 """
 
-import json
-import shutil
 import time
 from collections import defaultdict
 from functools import partial
@@ -19,22 +17,13 @@ from torch import nn
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import disable_dropout_in_model
 
-from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, REWARD, copy_weights
 from dialsum_trl.rl import advantages as ppo
 from dialsum_trl.rl.adapter_roles import active_adapter, add_copy
 from dialsum_trl.rl.online_trainer import OnlineTrainer
 from dialsum_trl.rl.packed_forwards import Forwards, fuse
-from dialsum_trl.rl.policy_watch import PolicyWatch
-from dialsum_trl.rl.ppo_checkpoints import (
-    BEST_FOLDER,
-    HEAD_PREFIX,
-    load_for_resume,
-    load_policy_weights,
-    put_best,
-    save_for_resume,
-)
+from dialsum_trl.rl.ppo_checkpoints import HEAD_PREFIX, load_critic, load_policy_weights, save_critic
 from dialsum_trl.rl.rollout_batch import in_chunks, pad_rollout, trim
 
 
@@ -55,16 +44,18 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
 
     def __init__(self, model, reward_funcs, args, train_dataset, processing_class, **kwargs):
         add_copy(model, POLICY, REFERENCE)
-        add_copy(model, POLICY, CRITIC)
-        head = nn.Linear(model.config.hidden_size, 1)
-        nn.init.normal_(head.weight, std=0.01 / model.config.hidden_size)  # all values start as the same constant
-        nn.init.zeros_(head.bias)
-        model.value_head = head.to(model.device)
+        self.trained = (POLICY, CRITIC) if args.baseline == "critic" else (POLICY,)
+        if CRITIC in self.trained:
+            add_copy(model, POLICY, CRITIC)
+            head = nn.Linear(model.config.hidden_size, 1)
+            nn.init.normal_(head.weight, std=0.01 / model.config.hidden_size)  # all values start as the same constant
+            nn.init.zeros_(head.bias)
+            model.value_head = head.to(model.device)
         model.base_model.set_adapter(POLICY, inference_mode=True)
-        model.set_requires_grad([POLICY, CRITIC])
+        model.set_requires_grad(list(self.trained))
         if args.disable_dropout:
             disable_dropout_in_model(model)
-        packs = fuse(model, args, (POLICY, REFERENCE, CRITIC))
+        packs = fuse(model, args, (*self.trained, REFERENCE))
         super().__init__(
             model=model,
             reward_funcs=list(reward_funcs),
@@ -73,15 +64,12 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             processing_class=processing_class,
             **kwargs,
         )
-        for adapter in (POLICY, CRITIC):  # TRL rounded what trains to bf16; the frozen copy was not
+        for adapter in self.trained:  # TRL rounded what trains to bf16; the frozen copy was not
             copy_weights(model, REFERENCE, adapter)
         self.forwards = Forwards(self, packs)
         self._sums: dict[str, list] = {}
         self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
         self._checked_at: int | None = None  # the step at which `_check_adapters` compares with `_first_weights`
-        self.best_report = None  # in no checkpoint: a resumed run measures it again if nothing better has come
-        self.watch = PolicyWatch(self._keep_best)
-        self.add_callback(self.watch)
 
     # rollout
 
@@ -102,28 +90,46 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             logps = in_chunks(batch, lambda part: self.forwards.logps(part)[0])
             with active_adapter(self.model, REFERENCE):
                 reference = in_chunks(batch, lambda part: self.forwards.logps(part)[0])
-            with active_adapter(self.model, CRITIC):
-                values = in_chunks(batch, self.forwards.values)
         ended = torch.tensor([ids[-1] in self.stop_ids for ids in completion_ids], device=mask.device)
         scores = self.weighted(rewards) - self.args.missing_end_penalty * ~ended
+        if self.args.normalize_rewards:
+            scores = scores / self.accelerator.gather(scores).std().clamp(min=1e-6)
         per_token = ppo.token_rewards(scores, logps, reference, mask, self.args.kl_coef)
-        advantages, returns = ppo.gae(per_token, values, mask, self.args.gamma, self.args.lam)
-        whitened = ppo.whiten(advantages, mask, self._total) if self.args.whiten_advantages else advantages
+        learned = self._compare(batch, per_token)
+        advantages = learned["advantages"]
+        if self.args.whiten_advantages:
+            learned["advantages"] = ppo.whiten(advantages, mask, self._total)
 
         kl = ((logps - reference) * mask).sum(1)
-        self._log_rollout(rewards, scores, kl, ended, values, returns, mask)
+        self._log_rollout(rewards, scores, kl, ended, learned, mask)
         if self.log_completions:
             self._log_texts(prompts, completions, rewards, advantages.sum(1))
         self._seconds["generation"] += generated - started
         self._seconds["scoring"] += time.perf_counter() - generated
         return {
             **batch,
-            "advantages": whitened,
+            **learned,
             "old_per_token_logps": logps,
-            "values": values,
-            "returns": returns,
             "num_items_in_batch": self._total(mask.sum()),
         }
+
+    def _compare(self, batch, rewards) -> dict[str, torch.Tensor]:
+        """Advantages `(B, T)` of the tokens; with a critic its values and what they should have been, too.
+
+        Args:
+            rewards: `(B, T)` of each token, the KL included.
+        """
+        mask, args = batch["completion_mask"], self.args
+        if CRITIC not in self.trained:
+            totals = rewards.sum(1)
+            first = self.accelerator.process_index * len(totals)
+            everyone = ppo.group_advantages(self.accelerator.gather(totals), args.num_generations)
+            return {"advantages": everyone[first : first + len(totals), None] * mask}
+        no_checkpoints = disable_gradient_checkpointing(self.model, args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), no_checkpoints, self.accelerator.autocast(), active_adapter(self.model, CRITIC):
+            values = in_chunks(batch, self.forwards.values)
+        advantages, returns = ppo.gae(rewards, values, mask, args.gamma, args.lam)
+        return {"advantages": advantages, "values": values, "returns": returns}
 
     # learning
 
@@ -134,21 +140,22 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         # tokens of an average mini-batch: the mean over tokens is one over the whole rollout, however it is divided
         tokens = batch["num_items_in_batch"] / world * self.current_gradient_accumulation_steps / parts
 
-        with active_adapter(self.model, CRITIC):
-            with self.accelerator.autocast():
-                values = self.forwards.values(batch)
-            losses, value_clipped = ppo.value_loss(values, batch["values"], batch["returns"], self.args.value_clip)
-            self.accelerator.backward((losses * mask).sum() / tokens)
+        if CRITIC in self.trained:
+            with active_adapter(self.model, CRITIC):
+                with self.accelerator.autocast():
+                    values = self.forwards.values(batch)
+                losses, value_clipped = ppo.value_loss(values, batch["values"], batch["returns"], self.args.value_clip)
+                self.accelerator.backward((losses * mask).sum() / tokens)
+            self._add("value_loss", losses.detach(), mask)
+            self._add("value_clip_fraction", value_clipped.float(), mask)
 
         logps, entropies = self.forwards.logps(batch)
         policy_losses, clipped = ppo.policy_loss(logps, old_logps, batch["advantages"], self.epsilon_low)
         with torch.no_grad():
             ratio = logps - old_logps
             self._add("policy_loss", policy_losses, mask)
-            self._add("value_loss", losses, mask)
             self._add("entropy", entropies, mask)
             self._add("clip_fraction", clipped.float(), mask)
-            self._add("value_clip_fraction", value_clipped.float(), mask)
             self._add("kl_to_rollout", ratio.exp() - 1 - ratio, mask)
         return (policy_losses * mask).sum() / tokens
 
@@ -188,7 +195,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
                 {"params": policy, "weight_decay": self.args.weight_decay},
                 {"params": critic, "weight_decay": 0.0, "lr": self.args.critic_learning_rate},
             ]
-            self.optimizer = optimizer(groups, **settings)
+            self.optimizer = optimizer(groups[: len(self.trained)], **settings)
         return self.optimizer
 
     def _adapter_of(self, name: str) -> str | None:
@@ -198,7 +205,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         return next((each for each in (POLICY, REFERENCE, CRITIC, REWARD) if f".{each}." in f"{name}."), None)
 
     def _check_adapters(self) -> None:
-        """After the first steps: policy and critic have changed, reference and reward have not."""
+        """After the first steps: what is trained has changed, reference and reward have not."""
         step = self.state.global_step
         if self._checked_at is not None and (step < self._checked_at or not self._first_weights):
             return
@@ -211,59 +218,24 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             self._first_weights = sums
             return
         moved = {adapter for adapter in sums if sums[adapter] != self._first_weights[adapter]}
-        if moved != {POLICY, CRITIC}:
+        if moved != set(self.trained):
             raise TrainingError(
-                f"step {step}: the weights of {sorted(moved)} changed, policy ({POLICY}) and "
-                f"{CRITIC} should; is --learning_rate or --critic_learning_rate 0?"
+                f"step {step}: the weights of {sorted(moved)} changed, those of {' and '.join(self.trained)} "
+                f"should; is --learning_rate or --critic_learning_rate 0?"
             )
         self._first_weights = {}
 
-    # checkpoints and the best adapter
-
-    def has_steps_left(self, skipped: int, checkpoint: str | None) -> bool:
-        """No step in a run that continues after the one at which a tripwire stopped it."""
-        if self.watch.tripped is None:
-            return super().has_steps_left(skipped, checkpoint)
-        say(f"tripwire, {self.watch.tripped}; it stopped the run before this checkpoint, so no step is made")
-        self.control.should_training_stop = True
-        return False
+    # checkpoints
 
     def save_model(self, output_dir=None, _internal_call=False):
         super().save_model(output_dir, _internal_call)
-        if _internal_call and self.args.should_save:  # a checkpoint
-            save_for_resume(self.model, self.watch.to_dict(), Path(output_dir), Path(self.args.output_dir))
+        if _internal_call and self.args.should_save and CRITIC in self.trained:  # a checkpoint
+            save_critic(self.model, Path(output_dir))
 
     def load_weights(self, checkpoint, usual) -> None:
-        folder = Path(checkpoint)
-        self.watch.load(load_for_resume(self.model, folder))
-        if self.watch.best_step is not None and self.args.should_save:
-            copy = partial(shutil.copytree, folder / BEST_FOLDER, dirs_exist_ok=True)
-            put_best(Path(self.args.output_dir), copy)
-
-    def _keep_best(self) -> None:
-        """Saves the current policy as the run's best adapter."""
-        self.best_report = self.dev_rouge.report
-        if not self.args.should_save:
-            return
-
-        def fill(folder: Path) -> None:
-            self._save(str(folder))
-            self.checkpoints.write_record(folder)
-            (folder / "best.json").write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
-
-        put_best(Path(self.args.output_dir), fill)
-
-    def restore_best(self) -> None:
-        """Loads the best adapter into the policy, on every process; without evaluations the last one stays."""
-        self.accelerator.wait_for_everyone()
-        if self.watch.best_step is None:
-            return
-        load_policy_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER)
-        if self.dev_rouge is not None:
-            if self.best_report is None:
-                self.dev_rouge.measure(self)
-                self.best_report = self.dev_rouge.report
-            self.dev_rouge.report = self.best_report
+        super().load_weights(checkpoint, partial(load_policy_weights, self.model))
+        if CRITIC in self.trained:
+            load_critic(self.model, Path(checkpoint))
 
     # figures
 
@@ -282,13 +254,13 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             self._metrics["train"][name].append(total / count)
         self._sums = {}
 
-    def _log_rollout(self, rewards, scores, kl, ended, values, returns, mask) -> None:
-        explained = ppo.explained_variance(values, returns, mask)
-        mine = torch.stack([scores.mean(), self.weighted(rewards).mean(), kl.mean(), ended.float().mean(), explained])
-        means = self._total(torch.cat([mine, rewards.mean(0)])) / self.accelerator.num_processes
-        names = ["score", "reward", "kl", "ended", "explained_variance"]
-        names += [f"rewards/{name}" for name in self.reward_func_names]
-        figures = dict(zip(names, means.tolist(), strict=True))
+    def _log_rollout(self, rewards, scores, kl, ended, learned, mask) -> None:
+        mine = {"score": scores, "reward": self.weighted(rewards), "kl": kl, "ended": ended.float()}
+        if "values" in learned:
+            mine["explained_variance"] = ppo.explained_variance(learned["values"], learned["returns"], mask)
+        mine |= {f"rewards/{name}": rewards[:, index] for index, name in enumerate(self.reward_func_names)}
+        means = self._total(torch.stack([figure.mean() for figure in mine.values()])) / self.accelerator.num_processes
+        figures = dict(zip(mine, means.tolist(), strict=True))
         for name, value in figures.items():
             self._metrics["train"][name].append(value)
         self.watch.on_rollout(self.args, self.state, self.control, figures["kl"], 1 - figures["ended"])

@@ -1,5 +1,6 @@
 """The reward model itself: base with a score head, its trainer, its scores."""
 
+import statistics
 from pathlib import Path
 
 import torch
@@ -64,6 +65,13 @@ def padding_id(tokenizer, rows: list[list[int]]) -> int:
     """
     ends = {row[-1] for row in rows}
     return next(i for i in (tokenizer.pad_token_id, *range(len(tokenizer))) if i not in ends)
+
+
+def length_trend(scores: list[float], lengths: list[int]) -> dict[str, float]:
+    """`score_per_token` (least squares) and `tokens_mean`: how scores follow the lengths of the summaries."""
+    even = len(set(lengths)) == 1
+    slope = 0.0 if even else statistics.linear_regression(lengths, scores).slope
+    return {"score_per_token": slope, "tokens_mean": statistics.fmean(lengths)}
 
 
 def score_pairs(model, rows: list[dict], pad_id: int) -> list[tuple[float, float]]:

@@ -41,8 +41,8 @@ class SFTArguments:
         None, "Limit on GPU memory, GiB; default: what the GPU has free.", bounds=POSITIVE, may_change=True
     )
     train_references: Literal["all", "first"] = flag("all", TRAIN_REFERENCES)
-    rouge_rows: int = flag(
-        32, "Dev rows summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
+    rouge_rows: int | Literal["all"] = flag(
+        32, "Dev rows (or all) summarized at each evaluation for ROUGE; 0 switches it off.", bounds=AT_LEAST_0
     )
     rouge_max_new_tokens: int = flag(MAX_NEW_TOKENS, "Longest summary in those evaluations, tokens.", bounds=COUNT)
     loraplus_lr_ratio: float | None = flag(

@@ -3,12 +3,18 @@
 from dataclasses import dataclass, field
 
 from accelerate.utils import gather_object
+from datasets import Dataset
 
 from dialsum_trl.core.console import say
 from dialsum_trl.generation.engine import generate_ids
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.metrics.rouge import RougeConfig, RougeReport, score
 from dialsum_trl.training.distributed.sharding import whole_model
+
+
+def first_rows(dev: Dataset, most: int | str) -> Dataset:
+    """The first `most` rows, or "all"."""
+    return dev if most == "all" else dev.select(range(min(int(most), len(dev))))
 
 
 @dataclass
@@ -57,6 +63,9 @@ class DevRouge:
         self.texts = [trainer.processing_class.decode(ids, skip_special_tokens=True).strip() for ids in summaries]
         self.report = report = score(self.texts, self.references, self.config)
         say(f"  {self.references[0][0]!r} <- {self.texts[0]!r}")
+        chosen_by = (trainer.args.metric_for_best_model or "") if trainer.args.load_best_model_at_end else ""
+        if "rouge" in chosen_by:
+            say(f"  ROUGE mean {report.mean:.2f} [{report.interval[0]:.2f}, {report.interval[1]:.2f}], {report.n} rows")
         return {
             "eval_rouge_mean": report.mean,
             "eval_rouge1": report.rouge1,

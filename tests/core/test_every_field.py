@@ -97,7 +97,7 @@ OF_STAGE = {
     "ppo": ROLLOUTS
     + """
         trust_remote_code rollout_batch_size num_mini_batches ppo_epochs fast kl_coef gamma lam whiten_advantages
-        value_clip critic_learning_rate missing_end_penalty kl_target max_rouge_drop max_truncated
+        value_clip critic_learning_rate missing_end_penalty kl_target max_truncated baseline normalize_rewards
     """,
     "seq2seq": "predict_with_generate generation_max_length generation_num_beams generation_config",
 }

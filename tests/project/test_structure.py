@@ -31,7 +31,7 @@ TOY = ROOT / "dialsum_trl" / "toy" / "data"
 
 # Where a light file loads a heavy one: `file: files that it may load inside a function`.
 BOUNDARIES = {
-    **{f"stages.{stage}": {f"stages.jobs.{stage}"} for stage in STAGES},
+    **{f"stages.{stage}": {f"stages.jobs.{stage}", f"stages.pipelines.{stage}"} for stage in STAGES},
     "cli.app": {
         *(
             f"cli.{name}"

@@ -6,7 +6,15 @@ import random
 import pytest
 import torch
 
-from dialsum_trl.rl.advantages import explained_variance, gae, policy_loss, token_rewards, value_loss, whiten
+from dialsum_trl.rl.advantages import (
+    explained_variance,
+    gae,
+    group_advantages,
+    policy_loss,
+    token_rewards,
+    value_loss,
+    whiten,
+)
 
 
 def reference_gae(rewards, values, gamma, lam):
@@ -81,6 +89,11 @@ def test_the_rewards_of_a_completion_sum_to_its_score_less_its_weighted_kl():
 def test_an_empty_completion_is_an_error():
     with pytest.raises(ValueError, match="without tokens"):
         token_rewards(torch.ones(1), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2), 0.1)
+
+
+def test_a_group_is_compared_with_the_mean_of_its_other_members():
+    found = group_advantages(torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, 3.0]), 3)
+    assert found.tolist() == pytest.approx([-3.0, -1.5, 4.5, -1.5, -1.5, 3.0])
 
 
 def test_whitening_sees_only_what_the_mask_shows():

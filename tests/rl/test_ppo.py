@@ -28,6 +28,15 @@ def test_policy_and_critic_move_and_nothing_else_does(folders, tmp_path):
     assert {part for part in before if before[part] != after[part]} == {POLICY, CRITIC, "value_head"}
 
 
+def test_without_a_critic_the_policy_alone_moves_and_a_group_is_its_own_baseline(folders, tmp_path):
+    trainer = make_trainer(folders, tmp_path, baseline="group", num_generations=4, normalize_rewards=True)
+    before = fingerprints(trainer.model)
+    trainer.train()
+    after = fingerprints(trainer.model)
+    assert set(before) == {POLICY, REFERENCE, "base"}
+    assert {part for part in before if before[part] != after[part]} == {POLICY}
+
+
 def test_a_rollout_of_an_odd_number_of_summaries_is_learned_from(folders, tmp_path):
     trainer = make_trainer(folders, tmp_path, rollout_batch_size=3, per_device_train_batch_size=1)
     before = fingerprints(trainer.model)
@@ -145,7 +154,7 @@ def test_the_closing_table_says_where_a_rollouts_time_went_where_each_step_is_lo
 def test_the_best_adapter_is_the_one_kept(trained):
     output, figures = trained
     assert same_file(output, output / "best")
-    assert figures["best reward"] >= figures["start reward"]
+    assert figures["best rouge_mean"] >= figures["start rouge_mean"]
 
 
 @pytest.mark.parametrize(
@@ -159,14 +168,34 @@ def test_a_tripwire_stops_the_run_and_keeps_the_best_adapter(folders, tmp_path, 
     assert (tmp_path / "out" / ADAPTER).exists()
 
 
-def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept():
-    kept, watch = [], PolicyWatch(lambda: kept.append(True))
-    control, arguments = TrainerControl(), SimpleNamespace(max_rouge_drop=2.0)
-    for rouge, reward in ((30.0, 0.5), (28.1, 0.6), (27.9, 0.9)):
+def watched(*evaluations, metric=None, **drops):
+    """A watch after evaluations of `(ROUGE, reward)`, and how often it kept an adapter; only the last one may trip."""
+    kept = []
+    watch = PolicyWatch(lambda: kept.append(True), **{"max_rouge_drop": 2.0, "max_gaming_drop": 0.5, **drops})
+    control, arguments = TrainerControl(), SimpleNamespace(metric_for_best_model=metric, greater_is_better=None)
+    for rouge, reward in evaluations:
         assert watch.tripped is None and not control.should_training_stop
         watch.on_evaluate(arguments, TrainerState(), control, {"eval_rouge_mean": rouge, "eval_reward": reward})
-    assert "ROUGE fell from 30.00 to 27.90" in watch.tripped and control.should_training_stop
-    assert watch.best_metrics["eval_reward"] == 0.6 and len(kept) == 2
+    return watch, len(kept)
+
+
+def test_a_fall_of_dev_rouge_trips():
+    watch, _ = watched((30.0, 0.5), (28.1, 0.4), (27.9, 0.3))
+    assert "ROUGE fell from 30.00 to 27.90" in watch.tripped
+
+
+def test_a_reward_that_rises_while_dev_rouge_falls_by_more_than_half_a_point_trips():
+    watch, _ = watched((30.0, 0.5), (29.6, 0.6), (29.4, 0.7))
+    assert "the reward rose from 0.500 to 0.700 while dev ROUGE fell from 30.00 to 29.40" in watch.tripped
+    assert watched((30.0, 0.5), (29.4, 0.5))[0].tripped is None
+    assert watched((30.0, 0.5), (29.4, 0.7), max_gaming_drop=float("inf"))[0].tripped is None
+
+
+def test_the_best_adapter_has_the_highest_rouge_and_the_start_wins_a_tie():
+    watch, kept = watched((30.0, 0.5), (30.0, 0.9), (29.9, 1.0))
+    assert watch.best_metrics["eval_reward"] == 0.5 and kept == 1
+    watch, kept = watched((30.0, 0.5), (29.9, 0.9), metric="reward")
+    assert watch.best_metrics["eval_reward"] == 0.9 and kept == 2
 
 
 @pytest.mark.parametrize(
@@ -176,6 +205,7 @@ def test_a_fall_of_dev_rouge_trips_and_a_later_reward_is_not_kept():
         ({"save_steps": 3}, "multiple of 2"),
         ({"rollout_batch_size": 6}, "does not divide"),
         ({"rollout_batch_size": 1}, "--rollout_batch_size 1: must be at least 2"),
+        ({"baseline": "group"}, "--num_generations 4"),
         ({"num_generations": 3}, "does not divide into groups of --num_generations 3"),
         ({"beta": 0.1}, "kl_coef"),
         ({"reward_functions": ["bleu"]}, "bleu"),

@@ -22,7 +22,7 @@ from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.rl.adapter_roles import active_adapter
 from dialsum_trl.rl.learned_reward import LearnedReward, backbone, last_token_scores
 from dialsum_trl.rl.ppo_trainer import PPOTrainer
-from dialsum_trl.rl.reward_model import RewardTrainer, load_model, padding_id, score_pairs
+from dialsum_trl.rl.reward_model import RewardTrainer, length_trend, load_model, padding_id, score_pairs
 from tests import phase3_toys as toys
 from tests.ppo_toys import fingerprints
 from tests.row_files import write_jsonl
@@ -48,12 +48,23 @@ def trained(folders):
     return {"figures": figures, "folder": folders["root"] / "reward"}
 
 
-def learned_reward(folders, folder):
+def learned_reward(folders, folder, length_control=False):
     tokenizer = load_tokenizer(str(folders["base"]))
     model = load_adapter(
         load_base(str(folders["base"]), dtype="float32", quantization="none"), folders["sft"], trainable=True
     )
-    return LearnedReward(model, folder, tokenizer)
+    return LearnedReward(model, folder, tokenizer, length_control)
+
+
+def test_a_reward_may_be_freed_of_what_it_gains_with_length(trained, folders):
+    scale = json.loads((trained["folder"] / "reward.json").read_text())
+    plain, freed = learned_reward(folders, trained["folder"]), learned_reward(folders, trained["folder"], True)
+    asked = dict(prompts=[prompt_messages("#Person1#: 네.")] * 2, completion_ids=[[5, 6, 7], [5] * 30])
+    taken = [one - other for one, other in zip(plain(**asked), freed(**asked), strict=True)]
+    expected = [scale["score_per_token"] * (n - scale["tokens_mean"]) / scale["score_std"] for n in (3, 30)]
+    assert taken == pytest.approx(expected, abs=1e-5) and taken[0] != taken[1]
+    assert length_trend([1.0, 2.0, 3.0], [2, 4, 6]) == {"score_per_token": 0.5, "tokens_mean": 4.0}
+    assert length_trend([1.0, 2.0], [4, 4])["score_per_token"] == 0.0
 
 
 def test_it_learns_what_the_pairs_say_and_not_their_length(trained):

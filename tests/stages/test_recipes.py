@@ -58,7 +58,7 @@ def test_a_recipe_uses_the_public_functions_alone(path):
 def test_ppo_shows_the_defaults_of_its_config():
     _, recipe = read(ROOT / "recipes" / "ppo.py")
     fields = PPOConfig.__dataclass_fields__
-    for name in ("rollout_batch_size", "ppo_epochs", "kl_coef", "kl_target", "max_rouge_drop", "critic_learning_rate"):
+    for name in ("rollout_batch_size", "ppo_epochs", "kl_coef", "kl_target", "critic_learning_rate"):
         assert recipe[name] == fields[name].default
 
 

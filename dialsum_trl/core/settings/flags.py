@@ -44,6 +44,17 @@ def _pattern(name: str, value: dict | str | None, kind: Any) -> dict | None:
     raise InputError(f"--{name} {value}: give layers and their numbers as JSON, such as '{{\"down_proj\": 32}}'")
 
 
+def settings_of(name: str, value: dict | str | None) -> dict:
+    """The settings of a stage inside another one, from JSON or a recipe; raises InputError for anything else."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value or {}
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"--{name} {value}: give its settings as JSON, such as '{{\"num_train_epochs\": 2}}'")
+    return found
+
+
 @dataclass
 class DataArguments:
     train_file: str | None = flag(

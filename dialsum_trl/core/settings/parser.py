@@ -26,6 +26,7 @@ class FlagParser(argparse.ArgumentParser):
     - `Literal` and `Enum`: one of the values; an `Enum` is left to its dataclass to build.
     - `T | None`: `none` and `null` mean None, unless T is a string.
     - `str | dict`: the text; the dataclass reads its JSON.
+    - `int | Literal["all"]`: a number, or the word.
 
     A flag cannot be abbreviated. Where two dataclasses have a field of the same name, the flag is the later one's.
     `--help` is left to the caller.
@@ -94,6 +95,8 @@ def _one_type(hint: Any) -> tuple[Any, bool]:
     if get_origin(hint) not in (Union, UnionType):
         return hint, False
     first, second, *_ = members = get_args(hint)
+    if get_origin(second) is Literal:
+        return _or_word(first, get_args(second)), False
     if NoneType not in members:
         return (second if first is str else first), False
     kind = first if second is NoneType else second
@@ -104,6 +107,14 @@ def _choices(kind: Any) -> list | None:
     if get_origin(kind) is Literal:
         return list(get_args(kind))
     return [member.value for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else None
+
+
+def _or_word(kind: Callable[[str], Any], words: tuple[str, ...]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        return text if text in words else kind(text)
+
+    read.__name__ = f"{getattr(kind, '__name__', kind)} (or {', '.join(words)})"
+    return read
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -23,7 +23,7 @@ from dialsum_trl.metrics.rouge import RougeReport
 
 STAGES = (  # sections of a `--config` file
     "sft", "seq2seq", "preferences", "reward", "ppo", "dpo", "grpo", "predict", "ensemble", "postprocess",
-    "decoding_sweep", "report",
+    "decoding_sweep", "report", "distill", "folds", "search",
 )  # fmt: skip
 OTHER_RANKS_WAIT = 5.0  # seconds
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended

@@ -86,7 +86,7 @@ def open_online(method: str, data, prompt, model_args, rouge, rewards, args) -> 
     rouge_config, stop_ids = RougeConfig.of(rouge), stop_token_ids(tokenizer)
     functions = reward_functions(rewards.reward_functions, rouge_config, stop_ids)
     if rewards.reward_adapter_path:
-        functions.append(LearnedReward(model, rewards.reward_adapter_path, tokenizer))
+        functions.append(LearnedReward(model, rewards.reward_adapter_path, tokenizer, rewards.reward_length_control))
     return run, dict(
         model=model,
         reward_funcs=functions,
@@ -96,5 +96,7 @@ def open_online(method: str, data, prompt, model_args, rouge, rewards, args) -> 
         processing_class=tokenizer,
         stop_ids=stop_ids,
         rouge_config=rouge_config,
+        max_rouge_drop=rewards.max_rouge_drop,
+        max_gaming_drop=rewards.max_gaming_drop,
         run_info=info,
     )

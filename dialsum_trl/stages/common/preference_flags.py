@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
@@ -61,14 +62,23 @@ class RewardArguments:
         "Weight of its (standardized) score; functions have weight 1. Or give --reward_weights.",
         bounds="(-inf, inf)",
     )
-    rouge_rows: int = flag(64, "Dev rows that each evaluation summarizes.", bounds=AT_LEAST_0)
+    reward_length_control: bool = flag(False, "Take out what its score gains with a summary's length.")
+    rouge_rows: int | Literal["all"] = flag(64, "Dev rows (or all) that each evaluation summarizes.", bounds=AT_LEAST_0)
     max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
+    max_rouge_drop: float = flag(
+        2.0, "Tripwire: points of dev ROUGE (mean of 1, 2, L) below the start.", bounds="[0, inf]"
+    )
+    max_gaming_drop: float = flag(
+        0.5, "Tripwire: points of dev ROUGE below the start while the dev reward is above it.", bounds="[0, inf]"
+    )
 
     def __post_init__(self) -> None:
         if self.reward_functions == ["none"]:
             self.reward_functions = []
         if not self.reward_functions and not self.reward_adapter_path:
             raise InputError("no reward: give --reward_functions rouge ... or --reward_adapter_path outputs/reward")
+        if self.reward_length_control and not self.reward_adapter_path:
+            raise InputError("--reward_length_control true: there is no reward adapter; give --reward_adapter_path")
         for file in ("adapter_model.safetensors", SCALE_FILE):
             if self.reward_adapter_path and not (Path(self.reward_adapter_path) / file).exists():
                 raise InputError(

@@ -1,9 +1,13 @@
 """`Run`: what the six training jobs share, in the order in which they use it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import torch
+from transformers import TrainerCallback
 
 from dialsum_trl.core.console import table
 from dialsum_trl.core.errors import InputError
@@ -21,6 +25,18 @@ from dialsum_trl.training.checkpoints.same_run import describe, same_run
 from dialsum_trl.training.optional import check_optional
 from dialsum_trl.training.precision import match_precision
 from dialsum_trl.training.trackers import check_trackers
+
+_watching: ContextVar[tuple[TrainerCallback, ...]] = ContextVar("watching", default=())
+
+
+@contextmanager
+def watched_by(*callbacks: TrainerCallback) -> Iterator[None]:
+    """Trainings in this block have these callbacks too."""
+    token = _watching.set(callbacks)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
 
 
 class Run:
@@ -94,6 +110,8 @@ class Run:
 
     def train(self, trainer) -> None:
         """Trains to the end, from the checkpoint if there is one."""
+        for callback in _watching.get():
+            trainer.add_callback(callback)
         started = time.time()
         self._result = trainer.train(resume_from_checkpoint=self.checkpoint)
         self.seconds = time.time() - started

@@ -11,7 +11,12 @@ def run(data, prompt, model_args, rouge, rewards, args) -> dict:
     check_saves(args)
     run, parts = open_online("GRPO", data, prompt, model_args, rouge, rewards, args)
     trainer = GRPOTrainer(**parts)
-    metrics = run.fit(trainer, evaluate=parts["eval_dataset"] is not None)
+    run.train(trainer)
+    if not args.load_best_model_at_end:  # which chooses among the checkpoints
+        trainer.restore_best()
+    watch = trainer.watch
+    metrics = watch.best_metrics or {}
+    run.save(trainer, metrics)
 
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     figures = {
@@ -21,7 +26,10 @@ def run(data, prompt, model_args, rouge, rewards, args) -> dict:
         "first reward": logged[0]["reward"],
         "last reward": logged[-1]["reward"],
         "last KL to SFT, nats a token": logged[-1].get("kl"),
+        **{f"start {key.removeprefix('eval_')}": value for key, value in (watch.start_metrics or {}).items()},
         **{f"dev {key.removeprefix('eval_')}": value for key, value in metrics.items()},
+        "best step": watch.best_step,
+        "stopped by": watch.tripped or "end of training",
         **run.costs(),
         "adapter": args.output_dir,
     }

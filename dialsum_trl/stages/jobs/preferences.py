@@ -8,23 +8,14 @@ from pathlib import Path
 from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_text
-from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.data.dialogues import read_dialogues
 from dialsum_trl.data.folds import write_folds
-from dialsum_trl.generation import sharded as inference
-from dialsum_trl.generation.samples import (
-    PAIRS_FILE,
-    SAMPLES_FILE,
-    SETTINGS_FILE,
-    check_settings,
-    read_samples,
-    sample_rows,
-)
+from dialsum_trl.generation.samples import PAIRS_FILE
 from dialsum_trl.metrics.rouge import RougeConfig, row_means
 from dialsum_trl.models.adapter_settings import use_adapter_settings
 from dialsum_trl.models.record import read_record
-from dialsum_trl.prompts.tokenizer import tokenizer_of
 from dialsum_trl.rl.pair_making import make_pairs
+from dialsum_trl.stages.common.sampling import kept_samples
 
 
 def check_unseen(adapter_path: str | None, train_file: str) -> None:
@@ -66,20 +57,8 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
 
     config = RougeConfig.of(rouge)
     folder = Path(args.output_dir)
-    drawn = {name: getattr(decoding, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
-    drawn |= {"samples": args.samples, "max_length": args.max_length}
-    read_samples(folder / SAMPLES_FILE)  # before anything is written or loaded
-    drawn |= inference.identity(model_args, decoding, tokenizer_of(model_args, prompt))
-    if is_main_process():
-        sole_writer(folder)
-    check_settings(folder / SETTINGS_FILE, drawn)
-    done = read_samples(folder / SAMPLES_FILE, dict(zip(rows["fname"], rows["dialogue"], strict=True)))
-    state = inference.start(args.use_cpu)
-    summarizer = inference.load(model_args, prompt, decoding, state.device)
-    settings = inference.generation_settings(decoding, args.max_length, args.samples)
-    sampled = sample_rows(rows, done, summarizer, settings, state, folder / SAMPLES_FILE)
+    samples = kept_samples(rows, folder, args.samples, args.max_length, args.use_cpu, model_args, prompt, decoding)
 
-    samples = [sampled[fname] for fname in rows["fname"]]
     references = [row for row, texts in zip(rows["summaries"], samples, strict=True) for _ in texts]
     scores = iter(row_means([text for texts in samples for text in texts], references, config))
     pairs, dropped, told = make_pairs(

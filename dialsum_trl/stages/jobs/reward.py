@@ -14,7 +14,7 @@ from dialsum_trl.models.adapter_settings import keep_lora, use_adapter_settings
 from dialsum_trl.models.file_names import SCALE_FILE
 from dialsum_trl.prompts.chat_tokens import stop_token_ids
 from dialsum_trl.prompts.preference_pairs import encode_pairs
-from dialsum_trl.rl.reward_model import RewardTrainer, load_model, padding_id, score_pairs
+from dialsum_trl.rl.reward_model import RewardTrainer, length_trend, load_model, padding_id, score_pairs
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.batches import take_accumulation
 from dialsum_trl.training.best_checkpoint import LOSS, check_choice
@@ -70,6 +70,7 @@ def run(prompt, model_args, pairs, verdict, args) -> dict:
     check_scores(trainer, pair_names(heldout), scores)
     flat = [score for pair in scores for score in pair]
     scale = {"score_mean": statistics.fmean(flat), "score_std": statistics.pstdev(flat) or 1.0}
+    scale |= length_trend(flat, [len(row[side]) for row in heldout_rows for side in SIDES])
     accuracy = sum(chosen > rejected for chosen, rejected in scores) / len(scores)
     baselines = length_baselines(heldout)
     figures = {

@@ -1,5 +1,7 @@
 """Dialogues and summaries to an adapter."""
 
+import math
+
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.splits import each_reference
@@ -17,8 +19,10 @@ from dialsum_trl.stages.common.found import say_found
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.batches import take_accumulation
 from dialsum_trl.training.best_checkpoint import LOSS, ROUGE, choose_by
-from dialsum_trl.training.dev_rouge import DevRouge
+from dialsum_trl.training.dev_rouge import DevRouge, first_rows
 from dialsum_trl.training.distributed.once import once
+from dialsum_trl.training.estimate import too_slow
+from dialsum_trl.training.loss_watch import LossWatch
 from dialsum_trl.training.packing.prepare import prepare
 from dialsum_trl.training.precision import match_precision, trained_dtype
 from dialsum_trl.training.sft_trainer import SFTTrainer
@@ -94,6 +98,10 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
         run_info=info,
         loraplus_lr_ratio=sft.loraplus_lr_ratio,
     )
+    trainer.add_callback(LossWatch())
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(len(train_rows) / rows_per_step * args.num_train_epochs)
+    if model_args.use_peft and not model_args.adapter_path and (slow := too_slow(steps, args.learning_rate)):
+        say(f"warning: {slow}")
     metrics = run.fit(trainer, evaluate=dev is not None)
 
     tokens = sum(map(len, train_rows["input_ids"]))
@@ -118,7 +126,7 @@ def dev_rouge(tokenizer, stop_ids: list[int], dev, rouge, sft, max_length: int) 
     """The dev rows that each evaluation summarizes, shortened as predict does; None where there are none."""
     if dev is None or not sft.rouge_rows:
         return None
-    rows = dev.select(range(min(sft.rouge_rows, len(dev))))
+    rows = first_rows(dev, sft.rouge_rows)
     budget, texts = max_length - sft.rouge_max_new_tokens, prompt_texts(tokenizer)
     return DevRouge(
         [fit(tokenizer, row["dialogue"], budget, topic=row["topic"]).prompt_ids for row in rows],

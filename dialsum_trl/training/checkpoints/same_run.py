@@ -62,7 +62,7 @@ def describe(args, groups, tokenizer, rows, examples, dev_rows=None) -> dict:
     for group in (*groups, args):
         may_change |= {item.name for item in fields(group) if item.metadata.get("may_change")}
     flags |= args.to_dict()
-    # PPO keeps its best adapter, and stops, by what it sees of these rows
+    # PPO and GRPO keep their best adapter, and stop, by what they see of these rows
     watched = "rouge" in (args.metric_for_best_model or "") or "max_rouge_drop" in flags
     kept = {
         name: value
