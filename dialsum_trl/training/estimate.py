@@ -65,7 +65,7 @@ def known_shape(model: str, revision: str, rank: int, quantization: str) -> Shap
             return None
         raise
     # such as GPTNeoXForCausalLM, which names the class of its layers
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config.get_text_config()))
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config.get_text_config()), None)
     counted = kind is not None and FUSED.keys() & set(kind._no_split_modules or ())
     return Shape.of(config, rank, quantization) if counted else None
 
