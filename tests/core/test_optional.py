@@ -98,8 +98,7 @@ def test_a_key_of_another_tool_in_a_file_is_answered_too(tmp_path):
 
 
 def test_every_unknown_key_of_a_file_is_answered_in_one_line(tmp_path):
-    """A file of LLaMA-Factory."""
-    (tmp_path / "my.yaml").write_text("stage: sft\ntemplate: qwen3\ncutoff_len: 512\nlearning_rat: 1\n")
+    (tmp_path / "my.yaml").write_text("sft:\n  stage: sft\n  template: qwen3\n  cutoff_len: 512\n  learning_rat: 1\n")
     with pytest.raises(InputError) as error:
         train_sft({}, ["--config", str(tmp_path / "my.yaml")])
     hints = ("stage (leave it out", "template (leave it out", "cutoff_len (here it is --max_length)", "learning_rate?)")
