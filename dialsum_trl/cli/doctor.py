@@ -234,11 +234,9 @@ def fits(stage: str, settings: dict, on_cpu: bool) -> Iterator[Check]:
     assumed = "" if train_file else ", assumed as in Korean DialogSum; --train_file measures"
     rows = f"{result.rows:,} rows of {result.mean_tokens:.0f} tokens{assumed}"
     yield Check("rows", "ok", f"{rows}: {result.steps:,} steps of {settings['effective_batch_size']} rows")
-    if (
-        settings["use_peft"]
-        and not settings["adapter_path"]
-        and (slow := too_slow(result.steps, settings["learning_rate"]))
-    ):
+    rate = float(settings["learning_rate"])  # a text in YAML: 2e-5 is no number there
+    new = settings["use_peft"] and not settings["adapter_path"]
+    if new and (slow := too_slow(result.steps, rate)):
         yield Check("learns", "warn", *slow.split("; "))
     if on_cpu:
         return

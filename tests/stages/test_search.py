@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.stages.pipelines.search import Reporter
+from dialsum_trl.stages.pipelines.search import Reporter, Study
 from dialsum_trl.stages.search import search
 from tests.row_files import sample
 
@@ -48,6 +48,26 @@ def test_trials_are_kept_and_the_best_summaries_choose(folders, tmp_path):
     assert more["trials"][:2] == first["trials"] and len(more["trials"]) == 3
     with pytest.raises(InputError, match="is a search with search_lora_r"):
         search(**settings(folders, rows, tmp_path / "out", search_lora_r=[8]))
+
+
+def test_a_killed_trial_goes_on_in_its_folder_and_a_pruned_one_has_no_score(tmp_path):
+    pytest.importorskip("optuna")
+    spaces = dict(search_learning_rate=[1e-4, 1e-3], search_lora_r=[4], search_num_train_epochs=[3])
+    args = SimpleNamespace(trials=3, seed=1, search_lora_dropout=[0.0], **spaces)
+    study = Study(tmp_path, {"rows": "a"}, ["요약해 줘."], args)
+    study.ask()
+    study.tell(20.0)
+    study.ask()
+    study.trial.report(10.0, 1)
+    study.tell(None)
+    assert [trial["score"] for trial in study.scored()] == [20.0, None]
+    stopped = study.ask()
+    again = Study(tmp_path, {"rows": "a"}, ["요약해 줘."], args)
+    assert again.ask() == stopped
+    again.tell(30.0)
+    assert again.ask() is None
+    with pytest.raises(InputError, match="is a search with rows = a, now it is b"):
+        Study(tmp_path, {"rows": "b"}, ["요약해 줘."], args)
 
 
 @pytest.mark.parametrize(("prune", "ends"), [(True, True), (False, False)])

@@ -75,6 +75,11 @@ class Study:
         states = optuna.trial.TrialState
         return self.study.get_trials(states=[states.COMPLETE, states.PRUNED])
 
+    def scored(self) -> list[dict]:
+        """`{"place", "settings", "score"}` of each finished trial; None if pruned: Optuna keeps its last score."""
+        done = optuna.trial.TrialState.COMPLETE
+        return [{**each.user_attrs, "score": each.value if each.state == done else None} for each in self.finished()]
+
     def ask(self) -> tuple[str, dict] | None:
         """Folder and settings of the next trial; None where as many were made as asked for."""
         if len(self.finished()) >= self.args.trials:
@@ -131,7 +136,7 @@ def run(data, prompt, model_args, rouge, args) -> dict:
             free_memory()  # what the trial that was stopped held, when its error is gone
             if study:
                 study.tell(score)
-    trials = once(lambda: study and [{**each.user_attrs, "score": each.value} for each in study.finished()])
+    trials = once(lambda: study and study.scored())
     done = [trial for trial in trials if trial["score"] is not None]
     best = max(done, key=lambda trial: trial["score"])["settings"]
     if is_main_process():
