@@ -119,7 +119,6 @@ CASES = [
     pairs("a prompt of nothing but markup", {"prompt": "<br>\\n"}, "row 1 (line 1)", "'prompt'", "not empty"),
     pairs("two summaries alike", {"rejected": "인사한다. "}, "the same text", "leave the pair out"),
     pairs("a text for a margin", {"margin": "big"}, "'margin'", "number"),
-    pairs("NaN for a margin", {"margin": float("nan")}, "'margin'", "number"),
     pairs("half a surrogate pair", {"chosen": "a\ud800"}, "'chosen'", "half a surrogate pair"),
     pairs("a CSV without rejected", "prompt,chosen\na,b\n", "'rejected'", file="pairs.csv"),
     Case(

@@ -60,7 +60,7 @@ def test_an_adapter_that_changed_its_base_is_saved_as_plain_lora_of_the_same_fun
     sft(toy_base, tmp_path / "run", init_lora_weights=first)
     config = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
     assert config["init_lora_weights"] is True and config["r"] == 32 and vllm_problem(tmp_path / "run") is None
-    assert read_record(tmp_path / "run")["settings"]["first LoRA weights"] == first
+    assert read_record(tmp_path / "run")["settings"]["init_lora_weights"] == first
     last = tmp_path / "run" / "checkpoint-2"  # as peft itself would save and load it
     found, expected = (
         logits(load_adapter(load_base(str(toy_base), dtype="float32", quantization="none"), folder).eval(), PROMPTS)
