@@ -118,7 +118,7 @@ SFT = Stage(
             "rows are encoded before the trainer gets them; --dialogue_column and --summary_column name columns",
         ),
         PAD_TOKEN,
-        Unread("assistant_only_loss", "only the summary is trained on, the assistant's turn", fine=(True,)),
+        Unread("assistant_only_loss", "only the summary is trained on, the assistant's turn"),
         Unread("completion_only_loss", "only the summary is trained on", fine=(True,)),
         Unread("eos_token", "the chat template says what ends a turn"),
         Unread("shuffle_dataset", "every epoch is shuffled, by --data_seed"),

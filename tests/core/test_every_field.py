@@ -130,6 +130,7 @@ PACKS = "packs are dealt to the processes by a plan of their own"
         (train_sft, "accelerator_config", '{"split_batches": true}', PACKS),
         (train_sft, "accelerator_config", '{"use_seedable_sampler": false}', PACKS),
         (train_sft, "padding_free", "true", "--fast false"),
+        (train_sft, "assistant_only_loss", "true", "leave it out"),
         (train_sft, "auto_find_batch_size", "true", "--fast false"),
         (train_sft, "hub_strategy", "end", "one push, at the end"),
         (train_dpo, "sync_ref_model", "true", "the SFT adapter and stays"),

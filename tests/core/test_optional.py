@@ -43,6 +43,19 @@ def test_a_missing_package_is_named(tmp_path, nothing_is_installed, settings, me
         check_optional(arguments(tmp_path, **settings))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optim_args": "weight_decay=0.9"}, "--optim_args weight_decay=0.9: has no effect with --optim adamw_torch"),
+        ({"optim": "sgd", "optim_args": "momentum"}, "--optim_args momentum: give name=value"),
+        ({"lr_scheduler_type": "constant", "lr_scheduler_kwargs": {"num_cycles": 2}}, "no effect with .* constant;"),
+    ],
+)
+def test_arguments_that_nothing_reads_are_refused(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        check_optional(arguments(tmp_path, **settings))
+
+
 def test_a_missing_vllm_is_named(nothing_is_installed):
     check_engine(use_vllm=False)
     with pytest.raises(InputError, match=r"--use_vllm true: .*pip install vllm"):
