@@ -34,7 +34,8 @@ if TOY:
     import dialsum_trl
 
     data = Path(dialsum_trl.__file__).parent / "toy" / "data"
-    config, where = ["--config", "recipes/demo.yaml", "--max_steps", "2", "--warmup_steps", "0"], "cpu"
+    short = ["--max_steps", "2", "--warmup_steps", "0", "--rouge_rows", "4"]
+    config, where = ["--config", "recipes/demo.yaml", *short], "cpu"
     recipe, asked = "recipes/sft_llama3b.py", ["--config", "recipes/demo.yaml", "--num_beams", "1"]
 else:
     data, config, where = Path("data"), ["--memory_gib", "14"], "{where}"
