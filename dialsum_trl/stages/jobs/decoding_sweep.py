@@ -116,23 +116,10 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
             summarizer = inference.load(*models[loaded], decoding, state.device)
         set_prompt(summarizer.tokenizer, asked(models[loaded][1], setting))
         chosen = inference.generation_settings(_decoding(decoding, setting), args.max_length)
-        started = time.perf_counter()
-        summaries = inference.summarize_sharded(summarizer, dev["dialogue"], chosen, state, False, dev["topic"][:])
-        seconds = time.perf_counter() - started
-        texts = [summary.text for summary in summaries]
-        report = score(texts, dev["summaries"], config, bootstrap=args.bootstrap)
-        others = model_scores(scorers, texts, dev["summaries"][:], config.references, args.bootstrap)
-        journal.add(
-            {
-                "setting": setting,
-                "rouge": report.to_dict(per_row=True),
-                **({"model_scores": [one.to_dict(per_row=True) for one in others]} if others else {}),
-                "tokens": sum(s.tokens for s in summaries) / len(summaries),
-                "hit_limit": sum(s.hit_limit for s in summaries) / len(summaries),
-                "seconds": round(seconds, 2),
-            }
-        )
-        say(f"{number} of {len(settings)}: {describe(setting)}: ROUGE mean {report.mean:.2f} in {seconds:.0f} s")
+        trial = {"setting": setting, **_trial(summarizer, chosen, dev, state, config, scorers, args.bootstrap)}
+        journal.add(trial)
+        mean, seconds = trial["rouge"]["mean"], trial["seconds"]
+        say(f"{number} of {len(settings)}: {describe(setting)}: ROUGE mean {mean:.2f} in {seconds:.0f} s")
     trials = [journal.find(setting) for setting in settings]
     gain = compare_trials(trials, args.bootstrap)
     print_trials(trials, gain, data.eval_file)
@@ -145,6 +132,22 @@ def run(data, prompt, model_args, rouge, decoding, args) -> dict:
     rows = dev if test is None else test
     _finish(args, best, model, summarizer, _decoding(decoding, best), config, state, rows)
     return {"chosen": best, "trials": trials, "gain": gain}
+
+
+def _trial(summarizer, settings, dev, state, config: RougeConfig, scorers: list, bootstrap: int) -> dict:
+    """The dev rows summarized with these settings: scores, lengths and seconds, for the journal."""
+    started = time.perf_counter()
+    summaries = inference.summarize_sharded(summarizer, dev["dialogue"], settings, state, False, dev["topic"][:])
+    seconds = time.perf_counter() - started
+    texts = [summary.text for summary in summaries]
+    others = model_scores(scorers, texts, dev["summaries"][:], config.references, bootstrap)
+    return {
+        "rouge": score(texts, dev["summaries"], config, bootstrap=bootstrap).to_dict(per_row=True),
+        **({"model_scores": [one.to_dict(per_row=True) for one in others]} if others else {}),
+        "tokens": sum(s.tokens for s in summaries) / len(summaries),
+        "hit_limit": sum(s.hit_limit for s in summaries) / len(summaries),
+        "seconds": round(seconds, 2),
+    }
 
 
 def asked(prompt: PromptArguments, setting: dict) -> PromptArguments:

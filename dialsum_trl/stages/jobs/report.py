@@ -14,7 +14,7 @@ from dialsum_trl.data.audit import audit_rows
 from dialsum_trl.data.contamination import contamination_warnings
 from dialsum_trl.data.dialogues import named_rows, read_dialogues
 from dialsum_trl.data.lengths import Measure
-from dialsum_trl.data.predictions import read_system
+from dialsum_trl.data.predictions import System, read_system
 from dialsum_trl.generation.model_scores import load_scorers, model_scores
 from dialsum_trl.metrics.rouge import Comparison, RougeConfig, score_table
 from dialsum_trl.metrics.row_scores import row_score_table
@@ -48,13 +48,7 @@ def run(data, rouge, args) -> dict:
 
     rows = read_dialogues(args.test_file, columns=data.columns())
     folders = named(args.systems)
-    systems = [read_system(name, path).named_as(rows["fname"][:]) for name, path in folders.items()]
-    for system in systems:
-        if missing := [name for name in rows["fname"] if name not in system.summaries]:
-            raise InputError(
-                f"{system.name}: {len(missing)} rows of {args.test_file} have no summary ({missing[0]}); "
-                "were the summaries made for another file?"
-            )
+    systems = read_systems(folders, rows["fname"][:], args.test_file)
     config = RougeConfig.of(rouge)
     scored = figures.score_systems(systems, rows, config, args.bootstrap)
     scorers = load_scorers(args)
@@ -80,10 +74,8 @@ def run(data, rouge, args) -> dict:
     rows_of = partial(named_rows, columns=data.columns(), require_summary=False, strict=False)
     best = max(scored, key=lambda one: one.report.mean)
     total = None if best is scored[0] else Comparison.between(scored[0].report, best.report, args.bootstrap)
-    topics, by_length = (
-        figures.by_topic(scored, rows["topic"][:]),
-        figures.by_length(scored, how.prompt(rows["dialogue"][:]), how.unit),
-    )
+    topics = figures.by_topic(scored, rows["topic"][:])
+    by_length = figures.by_length(scored, how.prompt(rows["dialogue"][:]), how.unit)
     html = page.render(
         rows,
         scored,
@@ -111,6 +103,18 @@ def run(data, rouge, args) -> dict:
         say(f"{name}\n{row_score_table(found)}")
     say(f"report: {args.output_file}")
     return content
+
+
+def read_systems(folders: dict[str, Path], fnames: list[str], test_file: str) -> list[System]:
+    """Each system's summaries; raises InputError for one that lacks rows of the test file."""
+    systems = [read_system(name, path).named_as(fnames) for name, path in folders.items()]
+    for system in systems:
+        if missing := [name for name in fnames if name not in system.summaries]:
+            raise InputError(
+                f"{system.name}: {len(missing)} rows of {test_file} have no summary ({missing[0]}); "
+                "were the summaries made for another file?"
+            )
+    return systems
 
 
 def whole_lengths(rows: Dataset, how: Measure) -> list[int]:

@@ -23,7 +23,7 @@ from dialsum_trl.training.dev_rouge import DevRouge, first_rows
 from dialsum_trl.training.distributed.once import once
 from dialsum_trl.training.estimate import too_slow
 from dialsum_trl.training.loss_watch import LossWatch
-from dialsum_trl.training.packing.prepare import prepare
+from dialsum_trl.training.packing.prepare import FastPath, prepare
 from dialsum_trl.training.precision import match_precision, trained_dtype
 from dialsum_trl.training.sft_trainer import SFTTrainer
 
@@ -76,15 +76,8 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
             info.lora_start = adapter_state(model, POLICY)
     args.dataset_kwargs = {"skip_prepare_dataset": True}  # the rows are final: nothing left to truncate or drop
     rows_per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    packing, path = None, "padded: --fast false"
-    if sft.fast:
-        lengths = [len(ids) for ids in train_rows["input_ids"]]
-        eval_rows = args.per_device_eval_batch_size
-        packing, path = prepare(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft.memory_gib)
-        if "per_device_eval_batch_size" in sft.given:
-            args.per_device_eval_batch_size = eval_rows
-        if packing and packing.fused and "activation_checkpointing" in sft.given:
-            say("--activation_checkpointing: fused layers recompute what the plan above says; --fast false follows it")
+    lengths = list(map(len, train_rows["input_ids"]))
+    packing, path = fast_path(model, args, lengths, tokenizer.pad_token_id, model_args.quantization, sft)
     say_found(model, tokenizer, stop_ids, model_args, path)
     trainer = SFTTrainer(
         model=model,
@@ -104,22 +97,34 @@ def run(data, prompt, model_args, rouge, sft, args) -> dict:
         say(f"warning: {slow}")
     metrics = run.fit(trainer, evaluate=dev is not None)
 
-    tokens = sum(map(len, train_rows["input_ids"]))
     steps = trainer.state.global_step
     epochs_here = trainer.state.epoch * (steps - trainer.checkpoints.first_step) / steps  # since the checkpoint
     figures = {
         "rows": len(train_rows),
-        "tokens an epoch": tokens,
+        "tokens an epoch": sum(lengths),
         "trainable parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "optimizer steps": steps,
         "rows a step": rows_per_step,
-        "tokens/s": round(tokens * epochs_here / run.seconds) if run.seconds else 0,
+        "tokens/s": round(sum(lengths) * epochs_here / run.seconds) if run.seconds else 0,
         **run.costs(),
         **run.train_loss(),
         **{key: round(value, 4) for key, value in metrics.items() if key in REPORTED_METRICS},
         "adapter": args.output_dir,
     }
     return run.close("SFT finished", figures)
+
+
+def fast_path(model, args, lengths: list[int], pad_id: int, quantization: str, sft) -> tuple[FastPath | None, str]:
+    """What `prepare` returns, or None and why; an evaluation batch that the user gave stays."""
+    if not sft.fast:
+        return None, "padded: --fast false"
+    eval_rows = args.per_device_eval_batch_size
+    packing, path = prepare(model, args, lengths, pad_id, quantization, sft.memory_gib)
+    if "per_device_eval_batch_size" in sft.given:
+        args.per_device_eval_batch_size = eval_rows
+    if packing and packing.fused and "activation_checkpointing" in sft.given:
+        say("--activation_checkpointing: fused layers recompute what the plan above says; --fast false follows it")
+    return packing, path
 
 
 def dev_rouge(tokenizer, stop_ids: list[int], dev, rouge, sft, max_length: int) -> DevRouge | None:
