@@ -119,8 +119,10 @@ def print_trials(trials: list[dict], gain: dict, dev_file: str) -> None:
         lines.append((*([adapter_name(setting)] if several else []), *cells))
     rouge, others = trials[0]["rouge"], [one["name"] for one in trials[0].get("model_scores", ())]
     title = f"ROUGE mean on {rouge['n']} rows of {dev_file}; constant line {rouge['floor']['mean']:.2f}"
-    names = ("beams", "len", "ngram", "limit", *(PROMPTS[axis] for axis in texts), *others, "mean", "change [95 %]")
-    table(title, lines, (*(["adapter"] if several else []), *names, "cut %"))
+    names = (*(["adapter"] if several else []), "beams", "len", "ngram", "limit", *(PROMPTS[axis] for axis in texts))
+    names = (*names, *others, "mean", "change [95 %]", "cut %")
+    filled = [index for index in range(len(names)) if any(line[index] != "" for line in lines)]
+    table(title, [[line[index] for index in filled] for line in lines], [names[index] for index in filled])
     for axis in texts:
         for text, number in texts[axis].items():
             say(f"{PROMPTS[axis]} {number}: {_line(text)}")

@@ -7,7 +7,7 @@ from dialsum_trl.data.writing import WRITTEN, write_rows
 
 ROWS = 100_000
 TURN = "가나다라마바사아자차카타파하 " * 8  # a row of 1.1 kB, as DialogSum's are
-HELD = 400  # bytes a row: its name, hashes, lengths and place, and what Python puts around them
+HELD = 600  # bytes a row: its name, hashes, lengths and place, and what Python puts around them
 
 
 def rows(count):
