@@ -89,9 +89,9 @@ def named_again(pieces: Iterable[str], texts: PromptTexts, dialogue: str) -> Ite
     for piece in pieces:
         held += piece
         ready = held[: NUMBERED_SPEAKER.search(held).start()] if texts.speakers == "numbered" else held
-        yield texts.named(dialogue, ready)
+        yield texts.with_ids(dialogue, ready)
         held = held[len(ready) :]
-    yield texts.named(dialogue, held)
+    yield texts.with_ids(dialogue, held)
 
 
 def summarize_file(

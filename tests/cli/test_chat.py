@@ -75,7 +75,7 @@ def test_standard_input_in_another_encoding_is_one_clear_line(monkeypatch):
 def test_a_dialogue_that_cleaning_empties_is_never_summarized(tmp_path):
     (tmp_path / "d.txt").write_text("\u200b", encoding="utf-8")
     for beams in (1, 2):
-        with pytest.raises(InputError, match="the dialogue is empty"):
+        with pytest.raises(InputError, match="holds no dialogue"):
             chat.summarize_file(tmp_path / "d.txt", "nowhere", None, None, beams, 6)
 
 

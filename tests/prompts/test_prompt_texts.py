@@ -159,7 +159,7 @@ def test_numbered_speakers_get_their_ids_back_in_a_stream_whose_pieces_cut_them(
     texts, whole = PromptTexts(speakers="numbered"), "화자2은 화자1에게 답했고, 민수가 화를 냈다. 화"
     for size in (1, 2, 3, 50):
         pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
-        assert "".join(named_again(pieces, texts, TALK)) == texts.named(TALK, whole)
+        assert "".join(named_again(pieces, texts, TALK)) == texts.with_ids(TALK, whole)
     assert list(named_again(["화", "자1"], PromptTexts(), TALK)) == ["화", "자1", ""]
 
 
