@@ -41,6 +41,7 @@ SMALL, LARGE = ("sft_llama3b", "sft_qwen3_4b"), ("sft_llama8b", "sft_qwen25_7b")
 BUDGETS = {7.5: SMALL, 11.0: SMALL + LARGE, 14.5: SMALL + LARGE, 23.0: LARGE}  # GiB -> recipes; no 7B fits 7.5
 ABILITIES = {7.5: "8.9", 11.0: "8.6", 14.5: "7.5", 23.0: "8.6"}  # budget, GiB -> capability: 4060, 3060, T4, 3090
 HOST = ("llama3b", "llama8b")  # whose loading is measured
+ALLOCATOR = dict(PYTORCH_ALLOC_CONF="expandable_segments:True")  # as SFT sets it, before as_card imports torch
 PARTS = ("equality", "speed", "host", "budgets", "tasks")
 SPEED = {"plain": (1, 1, None), "ours_16gib": (2, 4, 14.5)}  # as `sft_speed.VARIANTS`
 TELLING = ("Plan", "Packed", "Padded", "Fused", "float16 for", "the base stays", "Decod")
@@ -78,12 +79,16 @@ class Bench:
                 write_json("old_cards", [each for each in self.earlier if each["variant"] not in new] + self.rows)
         return row
 
-    def run(self, variant: str, command: list, read: Callable[[list[str]], dict]) -> dict:
-        """A process, and the row that is read from its lines; one that fails has the end of its output."""
+    def run(self, variant: str, command: list, read: Callable[[list[str]], dict], **variables: str) -> dict:
+        """A process, and the row that is read from its lines; one that fails has the end of its output.
+
+        Args:
+            variables: of its environment.
+        """
         started, log = time.monotonic(), self.folder / f"{re.sub(r'[^a-z0-9.]+', '_', variant)}.log"
         try:
-            threads = environment(OMP_NUM_THREADS="1" if self.smoke else "4", TOKENIZERS_PARALLELISM="false")
-            row = read([line for _, line in run_timed(command, log, self.limit, threads)])
+            threads = dict(OMP_NUM_THREADS="1" if self.smoke else "4", TOKENIZERS_PARALLELISM="false")
+            row = read([line for _, line in run_timed(command, log, self.limit, environment(**threads, **variables))])
         except SystemExit as error:
             row = {"failed": str(error)[-1500:]}
         return self.keep(variant, {**row, "seconds": round(time.monotonic() - started, 1)})
@@ -93,7 +98,8 @@ class Bench:
         shape, place = SHAPES[recipe], self.folder / recipe
         place.mkdir()
         build_in_process(SMOKE[shape] if self.smoke else shape, place / "model")
-        write_rows(place / "rows.csv", place / "model", 128)
+        with self.lock:  # the first imports transformers
+            write_rows(place / "rows.csv", place / "model", 128)
 
     def equality(self) -> None:
         """`kernel_equality` in a process."""
@@ -114,7 +120,9 @@ class Bench:
             sys.executable, "-m", "benchmarks.as_card", "--capability", "7.5", "benchmarks.old_cards", "--variant",
             variant, "--model", self.folder / "sft_llama3b" / "model", *(["--smoke"] if self.smoke else []),
         ]  # fmt: skip
-        return self.run(f"as a T4: {variant}", command, lambda lines: json.loads(marked(lines, "VARIANT ")))
+        return self.run(
+            f"as a T4: {variant}", command, lambda lines: json.loads(marked(lines, "VARIANT ")), **ALLOCATOR
+        )
 
     def paces(self) -> None:
         """Both paces, with nothing else on the GPU."""
@@ -129,7 +137,7 @@ class Bench:
         name = f"host memory of loading {SHAPES[recipe]} in 4 bits{', by transformers alone' if flags else ''}"
         self.run(name, command, lambda lines: json.loads(marked(lines, "HOST ")))
 
-    def on_card(self, name: str, gib: float, script: str, flags: list) -> None:
+    def on_card(self, name: str, gib: float, script: str, flags: list, **variables: str) -> None:
         """One recipe as a card of that memory and ability."""
         more = ["--use_cpu", "true", "--dtype", "float32"] if self.smoke else []
         command = [
@@ -145,7 +153,7 @@ class Bench:
                 "said": [line for line in lines if line.startswith(TELLING)],
             }  # fmt: skip
 
-        self.run(f"{name}, {gib} GiB", command, read)
+        self.run(f"{name}, {gib} GiB", command, read, **variables)
 
     def sft(self, recipe: str, gib: float) -> None:
         """Two steps of a recipe."""
@@ -155,7 +163,7 @@ class Bench:
             self.folder / f"{recipe}_{gib}", "--max_steps", 2, "--logging_steps", 1, "--save_strategy", "no",
             "--disable_tqdm", "true", "--warmup_steps", 0,
         ]  # fmt: skip
-        self.on_card(recipe, gib, f"{recipe}.py", flags)
+        self.on_card(recipe, gib, f"{recipe}.py", flags, **ALLOCATOR)
 
     def task(self, name: str) -> None:
         """Predict, reward or PPO of the 3B, from the adapter that it has trained as a T4."""
