@@ -2,6 +2,7 @@
 
     python -m benchmarks.generation_speed                    # one GPU, Llama-3.2-3B shape
     python -m benchmarks.generation_speed --shape qwen3_4b
+    python -m benchmarks.generation_speed --ours             # without transformers: the cases of ours and a profile
     python -m benchmarks.generation_speed --smoke            # CPU, toy shape
 
 499 prompts of real lengths, exactly 64 new tokens each (no stop token), tokenization not counted. transformers runs on
@@ -15,6 +16,7 @@ import argparse
 import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks.record import machine, write_result
 from benchmarks.shapes import SHAPES, build, lengths
@@ -36,7 +38,7 @@ def measured(function, prompts: list, tokens: int) -> dict:
     start = synchronized()
     outputs = function(prompts)
     seconds = synchronized() - start
-    written = sum(len(ids) for candidates in outputs for ids in candidates[:1])
+    written = sum(len(ids) for candidates in outputs for ids in candidates)
     return {
         "prompts": len(prompts),
         "new_tokens": written if tokens is None else tokens * len(prompts),
@@ -88,12 +90,15 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("--shape", default="llama3b")
     parser.add_argument("--smoke", action="store_true", help="toy shape, few prompts; writes nothing")
     parser.add_argument("--name", default="generation_speed", help="name of the result file")
+    parser.add_argument("--ours", action="store_true", help="only our cases; writes nothing")
+    parser.add_argument("--folder", help="where the model is built, and found again; default: a temporary one")
     args = parser.parse_args(argv)
     import numpy as np
     import torch
     from transformers.utils import logging
 
     from dialsum_trl.generation.engine import generate_ids, generate_with_transformers
+    from dialsum_trl.generation.fused_decoder import difference, fused_decoder
     from dialsum_trl.generation.settings import GenerationSettings
     from dialsum_trl.generation.summarizer import dequantize_if_it_fits
     from dialsum_trl.models.base import load_base
@@ -131,7 +136,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
         return lambda chosen: generate_ids(model, chosen, chosen_settings, list(stop_ids), 0)
 
     with tempfile.TemporaryDirectory() as folder:
-        path = str(build(shape, f"{folder}/model", dtype))
+        path = f"{args.folder or folder}/model"
+        if not Path(path, "config.json").exists():
+            build(shape, path, dtype)
         start = synchronized()
         model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
         loaded, start = synchronized() - start, synchronized()
@@ -146,6 +153,36 @@ def main(argv: list[str] | None = None) -> list[dict]:
         stops = range(0, top, STOPS_ONE_IN)
         add(f"ours, sampling, stops after {STOPS_ONE_IN} tokens on average", ours(sampling, stops), prompts, None)
         add("ours, one dialogue, beam 4", ours(settings(4)), prompts[:1])
+        add("ours, one dialogue, greedy, first call", ours(settings(1)), prompts[:1])
+        add("ours, one dialogue, greedy", ours(settings(1)), prompts[:1])
+        several = settings(1, do_sample=True, num_return_sequences=8)
+        several.max_new_tokens = tokens if args.smoke else 100
+        add("ours, 8 samples, up to 100 tokens, stops, first call", ours(several, stops), prompts, None)
+        add("ours, 8 samples, up to 100 tokens, stops", ours(several, stops), prompts, None)
+        if device == "cuda":
+            add("ours, greedy, 512 prompts at a time", ours(settings(1, 512)), prompts)
+        add("ours, greedy, ten times the prompts", ours(settings(1)), prompts * (1 if args.smoke else 10))
+        fused = fused_decoder(model, 1024)
+        if fused is None:
+            raise SystemExit("this model's layers are not fused")
+        with torch.no_grad():
+            differ = difference(fused, subset)
+        del fused
+        print(f"logits of the fused layers differ from those of transformers' by {differ:.1e}", flush=True)
+        if not differ < (1e-4 if dtype == "float32" else 0.05):
+            raise SystemExit("the fused layers compute something else")
+        if not args.smoke:
+            profile(model, settings(1), prompts[:256], "greedy, 256 prompts")
+            profile(model, settings(1), prompts[:1], "greedy, one prompt")
+        if args.ours:
+            if device == "cuda":
+                del model
+                model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
+                add("ours, greedy, base kept in nf4", ours(settings(1)), subset)
+                add("ours, greedy, base kept in nf4, again", ours(settings(1)), subset)
+            if not equal_to_transformers(f"{folder}/toy"):
+                raise SystemExit("our decoding and transformers' generate differ in float32")
+            return rows
 
         theirs(1, 4)(subset)  # its first call, with what it compiles and loads, is not timed
         reference = add(f"transformers generate, greedy, {dtype}, one batch of 64", theirs(1), subset)
@@ -155,10 +192,6 @@ def main(argv: list[str] | None = None) -> list[dict]:
         print({name: value for name, value in rows[-1].items() if name.endswith("agrees")}, flush=True)
         theirs(4, 4)(subset)
         add(f"transformers generate, beam 4, {dtype}, one batch of 64", theirs(4), subset)
-        if device == "cuda" and not args.smoke:
-            profile(model, settings(1), prompts, "greedy")
-            profile(model, settings(4), prompts, "beam 4")
-
         del model
         model = load_base(path, dtype=dtype, quantization="4bit", device=device).eval()
         add("ours, greedy, base kept in nf4", ours(settings(1)), subset)
@@ -173,20 +206,34 @@ def main(argv: list[str] | None = None) -> list[dict]:
 
 
 def profile(model, settings, prompts: list, name: str) -> None:
-    """Prints which kernels the replayed steps of one wave of prompts spend their time in."""
+    """Prints the kernels of a decoding step and of what comes before: launches, times, and how long the GPU idles.
+
+    A step is what 32 steps more take.
+    """
     import torch
 
-    from dialsum_trl.generation.decoding import decode
+    from dialsum_trl.generation.engine import generate_ids
 
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
-        decode(model, prompts[:128], [None] * 128, settings, [], 0, lambda count: None)
-        torch.cuda.synchronize()
-    averages = sorted(record.key_averages(), key=lambda event: -event.self_device_time_total)
-    total = sum(event.self_device_time_total for event in averages)
-    print(f"kernels of {name}, 128 prompts: {total / 1e6:.2f} s in all")
-    for event in averages[:22]:
-        share = 100 * event.self_device_time_total / total
-        print(f"  {share:5.1f} % {event.self_device_time_total / 1e3:9.1f} ms {event.count:7d} x {event.key[:100]}")
+    found = []
+    for tokens in (2, 34):
+        chosen = replace(settings, max_new_tokens=tokens, num_beams=1)
+        generate_ids(model, prompts, chosen, [], 0)
+        start = synchronized()
+        generate_ids(model, prompts, chosen, [], 0)
+        seconds = synchronized() - start
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as record:
+            generate_ids(model, prompts, chosen, [], 0)
+            torch.cuda.synchronize()
+        kernels = {each.key: (each.count, each.self_device_time_total / 1e3) for each in record.key_averages()}
+        found.append((seconds * 1e3, kernels))
+    (early, before), (late, after) = found
+    steps = {k: tuple((x - y) / 32 for x, y in zip(after[k], before.get(k, (0, 0)), strict=True)) for k in after}
+    for title, wall, kernels in ((f"{name}: a step", (late - early) / 32, steps), (f"{name}: before", early, before)):
+        busy = sum(ms for _, ms in kernels.values())
+        count = sum(count for count, _ in kernels.values())
+        print(f"{title}: {wall:.2f} ms, {count:.0f} launches, busy {busy:.2f} ms, idle {100 - 100 * busy / wall:.0f} %")
+        for key, (launches, ms) in sorted(kernels.items(), key=lambda item: -item[1][1])[:16]:
+            print(f"  {100 * ms / busy:5.1f} % {ms:9.3f} ms {launches:7.1f} x {key[:100]}")
 
 
 if __name__ == "__main__":

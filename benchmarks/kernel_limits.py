@@ -149,14 +149,16 @@ def heads_of(size: int, widths: tuple[int, int, int, int] = WIDTHS[0]) -> None:
     for norms in (None, (weight, weight, 1e-6)):
         ops.rope(qkv, angles, angles, (queries, keys), size, norms)
         ops.rope_backward(*grads, angles, angles, qkv, norms)
+        cached, places = torch.empty(ROWS, keys, 4, size, dtype=DTYPE), torch.empty(ROWS, dtype=torch.long)
+        ops.rope_into_cache(qkv, angles, angles, (queries, keys), size, norms, cached, cached, places, places)
     for candidates in (1, 4, 16):
         cache = SimpleNamespace(
-            visible=torch.empty(8, candidates, 512, dtype=torch.bool), length=torch.empty(8, dtype=torch.long),
-            step=torch.empty(8, dtype=torch.long), limit=100,
+            visible=torch.empty(8, candidates, 512, dtype=torch.bool), limit=100,
+            **{name: torch.empty(8, dtype=torch.long) for name in ("source", "length", "step")},
         )  # fmt: skip
         query, key = torch.empty(8, queries, candidates, size), torch.empty(8, keys, 512, size)
         for dtype in (DTYPE, torch.float32):
-            slot_attention.attend(query.to(dtype), key.to(dtype), key.to(dtype), cache, 0.1)
+            slot_attention.attend(query.to(dtype), (key.to(dtype),) * 2, (key.to(dtype),) * 2, cache, 0.1)
 
 
 def table(card: int, ranks: tuple[int, ...], head_sizes: tuple[int, ...], families: tuple) -> list[dict]:

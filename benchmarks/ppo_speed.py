@@ -48,7 +48,9 @@ def make_adapters(shape: str, folder: Path) -> None:
     (folder / "reward" / "reward.json").write_text(json.dumps({"score_mean": 0.0, "score_std": 1.0}))
 
 
-def measure(folder: Path, steps: int, micro_batch: int, smoke: bool, log: Path, limit: float) -> dict:
+def measure(
+    folder: Path, steps: int, micro_batch: int, smoke: bool, log: Path, limit: float, more: tuple[str, ...] = ()
+) -> dict:
     """The figures of a PPO run in a process of its own."""
     settings = [
         "--model_name_or_path", f"{folder}/model", "--adapter_path", f"{folder}/sft",
@@ -57,7 +59,7 @@ def measure(folder: Path, steps: int, micro_batch: int, smoke: bool, log: Path, 
         "--max_steps", str(steps), "--rollout_batch_size", "8" if smoke else "64",
         "--per_device_train_batch_size", str(min(micro_batch, 4) if smoke else micro_batch),
         "--max_completion_length", "8" if smoke else "100", "--max_truncated", "1.1", "--kl_target", "1e9",
-        "--logging_steps", "2", "--save_strategy", "no", "--disable_tqdm", "true",
+        "--logging_steps", "2", "--save_strategy", "no", "--disable_tqdm", "true", *more,
     ]  # fmt: skip
     settings += ["--use_cpu", "true", "--dtype", "float32"] if smoke else ["--dtype", "bfloat16"]
     code = (

@@ -1,7 +1,9 @@
-"""Fast decoding: many prompts in slots of one cache, finished ones replaced by the next.
+"""Fast decoding: many prompts in slots of one cache, and rows that decode them; a finished row goes on with the next.
 
-On a GPU one step (model, attention over the slots, choice of the tokens) is a captured CUDA graph, so the host launches
-one graph per step instead of a thousand kernels. On a CPU the same step runs eagerly over exactly the active slots.
+Each sample of a prompt is a row of its own, so one that ends early leaves its place to another; the beams of a prompt
+are one row. On a GPU one step (model, attention over the cache, choice of the tokens) is a captured CUDA graph, so the
+host launches one graph per step instead of hundreds of kernels. On a CPU the same step runs eagerly over exactly the
+active rows.
 """
 
 import zlib
@@ -15,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from dialsum_trl.core.errors import InputError
+from dialsum_trl.generation.fused_decoder import FusedDecoder, fused_decoder
 from dialsum_trl.generation.search import BeamSearch, Sampler
 from dialsum_trl.generation.settings import GenerationSettings, Ids, OnFinish
 from dialsum_trl.generation.slots import ATTENTION, SlotCache
@@ -29,6 +32,7 @@ MOST_PROMPTS = 256
 CPU_SEQUENCES = 128  # on two cores; more only pads
 # Without cuDNN's: it plans anew for every shape, and every prefill has its own (0.05 s each on an H100).
 ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+SLOTS = 2  # for each prompt whose samples fill the rows: the last of some are still decoded with the first of others
 STRIDE = 8  # steps between two looks at what has finished: each look waits for the GPU
 
 
@@ -80,14 +84,15 @@ def _fused_norm(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tenso
     return lambda hidden: torch.nn.functional.rms_norm(hidden, shape, module.weight, module.variance_epsilon)
 
 
-def slots_that_fit(model: Model, settings: GenerationSettings, capacity: int, prompts: int) -> int:
+def prompts_that_fit(model: Model, settings: GenerationSettings, longest: int, prompts: int) -> int:
     """How many prompts to decode at a time: `settings.batch_size`, or what fits the memory and is still faster.
 
     Args:
-        capacity: cache entries of a slot.
+        longest: cache entries of a prompt.
         prompts: how many there are.
     """
     width, config, device = settings.width, model.config, model.device
+    capacity = longest * (1 if settings.samples == 1 else SLOTS) + width * settings.max_new_tokens
     if settings.batch_size:
         return min(settings.batch_size, prompts)
     if device.type != "cuda":
@@ -104,85 +109,129 @@ def slots_that_fit(model: Model, settings: GenerationSettings, capacity: int, pr
 
 
 class Decoder:
-    """Generates for any number of prompts with a fixed number of slots.
+    """Generates for any number of prompts with a fixed number of rows.
 
     Args:
-        slots: prompts at a time.
+        at_once: prompts at a time.
         longest: tokens of the longest prompt without its last one.
+        fused: the model's layers in few kernels; None: transformers' layers.
     """
 
     def __init__(
-        self, model: Model, settings: GenerationSettings, stop_ids: Ids, pad_id: int, slots: int, longest: int
-    ):
-        self.model, self.settings, self.pad_id, self.slots = model, settings, pad_id, slots
+        self, model: Model, settings: GenerationSettings, stop_ids: Ids, pad_id: int, at_once: int, longest: int,
+        fused: FusedDecoder | None,
+    ):  # fmt: skip
+        self.model, self.settings, self.pad_id, self.fused = model, settings, pad_id, fused
+        self.rows, beams = at_once * settings.samples, settings.num_beams
+        slots = at_once * (1 if settings.samples == 1 else SLOTS)
         self.device = model.device
         self.on_gpu = self.device.type == "cuda"
         search = BeamSearch if settings.num_beams > 1 else Sampler
-        self.search = search(slots, settings.width, settings, stop_ids, self.device)
-        capacity = longest + settings.width * settings.max_new_tokens
-        capacity = -(-capacity // 16) * 16  # aligned masks
+        self.search = search(self.rows, beams, settings, stop_ids, self.device)
         self.cache = SlotCache(
-            model.config.num_hidden_layers, slots, capacity, settings.width, settings.max_new_tokens, self.device
+            model.config.num_hidden_layers, slots, self.rows, longest, beams, settings.max_new_tokens, self.device
         )
         self.cache.step = self.search.step
-        self.group = model.config.num_attention_heads // model.config.num_key_value_heads
+        if fused is not None:
+            self.cache.allocate(fused.heads[1], fused.dim, fused.dtype)
         self.graphs, self.pool = {}, None
-        self.owner = [None] * slots  # which prompt a slot works on
-        self.taken = [0] * slots  # steps it has made
+        self.free = list(range(slots))  # slots without a prompt
+        self.slot_of: dict[int, int] = {}  # prompt -> slot, of prompts with samples that are not finished
+        self.owner = [None] * self.rows  # (prompt, sample) that a row works on
+        self.taken = [0] * self.rows  # steps it has made
 
     def run(self, prompts: list[Ids], seeds: list[list[int]], on_finish: OnFinish) -> list[list[Ids]]:
         """Returns `num_return_sequences` uncut id lists of `max_new_tokens` for each prompt, in the order given.
 
         `on_finish(count)` is called whenever prompts have finished.
         """
-        # longest first: neighbours are alike, so little is padded, and the last slots to finish are the short ones
-        waiting = deque(sorted(range(len(prompts)), key=lambda i: -len(prompts[i])))
-        results, active = [None] * len(prompts), 0
-        refill = max(self.slots // 4, 1)
+        # longest first: neighbours are alike, so little is padded, and the last rows to finish are the short ones
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        samples = self.settings.samples
+        waiting = deque((i, sample) for i in order for sample in range(samples))
+        results, left, active = [[None] * samples for _ in prompts], [samples] * len(prompts), 0
+        refill = max(self.rows // (4 if samples == 1 else 8), 1)  # the other samples of a prompt cost nothing to start
         while waiting or active:
-            free = [slot for slot in range(self.slots) if self.owner[slot] is None]
-            if waiting and len(free) >= min(refill, len(waiting)):
-                chosen = [waiting.popleft() for _ in range(min(len(free), len(waiting)))]
-                self._start(free[: len(chosen)], chosen, prompts, seeds)
+            idle = [row for row in range(self.rows) if self.owner[row] is None]
+            if waiting and len(idle) >= min(refill, len(waiting)):
+                self._start(idle, waiting, prompts, seeds)
             n = self._compact()
-            busy = [slot for slot in range(n) if self.owner[slot] is not None]
-            ahead = min(self.settings.max_new_tokens - self.taken[slot] for slot in busy)
+            busy = [row for row in range(n) if self.owner[row] is not None]
+            ahead = min(self.settings.max_new_tokens - self.taken[row] for row in busy)
             for _ in range(min(STRIDE, ahead) if self.on_gpu else 1):
                 self._step(n)
             done = self.search.done[:n].tolist()
-            finished = [slot for slot in busy if done[slot]]
+            finished = [row for row in busy if done[row]]
             if finished:
                 sequences = self.search.sequences(torch.tensor(finished, device=self.device))
-                for slot, ids in zip(finished, sequences, strict=True):
-                    results[self.owner[slot]] = ids
-                    self.owner[slot] = None
-                on_finish(len(finished))
+                before = len(self.slot_of)
+                for row, ids in zip(finished, sequences, strict=True):
+                    prompt, sample = self.owner[row]
+                    results[prompt][sample], self.owner[row] = ids, None
+                    left[prompt] -= 1
+                    if not left[prompt]:
+                        self.free.append(self.slot_of.pop(prompt))
+                if before > len(self.slot_of):
+                    on_finish(before - len(self.slot_of))
             active = len(busy) - len(finished)
-        return results
+        return [[ids for several in candidates for ids in several] for candidates in results]
 
-    def _start(self, slots: list[int], chosen: list[int], prompts: list[Ids], seeds: list[list[int]]) -> None:
-        """Fills `slots` with the prompts `chosen`. Their last tokens are left for the first decoding step."""
-        rows = torch.tensor(slots, device=self.device)
-        lengths = [len(prompts[i]) - 1 for i in chosen]
-        self.cache.start(rows, torch.tensor(lengths, device=self.device))
-        last = torch.tensor([prompts[i][-1] for i in chosen], device=self.device)
-        self.search.start(rows, last, [seeds[i] for i in chosen])
-        for slot, i in zip(slots, chosen, strict=True):
-            self.owner[slot], self.taken[slot] = i, 0
+    def _start(self, idle: list[int], waiting: deque, prompts: list[Ids], seeds: list[list[int]]) -> None:
+        """Has idle rows begin with what waits, as long as there are slots for new prompts.
+
+        The last token of a prompt is left for the first decoding step.
+        """
+        chosen, new = [], []
+        while waiting and len(chosen) < len(idle):
+            prompt = waiting[0][0]
+            if prompt not in self.slot_of:
+                if not self.free:
+                    break
+                self.slot_of[prompt] = self.free.pop()
+                new.append(prompt)
+            chosen.append(waiting.popleft())
+        self._prefill([prompts[i] for i in new], [self.slot_of[i] for i in new])
+        if not chosen:
+            return
+        rows = torch.tensor(idle[: len(chosen)], device=self.device)
+        self.cache.start(rows, torch.tensor([self.slot_of[i] for i, _ in chosen], device=self.device))
+        last = torch.tensor([prompts[i][-1] for i, _ in chosen], device=self.device)
+        self.search.start(rows, last, [(seeds[i], sample) for i, sample in chosen])
+        for row, work in zip(idle, chosen, strict=False):
+            self.owner[row], self.taken[row] = work, 0
+
+    def _prefill(self, prompts: list[Ids], slots: list[int]) -> None:
+        """Fills slots with prompts, longest first, without their last tokens."""
+        lengths = [len(prompt) - 1 for prompt in prompts]
+        slots = torch.tensor(slots, dtype=torch.long, device=self.device)
+        self.cache.length[slots] = torch.tensor(lengths, dtype=torch.long, device=self.device)
+        lengths = [length for length in lengths if length]
+        if self.fused is not None:
+            for part in packs(lengths, PREFILL_TOKENS):
+                hidden = self.fused.prefill([prompt[:-1] for prompt in prompts[part]], self.cache, slots[part])
+                self._check(hidden, prompts[part])
+            return
         at = 0
-        while at < len(chosen) and lengths[at]:
+        while at < len(lengths):
             count = max(PREFILL_TOKENS // lengths[at], 1)  # lengths fall, the first is the longest
-            part = slice(at, at + count)
-            batch = torch.full((len(chosen[part]), lengths[at]), self.pad_id)
-            for row, i in enumerate(chosen[part]):
-                batch[row, : len(prompts[i]) - 1] = torch.tensor(prompts[i][:-1])
+            part = slice(at, min(at + count, len(lengths)))
+            batch = torch.full((len(lengths[part]), lengths[at]), self.pad_id)
+            for row, prompt in enumerate(prompts[part]):
+                batch[row, : len(prompt) - 1] = torch.tensor(prompt[:-1])
             # padded on the right: under causal attention no real token sees the padding, so no mask is needed
-            self.cache.prefill_rows = rows[part]
+            self.cache.prefill_slots = slots[part]
             logits = self._forward(batch.to(self.device), torch.arange(lengths[at], device=self.device)[None], None)
-            if logits.dtype == torch.float16 and not torch.isfinite(logits).all():
-                layer = first_overflow(self.model, {"input_ids": batch})
-                raise InputError(f"{layer} overflowed in float16: give --dtype {wide_dtype()}")
+            self._check(logits, prompts[part])
             at += count
+
+    def _check(self, values: torch.Tensor, prompts: list[Ids]) -> None:
+        """Raises InputError where what a prefill computed has overflowed in float16."""
+        if values.dtype == torch.float16 and not torch.isfinite(values).all():
+            batch = torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(prompt) for prompt in prompts], batch_first=True, padding_value=self.pad_id
+            )
+            layer = first_overflow(self.model, {"input_ids": batch})
+            raise InputError(f"{layer} overflowed in float16: give --dtype {wide_dtype()}")
 
     def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return self.model(
@@ -196,17 +245,17 @@ class Decoder:
         ).logits
 
     def _compact(self) -> int:
-        """Moves the busy slots to the front where that makes the steps cheaper; returns how many slots take part."""
-        busy = [slot for slot in range(self.slots) if self.owner[slot] is not None]
+        """Moves the busy rows to the front where that makes the steps cheaper; returns how many rows take part."""
+        busy = [row for row in range(self.rows) if self.owner[row] is not None]
         n = len(busy)
         if self.on_gpu:  # one graph per size: quarters, since a capture costs as much as several steps
-            n = self.slots
+            n = self.rows
             while n // 4 >= len(busy):
                 n //= 4
-        sources = [slot for slot in busy if slot >= n]
-        targets = [slot for slot in range(n) if self.owner[slot] is None][: len(sources)]
+        sources = [row for row in busy if row >= n]
+        targets = [row for row in range(n) if self.owner[row] is None][: len(sources)]
         if sources:
-            source, target = (torch.tensor(slots, device=self.device) for slots in (sources, targets))
+            source, target = (torch.tensor(rows, device=self.device) for rows in (sources, targets))
             self.cache.move(source, target)
             for tensor in self.search.state():
                 tensor[target] = tensor[source]
@@ -215,32 +264,47 @@ class Decoder:
         return n
 
     def _step(self, n: int) -> None:
-        """One token for the first n slots; on a GPU the second call with the same n captures a graph."""
-        for slot in range(n):
-            self.taken[slot] += 1
+        """One token for the first n rows; on a GPU the second call with the same n captures a graph."""
+        for row in range(n):
+            self.taken[row] += 1
         if not self.on_gpu:
-            ends = self.cache.length[:n] + self.settings.width * (self.search.step[:n] + 1)
-            self._advance(n, int(ends.max()))
+            longest = self.cache.length[self.cache.source[:n]].max()
+            steps = min(int(self.search.step[:n].max()) + 1, self.settings.max_new_tokens)
+            self._advance(n, (int(longest), self.cache.width * steps))
         elif n not in self.graphs:
-            self._advance(n, self.cache.capacity)  # a real step, which also warms up what may not be captured
+            self._advance(n)  # a real step, which also warms up what may not be captured
             self.graphs[n] = None
         else:
             if self.graphs[n] is None:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, pool=self.pool):
-                    self._advance(n, self.cache.capacity)
+                    self._advance(n)
                 self.graphs[n], self.pool = graph, graph.pool()
             self.graphs[n].replay()
 
-    def _advance(self, n: int, used: int) -> None:
+    def _advance(self, n: int, used: tuple[int, int] | None = None) -> None:
         step = self.search.step[:n].clamp(max=self.settings.max_new_tokens - 1)
         positions = self.cache.begin_step(step, used)
-        mask = self.cache.visible[:n, None, :, :used]
-        if self.cache.kernel is None:
-            mask = mask.repeat(1, 1, self.group, 1)
-        parents = self.search.advance(self._forward(self.search.tokens[:n], positions, mask))
+        tokens = self.search.tokens[:n]
+        if self.fused is not None:
+            logits = self.fused.step(tokens, positions, self.cache)
+        else:  # any mask: the cache knows what is visible, and none is a prefill
+            logits = self._forward(tokens, positions, self.cache.visible[:n, None])
+        parents = self.search.advance(logits)
         if parents is not None:
             self.cache.reorder(parents)
+
+
+def packs(lengths: list[int], most: int) -> Iterator[slice]:
+    """Runs of neighbours that have at most that many tokens together; one that has more is alone."""
+    start, tokens = 0, 0
+    for at, length in enumerate(lengths):
+        if at > start and tokens + length > most:
+            yield slice(start, at)
+            start, tokens = at, 0
+        tokens += length
+    if lengths:
+        yield slice(start, len(lengths))
 
 
 def decode(
@@ -250,8 +314,9 @@ def decode(
     seeds = [[settings.seed, zlib.crc32(str(prompt).encode())] for prompt in prompts]
     longest = max(map(len, prompts)) - 1
     with inference(model):
-        slots = slots_that_fit(model, settings, longest + settings.width * settings.max_new_tokens, len(prompts))
-        decoder = Decoder(model, settings, stop_ids, pad_id, slots, longest)
+        fused = fused_decoder(model, longest + settings.max_new_tokens + 1)
+        at_once = prompts_that_fit(model, settings, longest, len(prompts))
+        decoder = Decoder(model, settings, stop_ids, pad_id, at_once, longest, fused)
         try:
             return decoder.run(prompts, seeds, on_finish)
         finally:

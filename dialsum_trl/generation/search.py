@@ -9,6 +9,8 @@ import torch
 
 from dialsum_trl.generation.settings import GenerationSettings
 
+Seed = tuple[list[int], int]  # of a prompt, and the number of the sample
+BLOCK = 128  # tokens of the vocabulary that are summed first in sampling
 MASKED = -1.0e9  # what transformers adds to the score of a token that may not be chosen
 
 
@@ -35,7 +37,7 @@ class Search:
         """Every tensor whose first dimension is the row: what moves when a row moves."""
         return [self.tokens, self.step, self.done, self.generated]
 
-    def start(self, rows: torch.Tensor, last_tokens: torch.Tensor, seeds: list[list[int]]) -> None:
+    def start(self, rows: torch.Tensor, last_tokens: torch.Tensor, seeds: list[Seed]) -> None:
         """Begins `rows` anew; `last_tokens` `(len(rows),)` end their prompts, `seeds` give their random numbers."""
         self.tokens[rows] = last_tokens[:, None].expand(-1, self.width)
         self.step[rows] = 0
@@ -67,9 +69,10 @@ class Search:
 
 
 class Sampler(Search):
-    """Greedy decoding (width 1) or `width` independent samples of each prompt.
+    """Greedy decoding, or one of `num_return_sequences` independent samples of a prompt in each row.
 
-    Random numbers come from `(seed, prompt)` alone, so a sample depends neither on its batch nor on its neighbours.
+    Random numbers come from `(seed, prompt)` and the number of the sample alone, so a sample depends neither on its
+    batch nor on its neighbours.
     """
 
     def __init__(self, rows, width, settings, stop_ids, device):
@@ -84,8 +87,11 @@ class Sampler(Search):
         super().start(rows, last_tokens, seeds)
         self.ended[rows] = False
         if self.settings.do_sample:
-            shape = (self.width, self.limit)
-            draws = [numpy.random.default_rng(seed).random(shape, dtype=numpy.float32) for seed in seeds]
+            shape = (self.settings.num_return_sequences, self.limit)
+            draws = [
+                numpy.random.default_rng(seed).random(shape, dtype=numpy.float32)[number : number + 1]
+                for seed, number in seeds
+            ]
             self.uniform[rows] = torch.from_numpy(numpy.stack(draws)).to(self.uniform.device)
 
     def advance(self, logits: torch.Tensor) -> None:
@@ -105,21 +111,35 @@ class Sampler(Search):
 
     def draw(self, logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         """Inverts the cumulative distribution (temperature, then top-p) at `uniform` `(n, width, 1)`."""
-        probabilities = (logits.float() / self.settings.temperature).softmax(-1)
+        if self.settings.temperature != 1:
+            logits = logits.float() / self.settings.temperature
+        probabilities = logits.softmax(-1, dtype=torch.float32)
         if self.settings.top_p < 1:
             probabilities, order = probabilities.sort(-1, descending=True)
             before = probabilities.cumsum(-1) - probabilities
             probabilities = probabilities.masked_fill(before >= self.settings.top_p, 0.0)
-        cumulative = probabilities.cumsum(-1)
-        total = cumulative[..., -1:].contiguous()
-        index = torch.searchsorted(cumulative, uniform * total, right=True)
-        # rounding may put uniform * total at the very end: take the last token that has any probability
-        index = torch.minimum(index, (cumulative < total).sum(-1, keepdim=True))
+        # the block of the vocabulary first, then the token in it: cumulative sums of all take longer than all else
+        blocks = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[-1] % BLOCK)).unflatten(
+            -1, (-1, BLOCK)
+        )
+        sums = blocks.sum(-1)
+        block, rest = _inverted(sums, uniform * sums.sum(-1, keepdim=True))
+        inside = blocks.gather(-2, block[..., None].expand(-1, -1, -1, BLOCK)).squeeze(-2)
+        index = block * BLOCK + _inverted(inside, rest)[0]
         return (order.gather(-1, index) if self.settings.top_p < 1 else index).squeeze(-1)
 
     def sequences(self, rows: torch.Tensor) -> list:
         """`(len(rows), num_return_sequences, max_new_tokens)` ids as nested lists, not yet cut at the stop token."""
         return self.generated[rows].tolist()
+
+
+def _inverted(weights: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the cumulative sum of `weights` (.., K) passes `target` (.., 1), and what of the target is left there."""
+    cumulative = weights.cumsum(-1)
+    index = torch.searchsorted(cumulative, target, right=True)
+    # rounding may put the target at the very end: take the last entry that weighs anything
+    index = torch.minimum(index, (cumulative < cumulative[..., -1:]).sum(-1, keepdim=True))
+    return index, target - (cumulative - weights).gather(-1, index)
 
 
 class BeamSearch(Search):

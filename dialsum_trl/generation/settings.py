@@ -56,9 +56,14 @@ class GenerationSettings:
             )
 
     @property
+    def samples(self) -> int:
+        """Independent continuations of a prompt."""
+        return 1 if self.num_beams > 1 else self.num_return_sequences
+
+    @property
     def width(self) -> int:
-        """Candidates of a prompt that are decoded side by side."""
-        return self.num_beams if self.num_beams > 1 else self.num_return_sequences
+        """Candidates of a prompt that are decoded side by side, beams or samples."""
+        return self.num_beams * self.samples
 
 
 @dataclass

@@ -7,6 +7,7 @@ import trl
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.models.adapters import POLICY, adapter_state
 from dialsum_trl.rl.adapter_roles import start_from
+from dialsum_trl.rl.packed_forwards import fuse_with_reference
 from dialsum_trl.training.checked import CheckedTrainer
 
 
@@ -16,13 +17,18 @@ class DPOTrainer(CheckedTrainer, trl.DPOTrainer):
     Args:
         model: a LoRA model whose policy is the SFT adapter.
         train_dataset, eval_dataset: `preference_pairs.encode_pairs`.
+        quantization: how the base is stored: "4bit", "8bit" or "none".
+        fast: whether log-probabilities are computed on packs through fused layers.
     """
 
     first_loss = None
 
-    def __init__(self, model, *args, **kwargs):
+    def __init__(self, model, args, train_dataset, *, quantization: str = "none", fast: bool = True, **kwargs):
         start = adapter_state(model, POLICY)
-        super().__init__(model, *args, **kwargs)
+        columns = [train_dataset[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids")]
+        lengths = [sum(map(len, pair)) for pair in zip(*columns, strict=True)]
+        fuse_with_reference(model, args, fast, (lengths, quantization))
+        super().__init__(model, args=args, train_dataset=train_dataset, **kwargs)
         start_from(self.model, start)
 
     def prepare_rows(self, rows, usual):

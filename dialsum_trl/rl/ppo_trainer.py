@@ -18,6 +18,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import disable_dropout_in_model
 
 from dialsum_trl.core.errors import TrainingError
+from dialsum_trl.kernels.fused.attach import why_not_fused
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE, REWARD, copy_weights
 from dialsum_trl.rl import advantages as ppo
 from dialsum_trl.rl.adapter_roles import active_adapter, add_copy
@@ -55,7 +56,10 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         model.set_requires_grad(list(self.trained))
         if args.disable_dropout:
             disable_dropout_in_model(model)
-        packs = fuse(model, args, (*self.trained, REFERENCE))
+        adapters = (*self.trained, REFERENCE)
+        if REWARD in model.peft_config and why_not_fused(model, (REWARD,)) is None:
+            adapters += (REWARD,)
+        self.packs = fuse(model, args, adapters, args.fast)
         super().__init__(
             model=model,
             reward_funcs=list(reward_funcs),
@@ -66,7 +70,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         )
         for adapter in self.trained:  # TRL rounded what trains to bf16; the frozen copy was not
             copy_weights(model, REFERENCE, adapter)
-        self.forwards = Forwards(self, packs)
+        self.forwards = Forwards(self)
         self._sums: dict[str, list] = {}
         self._seconds = {"generation": 0.0, "scoring": 0.0, "learning": 0.0}
         self._checked_at: int | None = None  # the step at which `_check_adapters` compares with `_first_weights`

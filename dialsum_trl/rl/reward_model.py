@@ -9,13 +9,16 @@ from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging
+from trl.trainer.utils import disable_dropout_in_model
 
 from dialsum_trl.core.errors import TrainingError
 from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.adapters import POLICY
 from dialsum_trl.models.base import load_training_base
 from dialsum_trl.models.lora import add_lora
 from dialsum_trl.rl.adapter_roles import SCORE
 from dialsum_trl.rl.learned_reward import backbone, last_token_scores
+from dialsum_trl.rl.packed_forwards import fuse
 from dialsum_trl.training.checked import CheckedTrainer
 
 
@@ -47,10 +50,18 @@ class RewardTrainer(CheckedTrainer, trl.RewardTrainer):
 
     Args:
         pad_id: `padding_id`; transformers scores a row at its last token that is not this one.
+        lengths: tokens of each training pair, its prompt counted once.
+        quantization: how the base is stored: "4bit", "8bit" or "none".
+        fast: whether scores are computed on packs through fused layers.
     """
 
-    def __init__(self, *args, pad_id: int, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, model, args, *, pad_id: int, lengths: list[int], quantization: str = "none", fast: bool = True, **kwargs
+    ):
+        if args.disable_dropout:
+            disable_dropout_in_model(model)
+        fuse(model, args, (POLICY,), fast, (lengths, quantization))
+        super().__init__(model, args=args, **kwargs)
         self.data_collator.pad_token_id = self.pad_id = pad_id
 
     def compute_loss(self, *args, **kwargs):

@@ -1,15 +1,23 @@
 """GRPO from an SFT adapter: PPO's rewards through TRL's GRPOTrainer, with a KL to the SFT adapter."""
 
-from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments
+from dataclasses import dataclass
+
+from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments, RougeArguments, flag
 from dialsum_trl.core.settings.stage import Stage, Unread
 from dialsum_trl.stages.common.command import command
-from dialsum_trl.stages.common.preference_flags import ONLINE_TRAINING, RewardArguments
+from dialsum_trl.stages.common.preference_flags import FAST, ONLINE_TRAINING, RewardArguments
 from dialsum_trl.stages.common.unread_flags import IMPORTANCE_SAMPLING, LOADING, ROLLOUTS, TRAINING
+
+
+@dataclass
+class GRPOArguments:
+    fast: bool = flag(True, FAST, may_change=True)
+
 
 GRPO = Stage(
     "grpo",
     job="dialsum_trl.stages.jobs.grpo",
-    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments),
+    groups=(DataArguments, PromptArguments, ModelArguments, RougeArguments, RewardArguments, GRPOArguments),
     settings=dict(
         **ONLINE_TRAINING,
         ddp_find_unused_parameters=False,  # every adapter takes part in every step

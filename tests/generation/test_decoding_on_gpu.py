@@ -19,20 +19,24 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 def test_the_kernel_equals_attention_with_a_mask(dtype, tolerance, heads, kv_heads, size, width):
     torch.manual_seed(0)
     slots, limit = 5, 20
-    cache = SlotCache(1, slots, 304 + width * limit, width, limit, torch.device("cuda"))
-    cache.start(torch.arange(slots).cuda(), torch.tensor([0, 1, 63, 64, 300]).cuda())
+    cache = SlotCache(1, slots, 2 * slots, 304, width, limit, torch.device("cuda"))
+    cache.allocate(kv_heads, size, dtype)
+    cache.length.copy_(torch.tensor([0, 1, 63, 64, 300]))
+    cache.start(torch.arange(2 * slots).cuda(), torch.tensor([0, 1, 2, 3, 4, 4, 2, 2, 0, 3]).cuda())
     for step in range(12):
         cache.step.fill_(step)
-        cache.begin_step(cache.step, cache.capacity)
-        cache.reorder(torch.randint(width, (slots, width)).cuda())
-    cache.begin_step(cache.step, cache.capacity)
-    query = torch.randn(slots, heads, width, size, device="cuda", dtype=dtype)
-    key, value = torch.randn(2, slots, kv_heads, cache.capacity, size, device="cuda", dtype=dtype)
-    found = cache.kernel(query, key, value, cache, size**-0.5).double()
-    key, value = (t.double().repeat_interleave(heads // kv_heads, 1) for t in (key, value))
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query.double(), key, value, attn_mask=cache.visible[:, None], scale=size**-0.5
-    ).transpose(1, 2)
+        cache.begin_step(cache.step)
+        cache.reorder(torch.randint(width, (2 * slots, width)).cuda())
+    cache.begin_step(cache.step)
+    for side in (*cache.layers[0].prompts, *cache.layers[0].rows):
+        side.normal_()
+    query = torch.randn(2 * slots, heads, width, size, device="cuda", dtype=dtype)
+    kernel, cache.kernel = cache.kernel, None
+    assert kernel is not None
+    cache.begin_step(cache.step)
+    expected = cache.attend(query, 0, size**-0.5).double()
+    cache.kernel = kernel
+    found = cache.attend(query, 0, size**-0.5).double()
     assert (found - expected).norm() / expected.norm() < tolerance
 
 

@@ -1,5 +1,7 @@
 """Generation: the same tokens as transformers, whatever the batch; clear errors; nothing left changed on the model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import (
@@ -15,6 +17,7 @@ from benchmarks.generation_speed import main
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.generation.decoding import can_decode
 from dialsum_trl.generation.engine import generate_ids
+from dialsum_trl.generation.search import Sampler
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.summaries import summarize
 from dialsum_trl.generation.summarizer import Summarizer
@@ -119,6 +122,26 @@ def test_samples_follow_the_tempered_distribution_and_its_nucleus(top_p):
     expected[outside] = 0
     assert found[outside].sum() == 0
     assert (found - expected / expected.sum()).abs().sum() / 2 < 0.06
+
+
+def test_a_draw_inverts_the_cumulative_distribution_of_a_large_vocabulary():
+    draw = torch.Generator().manual_seed(0)
+    logits, uniform = 3 * torch.randn(1, 1, 1000, generator=draw), torch.rand(400, 1, 1, generator=draw)
+    logits[..., 700:] = -torch.inf
+    uniform[0], uniform[1] = 0, 1
+    settings = GenerationSettings(num_beams=1, do_sample=True)
+    found = Sampler(1, 1, settings, [], torch.device("cpu")).draw(logits.expand(400, 1, -1), uniform)[:, 0]
+    cumulative = logits[0, 0].double().softmax(-1).cumsum(-1)
+    wanted = torch.searchsorted(cumulative, uniform[:, 0, 0].double()).clamp(max=699)
+    assert (found == wanted).float().mean() > 0.99 and (found - wanted).abs().max() <= 1
+
+
+def test_samples_that_end_early_leave_their_rows_to_others():
+    prompts = random_prompts(7)
+    settings = GenerationSettings(max_new_tokens=16, num_beams=1, do_sample=True, num_return_sequences=5, batch_size=2)
+    few = generate_ids(toy("llama"), prompts, settings, STOP, PAD)
+    assert len({len(ids) for candidates in few for ids in candidates}) > 3
+    assert few == generate_ids(toy("llama"), prompts, replace(settings, batch_size=7), STOP, PAD)
 
 
 def test_an_uncut_sequence_has_exactly_the_token_limit():

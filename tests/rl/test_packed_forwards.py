@@ -1,12 +1,11 @@
-"""PPO on packs: the numbers of the padded path, for each adapter, forward and backward."""
+"""Padded batches on packs: the numbers of the padded path, for each adapter, forward and backward."""
 
 import pytest
 import torch
 
 from dialsum_trl.models.adapters import CRITIC, POLICY, REFERENCE
 from dialsum_trl.rl.adapter_roles import active_adapter
-from dialsum_trl.rl.packed_forwards import pack, unpack
-from dialsum_trl.rl.rollout_batch import pad_rollout
+from dialsum_trl.rl.packed_forwards import pack
 from tests import phase3_toys as toys
 from tests.ppo_toys import gradients, make_trainer, rollout
 
@@ -28,7 +27,7 @@ def seeded(folders, output_dir, **changes):
 def trainers(folders, tmp_path, **changes):
     """A trainer on packs and a padded one, with the same three different adapters."""
     made = [seeded(folders, tmp_path / str(fast), fast=fast, **changes) for fast in (True, False)]
-    assert [trainer.forwards.packs for trainer in made] == [True, False]
+    assert [trainer.packs for trainer in made] == [True, False]
     for trainer in made:
         draw = torch.Generator().manual_seed(5)
         with torch.no_grad():
@@ -46,12 +45,31 @@ def uneven(batch):
     return batch
 
 
-def test_a_pack_holds_every_row_as_a_document_and_finds_its_completions_again():
-    batch = pad_rollout([[5, 6, 7], [8]], [[1], [2, 3, 4]], 0, "cpu")
-    inputs, places = pack(batch, 0, "cpu")
-    assert inputs["input_ids"][0, :8].tolist() == [5, 6, 7, 1, 8, 2, 3, 4]
-    assert inputs["cu_seq_lens_q"].tolist() == [0, 4, 8, 128]
-    assert unpack(inputs["input_ids"][0, places], batch["completion_mask"]).tolist() == [[1, 0, 0], [2, 3, 4]]
+PADDED = torch.tensor([[0, 5, 6, 7, 1], [0, 0, 8, 2, 3], [5, 6, 7, 4, 9]])
+
+
+def test_a_pack_holds_every_row_as_a_document_and_knows_where_its_tokens_are():
+    inputs, places = pack(PADDED, (PADDED != 0).long(), share=False)
+    assert inputs["input_ids"][0, :12].tolist() == [5, 6, 7, 1, 8, 2, 3, 5, 6, 7, 4, 9]
+    assert inputs["position_ids"][0, :12].tolist() == [0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4]
+    assert inputs["cu_seq_lens_q"].tolist() == [0, 4, 7, 12, 128] and inputs["shared_keys"] is None
+    kept = PADDED != 0
+    assert torch.equal(inputs["input_ids"][0, places][kept], PADDED[kept])
+
+
+def test_what_two_rows_begin_with_is_in_the_pack_once_and_both_attend_to_it():
+    inputs, places = pack(PADDED, (PADDED != 0).long())
+    assert inputs["input_ids"][0, :9].tolist() == [5, 6, 7, 1, 8, 2, 3, 4, 9]
+    assert inputs["position_ids"][0, :9].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4]
+    assert inputs["cu_seq_lens_q"].tolist() == [0, 4, 7, 9, 128]
+    assert inputs["shared_keys"].places[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 7, 8]
+    kept = PADDED != 0
+    assert torch.equal(inputs["input_ids"][0, places][kept], PADDED[kept])
+
+
+def test_rows_that_are_alike_keep_a_token_of_their_own():
+    inputs, places = pack(torch.tensor([[3, 4, 5]] * 2), torch.ones(2, 3, dtype=torch.long))
+    assert inputs["cu_seq_lens_q"].tolist() == [0, 3, 4, 128] and places.tolist() == [[0, 1, 2], [0, 1, 3]]
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -109,10 +127,10 @@ def test_a_run_on_packs_ends_with_the_adapter_of_the_padded_run(folders, tmp_pat
 def test_adapters_that_cannot_be_fused_take_the_padded_way_and_say_so(folders, tmp_path, capsys):
     sft = toys.make_adapter(folders["base"], tmp_path / "partial")
     trainer = make_trainer({**folders, "sft": sft}, tmp_path / "out")
-    assert not trainer.forwards.packs
+    assert not trainer.packs
     assert "Padded, not fused: not every projection has a LoRA adapter" in capsys.readouterr().out
 
 
 def test_noise_that_is_scaled_by_the_length_of_a_row_is_not_for_packs(folders, tmp_path, capsys):
-    assert not seeded(folders, tmp_path, neftune_noise_alpha=5.0).forwards.packs
+    assert not seeded(folders, tmp_path, neftune_noise_alpha=5.0).packs
     assert "Padded, not fused: transformers scales the noise of --neftune_noise_alpha" in capsys.readouterr().out

@@ -89,7 +89,7 @@ def _forward(choices: dict[str, FusedLayer]):
     def forward(hidden_states, *args, position_embeddings=None, past_key_values=None, **kwargs):
         bounds, active = kwargs.get("cu_seq_lens_q"), query.active_adapters
         fused = choices.get(active[0]) if len(active) == 1 and not query.disable_adapters else None
-        too_long = some.longest and kwargs.get("max_length_q", 0) > some.longest
+        too_long = some.longest and kwargs.get("max_length_k", 0) > some.longest
         if bounds is None or past_key_values is not None or fused is None or too_long:
             return original(
                 hidden_states, *args, position_embeddings=position_embeddings, past_key_values=past_key_values, **kwargs
@@ -97,10 +97,10 @@ def _forward(choices: dict[str, FusedLayer]):
         cos, sin = (x[0, :, :rotary].contiguous() for x in position_embeddings)
         # one number of torch's generator per layer: checkpointed RNG states resume the masks too
         seed = int(torch.randint(2**31 - 1, ())) if query.training else 0
+        documents = bounds, kwargs["max_length_q"], kwargs.get("shared_keys")
         output = LayerFunction.apply(
-            hidden_states[0], cos, sin, bounds, kwargs["max_length_q"], fused, query.training, seed,
-            *fused.parameters(),
-        )  # fmt: skip
+            hidden_states[0], cos, sin, documents, fused, query.training, seed, *fused.parameters()
+        )
         return output[None]
 
     return forward

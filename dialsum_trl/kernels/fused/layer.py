@@ -17,7 +17,7 @@ from types import ModuleType
 import torch
 from torch.nn.functional import linear
 
-from dialsum_trl.kernels.attention import attend, attend_backward
+from dialsum_trl.kernels.attention import Keys, attend, attend_backward
 from dialsum_trl.kernels.fused import torch_ops
 from dialsum_trl.kernels.fused.weights import Group
 from dialsum_trl.models.families.registry import FUSED
@@ -25,6 +25,7 @@ from dialsum_trl.models.families.registry import FUSED
 KEEP = ("all", "mlp", "layer")
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
 Norm = tuple[torch.Tensor, float]  # weight (H,) and eps
+Documents = tuple[torch.Tensor, int, Keys | None]  # edges of a pack's documents, tokens of the longest, their keys
 
 
 def operations(dtype: torch.dtype, device: torch.device) -> ModuleType:
@@ -113,10 +114,11 @@ class FusedLayer:
 class _Pass:
     """One forward or backward walk through a layer: its kernels, dropout and document edges."""
 
-    def __init__(self, layer: FusedLayer, hidden, cos, sin, bounds, longest, training: bool, seed: int):
+    def __init__(self, layer: FusedLayer, hidden, cos, sin, documents: Documents, training: bool, seed: int):
         self.layer, self.ops = layer, operations(hidden.dtype, hidden.device)
         self.dtype, self.device = hidden.dtype, hidden.device
-        self.cos, self.sin, self.bounds, self.longest = cos, sin, bounds, longest
+        self.cos, self.sin = cos, sin
+        self.attended = *documents[:2], layer.scale, layer.window, documents[2]
         self.training, self.seed = training, seed
 
     def lora(self, group: Group):
@@ -178,7 +180,7 @@ class _Pass:
         layer, ops = self.layer, self.ops
         qkv, low, rstd = self.enter(layer.qkv, hidden, layer.attention_norm)
         rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm)
-        out, flash = attend(*self.heads(qkv, rotated), self.bounds, self.longest, layer.scale, layer.window)
+        out, flash = attend(*self.heads(qkv, rotated), *self.attended)
         wide, low_out = self.widened(layer.out, out.flatten(1))
         middle, *branch = self.leave(layer.out, wide, hidden, layer.attention_out_norm)
         return middle, (rstd, low, qkv, out, low_out, *branch, *flash)
@@ -226,9 +228,7 @@ class _Pass:
         rotated = qkv[:, : sum(layer.heads) * layer.dim]
         if layer.qk_norm:
             rotated = ops.rope(qkv, self.cos, self.sin, layer.heads, layer.dim, layer.qk_norm)
-        heads = attend_backward(
-            out_grad, *self.heads(qkv, rotated), out, flash, self.bounds, self.longest, layer.scale, layer.window
-        )
+        heads = attend_backward(out_grad, *self.heads(qkv, rotated), out, flash, *self.attended)
         qkv_grad = ops.rope_backward(*heads, self.cos, self.sin, qkv, layer.qk_norm)
         del heads, out_grad, rotated
         weight, norm, group = self.weight(layer.qkv, backward=True), layer.attention_norm, layer.qkv
@@ -246,8 +246,8 @@ class LayerFunction(torch.autograd.Function):
     """`FusedLayer` as a differentiable function of the hidden states (T, H) and of its adapters' weights."""
 
     @staticmethod
-    def forward(ctx, hidden, cos, sin, bounds, longest, layer, training, seed, *parameters):
-        ctx.walk = walk = _Pass(layer, hidden, cos, sin, bounds, longest, training, seed)
+    def forward(ctx, hidden, cos, sin, documents, layer, training, seed, *parameters):
+        ctx.walk = walk = _Pass(layer, hidden, cos, sin, documents, training, seed)
         ctx.keep = layer.keep
         with torch.autocast(hidden.device.type, enabled=False):
             middle, attention = walk.attention(hidden)
@@ -280,4 +280,4 @@ class LayerFunction(torch.autograd.Function):
             grad, gate_up_grads, down_grads = walk.mlp_backward(grad, middle, gate_up, mlp, down)
             del middle, gate_up
             grad, qkv_grads, out_grads = walk.attention_backward(grad, hidden, attention, ctx.needs_input_grad[0])
-        return grad, *(None,) * 7, *qkv_grads, *out_grads, *gate_up_grads, *down_grads
+        return grad, *(None,) * 6, *qkv_grads, *out_grads, *gate_up_grads, *down_grads

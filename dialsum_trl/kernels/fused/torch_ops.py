@@ -152,6 +152,22 @@ def rope(
     return qkv[:, : (nq + nk) * dim]
 
 
+def rope_into_cache(
+    qkv: Tensor, cos: Tensor, sin: Tensor, heads: tuple[int, int], dim: int, qk_norm: HeadNorms | None, keys: Tensor,
+    values: Tensor, rows: Tensor, at: Tensor,
+) -> Tensor:  # fmt: skip
+    """As `rope`; keys and values of token t also go to entry at[t] of row rows[t] of a cache (rows, nk, entries, D)."""
+    return write(rope(qkv, cos, sin, heads, dim, qk_norm), qkv, heads, dim, keys, values, rows, at)
+
+
+def write(rotated: Tensor, qkv: Tensor, heads: tuple[int, int], dim: int, keys, values, rows, at) -> Tensor:
+    """The second half of `rope_into_cache`, after `rope`; returns what that returned."""
+    nq, nk = heads
+    keys[rows, :, at] = rotated[:, nq * dim :].unflatten(1, (nk, dim))
+    values[rows, :, at] = qkv[:, (nq + nk) * dim :].unflatten(1, (nk, dim))
+    return rotated
+
+
 def rope_backward(
     dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor, qkv: Tensor, qk_norm: HeadNorms | None = None
 ) -> Tensor:

@@ -251,7 +251,8 @@ def _rounded(x, weight, dtype):
 @triton.jit
 def rope_kernel(
     qkv, cos, sin, wq, wk, out, ld_in, ld_out, eps,
-    NQ: tl.constexpr, NK: tl.constexpr, D: tl.constexpr, ROTARY: tl.constexpr, NORM: tl.constexpr,
+    keys, values, slots, at, k_row, k_head, k_entry, v_row, v_head, v_entry,
+    NQ: tl.constexpr, NK: tl.constexpr, D: tl.constexpr, ROTARY: tl.constexpr, NORM: tl.constexpr, CACHE: tl.constexpr,
     HEADS: tl.constexpr, LANES: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
@@ -282,8 +283,20 @@ def rope_kernel(
             tl.store(out + heads * D + tail, x3.to(dtype), mask=tail_mask)
     c = _heads(cos + row * ROTARY, lane, rotated)
     s = _heads(sin + row * ROTARY, lane, rotated)
-    tl.store(out + offsets, (x1 * c - x2 * s).to(dtype), mask=mask)
-    tl.store(out + offsets + half, (x2 * c + x1 * s).to(dtype), mask=mask)
+    first = (x1 * c - x2 * s).to(dtype)
+    second = (x2 * c + x1 * s).to(dtype)
+    tl.store(out + offsets, first, mask=mask)
+    tl.store(out + offsets + half, second, mask=mask)
+    if CACHE:
+        slot, entry = tl.load(slots + row), tl.load(at + row)
+        is_key = (heads >= NQ) & mask
+        key_at = keys + slot * k_row + entry * k_entry + (heads - NQ) * k_head + lane
+        tl.store(key_at, first, mask=is_key)
+        tl.store(key_at + half, second, mask=is_key)
+        is_value = (heads >= NQ + NK) & (heads < NQ + 2 * NK) & rotated
+        value_at = values + slot * v_row + entry * v_entry + (heads - NQ - NK) * v_head + lane
+        tl.store(value_at, tl.load(qkv + offsets, mask=is_value, other=0.0), mask=is_value)
+        tl.store(value_at + half, tl.load(qkv + offsets + half, mask=is_value, other=0.0), mask=is_value)
 
 
 @triton.jit

@@ -7,6 +7,7 @@ import torch
 import triton
 
 from dialsum_trl.kernels import tiles
+from dialsum_trl.kernels.fused import torch_ops
 from dialsum_trl.kernels.fused import triton_kernels as kernels
 
 WARPS = (
@@ -104,12 +105,25 @@ def _lanes(dim: int, rotary: int) -> dict[str, int]:
 
 
 def rope(qkv, cos, sin, heads, dim: int, qk_norm=None):
+    return _rope(qkv, cos, sin, heads, dim, qk_norm, None)
+
+
+def rope_into_cache(qkv, cos, sin, heads, dim: int, qk_norm, keys, values, rows, at):
+    if cos.shape[1] < dim:  # the kernel writes what it rotates
+        return torch_ops.write(rope(qkv, cos, sin, heads, dim, qk_norm), qkv, heads, dim, keys, values, rows, at)
+    return _rope(qkv, cos, sin, heads, dim, qk_norm, (keys, values, rows, at))
+
+
+def _rope(qkv, cos, sin, heads, dim: int, qk_norm, cache):
     nq, nk = heads
     out = qkv if qk_norm is None else qkv.new_empty(qkv.shape[0], (nq + nk) * dim)
     wq, wk, eps = qk_norm or (qkv, qkv, 0.0)
+    keys, values, slots, at = cache or (qkv[None, None], qkv[None, None], qkv, qkv)
     kernels.rope_kernel[(qkv.shape[0],)](
         qkv, cos, sin, wq, wk, out, qkv.stride(0), out.stride(0), eps,
-        NQ=nq, NK=nk, **_lanes(dim, cos.shape[1]), NORM=qk_norm is not None, HEADS=_block(nq + nk), num_warps=4,
+        keys, values, slots, at, *keys.stride()[:3], *values.stride()[:3],
+        NQ=nq, NK=nk, **_lanes(dim, cos.shape[1]), NORM=qk_norm is not None, CACHE=cache is not None,
+        HEADS=_block(nq + (2 if cache else 1) * nk), num_warps=4,
     )  # fmt: skip
     return out[:, : (nq + nk) * dim]
 

@@ -28,6 +28,8 @@ ONLINE_TRAINING = dict(  # what PPO and GRPO have alike
     logging_steps=2,
 )
 
+FAST = "Compute on packs through fused layers, if the model allows it; false: padded, as TRL does."
+
 
 @dataclass
 class PairArguments:
@@ -44,6 +46,7 @@ class PairArguments:
         bounds=COUNT,
         may_change=True,
     )
+    fast: bool = flag(True, FAST, may_change=True)
 
 
 @dataclass

@@ -48,6 +48,8 @@ def run(prompt, model_args, pairs, args) -> dict:
         eval_dataset=heldout_rows,
         processing_class=tokenizer,
         run_info=info,
+        quantization=model_args.quantization,
+        fast=pairs.fast,
     )
     metrics = run.fit(trainer, evaluate=True)
 

@@ -6,11 +6,11 @@ from dialsum_trl.stages.common.online import adjust_online as adjust  # noqa: F4
 from dialsum_trl.stages.common.online import open_online
 
 
-def run(data, prompt, model_args, rouge, rewards, args) -> dict:
+def run(data, prompt, model_args, rouge, rewards, grpo, args) -> dict:
     """Trains the SFT adapter on rewards; returns the figures of the closing table."""
     check_saves(args)
     run, parts = open_online("GRPO", data, prompt, model_args, rouge, rewards, args)
-    trainer = GRPOTrainer(**parts)
+    trainer = GRPOTrainer(**parts, fast=grpo.fast)
     run.train(trainer)
     if not args.load_best_model_at_end:  # which chooses among the checkpoints
         trainer.restore_best()

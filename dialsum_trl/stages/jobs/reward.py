@@ -60,6 +60,9 @@ def run(prompt, model_args, pairs, verdict, args) -> dict:
         train_dataset=Dataset.from_dict(texts),
         eval_dataset=Dataset.from_dict(heldout_texts) if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
+        lengths=[sum(map(len, row.values())) for row in train_rows],
+        quantization=model_args.quantization,
+        fast=pairs.fast,
         pad_id=padding_id(tokenizer, [ids for rows in (texts, heldout_texts) for side in SIDES for ids in rows[side]]),
         run_info=info,
     )

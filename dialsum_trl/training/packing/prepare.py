@@ -79,7 +79,7 @@ def prepare(
 
     on_gpu, plan, shape, budget = args.device.type == "cuda", None, None, None
     if isinstance(model, PeftModel) and known(model):
-        rank, budget = model.peft_config[model.active_adapter].r, _budget(args, memory_gib)
+        rank, budget = model.peft_config[model.active_adapter].r, budget_gib(args, memory_gib)
         shape = memory.Shape.of(model.get_base_model().config, rank, quantization)
     reason = why_not_fused(model)
     if current().shards_weights:
@@ -156,7 +156,7 @@ def verified(layers: list) -> str | None:
     return reason
 
 
-def _budget(args, memory_gib: float | None) -> float:
+def budget_gib(args, memory_gib: float | None = None) -> float:
     """GiB that every process may allocate: what is free, and of `memory_gib` what CUDA's context leaves."""
     budget = memory_gib or CPU_BUDGET_GIB
     if args.device.type == "cuda":

@@ -180,27 +180,31 @@ def choices(rows: int) -> list[int]:
     return [count for count in range(1, rows + 1) if count <= 8 or count % 8 == 0]
 
 
-def plan(shape: Shape, largest: Callable[[int], int], choices: list[int], budget_gib: float) -> Plan | None:
+def plan(
+    shape: Shape, largest: Callable[[int], int], choices: list[int], budget_gib: float,
+    resident: tuple[bool, ...] = (True, False),
+) -> Plan | None:  # fmt: skip
     """The fastest plan within the budget, or None when even the smallest micro-batch does not fit.
 
     Args:
         largest: micro-batches per step -> tokens of the largest one (`schedule.Schedule.largest`).
         choices: micro-batches per step to consider, fewest first.
+        resident: whether the base may be dequantized once, and whether for each micro-batch.
     """
     best = None
     for count in choices:
         tokens = largest(count)
-        for resident in (True, False):
+        for once in resident:
             head = 2 * HEAD_VOCABULARY * min(HEAD_TOKENS, tokens)
-            fixed = shape.fixed(resident) + shape.working() * tokens + head
+            fixed = shape.fixed(once) + shape.working() * tokens + head
             keep = _fill(shape, tokens, budget_gib * GIB * SLACK - fixed)
             if keep is None:
                 continue
-            seconds = count * _seconds(shape, tokens, keep, resident)
+            seconds = count * _seconds(shape, tokens, keep, once)
             if best is None or seconds < best.seconds * BETTER:
                 kept = sum(keep[name] * shape.kept(name) for name in keep) * tokens
                 # the backward pass starts with the last layers: their memory is free again when the first ones
                 # recompute
                 order = ("layer",) * keep["layer"] + ("mlp",) * keep["mlp"] + ("all",) * keep["all"]
-                best = Plan(count, tokens, order, resident, (fixed + kept) / GIB, seconds, budget_gib)
+                best = Plan(count, tokens, order, once, (fixed + kept) / GIB, seconds, budget_gib)
     return best
