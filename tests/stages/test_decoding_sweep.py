@@ -7,14 +7,17 @@ import sys
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.flags import DecodingArguments
+from dialsum_trl.core.settings.flags import DecodingArguments, PromptArguments
+from dialsum_trl.core.settings.prompt_texts import INSTRUCTIONS
 from dialsum_trl.data.submission import read_predictions
 from dialsum_trl.generation import sharded as inference
 from dialsum_trl.generation.trials import Trials, compare_trials, once_each, print_trials
+from dialsum_trl.prompts.prompt import prompt_texts, set_prompt
 from dialsum_trl.stages.decoding_sweep import SweepArguments, decoding_sweep
-from dialsum_trl.stages.jobs.decoding_sweep import plan
+from dialsum_trl.stages.jobs.decoding_sweep import asked, plan
 from dialsum_trl.stages.predict import predict
 from tests.row_files import read_csv, sample, write_csv
 
@@ -256,8 +259,15 @@ def test_one_table_has_every_prompt_and_rule(prompts_swept, capfd):
     assert "fillers+repeats" in printed and "own" in printed
 
 
-def test_another_prompt_gives_other_summaries(prompts_swept):
-    assert len({json.dumps(trial["rouge"]["per_row"]) for trial in prompts_swept[2]["trials"]}) > 1
+def test_the_prompt_of_a_setting_is_what_the_model_reads(prompts_swept, toy_base):
+    tokenizer = AutoTokenizer.from_pretrained(toy_base)
+    for trial in prompts_swept[2]["trials"]:
+        set_prompt(tokenizer, asked(PromptArguments(), trial["setting"]))
+        texts = prompt_texts(tokenizer)
+        read = texts.messages(texts.asked("지민: 어~ 안녕"), topic="인사")[1]["content"]
+        assert ("어~" in read) != bool(trial["setting"]["speech_rules"])
+        instruction = trial["setting"]["instruction"] or INSTRUCTIONS[0]
+        assert read.startswith(instruction.split("\n")[0])
 
 
 def test_the_chosen_prompt_is_a_file_that_recipes_take(prompts_swept, tmp_path):
