@@ -129,7 +129,7 @@ def test_a_summary_is_scored_at_the_token_that_it_was_trained_at(folders, tmp_pa
     model = load_model(ModelArguments(str(base), dtype="float32", quantization="none"), args, tokenizer)
     trainer = RewardTrainer(
         model=model, args=args, train_dataset=Dataset.from_dict(texts), processing_class=tokenizer,
-        pad_id=padding_id(tokenizer, texts["chosen_ids"]),
+        pad_id=padding_id(tokenizer, texts["chosen_ids"]), lengths=[len(ids) for ids in texts["chosen_ids"]],
     )  # fmt: skip
     batch = next(iter(trainer.get_eval_dataloader(trainer.train_dataset)))
     trainer.train()
