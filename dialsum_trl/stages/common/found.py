@@ -5,6 +5,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dialsum_trl.core.console import say
 from dialsum_trl.core.settings.flags import ModelArguments
+from dialsum_trl.models.families.registry import chat_of
 from dialsum_trl.prompts.prompt import apply_template, prompt_messages
 from dialsum_trl.prompts.templates import INSTRUCTION_TEMPLATE
 
@@ -19,7 +20,9 @@ def say_found(
     """Prints dtype, template, stop tokens, layers with LoRA, and `rows`: how `prepare` trains on them and why so."""
     turns, _ = apply_template(tokenizer, prompt_messages("가"), generation=True)
     template = "instruction format" if INSTRUCTION_TEMPLATE in tokenizer.chat_template else "chat template"
-    system = "has its own turn" if turns[0]["role"] == "system" else "opens the first user turn"
+    chat = chat_of(tokenizer.chat_template)  # Gemma 3's template takes a system role and writes it in the user's turn
+    own = turns[0]["role"] == "system" and (chat is None or chat.system)
+    system = "has its own turn" if own else "opens the first user turn"
     names = ["none: all weights are trained"]
     if isinstance(model, PeftModel):
         names = sorted({name.rsplit(".", 1)[-1] for name in model.targeted_module_names})
