@@ -176,6 +176,7 @@ def _difference(fused: FusedLayer) -> torch.Tensor:
         position_ids=torch.cat([torch.arange(length, device=device) for length in lengths])[None],
         cu_seq_lens_q=bounds,
         max_length_q=max(lengths),
+        max_length_k=max(lengths),
     )
     fused_forward = layer.forward
     results = []
