@@ -46,7 +46,7 @@ def sft_argv(toy: Path, output: Path, **settings) -> list[str]:
             "use_cpu": True,
             "dtype": "float32",
             "quantization": "4bit",
-            "lora_dropout": 0,
+            **({} if settings.get("use_peft") == "false" else {"lora_dropout": 0}),
             "learning_rate": 5e-3,
             "warmup_steps": 0,
             "max_steps": 6,
