@@ -1,6 +1,5 @@
 """Prediction and submission files: `fname,summary`, in the template's order, never half-written."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +11,8 @@ from dialsum_trl.core.files import check_place, check_target, write_text
 from dialsum_trl.data.cleaning import unwritable
 from dialsum_trl.data.dialogues import likely_column
 from dialsum_trl.data.formats.encoding import encoding_of
+from dialsum_trl.data.formats.json_rows import JSON, with_rows_changed
+from dialsum_trl.data.formats.row import Row
 from dialsum_trl.data.layouts import flat, is_nikl
 from dialsum_trl.data.tables import closest, csv_line, name_of, read_table
 from dialsum_trl.data.unicode_forms import in_forms_of
@@ -172,7 +173,7 @@ def _column(where: str, present: Iterable[str], role: str) -> str:
 
 
 def _is_json(path: str | Path) -> bool:
-    return Path(path).suffix.lower() in (".json", ".jsonl")
+    return Path(path).suffix.lower() in JSON
 
 
 def in_nikl_layout(path: str | Path) -> bool:
@@ -198,18 +199,13 @@ def _json_id(where: str, number: int, values: dict) -> str:
 
 def _fill_json(template: Path, path: Path, texts: dict[str, str]) -> None:
     """The template with each row's summary in it (`output` in NIKL's layout); all else stays as it is."""
-    text = template.read_text(encoding=encoding_of(template))
-    is_array = text.lstrip().startswith("[")
-    rows = json.loads(text) if is_array else [json.loads(line) for line in text.splitlines() if line.strip()]
-    for number, row in enumerate(rows, start=1):
-        column = "output" if is_nikl(row) else likely_column("summary", list(row)) or "summary"
-        row[column] = texts[_json_id(str(template), number, row)]
-    if is_array:
-        indent = re.search(r"\n([ \t]+)", text)
-        content = json.dumps(rows, ensure_ascii=False, indent=indent[1] if indent else None) + "\n"
-    else:
-        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(path, content)
+
+    def fill(row: Row) -> None:
+        values = row.values
+        column = "output" if is_nikl(values) else likely_column("summary", list(values)) or "summary"
+        values[column] = texts[_json_id(f"{template}: {row.place}", row.number, values)]
+
+    write_text(path, with_rows_changed(template, encoding_of(template), fill))
 
 
 def _template_rows(template: str | Path) -> tuple[list[dict[str, str]], str, str]:

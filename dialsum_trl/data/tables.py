@@ -11,7 +11,7 @@ from pathlib import Path
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.data.formats.delimited import delimited_rows
 from dialsum_trl.data.formats.encoding import encoding_of, text_lines
-from dialsum_trl.data.formats.json_rows import json_rows
+from dialsum_trl.data.formats.json_rows import JSON, json_rows
 from dialsum_trl.data.formats.parquet import parquet_rows
 from dialsum_trl.data.formats.row import Row
 from dialsum_trl.data.formats.xlsx import xlsx_rows
@@ -53,7 +53,7 @@ def _rows(path: Path, keep_unnamed: bool) -> Iterator[Row]:
     if start.startswith(b"PK\x03\x04"):
         return xlsx_rows(path, keep_unnamed)
     encoding = encoding_of(path)
-    if path.suffix.lower() in (".json", ".jsonl", ".ndjson") or is_json(path, encoding):
+    if path.suffix.lower() in JSON or is_json(path, encoding):
         return json_rows(path, encoding)
     return delimited_rows(path, encoding, keep_unnamed)
 

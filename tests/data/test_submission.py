@@ -7,7 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.data.submission import check_output, in_nikl_layout, read_aligned, read_predictions, write_submission
+from dialsum_trl.data.submission import (
+    check_output,
+    check_template,
+    in_nikl_layout,
+    read_aligned,
+    read_predictions,
+    write_submission,
+)
 from dialsum_trl.data.tables import read_table
 from dialsum_trl.data.writing import write_rows
 from tests.row_files import read_csv
@@ -147,3 +154,32 @@ def test_a_template_of_another_format_and_other_columns_is_filled_in_its_own(tmp
     filled = [row.values for row in read_table(tmp_path / f"s{suffix}")]
     assert filled == [{"번호": "a", "비고": "x", "요약": "하나"}, {"번호": "b", "비고": "x", "요약": "둘"}]
     assert list(read_predictions(tmp_path / "s.csv")) == ["a", "b"]
+
+
+def row_of(name, summary, **more):
+    return json.dumps({"fname": name, "dialogue": "가: 네\u2028나: 예", "summary": summary}, ensure_ascii=False, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("an object on one line.json", lambda a, b: f'{{"version": 1.10, "data": [{row_of(*a)},{row_of(*b)}]}}'),
+        (
+            "an indented object.json",
+            lambda a, b: json.dumps(
+                {"data": [json.loads(row_of(*a)), json.loads(row_of(*b))], "info": []}, indent=2, ensure_ascii=False
+            ),
+        ),
+        ("rows on several lines.jsonl", lambda a, b: f"{row_of(*a, indent=4)}\n\n{row_of(*b, indent=4)}\n"),
+        ("a row a line.jsonl", lambda a, b: f"{row_of(*a)}\n{row_of(*b)}\n"),
+        ("a row a line.ndjson", lambda a, b: f"{row_of(*a)}\r\n{row_of(*b)}"),
+    ],
+)
+def test_json_around_the_summaries_of_a_template_stays_as_it_is(tmp_path, name, text):
+    template = tmp_path / name
+    template.write_text(text(("a", ""), ("b", "")), encoding="utf-8")
+    check_template(template, ["a", "b"])
+    write_submission(tmp_path / "s.csv", ["b", "a"], ["둘", "하나"], template)
+    filled = (tmp_path / f"s{template.suffix}").read_text(encoding="utf-8")
+    assert filled == text(("a", "하나"), ("b", "둘")).replace("\r\n", "\n")
+    assert read_predictions(tmp_path / f"s{template.suffix}") == {"a": "하나", "b": "둘"}
