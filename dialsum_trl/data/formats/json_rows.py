@@ -31,7 +31,8 @@ def json_rows(path: Path, encoding: str) -> Iterator[Row]:
 def with_rows_changed(path: Path, encoding: str, change: Callable[[Row], None]) -> str:
     """The text of a file that `json_rows` reads, with its rows as `change` leaves them; what is around them stays."""
     text = path.read_text(encoding=encoding)
-    source, pieces, done = _Source(path, io.StringIO(text)), [], 0
+    source, done = _Source(path, io.StringIO(text)), 0
+    pieces: list[str] = []
     for row in source.rows():
         change(row)
         start, end = source.span
