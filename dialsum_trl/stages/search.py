@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SHARE
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, BELOW_1, COUNT, POSITIVE
 from dialsum_trl.core.settings.defaults import BOOTSTRAP, LORA_DROPOUT, LORA_R, MAX_LENGTH
 from dialsum_trl.core.settings.flags import (
     DataArguments,
@@ -24,7 +24,7 @@ class SearchArguments:
     search_learning_rate: list[float] = flag([2e-5, 1e-3], "Lowest and highest rate, on a log scale.", POSITIVE)
     search_lora_r: list[int] = flag([LORA_R], "Ranks to choose from; alpha is twice the rank.", COUNT)
     search_num_train_epochs: list[int] = flag([3], "Epochs to choose from.", COUNT)
-    search_lora_dropout: list[float] = flag([LORA_DROPOUT], "Dropouts to choose from.", SHARE)
+    search_lora_dropout: list[float] = flag([LORA_DROPOUT], "Dropouts to choose from.", BELOW_1)
     sft: dict | str | None = flag(None, 'Other settings of the SFT as JSON: {"effective_batch_size": 32}.')
     prune: bool = flag(True, "Stop a trial after an epoch whose dev score is below the median of the others'.")
     seed: int = flag(42, "Seed of the search and of every training.", bounds=AT_LEAST_0)

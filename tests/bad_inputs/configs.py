@@ -9,7 +9,7 @@ OUT_OF_BOUNDS = [
     ("lora_r", "0", "must be at least 1"),
     ("lora_r", "-4", "must be at least 1"),
     ("lora_alpha", "0", "must be at least 1"),
-    ("lora_dropout", "1.5", "must be at least 0 and at most 1"),
+    ("lora_dropout", "1", "must be at least 0 and below 1"),
     ("seed", "-1", "must be at least 0"),
     ("learning_rate", "-1.0", "must be above 0"),
     ("learning_rate", "inf", "must be above 0 and finite"),

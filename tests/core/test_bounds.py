@@ -11,14 +11,25 @@ from dialsum_trl.stages.decoding_sweep import DECODING_SWEEP
 from dialsum_trl.stages.ppo import PPO
 from dialsum_trl.stages.predict import PREDICT
 from dialsum_trl.stages.reward import REWARD
+from dialsum_trl.stages.search import SEARCH
 from dialsum_trl.stages.seq2seq import SEQ2SEQ
 from dialsum_trl.stages.sft import SFT
 from tests.conftest import ROOT
 
-GROUPS = (*SFT.groups, *SEQ2SEQ.groups, *PPO.groups, *REWARD.groups, *PREDICT.groups, *DECODING_SWEEP.groups, PPOConfig)
+GROUPS = (
+    *SFT.groups,
+    *SEQ2SEQ.groups,
+    *PPO.groups,
+    *REWARD.groups,
+    *PREDICT.groups,
+    *DECODING_SWEEP.groups,
+    *SEARCH.groups,
+    PPOConfig,
+)
 BOUNDS = bounds_of(GROUPS)
 EDGES = {
-    "lora_dropout": ((0, 1), (-0.01, 1.01)),
+    "lora_dropout": ((0, 0.99), (-0.01, 1)),
+    "search_lora_dropout": ((0, 0.99), (-0.01, 1)),
     "held_out": ((0, 0.99), (-0.01, 1)),
     "top_p": ((0.01, 1), (0, 1.01)),
     "learning_rate": ((1e-9, 1e30), (0, float("inf"), float("nan"))),
@@ -50,8 +61,8 @@ def test_a_default_is_not_looked_at_and_neither_is_what_is_no_number():
 
 
 def test_every_name_of_the_table_is_a_flag_of_some_stage(monkeypatch, capsys):
-    recipes = ("sft_llama3b", "seq2seq_kobart", "predict", "preferences", "reward", "ppo", "grpo", "decoding_sweep")
-    for recipe in recipes:
+    recipes = "sft_llama3b seq2seq_kobart search predict preferences reward ppo grpo decoding_sweep"
+    for recipe in recipes.split():
         monkeypatch.setattr("sys.argv", [recipe, "--help_all"])
         with pytest.raises(SystemExit):
             runpy.run_path(str(ROOT / "recipes" / f"{recipe}.py"), run_name="__main__")

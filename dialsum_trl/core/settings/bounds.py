@@ -10,7 +10,8 @@ from dataclasses import fields
 
 from dialsum_trl.core.errors import InputError
 
-COUNT, AT_LEAST_0, POSITIVE, SHARE = "[1, inf)", "[0, inf)", "(0, inf)", "[0, 1]"
+COUNT, AT_LEAST_0, POSITIVE = "[1, inf)", "[0, inf)", "(0, inf)"
+SHARE, BELOW_1 = "[0, 1]", "[0, 1)"
 SEEDS = "[0, 4294967295]"  # NumPy's generators take no other
 TRAINERS = {  # fields of transformers' and TRL's configurations
     COUNT: (
@@ -23,7 +24,7 @@ TRAINERS = {  # fields of transformers' and TRL's configurations
         *("temperature", "repetition_penalty", "epsilon"),
     ),
     "[0, inf]": ("max_grad_norm",),  # inf: no clipping
-    "[0, 1)": ("adam_beta1", "adam_beta2", "label_smoothing_factor"),
+    BELOW_1: ("adam_beta1", "adam_beta2", "label_smoothing_factor"),
     "(0, 1]": ("top_p",),
     SEEDS: ("seed", "data_seed"),
 }

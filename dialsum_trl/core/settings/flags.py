@@ -7,7 +7,7 @@ from typing import Any, Literal
 from dialsum_trl.core.console import say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.settings import defaults
-from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT, POSITIVE, SEEDS, SHARE
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, BELOW_1, COUNT, POSITIVE, SEEDS
 from dialsum_trl.core.settings.prompt_texts import SPEECH_RULES, TEXTS, read_instructions, with_line_breaks
 
 
@@ -162,7 +162,7 @@ class ModelArguments:
     use_peft: bool = flag(True, "Train LoRA adapters. false: full fine-tuning (needs --quantization none).")
     lora_r: int = flag(defaults.LORA_R, "LoRA rank.", bounds=COUNT)
     lora_alpha: int = flag(defaults.LORA_ALPHA, "LoRA alpha.", bounds=COUNT)
-    lora_dropout: float = flag(defaults.LORA_DROPOUT, "LoRA dropout.", bounds=SHARE)
+    lora_dropout: float = flag(defaults.LORA_DROPOUT, "LoRA dropout.", bounds=BELOW_1)
     lora_target_modules: list[str] = flag(
         list(defaults.LORA_TARGETS),
         "Linear layers with LoRA, or all-linear; an architecture without these gets all of its own.",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.bounds import AT_LEAST_0, COUNT
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, BELOW_1, COUNT
 from dialsum_trl.core.settings.defaults import ADAPTER_TRAINING, MAX_LENGTH, MAX_NEW_TOKENS
 from dialsum_trl.core.settings.flags import flag
 from dialsum_trl.models.file_names import SCALE_FILE
@@ -38,7 +38,7 @@ class PairArguments:
     )
     eval_pairs_file: str | None = flag(None, "Held-out pairs; default: a share of --pairs_file.", may_change=True)
     held_out: float = flag(
-        0.1, "Share of the dialogues held out when there is no --eval_pairs_file.", bounds="[0, 1)", may_change=True
+        0.1, "Share of the dialogues held out when there is no --eval_pairs_file.", bounds=BELOW_1, may_change=True
     )
     effective_batch_size: int = flag(
         32,
