@@ -15,7 +15,7 @@ _SUMMARIES = ("summary", "summary1", "요약")
 
 def flat(values: dict) -> tuple[dict, str]:
     """The row with its dialogue and summary at the top, and what its layout is called ("" for rows of columns)."""
-    for name, fits, change in _LAYOUTS:
+    for name, fits, change in LAYOUTS:
         if fits(values):
             return change(values), name
     return values, ""
@@ -140,7 +140,7 @@ def _has(values: dict, *path: str, kind: type = list) -> bool:
 
 
 _Layout = tuple[str, Callable[[dict], bool], Callable[[dict], dict]]
-_LAYOUTS: tuple[_Layout, ...] = (
+LAYOUTS: tuple[_Layout, ...] = (
     ("NIKL", lambda v: _has(v, "input", "conversation"), _nikl),
     ("AI Hub", lambda v: _has(v, "body", "dialogue") and _has(v, "header", kind=dict), _aihub),
     ("NIKL corpus", lambda v: _has(v, "utterance") and "dialogue" not in v, _spoken_document),
@@ -160,4 +160,4 @@ _LAYOUTS: tuple[_Layout, ...] = (
 
 def is_nikl(values: dict) -> bool:
     """Whether a row has the layout of NIKL's summaries, whose submission is the file with `output` filled in."""
-    return _LAYOUTS[0][1](values)
+    return LAYOUTS[0][1](values)

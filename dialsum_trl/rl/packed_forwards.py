@@ -18,7 +18,7 @@ from dialsum_trl.kernels.fused.attach import attach, detach, why_not_fused
 from dialsum_trl.models.adapters import POLICY
 from dialsum_trl.rl.adapter_roles import TRL_REFERENCE, add_copy
 from dialsum_trl.rl.learned_reward import backbone
-from dialsum_trl.training.packing.prepare import budget_gib, noise_problem, verified
+from dialsum_trl.training.packing.prepare import budget_gib, noise_problem, why_not_verified
 from dialsum_trl.training.plan import memory
 from dialsum_trl.training.plan.schedule import MULTIPLE
 
@@ -145,7 +145,7 @@ def fuse(model, args, adapters: tuple[str, ...], fast: bool, pairs: tuple[list[i
         usual = model.get_base_model().config._attn_implementation
         model.set_attn_implementation(register())
         layers = attach(model, adapters=adapters)
-        reason = verified(layers)
+        reason = why_not_verified(layers)
         if reason:
             model.set_attn_implementation(usual)
     if reason:

@@ -99,7 +99,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
         if self.args.normalize_rewards:
             scores = scores / self.accelerator.gather(scores).std().clamp(min=1e-6)
         per_token = ppo.token_rewards(scores, logps, reference, mask, self.args.kl_coef)
-        learned = self._compare(batch, per_token)
+        learned = self._advantages(batch, per_token)
         advantages = learned["advantages"]
         if self.args.whiten_advantages:
             learned["advantages"] = ppo.whiten(advantages, mask, self._total)
@@ -117,7 +117,7 @@ class PPOTrainer(OnlineTrainer, trl.GRPOTrainer):
             "num_items_in_batch": self._total(mask.sum()),
         }
 
-    def _compare(self, batch, rewards) -> dict[str, torch.Tensor]:
+    def _advantages(self, batch, rewards) -> dict[str, torch.Tensor]:
         """Advantages `(B, T)` of the tokens; with a critic its values and what they should have been, too.
 
         Args:

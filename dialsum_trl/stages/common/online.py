@@ -12,7 +12,7 @@ from dialsum_trl.rl.learned_reward import LearnedReward
 from dialsum_trl.rl.online_trainer import online_dev_rows, online_rows
 from dialsum_trl.rl.rewards import reward_functions
 from dialsum_trl.stages.common.run import Run, continue_adapter
-from dialsum_trl.training.best_checkpoint import ROUGE, choose_by
+from dialsum_trl.training.best_metric import ROUGE, choose_by
 from dialsum_trl.training.optional import check_engine
 
 

@@ -10,7 +10,7 @@ from dialsum_trl.prompts.preference_pairs import encode_pairs
 from dialsum_trl.rl.dpo_trainer import DPOTrainer
 from dialsum_trl.stages.common.run import Run, continue_adapter
 from dialsum_trl.training.batches import take_accumulation
-from dialsum_trl.training.best_checkpoint import LOSS, check_choice
+from dialsum_trl.training.best_metric import LOSS, check_choice
 
 MEASURED = (  # on the held-out pairs
     *LOSS,

@@ -17,7 +17,7 @@ from dialsum_trl.prompts.preference_pairs import encode_pairs
 from dialsum_trl.rl.reward_model import RewardTrainer, length_trend, load_model, padding_id, score_pairs
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.batches import take_accumulation
-from dialsum_trl.training.best_checkpoint import LOSS, check_choice
+from dialsum_trl.training.best_metric import LOSS, check_choice
 from dialsum_trl.training.checkpoints.whole import last_good
 from dialsum_trl.training.distributed.sharding import whole_model
 from dialsum_trl.training.precision import match_precision

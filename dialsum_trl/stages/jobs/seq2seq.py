@@ -21,7 +21,7 @@ from dialsum_trl.prompts.tokenizer import load_tokenizer
 from dialsum_trl.sharing.record import REPORTED_METRICS
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.batches import take_accumulation
-from dialsum_trl.training.best_checkpoint import LOSS, ROUGE, choose_by
+from dialsum_trl.training.best_metric import LOSS, ROUGE, choose_by
 from dialsum_trl.training.precision import match_precision
 from dialsum_trl.training.seq2seq_trainer import Seq2SeqTrainer, rouge_metrics
 

@@ -18,7 +18,7 @@ from dialsum_trl.sharing.record import REPORTED_METRICS
 from dialsum_trl.stages.common.found import say_found
 from dialsum_trl.stages.common.run import Run
 from dialsum_trl.training.batches import take_accumulation
-from dialsum_trl.training.best_checkpoint import LOSS, ROUGE, choose_by
+from dialsum_trl.training.best_metric import LOSS, ROUGE, choose_by
 from dialsum_trl.training.dev_rouge import DevRouge, first_rows
 from dialsum_trl.training.distributed.once import once
 from dialsum_trl.training.estimate import too_slow

@@ -23,7 +23,7 @@ from dialsum_trl.kernels.fused.attach import attach, check, compile_errors, deta
 from dialsum_trl.kernels.mixers import separate_documents
 from dialsum_trl.training.packing.packs import PackCollator
 from dialsum_trl.training.plan import memory
-from dialsum_trl.training.plan.schedule import Schedule
+from dialsum_trl.training.plan.schedule import MULTIPLE, Schedule
 
 CPU_BUDGET_GIB = 8.0
 TOLERANCE = 0.05  # of a fused layer's output and gradients to the plain layer's, in half precision
@@ -88,7 +88,7 @@ def prepare(
         plan = _plan(shape, largest, rows_per_step // args.world_size, budget)
         if memory_gib and on_gpu:
             limit_gpu(budget)
-        reason = verified(attach(model, list(plan.keep), plan.resident))
+        reason = why_not_verified(attach(model, list(plan.keep), plan.resident))
     if reason is None:
         _follow(args, plan, max(lengths))
         micro_batches = plan.micro_batches
@@ -138,8 +138,8 @@ def dropout_problem(model) -> str | None:
     return "its attention has dropout, which attention over packs has not" if any(shares) else None
 
 
-def verified(layers: list) -> str | None:
-    """Tries the first fused layer; restores all plain ones and prints why if it fails in any process."""
+def why_not_verified(layers: list) -> str | None:
+    """Tries the first fused layer; if it fails in any process, restores all plain ones and returns why, as a clause."""
     started, reason = time.time(), None
     try:
         error = check(layers)
@@ -203,8 +203,9 @@ def packable(model, longest: int) -> str | None:
     if reason := positions_problem(config, longest):
         return reason
     draw = torch.Generator().manual_seed(0)
-    first, middle, other, last = (
-        torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (24, 40, 40, 17)
+    sizes = (24, 40, 17)  # tokens of the documents in a pack, which fits into one multiple
+    first, middle, last, other = (
+        torch.randint(config["vocab_size"] // 2, (size,), generator=draw).tolist() for size in (*sizes, sizes[1])
     )
     device, training = model.device, model.training
     model.eval()
@@ -214,7 +215,7 @@ def packable(model, longest: int) -> str | None:
         pack = PackCollator(0)([{"input_ids": ids, "labels": ids} for ids in documents])
         del pack["labels"]
         moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in pack.items()}
-        return model(**moved, use_cache=False).logits[0].split([24, 40, 17, 47])[:3]
+        return model(**moved, use_cache=False).logits[0].split([*sizes, MULTIPLE - sum(sizes)])[:3]
 
     try:
         alone = model(input_ids=torch.tensor([middle], device=device), use_cache=False).logits[0]

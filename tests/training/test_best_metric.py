@@ -3,7 +3,7 @@
 import pytest
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.training.best_checkpoint import LOSS, ROUGE, choose_by
+from dialsum_trl.training.best_metric import LOSS, ROUGE, choose_by
 
 METRICS = (*LOSS, *ROUGE, "hit_limit", "mean_token_accuracy", "entropy")
 
