@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from dialsum_trl.core.errors import InputError
-from dialsum_trl.core.settings.bounds import AT_LEAST_0, BELOW_1, COUNT, POSITIVE
-from dialsum_trl.core.settings.defaults import BOOTSTRAP, LORA_DROPOUT, LORA_R, MAX_LENGTH
+from dialsum_trl.core.settings.bounds import AT_LEAST_0, BELOW_1, COUNT, POSITIVE, SEEDS
+from dialsum_trl.core.settings.defaults import BOOTSTRAP, LORA_DROPOUT, LORA_R, MAX_LENGTH, SEED
 from dialsum_trl.core.settings.flags import (
     DataArguments,
     ModelArguments,
@@ -27,7 +27,7 @@ class SearchArguments:
     search_lora_dropout: list[float] = flag([LORA_DROPOUT], "Dropouts to choose from.", BELOW_1)
     sft: dict | str | None = flag(None, 'Other settings of the SFT as JSON: {"effective_batch_size": 32}.')
     prune: bool = flag(True, "Stop a trial after an epoch whose dev score is below the median of the others'.")
-    seed: int = flag(42, "Seed of the search and of every training.", bounds=AT_LEAST_0)
+    seed: int = flag(SEED, "Seed of the search and of every training.", bounds=SEEDS)
     max_length: int = flag(MAX_LENGTH, "Tokens of prompt + summary; longer dialogues lose middle turns.", bounds=COUNT)
     use_cpu: bool = flag(False, "Run on the CPU.")
     bootstrap: int = flag(BOOTSTRAP, "Resamples of the 95 %% interval.", bounds=AT_LEAST_0)
