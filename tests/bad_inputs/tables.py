@@ -1,6 +1,8 @@
 """Rows: CSV and JSONL files of dialogues."""
 
+import io
 import json
+import zipfile
 
 from tests.bad_inputs.case import Case, Place
 
@@ -12,6 +14,10 @@ HEAD = "fname,dialogue,summary\n"
 DAMAGED = HEAD.encode() + "a,#Person1#: 안녕".encode() + b"\xff,b\n"
 GOOD = "a,#Person1#: 안녕,인사한다.\n"
 JSON_ROW = {"fname": "a", "dialogue": "#Person1#: 안녕", "summary": "인사한다."}
+
+with zipfile.ZipFile(packed := io.BytesIO(), "w") as archive:
+    archive.writestr("content.xml", "<office:document-content/>")
+OPEN_DOCUMENT = packed.getvalue()
 
 
 def csv(name: str, content: str | bytes, *says: str) -> Case:
@@ -41,6 +47,7 @@ CASES = [
     csv("utf-16 that was cut", (HEAD + GOOD).encode("utf-16")[:-1], "is not UTF-16", "export it again"),
     csv("Parquet that was cut", b"PAR1" + bytes(30), "a damaged Parquet file", "export it again"),
     csv("an Excel file of before 2007", b"\xd0\xcf\x11\xe0" + bytes(600), "before 2007", "save it as .xlsx"),
+    csv("a spreadsheet of LibreOffice", OPEN_DOCUMENT, "is an OpenDocument file", "save it as .xlsx"),
     csv("a pickle", b"\x80\x05\x95" + bytes(30), "is a pickle", "save its rows as"),
     csv("packed", b"\x1f\x8b" + bytes(30), "is compressed", "unpack it"),
     csv("nothing", "", "is empty", "header line"),

@@ -19,10 +19,12 @@ def xlsx_rows(path: Path, keep_unnamed: bool = False) -> Iterator[Row]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            is_workbook = "xl/workbook.xml" in archive.namelist()
+            names = archive.namelist()
     except zipfile.BadZipFile:
         raise InputError(f"{path}: a damaged zip file or workbook; export it again") from None
-    if not is_workbook:
+    if "content.xml" in names:
+        raise InputError(f"{path}: is an OpenDocument file; save it as .xlsx or .csv")
+    if "xl/workbook.xml" not in names:
         raise InputError(f"{path}: a zip file that is no Excel workbook; unpack it and give the file in it")
     package = openpyxl(path)
     try:
