@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.ppo_speed import make_adapters
@@ -212,23 +213,32 @@ def measured(module: str, args, variants: list[str]) -> list[dict]:
             shutil.rmtree(folder)
 
 
-def main(argv: list[str] | None = None) -> list[dict]:
-    args = parser(__doc__).parse_args(argv)
+def compare(name: str, doc: str, argv: list[str] | None, work: Callable, variants: dict, peer: Callable) -> list[dict]:
+    """Measures the variants of benchmark `name`, or in a worker one of them.
+
+    Args:
+        work: (variant, shape, folder, smoke) -> figures of it.
+        peer: variant -> the one that it is compared with, or None.
+    """
+    args = parser(doc).parse_args(argv)
     if args.worker:
         variant, folder = args.worker
         print("FIGURES " + json.dumps(work(variant, args.shape, Path(folder), args.smoke)), flush=True)
         return []
-    chosen = args.variants or list(VARIANTS)
-    rows = measured("benchmarks.pairs_speed", args, chosen)
+    chosen = args.variants or list(variants)
+    rows = measured(f"benchmarks.{name}", args, chosen)
     for row in rows:
-        plain = f"{row['variant']} padded"
-        if plain in chosen:
+        if (plain := peer(row["variant"])) in chosen:
             row["times_as_fast"] = faster(rows, plain, row["variant"])
-            print(f"{row['variant']}: {row['times_as_fast']} times as fast as padded", flush=True)
+            print(f"{row['variant']}: {row['times_as_fast']} times as fast as {plain}", flush=True)
     if not args.smoke:
-        write_result("pairs_speed", rows)
+        write_result(name, rows)
     check(rows)
     return rows
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    return compare("pairs_speed", __doc__, argv, work, VARIANTS, lambda variant: f"{variant} padded")
 
 
 if __name__ == "__main__":

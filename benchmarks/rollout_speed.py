@@ -9,12 +9,10 @@ step; PPO: 64 dialogues, two steps, four adapters. Each variant is a process of 
 packed path is compared with the padded one as in `pairs_speed`.
 """
 
-import json
 from pathlib import Path
 
-from benchmarks.pairs_speed import check, clocked, common, faster, measured, parser, parts, unequal
+from benchmarks.pairs_speed import clocked, common, compare, parts, unequal
 from benchmarks.ppo_speed import measure
-from benchmarks.record import write_result
 from benchmarks.runner import write_rows
 
 VARIANTS = {"grpo trl": (1, 2), "grpo": (2, 4), "ppo": (2, 8)}
@@ -79,23 +77,13 @@ def ppo(shape: str, folder: Path, smoke: bool) -> dict:
     }
 
 
+def work(variant: str, shape: str, folder: Path, smoke: bool) -> dict:
+    """The figures of one variant."""
+    return ppo(shape, folder, smoke) if variant == "ppo" else grpo(variant, folder, smoke)
+
+
 def main(argv: list[str] | None = None) -> list[dict]:
-    args = parser(__doc__).parse_args(argv)
-    if args.worker:
-        variant, folder = args.worker[0], Path(args.worker[1])
-        figures = ppo(args.shape, folder, args.smoke) if variant == "ppo" else grpo(variant, folder, args.smoke)
-        print("FIGURES " + json.dumps(figures), flush=True)
-        return []
-    chosen = args.variants or list(VARIANTS)
-    rows = measured("benchmarks.rollout_speed", args, chosen)
-    if "grpo trl" in chosen:
-        for row in rows[1:]:
-            row["times_as_fast"] = faster(rows, "grpo trl", row["variant"])
-            print(f"{row['variant']}: {row['times_as_fast']} times as fast as TRL's GRPO", flush=True)
-    if not args.smoke:
-        write_result("rollout_speed", rows)
-    check(rows)
-    return rows
+    return compare("rollout_speed", __doc__, argv, work, VARIANTS, {"grpo": "grpo trl", "ppo": "grpo trl"}.get)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from dialsum_trl.core.console import is_main_process
+from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_text
 
 
@@ -18,6 +19,14 @@ def read(path: Path) -> list:
             except ValueError:
                 break
     return entries
+
+
+def check_same(what: str, then: dict, asked: dict) -> None:
+    """Raises InputError for the first setting with which earlier work was done otherwise; `what` says what it is."""
+    if other := next((name for name in {**then, **asked} if then.get(name) != asked.get(name)), None):
+        raise InputError(
+            f"{what} {other} = {then.get(other)}, now it is {asked.get(other)}; choose another --output_dir"
+        )
 
 
 class Journal:

@@ -10,6 +10,7 @@ from datasets import Dataset
 from dialsum_trl.core.console import is_main_process, say
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json, write_text
+from dialsum_trl.core.journal import check_same
 from dialsum_trl.core.json_file import parse_json, read_json
 from dialsum_trl.generation.settings import GenerationSettings
 from dialsum_trl.generation.sharded import summarize_sharded
@@ -49,11 +50,8 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
             write_json(path, settings)
         return
     earlier = read_json(path, "choose another --output_dir")
-    if changed := [name for name in settings if earlier.get(name) != settings[name]]:
-        raise InputError(
-            f"{path.parent}: its samples were drawn with {changed[0]} = {earlier.get(changed[0])}, now it is "
-            f"{settings[changed[0]]}; choose another --output_dir"
-        )
+    then = {name: earlier.get(name) for name in settings}
+    check_same(f"{path.parent}: its samples were drawn with", then, settings)
 
 
 def sample_rows(

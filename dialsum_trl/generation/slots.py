@@ -86,7 +86,7 @@ class SlotCache(Cache):
         self.used = self.longest, self.entries  # entries that attention has to look at there
 
     def allocate(self, heads: int, size: int, dtype: torch.dtype) -> None:
-        """Makes room for keys and values of all layers."""
+        """Allocates the keys and values of all layers."""
         like = torch.empty(1, heads, 1, size, dtype=dtype, device=self.length.device)
         for layer in self.layers:
             layer.lazy_initialization(like, like)

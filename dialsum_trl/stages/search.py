@@ -20,7 +20,7 @@ from dialsum_trl.stages.common.command import command
 @dataclass
 class SearchArguments:
     output_dir: str = flag("outputs/search", "Where the trials, their table and chosen.yaml go.")
-    trials: int = flag(12, "Settings to try, the recipe's own first.", bounds=COUNT)
+    trials: int = flag(12, "Settings to try.", bounds=COUNT)
     search_learning_rate: list[float] = flag([2e-5, 1e-3], "Lowest and highest rate, on a log scale.", POSITIVE)
     search_lora_r: list[int] = flag([LORA_R], "Ranks to choose from; alpha is twice the rank.", COUNT)
     search_num_train_epochs: list[int] = flag([3], "Epochs to choose from.", COUNT)
@@ -57,6 +57,6 @@ search = command(
     """Trains with several settings and writes the one with the best dev summaries as `chosen.yaml`.
 
     Returns:
-        `{"chosen", "trials"}`: settings, and `{"settings", "score", "state"}` of each trial.
+        `{"chosen", "trials"}`: settings, and `{"place", "settings", "score"}` of each trial; None where pruned.
     """,
 )

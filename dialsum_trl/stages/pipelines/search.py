@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 from dialsum_trl.core.console import is_main_process, say, table
 from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_text
+from dialsum_trl.core.journal import check_same
 from dialsum_trl.core.lock import sole_writer
 from dialsum_trl.models.base import loaded_once
 from dialsum_trl.stages.common.run import watched_by
@@ -59,12 +60,7 @@ class Study:
         )
         self.study.sampler = optuna.samplers.TPESampler(seed=args.seed + len(self.study.trials))
         self.args, self.instructions, self.trial = args, instructions, None
-        then = self.study.user_attrs.get("asked", asked)
-        if other := next((name for name in {**then, **asked} if then.get(name) != asked.get(name)), None):
-            raise InputError(
-                f"{folder}: is a search with {other} = {then.get(other)}, now it is {asked.get(other)}; choose another "
-                f"--output_dir"
-            )
+        check_same(f"{folder}: is a search with", self.study.user_attrs.get("asked", asked), asked)
         self.study.set_user_attr("asked", asked)
         for stopped in self.study.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # by a kill: goes on
             self.study.tell(stopped.number, state=optuna.trial.TrialState.FAIL)

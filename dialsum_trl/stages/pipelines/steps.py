@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dialsum_trl.core.console import is_main_process, say
-from dialsum_trl.core.errors import InputError
 from dialsum_trl.core.files import write_json
+from dialsum_trl.core.journal import check_same
 from dialsum_trl.core.json_file import read_json
 from dialsum_trl.core.settings.flags import DataArguments, ModelArguments, PromptArguments
 from dialsum_trl.core.settings.prompt_texts import RECORDED
@@ -55,12 +55,7 @@ def _once(stage: StageFunction, folder: Path, settings: dict, more: dict, kept) 
     asked = {name: value if isinstance(value, int | float | bool) else str(value) for name, value in settings.items()}
     if record.exists():
         found = read_json(record, "choose another --output_dir")
-        then = found["settings"]
-        if other := next((name for name in {**then, **asked} if then.get(name) != asked.get(name)), None):
-            raise InputError(
-                f"{folder}: was made with {other} = {then.get(other)}, now it is {asked.get(other)}; choose another "
-                f"--output_dir"
-            )
+        check_same(f"{folder}: was made with", found["settings"], asked)
         return found["result"]
     say(f"{stage.stage.name}: {folder}")
     result = kept(stage(output_dir=folder, **settings, **more))
