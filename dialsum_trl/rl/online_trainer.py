@@ -183,11 +183,12 @@ class OnlineTrainer(CheckedTrainer):
     def _keep_best(self) -> None:
         """Saves the current policy as the run's best adapter."""
         self.best_report = self.dev_rouge.report
+        state = self.checkpoints.portable.state()  # every process takes part
         if not self.args.should_save:
             return
 
         def fill(folder: Path) -> None:
-            self._save(str(folder))
+            self._save(str(folder), state_dict=state)
             self.checkpoints.write_record(folder)
             (folder / "best.json").write_text(json.dumps(self.watch.to_dict()) + "\n", encoding="utf-8")
 
@@ -198,7 +199,11 @@ class OnlineTrainer(CheckedTrainer):
         self.accelerator.wait_for_everyone()
         if self.watch.best_step is None:
             return
-        load_policy_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER)
+        best, portable = Path(self.args.output_dir) / BEST_FOLDER, self.checkpoints.portable
+        if portable.gathers():
+            portable.put_adapter(best)
+        else:
+            load_policy_weights(self.model, best)
         if self.dev_rouge is not None:
             if self.best_report is None:
                 self.dev_rouge.measure(self)

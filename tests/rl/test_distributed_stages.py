@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from dialsum_trl.stages.ensemble import ensemble
@@ -131,8 +132,10 @@ def test_online_stages_run_on_two_processes_score_dev_rows_and_save_a_whole_poli
     assert done.returncode == 0, done.stderr[-3000:]
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
     assert {entry["step"] for entry in history if entry.get("eval_reward", 0) > 0} == {0, 2, 4}
-    start, policy = (load_file(folder / "adapter_model.safetensors") for folder in (toy / "sft", output))
+    folders = toy / "sft", output, output / "best"
+    start, policy, best = (load_file(folder / "adapter_model.safetensors") for folder in folders)
     assert {name: t.shape for name, t in start.items()} == {name: t.shape for name, t in policy.items()}
+    assert all(torch.equal(best[name], policy[name]) for name in best)
     if stage == "ppo":  # which keeps the start where no evaluation was better; that it trained shows in the KL to it
         assert any(entry.get("kl", 0) > 0 for entry in history)
     else:

@@ -125,7 +125,7 @@ class Checkpoints:
                 trainer._total_train_tokens = int(counted[-1])  # TRL's count starts at 0
         if checkpoint is not None and self.portable.gathers():
             prepared = usual(None)
-            self.portable.put_adapter(checkpoint)
+            trainer.load_weights(checkpoint, self.portable.put_adapter)
             trainer._load_optimizer_and_scheduler(checkpoint)
             return prepared
         return usual(checkpoint)
